@@ -1,0 +1,45 @@
+# make demo | test | check | bench | fuzz | clean: each sets up what it needs and starts in seconds the second time.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+CORE_SOURCES := $(wildcard csrc/*.c csrc/*.h) csrc/build.py csrc/libsodium.py csrc/libsodium.lock setup.py
+export TCCP_WERROR ?=
+
+.PHONY: all setup system-packages test check bench fuzz demo clean lock
+.DELETE_ON_ERROR:
+
+all: setup
+
+# ---- set-up ----------------------------------------------------------------------------------------------------
+
+setup: system-packages $(VENV)/.core
+
+system-packages:
+	@tools/system_packages.sh tools/apt-packages.txt
+
+# Everything from the lock file, by hash; then tccp itself, editable.
+$(VENV)/.installed: requirements.lock | system-packages
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+$(VENV)/.core: $(VENV)/.installed pyproject.toml $(CORE_SOURCES)
+	$(BIN)/python csrc/libsodium.py build
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $@
+
+# The lock file is made from pyproject.toml on purpose, never by the way.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header --output-file requirements.lock pyproject.toml
+
+# ---- daily -----------------------------------------------------------------------------------------------------
+
+test: setup
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f src/tccp/_core*.so src/tccp/_core.c
+	rm -rf src/tccp.egg-info

@@ -1,0 +1,70 @@
+"""cffi API mode: the marked part of ``tccp.h`` becomes the module ``tccp._core``.
+
+Environment:
+    TCCP_WERROR=1     warnings are errors (CI)
+    TCCP_NO_LANES=1   build without Intel crypto_mb even where it is installed
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import libsodium  # noqa: E402 - beside this file, which setuptools executes by path
+
+# Debian hands down its own -O2; the hot loops are in libraries, so it is enough for ours.
+COMPILE = [
+    "-std=c11", "-O2", "-g1", "-Wall", "-Wextra", "-Wshadow", "-Wvla", "-Wno-unused-parameter",
+    "-fvisibility=hidden", "-fstack-protector-strong", "-fstack-clash-protection", "-fcf-protection=full",
+    "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fno-strict-aliasing",
+]  # fmt: skip
+LINK = ["-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--exclude-libs,ALL", "-Wl,--as-needed"]
+
+
+def interface() -> str:
+    """What stands between the markers of tccp.h, for cffi's parser."""
+    text = (HERE / "tccp.h").read_text()
+    marked = text.split("/* [cffi */")[1].split("/* cffi] */")[0]
+    return marked.replace("TCCP_MUST_USE", "")
+
+
+def sources() -> list[str]:
+    """Every C file of the core; tests and fuzzers live in folders of their own."""
+    return [str(path.relative_to(Path.cwd())) for path in sorted(HERE.resolve().glob("*.c"))]
+
+
+def lanes() -> dict[str, list[object]]:
+    """Intel crypto_mb, when `ipp-crypto-static` and `ipp-crypto-include` are installed in this environment."""
+    archive = Path(sys.prefix) / "lib" / "libcrypto_mb.a"
+    include = Path(sys.prefix) / "include" / "aggregator"
+    if os.environ.get("TCCP_NO_LANES") or not archive.exists() or not include.exists():
+        return {"include_dirs": [], "extra_objects": [], "define_macros": []}
+    return {
+        "include_dirs": [str(include)],
+        "extra_objects": [str(archive)],
+        "define_macros": [("TCCP_HAVE_LANES", "1")],
+    }
+
+
+sodium, sodium_origin = libsodium.locate()
+mb = lanes()
+ffibuilder = FFI()
+ffibuilder.cdef(interface())
+ffibuilder.set_source(
+    "tccp._core",
+    # The generated glue is not ours to warn about; -Werror is for what follows in our own files.
+    '#pragma GCC diagnostic ignored "-Wall"\n#pragma GCC diagnostic ignored "-Wextra"\n'
+    '#pragma GCC diagnostic ignored "-Wshadow"\n#include "tccp.h"\n',
+    sources=sources(),
+    depends=[str(path) for path in HERE.glob("*.h")],
+    include_dirs=[str(HERE), *sodium.get("include_dirs", []), *mb["include_dirs"]],
+    # Archives of ours first, what they need after them.
+    extra_objects=[*mb["extra_objects"], *sodium.get("extra_objects", [])],
+    libraries=[*sodium.get("libraries", []), "crypto"],
+    define_macros=mb["define_macros"],
+    extra_compile_args=[*COMPILE, *(["-Werror"] if os.environ.get("TCCP_WERROR") else [])],
+    extra_link_args=LINK,
+)

@@ -1,0 +1,26 @@
+/* status.c: names of the statuses; Python uses them as the reasons of its exceptions. */
+#include "tccp.h"
+
+const char *tccp_status_name(int status)
+{
+    switch (status) {
+    case TCCP_OK: return "ok";
+    case TCCP_ERR_USAGE: return "usage";
+    case TCCP_ERR_INTERNAL: return "internal";
+    case TCCP_ERR_NO_MEMORY: return "no_memory";
+    case TCCP_ERR_MALFORMED: return "malformed";
+    case TCCP_ERR_TOO_LARGE: return "too_large";
+    case TCCP_ERR_UNSUPPORTED: return "unsupported";
+    case TCCP_ERR_SIGNATURE: return "bad_signature";
+    case TCCP_ERR_NOT_A_QUOTE: return "not_a_quote";
+    case TCCP_ERR_NONCE_MISMATCH: return "nonce_mismatch";
+    case TCCP_ERR_SELECTION: return "wrong_pcr_selection";
+    case TCCP_ERR_PCR_DIGEST: return "pcr_digest_mismatch";
+    case TCCP_ERR_KEY_ATTRIBUTES: return "key_attributes";
+    case TCCP_ERR_UNTRUSTED: return "untrusted";
+    case TCCP_ERR_KEY_MISMATCH: return "key_mismatch";
+    case TCCP_ERR_EXPIRED: return "expired";
+    case TCCP_ERR_TRUNCATED: return "truncated";
+    default: return "unknown";
+    }
+}
