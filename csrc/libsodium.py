@@ -48,7 +48,7 @@ def locate() -> tuple[dict[str, list[str]], str]:
         return {"libraries": ["sodium"]}, f"system, {version}"
     raise SystemExit(
         f"tccp: error: libsodium >= {'.'.join(map(str, MINIMUM))} is needed, the system has {version}\n"
-        "tccp: hint: run `python3 csrc/libsodium.py build` once (needs pip, a C compiler, make), or a newer libsodium-dev"
+        "tccp: hint: run `python3 csrc/libsodium.py build` once (pip, a C compiler, make), or a newer libsodium-dev"
     )
 
 
