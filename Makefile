@@ -43,3 +43,5 @@ clean:
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/tccp/_core*.so src/tccp/_core.c
 	rm -rf src/tccp.egg-info
+
+-include csrc/native.mk
