@@ -1,0 +1,154 @@
+"""The daemon's end of the control socket: who asks (peer credentials), may he, and the answer.
+
+The daemon gives an *answer* function; everything about sockets, roles and failures is here.
+"""
+
+import grp
+import pwd
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+import trio
+
+from tccp.errors import ConfigError, HostError, ProtocolError, TccpError
+from tccp.protocol.control import CONTROL_FRAME_BYTES_MAX, CONTROL_ITEMS_MAX, ROLE_NEEDED, ControlRole, Failure
+from tccp.protocol.encoding import decode, encode
+from tccp.protocol.framing import FrameReader, frame
+
+CONNECTIONS_MAX = 64
+IDLE_S = 300.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, as the kernel says (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    gid: int
+    role: ControlRole
+
+    @property
+    def user(self) -> str:
+        """The user's name, or the number when it has none."""
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return str(self.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlGroups:
+    """The groups whose members get a role; root and the daemon's own user are administrators."""
+
+    admin: str = "tccp-admin"
+    viewer: str = "tccp-viewer"
+
+
+AnswerFunction = Callable[[Any, Peer], Awaitable["msgspec.Struct | AsyncIterator[msgspec.Struct]"]]
+
+
+async def serve_control(
+    listeners: list[trio.SocketListener],
+    request_kind: Any,
+    answer: AnswerFunction,
+    *,
+    own_uid: int,
+    groups: ControlGroups,
+) -> None:
+    """Serve the control socket until cancelled. *answer* may return one message or an async iterator of them."""
+    limit = trio.CapacityLimiter(CONNECTIONS_MAX)
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with limit, stream:
+            peer = peer_of(stream.socket, own_uid=own_uid, groups=groups)
+            try:
+                await _serve_peer(stream, peer, request_kind, answer)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                log.debug("control_peer_left", user=peer.user)
+
+    await trio.serve_listeners(serve, listeners)
+
+
+def peer_of(sock: Any, *, own_uid: int, groups: ControlGroups) -> Peer:
+    """The credentials of the process that connected, and the role that they give."""
+    packed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", packed)
+    return Peer(pid=pid, uid=uid, gid=gid, role=_role_of(uid, gid, own_uid=own_uid, groups=groups))
+
+
+def _role_of(uid: int, gid: int, *, own_uid: int, groups: ControlGroups) -> ControlRole:
+    if uid in (0, own_uid):
+        return ControlRole.ADMIN
+    for group, role in ((groups.admin, ControlRole.ADMIN), (groups.viewer, ControlRole.VIEWER)):
+        if _is_member(uid, gid, group):
+            return role
+    return ControlRole.NONE
+
+
+def _is_member(uid: int, gid: int, group_name: str) -> bool:
+    try:
+        group = grp.getgrnam(group_name)
+        return gid == group.gr_gid or pwd.getpwuid(uid).pw_name in group.gr_mem
+    except KeyError:
+        return False
+
+
+async def _serve_peer(stream: trio.SocketStream, peer: Peer, request_kind: Any, answer: AnswerFunction) -> None:
+    frames = FrameReader(bytes_max=CONTROL_FRAME_BYTES_MAX)
+    while True:
+        with trio.move_on_after(IDLE_S) as idle:
+            data = await stream.receive_some(65_536)
+        if idle.cancelled_caught or not data:
+            return
+        frames.receive_data(data)
+        try:
+            for payload in frames.frames():
+                await _answer_one(stream, peer, decode(payload, request_kind, items_max=CONTROL_ITEMS_MAX), answer)
+        except ProtocolError as problem:
+            await _send(stream, failure_of(problem))
+            return
+
+
+async def _answer_one(stream: trio.SocketStream, peer: Peer, request: Any, answer: AnswerFunction) -> None:
+    needed = ROLE_NEEDED[type(request)]
+    if peer.role < needed:
+        log.warning("control_forbidden", user=peer.user, request=type(request).__name__)
+        hint = f"this needs the {needed.name.lower()} role: root, the daemon's user, or its {needed.name.lower()} group"
+        detail = f"user {peer.user} may not {type(request).__name__}"
+        await _send(stream, Failure(kind="permission", reason="not_permitted", detail=detail, hint=hint))
+        return
+    try:
+        result = await answer(request, peer)
+        if isinstance(result, AsyncIterator):
+            async for item in result:
+                await _send(stream, item)
+            await stream.send_eof()
+        else:
+            await _send(stream, result)
+    except TccpError as problem:
+        log.info("control_failed", user=peer.user, request=type(request).__name__, reason=problem.reason)
+        await _send(stream, failure_of(problem))
+
+
+def failure_of(problem: TccpError) -> Failure:
+    """How a foreseen problem is told to the peer."""
+    kind = "refused"
+    if isinstance(problem, ConfigError):
+        kind = "config"
+    elif isinstance(problem, HostError):
+        kind = "host"
+    elif isinstance(problem, ProtocolError):
+        kind = "usage"
+    return Failure(kind=kind, reason=problem.reason, detail=problem.detail[:4096], hint=problem.hint[:4096])
+
+
+async def _send(stream: trio.SocketStream, message: msgspec.Struct) -> None:
+    await stream.send_all(frame(encode(message), bytes_max=CONTROL_FRAME_BYTES_MAX))

@@ -1,0 +1,301 @@
+"""What is said on a daemon's Unix control socket: one request, then its answers.
+
+A request is answered by one message, `Failure` or the answer that its class names; `WatchEvents` by an endless
+stream of `Event`. Who may ask what is decided by the peer's credentials (`ROLE_NEEDED`).
+"""
+
+import enum
+from typing import Annotated
+
+from msgspec import Meta
+
+from tccp.protocol import fields as f
+from tccp.protocol.encoding import Message
+
+# An exported perimeter record or a policy is larger than any message on the network.
+CONTROL_FRAME_BYTES_MAX = 64 << 20
+CONTROL_ITEMS_MAX = 131_072
+
+Text = Annotated[str, Meta(max_length=4096)]
+PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024)]
+Attributes = Annotated[dict[str, str], Meta(max_length=64)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class ControlRole(enum.IntEnum):
+    """What a peer of the socket may do; each includes the one before."""
+
+    NONE = 0
+    VIEWER = 1
+    ADMIN = 2
+
+
+# ---- requests to a coordinator
+
+
+class GetStatus(Message, frozen=True, tag="get_status"):
+    """Answered by `CoordinatorStatus`, or `NodeStatus` by a node's daemon."""
+
+
+class ListNodes(Message, frozen=True, tag="list_nodes"):
+    """Answered by `Nodes`."""
+
+
+class ShowNode(Message, frozen=True, tag="show_node"):
+    """Answered by `NodeInfo`."""
+
+    name: f.Name
+
+
+class EnrolNode(Message, frozen=True, tag="enrol_node"):
+    """Admit a TPM to the perimeter record under a name, for ever. Answered by `NodeInfo`.
+
+    One of *ek_certificate* (DER or PEM, verified against the EK authorities) and *ek_public* (TPMT_PUBLIC or SPKI
+    DER, trusted because the operator says so) is given, the other is empty.
+    """
+
+    name: f.Name
+    ek_certificate: Annotated[bytes, Meta(max_length=65_536)]
+    ek_public: Annotated[bytes, Meta(max_length=1024)]
+    policy: f.Name
+    attributes: Attributes
+
+
+class ExportNodes(Message, frozen=True, tag="export_nodes"):
+    """Answered by `PerimeterRecord`."""
+
+
+class ImportNodes(Message, frozen=True, tag="import_nodes"):
+    """Enrol all nodes of an exported record that are not enrolled yet, or none. Answered by `Done`."""
+
+    record: "PerimeterRecord"
+
+
+class SetNodePolicy(Message, frozen=True, tag="set_node_policy"):
+    """Judge a node by another policy from its next evidence on. Answered by `NodeInfo`."""
+
+    name: f.Name
+    policy: f.Name
+
+
+class RevokeNode(Message, frozen=True, tag="revoke_node"):
+    """Put a node out of the perimeter now and for ever. Answered by `NodeInfo`."""
+
+    name: f.Name
+    reason: Annotated[str, Meta(max_length=256)]
+
+
+class AddPolicy(Message, frozen=True, tag="add_policy"):
+    """Put a policy (TOML) in force; its version must be newer. Answered by `PolicyInfo`."""
+
+    body: PolicyText
+
+
+class ListPolicies(Message, frozen=True, tag="list_policies"):
+    """Answered by `Policies`."""
+
+
+class ShowPolicy(Message, frozen=True, tag="show_policy"):
+    """Answered by `PolicyInfo` with its body; version 0 asks for the one in force."""
+
+    name: f.Name
+    version: Count
+
+
+class GetTrust(Message, frozen=True, tag="get_trust"):
+    """Answered by `TrustFile`: what a node must know of this coordinator."""
+
+
+class WatchEvents(Message, frozen=True, tag="watch_events"):
+    """Answered by every `Event` after *since*, then by new ones as they are committed, until the peer leaves."""
+
+    since: Count
+    follow: bool
+
+
+# ---- answers
+
+
+class Failure(Message, frozen=True, tag="failure"):
+    """The request was not carried out. *kind*: "usage", "refused", "host", "config" or "permission"."""
+
+    kind: str
+    reason: f.Reason
+    detail: Text
+    hint: Text
+
+
+class Done(Message, frozen=True, tag="done"):
+    """Carried out, and how many things it concerned."""
+
+    count: Count
+
+
+class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
+    """What `tccp coordinator status` shows."""
+
+    coordinator_id: f.Digest32
+    software: str
+    started_ms: f.UnixMilliseconds
+    listening: str  # host:port of the nodes' listener
+    ek_authorities: Count
+    nodes_enrolled: Count
+    nodes_revoked: Count
+    nodes_connected: Count
+    leases_open: Count
+    policies: Count
+    log_size: Count
+    registrations: Count
+    renewals: Count
+    refusals: Count
+    lease_s: int
+    tpm: str
+
+
+class NodeInfo(Message, frozen=True, tag="node_info"):
+    """One node of the perimeter record and its present lease, if any."""
+
+    name: str
+    state: str  # "admitted", "enrolled", "revoked"
+    connected: bool
+    ek_id: f.Digest32
+    policy: str
+    policy_version: Count  # that admitted it; 0 when no lease is open
+    enrolled_ms: f.UnixMilliseconds
+    attributes: Attributes
+    lease_id: bytes  # empty when there is no open lease
+    admitted_ms: Count
+    renewed_ms: Count
+    expires_ms: Count
+    boot_id: bytes
+    reset_count: Count
+    restart_count: Count
+    address: str
+    last_refusal: str  # reason, and what was found; empty when there was none since the start
+    last_refusal_ms: Count
+    revoke_reason: str
+
+
+class Nodes(Message, frozen=True, tag="nodes"):
+    """In order of name."""
+
+    nodes: tuple[NodeInfo, ...]
+
+
+class EnrolledNode(Message, frozen=True):
+    """One line of a perimeter record: what another coordinator needs to know this node again."""
+
+    name: f.Name
+    ek_id: f.Digest32
+    ek_public: Annotated[bytes, Meta(max_length=1024)]  # SPKI DER
+    policy: f.Name
+    attributes: Attributes
+
+
+class PerimeterRecord(Message, frozen=True, tag="perimeter_record"):
+    """All enrolled nodes that are not revoked."""
+
+    nodes: Annotated[tuple[EnrolledNode, ...], Meta(max_length=CONTROL_ITEMS_MAX)]
+
+
+class PolicyInfo(Message, frozen=True, tag="policy_info"):
+    """One version of a policy."""
+
+    name: str
+    version: Count
+    sha256: f.Digest32
+    added_ms: f.UnixMilliseconds
+    in_force: bool
+    nodes: Count  # judged by it
+    body: bytes  # TOML; empty in a listing
+
+
+class Policies(Message, frozen=True, tag="policies"):
+    """All versions of all policies, in order of name and version."""
+
+    policies: tuple[PolicyInfo, ...]
+
+
+class TrustFile(Message, frozen=True, tag="trust_file"):
+    """TOML, for the nodes' ``coordinator.trust_file``."""
+
+    body: bytes
+
+
+class Event(Message, frozen=True, tag="event"):
+    """One entry of the coordinator's log."""
+
+    seq: Count
+    at_ms: f.UnixMilliseconds
+    kind: str
+    node: str  # empty when it concerns none
+    fields: dict[str, str | int | bytes]
+
+
+class NodeStatus(Message, frozen=True, tag="node_status"):
+    """What `tccp node status` shows."""
+
+    name: str
+    software: str
+    started_ms: f.UnixMilliseconds
+    state: str  # "connecting", "registering", "admitted", "refused", "waiting"
+    coordinator: str
+    coordinator_id: f.Digest32
+    boot_id: f.Id16
+    ek_id: f.Digest32
+    tpm: str
+    lease_id: bytes
+    lease_left_s: Count
+    renewals: Count
+    last_error: str
+    last_error_hint: str
+    retry_in_s: Count
+
+
+CoordinatorRequest = (
+    GetStatus
+    | ListNodes
+    | ShowNode
+    | EnrolNode
+    | ExportNodes
+    | ImportNodes
+    | SetNodePolicy
+    | RevokeNode
+    | AddPolicy
+    | ListPolicies
+    | ShowPolicy
+    | GetTrust
+    | WatchEvents
+)
+NodeRequest = GetStatus
+
+Answer = (
+    Failure
+    | Done
+    | CoordinatorStatus
+    | NodeInfo
+    | Nodes
+    | PerimeterRecord
+    | PolicyInfo
+    | Policies
+    | TrustFile
+    | Event
+    | NodeStatus
+)
+
+ROLE_NEEDED: dict[type, ControlRole] = {
+    GetStatus: ControlRole.VIEWER,
+    ListNodes: ControlRole.VIEWER,
+    ShowNode: ControlRole.VIEWER,
+    ExportNodes: ControlRole.VIEWER,
+    ListPolicies: ControlRole.VIEWER,
+    ShowPolicy: ControlRole.VIEWER,
+    WatchEvents: ControlRole.VIEWER,
+    # The trust file carries the door key that lets a stranger take up a TLS handshake.
+    GetTrust: ControlRole.ADMIN,
+    EnrolNode: ControlRole.ADMIN,
+    ImportNodes: ControlRole.ADMIN,
+    SetNodePolicy: ControlRole.ADMIN,
+    RevokeNode: ControlRole.ADMIN,
+    AddPolicy: ControlRole.ADMIN,
+}

@@ -1,0 +1,33 @@
+"""Types of message fields, with their sizes: nothing longer is ever taken from a wire."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+Digest32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Nonce32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Id16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Ed25519Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Ed25519Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+HpkeKey = Annotated[bytes, Meta(min_length=1216, max_length=1216)]  # X-Wing: ML-KEM-768 (1184) and X25519 (32)
+SmallSpki = Annotated[bytes, Meta(min_length=32, max_length=1024)]
+Certificate = Annotated[bytes, Meta(min_length=64, max_length=8192)]
+CertificateOrNone = Annotated[bytes, Meta(max_length=8192)]
+CertificateChain = Annotated[tuple[Certificate, ...], Meta(max_length=6)]
+TpmPublic = Annotated[bytes, Meta(min_length=16, max_length=1024)]
+TpmBlob = Annotated[bytes, Meta(min_length=1, max_length=1024)]
+Attest = Annotated[bytes, Meta(min_length=16, max_length=2304)]  # TPMS_ATTEST: TPM2B_ATTEST's largest
+TpmSignature = Annotated[bytes, Meta(min_length=8, max_length=1100)]
+PcrIndex = Annotated[int, Meta(ge=0, le=23)]
+PcrIndexes = Annotated[tuple[PcrIndex, ...], Meta(min_length=1, max_length=24)]
+PcrDigest = Annotated[bytes, Meta(min_length=20, max_length=64)]
+PcrDigests = Annotated[tuple[PcrDigest, ...], Meta(min_length=1, max_length=24)]
+BankId = Annotated[int, Meta(ge=0, le=0xFFFF)]
+FirmwareLog = Annotated[bytes, Meta(max_length=768 * 1024)]
+Reason = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}$")]
+Name = Annotated[str, Meta(min_length=1, max_length=63)]
+Version = Annotated[str, Meta(max_length=64)]
+Seconds = Annotated[int, Meta(ge=1, le=86_400)]
+UnixMilliseconds = Annotated[int, Meta(ge=0, lt=1 << 48)]
+MerklePath = Annotated[tuple[Digest32, ...], Meta(max_length=32)]
+Statement = Annotated[bytes, Meta(min_length=1, max_length=8192)]

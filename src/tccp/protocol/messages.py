@@ -1,0 +1,107 @@
+"""Every message between node and coordinator: the schema, and nothing else.
+
+In the order in which they are said; `tccp.protocol.session` says when each is legal. The numbers are those of the
+registration exchange; docs/PROTOCOL.md draws it.
+"""
+
+from tccp.protocol import fields as f
+from tccp.protocol.encoding import Message
+
+PROTOCOL_VERSION = 1
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """1. Node -> coordinator. Who I claim to be, and prove to me first who you are."""
+
+    version: int
+    node_nonce: f.Nonce32
+    ek_certificate: f.CertificateOrNone  # DER; empty when the EK was enrolled by its public key
+    ek_chain: f.CertificateChain  # intermediates that the TPM carries
+    ek_public: f.TpmPublic  # TPMT_PUBLIC
+    ak_public: f.TpmPublic  # TPMT_PUBLIC
+
+
+class CoordinatorEvidence(Message, frozen=True, tag="coordinator_evidence"):
+    """A quote of the coordinator's own TPM that covers the node's nonce, among others' (a Merkle tree of them)."""
+
+    statement: f.Statement  # CoordinatorStatement, signed bytes
+    statement_signature: f.Ed25519Signature
+    attest: f.Attest
+    signature: f.TpmSignature
+    bank: f.BankId
+    pcr_indexes: f.PcrIndexes
+    pcrs: f.PcrDigests
+    leaf_index: int
+    leaf_count: int
+    path: f.MerklePath
+
+
+class Challenge(Message, frozen=True, tag="challenge"):
+    """2. Coordinator -> node. My evidence; activate this credential and quote these PCRs over this nonce."""
+
+    coordinator: CoordinatorEvidence
+    id_object: f.TpmBlob  # content of TPM2B_ID_OBJECT
+    encrypted_secret: f.TpmBlob  # content of TPM2B_ENCRYPTED_SECRET
+    nonce: f.Nonce32
+    bank: f.BankId
+    pcr_indexes: f.PcrIndexes
+
+
+class Evidence(Message, frozen=True, tag="evidence"):
+    """3. Node -> coordinator. The credential, the keys of this boot, and the quote that binds them."""
+
+    credential: f.Digest32
+    identity: f.Statement  # IdentityStatement, signed through the quote
+    attest: f.Attest
+    signature: f.TpmSignature
+    pcrs: f.PcrDigests
+    event_log: f.FirmwareLog
+
+
+class Admitted(Message, frozen=True, tag="admitted"):
+    """4. Coordinator -> node. The lease: until it ends you are inside the perimeter."""
+
+    lease_id: f.Id16
+    lease_s: f.Seconds
+    certificate: f.Certificate  # X.509 for the node's TLS key
+    log_index: int  # of the admission in the coordinator's log
+
+
+class RenewalChallenge(Message, frozen=True, tag="renewal_challenge"):
+    """Coordinator -> node, before the lease ends or whenever it wants to know: quote again."""
+
+    lease_id: f.Id16
+    nonce: f.Nonce32
+    bank: f.BankId
+    pcr_indexes: f.PcrIndexes
+
+
+class RenewalEvidence(Message, frozen=True, tag="renewal_evidence"):
+    """Node -> coordinator. A fresh quote of the same boot."""
+
+    attest: f.Attest
+    signature: f.TpmSignature
+    pcrs: f.PcrDigests
+
+
+class Renewed(Message, frozen=True, tag="renewed"):
+    """Coordinator -> node. The lease holds again for this long, counted from the quote."""
+
+    lease_id: f.Id16
+    lease_s: f.Seconds
+    certificate: f.Certificate
+
+
+class Refused(Message, frozen=True, tag="refused"):
+    """Coordinator -> node, instead of any answer. The reason is coarse; the operator's log has the details."""
+
+    reason: f.Reason
+
+
+class Revoked(Message, frozen=True, tag="revoked"):
+    """Coordinator -> node, at any time after admission: you are out, now."""
+
+    reason: f.Reason
+
+
+AnyMessage = Hello | Challenge | Evidence | Admitted | RenewalChallenge | RenewalEvidence | Renewed | Refused | Revoked
