@@ -1,0 +1,154 @@
+"""One TOML file for each daemon, checked whole before anything starts. An unknown key is an error."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from tccp.errors import ConfigError
+from tccp.model import NodeName, PcrBank, PcrSelection
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
+PcrIndex = Annotated[int, Meta(ge=0, le=23)]
+C = TypeVar("C", bound=msgspec.Struct)
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file."""
+
+
+class TpmConfig(_Table, frozen=True):
+    """``[tpm]``: the TPM of this host."""
+
+    tcti: str = "device:/dev/tpmrm0"
+    ak: Literal["ecc", "rsa"] = "ecc"
+
+
+class CoordinatorTpmConfig(TpmConfig, frozen=True):
+    """``[tpm]`` of a coordinator: beside, the PCRs that its own quotes show."""
+
+    bank: Literal["sha256", "sha384", "sha512"] = "sha256"
+    pcrs: Annotated[list[PcrIndex], Meta(min_length=1)] = [0, 2, 4, 7]
+
+    @property
+    def selection(self) -> PcrSelection:
+        """What this coordinator quotes."""
+        return PcrSelection.of(PcrBank.from_name(self.bank), self.pcrs)
+
+
+class NodeTpmConfig(TpmConfig, frozen=True):
+    """``[tpm]`` of a node: beside, where its firmware's event log is; empty when there is none."""
+
+    event_log: str = "/sys/kernel/security/tpm0/binary_bios_measurements"
+
+
+class ControlConfig(_Table, frozen=True):
+    """``[control]``: the Unix socket for the `tccp` command."""
+
+    socket: AbsolutePath
+    admin_group: str = "tccp-admin"
+    viewer_group: str = "tccp-viewer"
+
+
+class LogConfig(_Table, frozen=True):
+    """``[log]``."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class ListenConfig(_Table, frozen=True):
+    """``[listen]``: where nodes connect, unless systemd hands the socket over."""
+
+    address: str = "0.0.0.0"  # noqa: S104 - nodes come from the network; what they say is verified
+    port: Port = 7443
+    connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+
+
+class EnrolmentConfig(_Table, frozen=True):
+    """``[enrolment]``: folders of PEM or DER certificates of TPM makers; none trusted unless listed."""
+
+    ek_authorities: AbsolutePath | None = None
+    ek_intermediates: AbsolutePath | None = None
+
+
+class LeaseConfig(_Table, frozen=True):
+    """``[leases]``: how long a verdict on a node holds; it is renewed when half of that is over."""
+
+    seconds: Annotated[int, Meta(ge=2, le=86_400)] = 300
+
+
+class CoordinatorConfig(_Table, frozen=True):
+    """``coordinator.toml``."""
+
+    state_directory: AbsolutePath = "/var/lib/tccp/coordinator"
+    listen: ListenConfig = ListenConfig()
+    control: ControlConfig = ControlConfig(socket="/run/tccp/coordinator/control.sock")
+    tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
+    enrolment: EnrolmentConfig = EnrolmentConfig()
+    leases: LeaseConfig = LeaseConfig()
+    log: LogConfig = LogConfig()
+
+
+class NodeCoordinatorConfig(_Table, frozen=True):
+    """``[coordinator]`` of a node: where it is, and what it must prove (`tccp coordinator trust`)."""
+
+    address: Annotated[str, Meta(pattern=r"^[^\s:]+:[0-9]{1,5}$|^\[[0-9a-fA-F:]+\]:[0-9]{1,5}$")]
+    trust_file: AbsolutePath
+
+    @property
+    def host(self) -> str:
+        """The host part of the address, without brackets."""
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port part of the address."""
+        return int(self.address.rpartition(":")[2])
+
+
+class NodeConfig(_Table, frozen=True):
+    """``node.toml``."""
+
+    name: str
+    coordinator: NodeCoordinatorConfig
+    control: ControlConfig = ControlConfig(socket="/run/tccp/node/control.sock")
+    tpm: NodeTpmConfig = NodeTpmConfig()
+    log: LogConfig = LogConfig()
+
+    def __post_init__(self) -> None:
+        """The name is one that a coordinator can enrol."""
+        NodeName(self.name)
+
+
+def load_config(path: Path, kind: type[C]) -> C:
+    """The file at *path* as a *kind*.
+
+    Raises:
+        ConfigError: It cannot be read, is not TOML, or a key is unknown, missing or has no legal value; the
+            detail reads ``node.toml: tpm.tcti: ...``.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as problem:
+        hint = "`tccp coordinator init` writes one for a coordinator" if isinstance(problem, FileNotFoundError) else ""
+        raise ConfigError("config_unreadable", f"{path}: {problem.strerror}", hint=hint) from None
+    except UnicodeDecodeError:
+        raise ConfigError("config_invalid", f"{path}: not UTF-8 text") from None
+    try:
+        return msgspec.convert(tomllib.loads(text), kind, strict=True)
+    except tomllib.TOMLDecodeError as problem:
+        raise ConfigError("config_invalid", f"{path}: {problem}") from None
+    except msgspec.ValidationError as problem:
+        raise ConfigError("config_invalid", f"{path}: {_readable(str(problem))}") from None
+
+
+def _readable(problem: str) -> str:
+    """``Expected `int`, got `str` - at `$.tpm.ak``` -> ``tpm.ak: Expected `int`, got `str```."""
+    message, _, place = problem.partition(" - at `$")
+    key = re.sub(r"^\.", "", place.rstrip("`"))
+    return f"{key}: {message}" if key else message

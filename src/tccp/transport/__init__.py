@@ -1,0 +1,1 @@
+"""Where trio streams and protocol objects meet: TLS, certificates, connections."""
