@@ -48,6 +48,17 @@ typedef enum tccp_status {
 /* The stable lower-case name of a status: "nonce_mismatch"; "unknown" for a number that is none. */
 const char *tccp_status_name(int status);
 
+/* ---- library ----------------------------------------------------------------------------------------------- */
+
+/* What the core runs with; the strings are the libraries' own and live as long as the process. */
+typedef struct tccp_library_info {
+    const char *openssl;         /* "3.0.17": the libcrypto that was loaded, not the one compiled against */
+    const char *sodium;          /* "1.0.20" */
+    int lanes_built;             /* 1: built with Intel crypto_mb, which verifies 8 signatures at once */
+} tccp_library_info;
+
+void tccp_library_versions(tccp_library_info *ret_info);
+
 /* ---- public areas of TPM keys (tpm_public.c) ---------------------------------------------------------------- */
 
 #define TCCP_RSA_BYTES_MAX 512

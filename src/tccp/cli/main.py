@@ -1,0 +1,113 @@
+"""The entry point of ``tccp``: parse the command line, run one command, turn what went wrong into an exit code."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from tccp import __version__
+from tccp.cli import completion, doctor, evidence, exit_codes
+from tccp.cli.arguments import Parser
+from tccp.cli.output import complain, print_json
+from tccp.errors import TccpError
+
+ABOUT = """\
+The Trusted Cloud Computing Platform: virtual machines run only on hosts that proved what they are.
+
+Every command takes --json, and says by its exit code whose fault a failure is."""
+
+EXAMPLES = """\
+examples:
+  tccp doctor                        is this machine ready, and if not, how to mend it
+  tccp evidence quote --help         verify a TPM quote that tpm2-tools wrote
+  eval "$(tccp completion bash)"     completion for this shell
+
+environment:
+  NO_COLOR       no colours, when set to anything"""
+
+
+def build_parser() -> Parser:
+    """The whole command line. Cheap: no command's own imports happen here."""
+    parser = Parser(
+        prog="tccp",
+        description=ABOUT,
+        epilog=f"{EXAMPLES}\n\n{exit_codes.epilogue()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tccp {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    evidence.add_parser(commands)
+    doctor.add_parser(commands)
+    completion.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``tccp`` with *arguments* (the process's own by default); returns what to exit with."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    # Asked for before parsing, because a wrong command line is told in JSON too.
+    as_json = "--json" in words
+    try:
+        code = _run(words, as_json=as_json)
+        # What is still buffered can hit a broken pipe, too; the interpreter's own flush would complain loudly.
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_output()
+        return exit_codes.BROKEN_PIPE
+    except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            print("tccp: interrupted", file=sys.stderr)
+        return exit_codes.INTERRUPTED
+    return code
+
+
+def _run(words: list[str], *, as_json: bool) -> int:
+    _print_whatever_comes()
+    try:
+        args = build_parser().parse_args(words)
+        return int(args.run(args))
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    except BrokenPipeError:
+        raise
+    except TccpError as error:
+        _report(error.reason, error.detail, error.hint, as_json=as_json)
+        return exit_codes.exit_code_of(error)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _report("os_error", f"{where}{error.strerror or error}", "", as_json=as_json)
+        return exit_codes.exit_code_of(error)
+    except Exception as error:  # noqa: BLE001 - Python would exit with 1 here, which says "refused"
+        import traceback
+
+        traceback.print_exc()
+        _report("bug", f"{type(error).__name__}: {error}", "Please report this with the lines above.", as_json=as_json)
+        return exit_codes.BUG
+
+
+def _report(reason: str, detail: str, hint: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"error": reason, "detail": detail, "hint": hint})
+    else:
+        complain(reason, detail, hint)
+
+
+def _print_whatever_comes() -> None:
+    """A terminal that cannot show a character gets its number instead of an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        # Tests put other objects here.
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _discard_output() -> None:
+    """Point standard output at nothing, so that the interpreter's flush at exit has nobody to complain to."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
