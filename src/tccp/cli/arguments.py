@@ -1,11 +1,15 @@
 """The parts of a command line that all commands share."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from tccp.cli.exit_codes import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run: TypeAlias = Callable[[argparse.Namespace], int]
@@ -18,8 +22,14 @@ class Parser(argparse.ArgumentParser):
         """Turn argparse's complaint into an error of ours."""
         raise UsageError("usage", message, hint=f"`{self.prog} --help` shows the arguments and examples.")
 
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        """Print the help; argparse's own method hides that nobody reads it any more."""
+        (file or sys.stdout).write(self.format_help())
 
-def add_command(commands: Commands, name: str, run: Run, *, summary: str, about: str, examples: Sequence[str]) -> Parser:
+
+def add_command(
+    commands: Commands, name: str, run: Run, *, summary: str, about: str, examples: Sequence[str]
+) -> Parser:
     """A command that does something: with examples in its help, and ``--json``."""
     parser = commands.add_parser(
         name,

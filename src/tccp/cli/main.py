@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tccp import __version__
-from tccp.cli import completion, doctor, evidence, exit_codes
+from tccp.cli import completion, doctor, exit_codes
 from tccp.cli.arguments import Parser
 from tccp.cli.output import complain, print_json
 from tccp.errors import TccpError
@@ -20,7 +20,6 @@ Every command takes --json, and says by its exit code whose fault a failure is."
 EXAMPLES = """\
 examples:
   tccp doctor                        is this machine ready, and if not, how to mend it
-  tccp evidence quote --help         verify a TPM quote that tpm2-tools wrote
   eval "$(tccp completion bash)"     completion for this shell
 
 environment:
@@ -38,7 +37,6 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"tccp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    evidence.add_parser(commands)
     doctor.add_parser(commands)
     completion.add_parser(commands)
     return parser

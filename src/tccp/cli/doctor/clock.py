@@ -55,7 +55,8 @@ def read_clock() -> ClockReading:
         now=datetime.now(UTC),
         synchronised=None if answer < 0 else not timex.status & STA_UNSYNC,
         error_max_s=timex.maxerror / 1e6,
-        slept_s=time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC),
+        # The two are read one after the other: without suspension they differ by that moment.
+        slept_s=max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)),
     )
 
 

@@ -10,9 +10,9 @@ from tccp.cli.doctor.finding import Finding, Status
 
 AREA = "permissions"
 GROUPS = {
-    "tss": "owns the TPM device",
-    "tccp-admin": "may command the daemons",
-    "tccp-viewer": "may look at the daemons",
+    "tss": ("owns the TPM device", "Install the package tpm-udev, which makes it."),
+    "tccp-admin": ("may command the daemons", "Install tccp's sysusers file and run systemd-sysusers."),
+    "tccp-viewer": ("may look at the daemons", "Install tccp's sysusers file and run systemd-sysusers."),
 }
 CONNECT_S = 2.0
 
@@ -38,26 +38,25 @@ def _user() -> Finding:
 
 def _group(name: str) -> Finding:
     check = f"group_{name.replace('-', '_')}"
+    purpose, mend = GROUPS[name]
     try:
         group = grp.getgrnam(name)
     except KeyError:
-        return Finding(
-            AREA,
-            check,
-            Status.WARN,
-            f"there is no group {name}, which {GROUPS[name]}",
-            "Run systemd-sysusers, which makes it (install tpm2-abrmd or tpm-udev for tss).",
-        )
-    if os.geteuid() == 0 or group.gr_gid in {os.getegid(), *os.getgroups()}:
-        return Finding(AREA, check, Status.OK, f"this user counts as a member of {name}, which {GROUPS[name]}")
-    return Finding(AREA, check, Status.OK, f"group {name} is there; this user is no member: others {GROUPS[name]}")
+        return Finding(AREA, check, Status.WARN, f"there is no group {name}, which {purpose}", mend)
+    if group.gr_gid in {os.getegid(), *os.getgroups()}:
+        return Finding(AREA, check, Status.OK, f"this user is in {name}, which {purpose}")
+    return Finding(AREA, check, Status.OK, f"this user is not in {name}, which {purpose}")
 
 
 def _kvm(device: Path) -> Finding:
     check = "kvm"
     if not device.exists():
         return Finding(
-            AREA, check, Status.WARN, f"{device} does not exist", "VMs would be emulated: load kvm, or enable it in the firmware."
+            AREA,
+            check,
+            Status.WARN,
+            f"{device} does not exist",
+            "VMs would be emulated: load kvm, or enable it in the firmware.",
         )
     if not os.access(device, os.R_OK | os.W_OK):
         return Finding(AREA, check, Status.WARN, f"{device} is closed to this user", "Join the group that owns it.")
@@ -75,7 +74,11 @@ def _socket(daemon: str, path: Path) -> Finding:
         return Finding(AREA, check, Status.OK, f"no {daemon} runs here: {path} does not exist")
     except PermissionError:
         return Finding(
-            AREA, check, Status.WARN, f"{path} is closed to this user", "Join tccp-viewer or tccp-admin, and log in anew."
+            AREA,
+            check,
+            Status.WARN,
+            f"{path} is closed to this user",
+            "Join tccp-viewer or tccp-admin, and log in anew.",
         )
     except OSError as error:
         return Finding(

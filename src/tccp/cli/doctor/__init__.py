@@ -1,0 +1,53 @@
+"""``tccp doctor``: is this machine ready for tccp, and if not, how to mend it."""
+
+import argparse
+from pathlib import Path
+
+from tccp.cli import exit_codes
+from tccp.cli.arguments import Commands, add_command
+from tccp.cli.output import Screen, print_json
+
+
+def add_parser(commands: Commands) -> None:
+    """Add ``tccp doctor``."""
+    add_command(
+        commands,
+        "doctor",
+        run,
+        summary="is this machine ready for tccp, and if not, how to mend it",
+        about="Looks at the libraries, the CPU, permissions, daemons and the clock; changes nothing.\n"
+        "Exits with 3 when something must be mended; warnings alone exit with 0.",
+        examples=("tccp doctor", "sudo tccp doctor --json | jq '.findings[] | select(.status != \"ok\")'"),
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look, and report."""
+    from tccp.cli.doctor import clock, cpu, libraries, permissions
+    from tccp.cli.doctor.finding import Status, worst
+    from tccp.cli.files import read_file
+
+    findings = [
+        *libraries.findings(),
+        *cpu.findings(read_file(Path(cpu.CPUINFO), bytes_max=cpu.CPUINFO_BYTES_MAX).decode("utf-8", "replace")),
+        *permissions.findings(
+            kvm=Path("/dev/kvm"),
+            sockets={
+                "coordinator": Path("/run/tccp/coordinator/control.sock"),
+                "node": Path("/run/tccp/node/control.sock"),
+            },
+        ),
+        *clock.findings(clock.read_clock()),
+    ]
+    verdict = worst(findings)
+    if args.json:
+        print_json({"verdict": verdict, "findings": [finding._asdict() for finding in findings]})
+    else:
+        screen = Screen()
+        screen.table(
+            ("status", "area", "found", "how to mend it"),
+            [(item.status, item.area, item.found, item.mend) for item in findings],
+            style_column=0,
+        )
+        screen.line(f"verdict: {verdict}", style=verdict)
+    return exit_codes.HOST if verdict is Status.FAIL else exit_codes.OK
