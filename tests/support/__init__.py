@@ -1,0 +1,1 @@
+"""Real components with a Python face, for tests, the demo and benchmarks."""

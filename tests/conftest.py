@@ -1,0 +1,34 @@
+"""What every test may ask for: software TPMs, each with an EK of its own that one authority has certified."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.soft_tpm import EkAuthority, SoftTpm, SoftTpmPool
+
+
+@pytest.fixture(scope="session")
+def tpm_directory() -> Iterator[Path]:
+    """A folder with a path short enough for Unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="tccp-tpm-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def ek_authority(tpm_directory: Path) -> EkAuthority:
+    """Who certifies the EKs of `soft_tpms`."""
+    return EkAuthority(tpm_directory / "ca")
+
+
+@pytest.fixture(scope="session")
+def soft_tpms(ek_authority: EkAuthority, tpm_directory: Path) -> SoftTpmPool:
+    """Lends running TPMs that are as new: ``with soft_tpms.lend() as soft_tpm``."""
+    return SoftTpmPool(ek_authority, tpm_directory)
+
+
+@pytest.fixture
+def soft_tpm(soft_tpms: SoftTpmPool) -> Iterator[SoftTpm]:
+    """One running TPM that is as new."""
+    with soft_tpms.lend() as lent:
+        yield lent

@@ -1,0 +1,1 @@
+"""Tests of tccp.tpm against real software TPMs."""
