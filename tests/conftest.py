@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.support.soft_tpm import EkAuthority, SoftTpm, SoftTpmPool
 
 
