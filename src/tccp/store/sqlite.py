@@ -1,0 +1,277 @@
+"""The store on one SQLite file: a writer thread, a reader for look-ups, and a reader in worker threads for the rest.
+
+A look-up by key takes microseconds, less than handing it to a thread, so the loop does it itself. In write-ahead
+logging readers and the writer never wait for each other, and a reader sees all that was acknowledged before it asked.
+"""
+
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import trio
+
+from tccp.errors import StoreError
+from tccp.model import NodeName
+from tccp.store import queries, schema, transactions
+from tccp.store.errors import store_error
+from tccp.store.interface import PAGE, Store
+from tccp.store.records import (
+    META_BYTES_MAX,
+    EventDraft,
+    EventRecord,
+    LeaseRecord,
+    NodeRecord,
+    PolicyRecord,
+    StoreCounts,
+    check_bytes,
+    check_text,
+    check_time,
+)
+from tccp.store.renewal import Renewal
+from tccp.store.writer import GroupWriter
+
+WATCH_PAGE = 256
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextlib.asynccontextmanager
+async def open_store(path: Path) -> AsyncIterator[Store]:
+    """Open the database at *path*, make or migrate it first if need be, and shut out whoever opened it before.
+
+    On leaving, the transactions that wait are finished and the write-ahead log is folded into the file.
+
+    Raises:
+        ConfigError: ``foreign_database``, ``newer_database``, ``no_write_ahead_log``.
+        StoreError: ``damaged``, ``cannot_open``, ``locked``, ``disk_full``, ``read_only``.
+    """
+    with contextlib.ExitStack() as opened:
+
+        def open_all() -> tuple[sqlite3.Connection, int, sqlite3.Connection, sqlite3.Connection]:
+            writing = schema.connect_writer(path)
+            opened.callback(writing.close)
+            epoch = schema.take_over(writing)
+            readers = schema.connect_reader(path), schema.connect_reader(path)
+            for reader in readers:
+                opened.callback(reader.close)
+            return writing, epoch, *readers
+
+        with _errors_of_sqlite():
+            writing, epoch, keyed, paged = await trio.to_thread.run_sync(open_all)
+        store = _SqliteStore(writing, epoch, keyed, paged)
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+
+class _SqliteStore(Store):
+    def __init__(
+        self, writing: sqlite3.Connection, epoch: int, keyed: sqlite3.Connection, paged: sqlite3.Connection
+    ) -> None:
+        self._keyed = keyed
+        self._paged = paged
+        self._paged_lock = trio.Lock()
+        self.changes = 0
+        self._watchers = trio.lowlevel.ParkingLot()
+        self._closed = False
+        self._writer = GroupWriter(writing, epoch, self._on_change)
+
+    async def aclose(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._writer.aclose()
+            self._closed = True
+            self._on_change()
+            async with self._paged_lock:  # a page that is being read in a thread
+                pass
+
+    @property
+    def epoch(self) -> int:
+        return self._writer.epoch
+
+    # ---- nodes ----
+
+    async def enrol_node(self, record: NodeRecord, body: bytes = b"") -> int:
+        _check_event(record.enrolled_ms, body)
+        return await self._writer.run(transactions.enrol_node, record, body)
+
+    async def import_nodes(self, entries: Sequence[tuple[NodeRecord, bytes]]) -> list[NodeName]:
+        for record, body in entries:
+            _check_event(record.enrolled_ms, body)
+        return await self._writer.run(transactions.import_nodes, entries)
+
+    async def set_node_policy(self, name: NodeName, policy: str, at_ms: int, body: bytes = b"") -> int:
+        check_text("policy", policy)
+        _check_event(at_ms, body)
+        return await self._writer.run(transactions.set_node_policy, name, policy, at_ms, body)
+
+    async def revoke_node(self, name: NodeName, reason: str, at_ms: int, body: bytes = b"") -> int:
+        check_text("reason", reason)
+        _check_event(at_ms, body)
+        return await self._writer.run(transactions.revoke_node, name, reason, at_ms, body)
+
+    async def reinstate_node(self, name: NodeName, at_ms: int, body: bytes = b"") -> int:
+        _check_event(at_ms, body)
+        return await self._writer.run(transactions.reinstate_node, name, at_ms, body)
+
+    async def remove_node(self, name: NodeName, at_ms: int, body: bytes = b"") -> int:
+        _check_event(at_ms, body)
+        return await self._writer.run(transactions.remove_node, name, at_ms, body)
+
+    async def node_by_name(self, name: NodeName) -> NodeRecord | None:
+        return await self._look_up(queries.node_by_name, name)
+
+    async def node_by_ek(self, ek_id: bytes) -> NodeRecord | None:
+        return await self._look_up(queries.node_by_ek, ek_id)
+
+    async def list_nodes(self, after: NodeName | None = None, limit: int = PAGE) -> list[NodeRecord]:
+        return await self._read_page(queries.nodes, after, limit)
+
+    # ---- policies ----
+
+    async def add_policy(self, record: PolicyRecord, body: bytes = b"") -> int:
+        _check_event(record.added_ms, body)
+        return await self._writer.run(transactions.add_policy, record, body)
+
+    async def policies(self) -> list[PolicyRecord]:
+        return await self._read_page(queries.policies)
+
+    async def policy(self, name: str, version: int | None = None) -> PolicyRecord | None:
+        return await self._look_up(queries.policy, name, version)
+
+    async def policy_versions(self, name: str) -> list[PolicyRecord]:
+        return await self._read_page(queries.policy_versions, name)
+
+    # ---- leases ----
+
+    async def admit(self, lease: LeaseRecord, body: bytes = b"") -> int:
+        if lease.ended_ms is not None:
+            raise ValueError("an ended lease admits nobody")
+        _check_event(lease.issued_ms, body)
+        return await self._writer.run(transactions.admit, lease, body)
+
+    async def renew(self, renewal: Renewal) -> None:
+        await self._writer.renew(renewal)
+
+    async def end_lease(self, lease_id: bytes, reason: str, at_ms: int) -> int:
+        check_text("reason", reason)
+        check_time("at_ms", at_ms)
+        return await self._writer.run(transactions.end_lease, lease_id, reason, at_ms)
+
+    async def lapse_leases(self, now_ms: int) -> list[tuple[bytes, NodeName]]:
+        check_time("now_ms", now_ms)
+        lapsed: list[tuple[bytes, NodeName]] = []
+        while True:
+            some = await self._writer.run(transactions.lapse_leases, now_ms)
+            lapsed += some
+            if len(some) < transactions.LAPSES_PER_TRANSACTION:
+                return lapsed
+
+    async def lease(self, lease_id: bytes) -> LeaseRecord | None:
+        return await self._look_up(queries.lease, lease_id)
+
+    async def open_lease(self, name: NodeName) -> LeaseRecord | None:
+        return await self._look_up(queries.open_lease, name)
+
+    async def open_leases(self, after: NodeName | None = None, limit: int = PAGE) -> list[LeaseRecord]:
+        return await self._read_page(queries.open_leases, after, limit)
+
+    async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
+        return await self._read_page(queries.leases_of, name, limit)
+
+    # ---- the log ----
+
+    async def append_event(self, event: EventDraft) -> int:
+        return await self._writer.run(transactions.append_event, event)
+
+    async def events(self, since_seq: int = 0, limit: int = PAGE) -> list[EventRecord]:
+        return await self._read_page(queries.events, since_seq, limit)
+
+    async def last_seq(self) -> int:
+        return await self._look_up(queries.last_seq)
+
+    def watch(self, since_seq: int) -> AsyncIterator[EventRecord]:
+        return _Watch(self, since_seq)
+
+    async def wait_for_change(self, seen: int) -> None:
+        """Return once `changes` is no longer *seen*."""
+        if self.changes == seen:
+            await self._watchers.park()
+
+    # ---- the rest ----
+
+    async def meta(self, key: str) -> bytes | None:
+        return await self._look_up(queries.meta, key)
+
+    async def set_meta(self, key: str, value: bytes) -> None:
+        check_text("key", key)
+        check_bytes("value", value, 0, META_BYTES_MAX)
+        await self._writer.run(transactions.set_meta, key, value)
+
+    async def counts(self) -> StoreCounts:
+        return await self._read_page(queries.counts)
+
+    # ---- how ----
+
+    def _on_change(self) -> None:
+        self.changes += 1
+        self._watchers.unpark_all()
+
+    async def _look_up(
+        self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        with _errors_of_sqlite():
+            return query(self._keyed, *args, **kwargs)
+
+    async def _read_page(
+        self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        async with self._paged_lock:
+            self._check_open()
+            with _errors_of_sqlite():
+                return await trio.to_thread.run_sync(lambda: query(self._paged, *args, **kwargs))
+
+    def check(self) -> None:
+        self._writer.check()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("closed")
+
+
+class _Watch(AsyncIterator[EventRecord]):
+    """A reader of the log. It holds nothing but a page, and pulls: nobody waits for it."""
+
+    def __init__(self, store: _SqliteStore, since_seq: int) -> None:
+        self._store = store
+        self._seq = since_seq
+        self._page: deque[EventRecord] = deque()
+
+    async def __anext__(self) -> EventRecord:
+        while not self._page:
+            self._store.check()
+            changes = self._store.changes
+            self._page.extend(await self._store.events(self._seq, WATCH_PAGE))
+            if not self._page:
+                await self._store.wait_for_change(changes)
+        event = self._page.popleft()
+        self._seq = event.seq
+        return event
+
+
+def _check_event(at_ms: int, body: bytes) -> None:
+    EventDraft(at_ms, "checked", None, body)
+
+
+@contextlib.contextmanager
+def _errors_of_sqlite() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise store_error(error) from error

@@ -1,0 +1,244 @@
+"""Writing: every transaction but the renewal, as functions of a connection.
+
+The writer calls each one inside a savepoint of its own, under the write lock and after the fence was compared: what a
+function reads stays true until it returns, and when it raises nothing of it remains.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec.msgpack
+
+from tccp.model import NodeName
+from tccp.store.errors import ConflictError
+from tccp.store.queries import clock_to_sql
+from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, NodeRecord, PolicyRecord
+
+LAPSES_PER_TRANSACTION = 256
+
+
+def append_event(connection: sqlite3.Connection, event: EventDraft) -> int:
+    """Append *event*, and return its place."""
+    return _append(connection, event.at_ms, event.kind, event.node, event.body)
+
+
+def set_meta(connection: sqlite3.Connection, key: str, value: bytes) -> None:
+    """Keep *value* under *key*."""
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )
+
+
+def enrol_node(connection: sqlite3.Connection, record: NodeRecord, body: bytes) -> int:
+    """Bind a name to an EK for ever, and enrol it."""
+    name = record.name.value
+    if connection.execute("SELECT 1 FROM node WHERE name = ?", (name,)).fetchone() is not None:
+        _check_binding(connection, record)
+        raise ConflictError("node_exists", name)
+    if not _check_binding(connection, record):
+        connection.execute("INSERT INTO binding (name, ek_id) VALUES (?, ?)", (name, record.ek_id))
+    connection.execute(
+        "INSERT INTO node (name, ek_public, policy, enrolled_ms, revoked_ms, revoke_reason, attributes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            name,
+            record.ek_public,
+            record.policy,
+            record.enrolled_ms,
+            record.revoked_ms,
+            record.revoke_reason,
+            json.dumps(dict(record.attributes), sort_keys=True),
+        ),
+    )
+    return _append(connection, record.enrolled_ms, EventKind.ENROL, record.name, body)
+
+
+def import_nodes(connection: sqlite3.Connection, entries: Sequence[tuple[NodeRecord, bytes]]) -> list[NodeName]:
+    """Enrol those of *entries* that are not enrolled yet, all or none, and return their names."""
+    added = []
+    for record, body in entries:
+        if connection.execute("SELECT 1 FROM node WHERE name = ?", (record.name.value,)).fetchone() is not None:
+            _check_binding(connection, record)
+            continue
+        enrol_node(connection, record, body)
+        added.append(record.name)
+    return added
+
+
+def set_node_policy(connection: sqlite3.Connection, name: NodeName, policy: str, at_ms: int, body: bytes) -> int:
+    """Have a node judged by another policy from its next admission on."""
+    _revoked(connection, name)
+    connection.execute("UPDATE node SET policy = ? WHERE name = ?", (policy, name.value))
+    return _append(connection, at_ms, EventKind.ASSIGN, name, body)
+
+
+def revoke_node(connection: sqlite3.Connection, name: NodeName, reason: str, at_ms: int, body: bytes) -> int:
+    """Admit a node no more, and end its open lease."""
+    if _revoked(connection, name):
+        raise ConflictError("node_revoked", name.value)
+    connection.execute("UPDATE node SET revoked_ms = ?, revoke_reason = ? WHERE name = ?", (at_ms, reason, name.value))
+    seq = _append(connection, at_ms, EventKind.REVOKE, name, body)
+    _end_open_lease(connection, name, EndReason.REVOKED, at_ms)
+    return seq
+
+
+def reinstate_node(connection: sqlite3.Connection, name: NodeName, at_ms: int, body: bytes) -> int:
+    """Take a revocation back; the node must register again."""
+    if not _revoked(connection, name):
+        raise ConflictError("node_not_revoked", name.value)
+    connection.execute("UPDATE node SET revoked_ms = NULL, revoke_reason = NULL WHERE name = ?", (name.value,))
+    return _append(connection, at_ms, EventKind.REINSTATE, name, body)
+
+
+def remove_node(connection: sqlite3.Connection, name: NodeName, at_ms: int, body: bytes) -> int:
+    """Forget a node, but not that its name and its EK belong together."""
+    _revoked(connection, name)
+    seq = _append(connection, at_ms, EventKind.REMOVE, name, body)
+    _end_open_lease(connection, name, EndReason.REMOVED, at_ms)
+    connection.execute("DELETE FROM node WHERE name = ?", (name.value,))
+    return seq
+
+
+def add_policy(connection: sqlite3.Connection, record: PolicyRecord, body: bytes) -> int:
+    """Put a version of a policy in force."""
+    newest = _newest_version(connection, record.name)
+    if newest is not None and record.version <= newest:
+        raise ConflictError("policy_not_newer", f"{record.name}: version {newest} is there, {record.version} was given")
+    connection.execute(
+        "INSERT INTO policy (name, version, body, sha256, added_ms) VALUES (?, ?, ?, ?, ?)",
+        (record.name, record.version, record.body, record.sha256, record.added_ms),
+    )
+    return _append(connection, record.added_ms, EventKind.POLICY, None, body)
+
+
+def admit(connection: sqlite3.Connection, lease: LeaseRecord, body: bytes) -> int:
+    """Open *lease* in the place of the node's older one."""
+    name = lease.node.value
+    row = connection.execute(
+        "SELECT revoked_ms, policy, (SELECT max(version) FROM policy WHERE policy.name = node.policy),"
+        " EXISTS (SELECT 1 FROM open_lease WHERE open_lease.node = node.name) FROM node WHERE name = ?",
+        (name,),
+    ).fetchone()
+    if row is None:
+        raise ConflictError("node_unknown", name)
+    revoked_ms, policy, version, has_lease = row
+    if revoked_ms is not None:
+        raise ConflictError("node_revoked", name)
+    if version is None:
+        raise ConflictError("policy_unknown", policy)
+    if (policy, version) != (lease.policy, lease.policy_version):
+        found = f"{lease.policy} version {lease.policy_version}"
+        raise ConflictError("policy_changed", f"{name}: judged by {found}, in force is {policy} version {version}")
+    if has_lease:
+        _end_open_lease(connection, lease.node, EndReason.REPLACED, lease.issued_ms)
+    connection.execute(
+        "INSERT INTO lease (lease_id, node, boot_id, ak_name, tls_spki_sha256, identity, policy, policy_version,"
+        " issued_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            lease.lease_id,
+            name,
+            lease.boot_id,
+            lease.ak_name,
+            lease.tls_spki_sha256,
+            lease.identity,
+            policy,
+            version,
+            lease.issued_ms,
+        ),
+    )
+    connection.execute(
+        "INSERT INTO open_lease (lease_id, node, renewed_ms, expires_ms, reset_count, restart_count, clock)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            lease.lease_id,
+            name,
+            lease.renewed_ms,
+            lease.expires_ms,
+            lease.reset_count,
+            lease.restart_count,
+            clock_to_sql(lease.clock_ms),
+        ),
+    )
+    return _append(connection, lease.issued_ms, EventKind.ADMIT, lease.node, body)
+
+
+def end_lease(connection: sqlite3.Connection, lease_id: bytes, reason: str, at_ms: int) -> int:
+    """End an open lease."""
+    row = connection.execute("SELECT node FROM open_lease WHERE lease_id = ?", (lease_id,)).fetchone()
+    if row is None:
+        raise no_open_lease(connection, lease_id)
+    return _end(connection, lease_id, NodeName(row[0]), reason, at_ms)
+
+
+def lapse_leases(connection: sqlite3.Connection, now_ms: int) -> list[tuple[bytes, NodeName]]:
+    """End some of the leases that have expired: at most `LAPSES_PER_TRANSACTION`, so that others need not wait."""
+    expired = connection.execute(
+        "SELECT lease_id, node FROM open_lease WHERE expires_ms <= ? LIMIT ?", (now_ms, LAPSES_PER_TRANSACTION)
+    ).fetchall()
+    lapsed = [(bytes(lease_id), NodeName(name)) for lease_id, name in expired]
+    for lease_id, name in lapsed:
+        _end(connection, lease_id, name, EndReason.LAPSED, now_ms)
+    return lapsed
+
+
+def no_open_lease(connection: sqlite3.Connection, lease_id: bytes) -> ConflictError:
+    """Why there is no open lease of this id."""
+    row = connection.execute("SELECT end_reason, node FROM lease WHERE lease_id = ?", (lease_id,)).fetchone()
+    if row is None:
+        return ConflictError("lease_unknown", lease_id.hex())
+    return ConflictError("lease_ended", f"{row[1]}: {row[0]}")
+
+
+def _append(connection: sqlite3.Connection, at_ms: int, kind: str, node: NodeName | None, body: bytes) -> int:
+    cursor = connection.execute(
+        "INSERT INTO event (at_ms, kind, node, body) VALUES (?, ?, ?, ?)",
+        (at_ms, str(kind), None if node is None else node.value, body),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _check_binding(connection: sqlite3.Connection, record: NodeRecord) -> bool:
+    """Whether name and EK are bound to each other; a conflict when either is bound elsewhere."""
+    bound = connection.execute("SELECT ek_id FROM binding WHERE name = ?", (record.name.value,)).fetchone()
+    if bound is not None:
+        if bound[0] != record.ek_id:
+            raise ConflictError("name_bound", f"{record.name} was enrolled with EK {bound[0].hex()}")
+        return True
+    owner = connection.execute("SELECT name FROM binding WHERE ek_id = ?", (record.ek_id,)).fetchone()
+    if owner is not None:
+        raise ConflictError("ek_bound", f"EK {record.ek_id.hex()} was enrolled as {owner[0]}")
+    return False
+
+
+def _revoked(connection: sqlite3.Connection, name: NodeName) -> bool:
+    """Whether the node is revoked; a conflict when it is not enrolled."""
+    row = connection.execute("SELECT revoked_ms IS NOT NULL FROM node WHERE name = ?", (name.value,)).fetchone()
+    if row is None:
+        raise ConflictError("node_unknown", name.value)
+    return bool(row[0])
+
+
+def _newest_version(connection: sqlite3.Connection, policy: str) -> int | None:
+    version: int | None = connection.execute("SELECT max(version) FROM policy WHERE name = ?", (policy,)).fetchone()[0]
+    return version
+
+
+def _end_open_lease(connection: sqlite3.Connection, name: NodeName, reason: str, at_ms: int) -> None:
+    row = connection.execute("SELECT lease_id FROM open_lease WHERE node = ?", (name.value,)).fetchone()
+    if row is not None:
+        _end(connection, row[0], name, reason, at_ms)
+
+
+def _end(connection: sqlite3.Connection, lease_id: bytes, name: NodeName, reason: str, at_ms: int) -> int:
+    connection.execute(
+        "UPDATE lease SET (renewed_ms, expires_ms, reset_count, restart_count, clock) = (SELECT renewed_ms, expires_ms,"
+        " reset_count, restart_count, clock FROM open_lease WHERE open_lease.lease_id = lease.lease_id),"
+        " ended_ms = ?, end_reason = ? WHERE lease_id = ?",
+        (at_ms, str(reason), lease_id),
+    )
+    connection.execute("DELETE FROM open_lease WHERE lease_id = ?", (lease_id,))
+    body = msgspec.msgpack.encode({"lease_id": lease_id, "reason": str(reason)})
+    return _append(connection, at_ms, EventKind.END, name, body)

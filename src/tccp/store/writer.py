@@ -1,0 +1,233 @@
+"""The group-commit writer: one thread owns the connection that writes, and one fsync acknowledges many transactions.
+
+    tasks --(deques)--> writer thread: BEGIN IMMEDIATE, compare the fence,
+                                       a savepoint for each transaction, one statement for many renewals, COMMIT (fsync)
+    tasks <--(one call into the loop wakes all of the group)--
+
+While a group is being synced the next one gathers. All transactions of a group are concurrent (each task waits for
+its answer), so the writer may order them: renewals come last, and see what the others did.
+"""
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import trio
+
+from tccp.errors import StoreError
+from tccp.store.errors import FencedError, store_error
+from tccp.store.renewal import Renewal, renew_leases
+
+# Nobody waits for a renewal but the node's own background task; so a lone one waits this long for company, and 5,000
+# renewals a second become some hundred groups instead of thousands.
+LINGER_S = 0.010
+RENEWALS_WORTH_A_GROUP = 128
+TRANSACTIONS_PER_GROUP = 1_024
+RENEWALS_PER_GROUP = 8_192
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Job:
+    """A task that waits, and what it waits for. *task* is None when it was cancelled meanwhile."""
+
+    __slots__ = ("error", "task", "value", "work")
+
+    def __init__(self, work: Any) -> None:
+        self.work = work  # a Renewal, or a transaction without arguments
+        self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self.value: Any = None
+        self.error: Exception | None = None
+
+
+class GroupWriter:
+    """Runs transactions on *connection* in a thread of its own, each whole and durable, or not at all.
+
+    Must be made in a trio task; `run` and `renew` are for tasks of the same loop. A task that is cancelled while it
+    waits goes on at once; its transaction may happen or may have happened. The store does not tell.
+
+    Args:
+        connection: Used by the writer thread alone from now on.
+        epoch: The epoch that `tccp.store.schema.take_over` gave; a group under any other one is refused.
+        on_change: Called in the loop after each group that had transactions beside renewals, or found the fence moved.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, epoch: int, on_change: Callable[[], None]) -> None:
+        self.epoch = epoch
+        self._connection = connection
+        self._on_change = on_change
+        self._token = trio.lowlevel.current_trio_token()
+        self._transactions: deque[_Job] = deque()
+        self._renewals: deque[_Job] = deque()
+        self._arrived = threading.Event()
+        self._urgent = threading.Event()
+        self._closing = False
+        self._fenced: FencedError | None = None
+        self._thread = threading.Thread(target=self._write, name="tccp-store-writer", daemon=True)
+        self._thread.start()
+
+    async def run(
+        self, transaction: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run *transaction* on the connection, and return what it returned once that is durable.
+
+        Raises:
+            ConflictError: From *transaction*, like any other exception it raises; nothing of it remains.
+            FencedError: Another coordinator has the database; nothing was written.
+            StoreError: The disk is full, the database cannot be written, or the store is closed; nothing was written.
+        """
+        await self._begin()
+        job = _Job(lambda connection: transaction(connection, *args, **kwargs))
+        self._transactions.append(job)
+        self._urgent.set()
+        self._arrived.set()
+        value: T = await _wait(job)
+        return value
+
+    async def renew(self, renewal: Renewal) -> None:
+        """Renew a lease; the errors are those of `run`."""
+        await self._begin()
+        job = _Job(renewal)
+        self._renewals.append(job)
+        if len(self._renewals) >= RENEWALS_WORTH_A_GROUP:
+            self._urgent.set()
+        if not self._arrived.is_set():
+            self._arrived.set()
+        await _wait(job)
+
+    async def aclose(self) -> None:
+        """Refuse new transactions, finish those that wait, checkpoint, and close the connection."""
+        self._closing = True
+        self._urgent.set()
+        self._arrived.set()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._thread.join)
+
+    def check(self) -> None:
+        """Whether this writer may still write, as far as it knows.
+
+        Raises:
+            FencedError: A transaction was refused before: another coordinator has the database.
+            StoreError: ``closed``.
+        """
+        if self._fenced is not None:
+            raise FencedError(*self._fenced.epochs)
+        if self._closing:
+            raise StoreError("closed")
+
+    async def _begin(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.check()
+
+    # ---- in the writer thread ----
+
+    def _write(self) -> None:
+        try:
+            while not self._closing or self._transactions or self._renewals:
+                self._arrived.wait()
+                self._urgent.wait(LINGER_S)
+                # Cleared before the queues are emptied: what comes in between is at worst woken for twice.
+                self._arrived.clear()
+                self._urgent.clear()
+                while self._transactions or self._renewals:
+                    transactions = _take(self._transactions, TRANSACTIONS_PER_GROUP)
+                    renewals = _take(self._renewals, RENEWALS_PER_GROUP)
+                    self._execute(transactions, renewals)
+                    self._token.run_sync_soon(self._release, transactions, renewals)
+        except trio.RunFinishedError:
+            pass  # the loop is gone, and with it everybody who waits
+        finally:
+            self._closing = True
+            self._close_connection()
+
+    def _execute(self, transactions: list[_Job], renewals: list[_Job]) -> None:
+        """One group. Afterwards every job has its value or error, and what has a value is on the disk."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            self._compare_fence()
+            for job in transactions:
+                self._execute_one(job)
+            if renewals:
+                for job, refusal in zip(
+                    renewals, renew_leases(connection, [job.work for job in renewals]), strict=True
+                ):
+                    job.error = refusal
+            connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 every waiting task must be told, whatever it was
+            self._roll_back()
+            for job in (*transactions, *renewals):
+                job.error = _copy_for_one_task(error)
+
+    def _execute_one(self, job: _Job) -> None:
+        connection = self._connection
+        connection.execute("SAVEPOINT one")
+        try:
+            job.value = job.work(connection)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise  # SQLite has rolled everything back (disk full, I/O error): the group is lost
+            connection.execute("ROLLBACK TO one")
+            job.error = store_error(error) if isinstance(error, sqlite3.Error) else error
+        connection.execute("RELEASE one")
+
+    def _compare_fence(self) -> None:
+        (current,) = self._connection.execute("SELECT epoch FROM fence").fetchone()
+        if current != self.epoch:
+            self._fenced = FencedError(self.epoch, current)
+            raise self._fenced
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                # SQLite has rolled back by itself, or will when the next BEGIN finds the transaction open and fails.
+                return
+
+    def _close_connection(self) -> None:
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            return  # the write-ahead log stays beside the database and is read at the next start
+        finally:
+            self._connection.close()
+
+    # ---- in the loop ----
+
+    def _release(self, transactions: list[_Job], renewals: list[_Job]) -> None:
+        for jobs in (transactions, renewals):
+            for job in jobs:
+                if job.task is not None:
+                    trio.lowlevel.reschedule(job.task)
+        if transactions or self._fenced is not None:
+            self._on_change()
+
+
+async def _wait(job: _Job) -> Any:
+    def abort(_: object) -> trio.lowlevel.Abort:
+        job.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    await trio.lowlevel.wait_task_rescheduled(abort)
+    if job.error is not None:
+        raise job.error
+    return job.value
+
+
+def _take(queue: deque[_Job], most: int) -> list[_Job]:
+    return [queue.popleft() for _ in range(min(len(queue), most))]
+
+
+def _copy_for_one_task(error: Exception) -> Exception:
+    """*error* for one of many tasks: raising one object in all of them would mix their tracebacks."""
+    if isinstance(error, FencedError):
+        return FencedError(*error.epochs)
+    if isinstance(error, sqlite3.Error):
+        error = store_error(error)
+    if isinstance(error, StoreError):
+        return StoreError(error.reason, error.detail, hint=error.hint)
+    return error

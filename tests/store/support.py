@@ -1,0 +1,61 @@
+"""Records for tests, each right as it is."""
+
+import hashlib
+from dataclasses import replace
+
+from tccp.model import NodeName
+from tccp.store import LeaseRecord, NodeRecord, PolicyRecord, Renewal, Store
+
+POLICY = "tvmm"
+
+
+def ek(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def node(name: str, ek_of: str | None = None) -> NodeRecord:
+    return NodeRecord(
+        NodeName(name), ek(ek_of or name), POLICY, enrolled_ms=1_000, ek_public=b"public area of " + name.encode()
+    )
+
+
+def policy(version: int = 1, name: str = POLICY) -> PolicyRecord:
+    body = f"version = {version}".encode()
+    return PolicyRecord(name, version, body, hashlib.sha256(body).digest(), added_ms=500 + version)
+
+
+def lease_id(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def lease(name: str, number: int, issued_ms: int = 2_000, policy_version: int = 1) -> LeaseRecord:
+    return LeaseRecord(
+        lease_id=lease_id(number),
+        node=NodeName(name),
+        boot_id=b"boot of the node",
+        ak_name=b"\x00\x0b" + ek(name),
+        tls_spki_sha256=ek(f"tls {name}"),
+        identity=b"identity statement of " + name.encode(),
+        policy=POLICY,
+        policy_version=policy_version,
+        issued_ms=issued_ms,
+        renewed_ms=issued_ms,
+        expires_ms=issued_ms + 60_000,
+        reset_count=7,
+        restart_count=3,
+        clock_ms=100,
+    )
+
+
+def renewal_of(record: LeaseRecord, at_ms: int, **changes: int) -> Renewal:
+    renewal = Renewal(
+        record.lease_id, at_ms, at_ms + 60_000, record.reset_count, record.restart_count, record.clock_ms + at_ms
+    )
+    return replace(renewal, **changes)
+
+
+async def prepare(store: Store, *names: str) -> None:
+    """A policy, and nodes that it judges."""
+    await store.add_policy(policy())
+    for name in names:
+        await store.enrol_node(node(name))

@@ -1,0 +1,196 @@
+"""Admission, renewal, and every way in which a lease ends."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec.msgpack
+import pytest
+
+from tccp.model import NodeName
+from tccp.store import ConflictError, Store, open_store
+from tccp.store.transactions import LAPSES_PER_TRANSACTION
+from tests.store.support import POLICY, lease, lease_id, node, policy, prepare, renewal_of
+
+A = NodeName("a")
+
+
+async def test_an_admitted_node_has_an_open_lease(store: Store) -> None:
+    await prepare(store, "a", "b")
+    record = replace(lease("a", 1), clock_ms=(1 << 64) - 1, reset_count=(1 << 32) - 1)
+
+    seq = await store.admit(record, b"verdict")
+
+    assert await store.open_lease(A) == record
+    assert await store.lease(record.lease_id) == record
+    assert await store.open_leases() == [record]
+    assert await store.open_lease(NodeName("b")) is None
+    event = (await store.events())[-1]
+    assert (event.seq, event.kind, event.node, event.body) == (seq, "admit", A, b"verdict")
+
+
+async def test_only_an_enrolled_node_is_admitted(store: Store) -> None:
+    await store.add_policy(policy())
+
+    with pytest.raises(ConflictError, match="node_unknown"):
+        await store.admit(lease("a", 1))
+
+    assert await store.counts() == replace(await store.counts(), open_leases=0, last_seq=1)
+
+
+async def test_nothing_configured_is_nothing_admitted(store: Store) -> None:
+    await store.enrol_node(node("a"))
+
+    with pytest.raises(ConflictError, match="policy_unknown"):
+        await store.admit(lease("a", 1))
+
+
+async def test_a_verdict_under_an_older_policy_admits_nobody(store: Store) -> None:
+    await prepare(store, "a")
+    await store.add_policy(policy(version=2))
+
+    with pytest.raises(ConflictError, match=r"policy_changed.*version 1.*version 2"):
+        await store.admit(lease("a", 1, policy_version=1))
+    with pytest.raises(ConflictError, match="policy_changed"):
+        await store.admit(replace(lease("a", 1), policy="lenient"))
+
+    await store.admit(lease("a", 1, policy_version=2))
+
+
+async def test_a_new_lease_replaces_the_older_one(store: Store) -> None:
+    await prepare(store, "a")
+    await store.admit(lease("a", 1))
+    await store.admit(lease("a", 2, issued_ms=9_000))
+
+    assert await store.open_leases() == [lease("a", 2, issued_ms=9_000)]
+    older = replace(lease("a", 1), ended_ms=9_000, end_reason="replaced")
+    assert await store.lease(lease_id(1)) == older
+    with pytest.raises(ConflictError, match=r"lease_ended.*replaced"):
+        await store.renew(renewal_of(older, 10_000))
+    end, admitted = (await store.events())[-2:]
+    assert (end.kind, end.node, end.at_ms) == ("end", A, 9_000)
+    assert msgspec.msgpack.decode(end.body) == {"lease_id": lease_id(1), "reason": "replaced"}
+    assert admitted.kind == "admit"
+
+
+async def test_the_database_itself_allows_one_open_lease_a_node(database: Path) -> None:
+    async with open_store(database) as store:
+        await prepare(store, "a")
+        await store.admit(lease("a", 1))
+        await store.admit(lease("a", 2))
+    connection = sqlite3.connect(database)
+
+    with pytest.raises(sqlite3.IntegrityError, match=r"UNIQUE constraint failed: open_lease\.node"):
+        connection.execute("INSERT INTO open_lease VALUES (zeroblob(16), 'a', 1, 2, 0, 0, zeroblob(8))")
+
+    connection.close()
+
+
+async def test_a_renewed_lease_holds_longer(store: Store) -> None:
+    await prepare(store, "a")
+    record = lease("a", 1)
+    await store.admit(record)
+    before = await store.last_seq()
+
+    await store.renew(renewal_of(record, 50_000))
+
+    assert await store.open_lease(A) == replace(record, renewed_ms=50_000, expires_ms=110_000, clock_ms=50_100)
+    assert await store.last_seq() == before
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "changes", "reason"),
+    [
+        (62_000, {}, "lease_expired"),
+        (1 << 62, {}, "lease_expired"),
+        (50_000, {"reset_count": 8}, "counters_moved"),
+        (50_000, {"restart_count": 4}, "counters_moved"),
+        (50_000, {"reset_count": 6}, "counters_moved"),
+        (50_000, {"clock_ms": 99}, "clock_went_back"),
+    ],
+)
+async def test_a_renewal_is_refused(store: Store, at_ms: int, changes: dict[str, int], reason: str) -> None:
+    await prepare(store, "a")
+    record = lease("a", 1)
+    await store.admit(record)
+
+    with pytest.raises(ConflictError, match=reason):
+        await store.renew(renewal_of(record, at_ms, **changes))
+
+    assert await store.open_lease(A) == record
+
+
+async def test_a_clock_pushed_to_its_end_cannot_come_back(store: Store) -> None:
+    # Whoever owns a TPM may set its clock to nearly 2^64 (TPM2_ClockSet): a signed column would take that for the past.
+    await prepare(store, "a")
+    record = lease("a", 1)
+    await store.admit(record)
+
+    await store.renew(renewal_of(record, 10_000, clock_ms=(1 << 64) - 1))
+
+    with pytest.raises(ConflictError, match="clock_went_back"):
+        await store.renew(renewal_of(record, 11_000))
+
+
+async def test_an_unknown_lease_is_not_renewed(store: Store) -> None:
+    with pytest.raises(ConflictError, match="lease_unknown"):
+        await store.renew(renewal_of(lease("a", 1), 10_000))
+
+
+async def test_a_lease_is_ended_once(store: Store) -> None:
+    await prepare(store, "a")
+    await store.admit(lease("a", 1))
+
+    seq = await store.end_lease(lease_id(1), "left", 7_000)
+
+    assert await store.lease(lease_id(1)) == replace(lease("a", 1), ended_ms=7_000, end_reason="left")
+    assert (await store.events())[-1].seq == seq
+    with pytest.raises(ConflictError, match=r"lease_ended.*left"):
+        await store.end_lease(lease_id(1), "left", 8_000)
+    with pytest.raises(ConflictError, match="lease_unknown"):
+        await store.end_lease(lease_id(2), "left", 8_000)
+
+
+async def test_a_lease_lapses_at_its_end_and_not_before(store: Store) -> None:
+    await prepare(store, "a", "b")
+    await store.admit(lease("a", 1))
+    await store.admit(lease("b", 2))
+    await store.renew(renewal_of(lease("b", 2), 10_000))
+
+    assert await store.lapse_leases(61_999) == []
+    assert await store.lapse_leases(62_000) == [(lease_id(1), A)]
+
+    assert await store.open_lease(A) is None
+    lapsed = await store.lease(lease_id(1))
+    assert lapsed is not None
+    assert (lapsed.ended_ms, lapsed.end_reason) == (62_000, "lapsed")
+    assert [record.node for record in await store.open_leases()] == [NodeName("b")]
+
+
+async def test_any_number_of_leases_lapses(store: Store) -> None:
+    names = [f"n{number}" for number in range(2 * LAPSES_PER_TRANSACTION + 1)]
+    await store.add_policy(policy())
+    await store.import_nodes([(node(name), b"") for name in names])
+    for number, name in enumerate(names):
+        await store.admit(lease(name, number))
+
+    lapsed = await store.lapse_leases(1_000_000)
+
+    assert len(lapsed) == len(names)
+    assert await store.open_leases() == []
+
+
+async def test_a_policy_grows_by_newer_versions_only(store: Store) -> None:
+    await store.add_policy(policy(version=3))
+    for version in (1, 3):
+        with pytest.raises(ConflictError, match="policy_not_newer"):
+            await store.add_policy(policy(version))
+    await store.add_policy(policy(version=7))
+    await store.add_policy(policy(name="another"))
+
+    assert await store.policies() == [policy(name="another"), policy(version=7)]
+    assert await store.policy(POLICY) == policy(version=7)
+    assert await store.policy(POLICY, 3) == policy(version=3)
+    assert await store.policy(POLICY, 1) is None
+    assert await store.policy("nothing") is None
+    assert await store.policy_versions(POLICY) == [policy(version=3), policy(version=7)]
