@@ -1,0 +1,28 @@
+/* certificate.h: certificates of strangers as libcrypto's X509, bounded before they are parsed. */
+#ifndef TCCP_CERTIFICATE_H
+#define TCCP_CERTIFICATE_H
+
+#include <openssl/x509.h>
+
+#include "tccp.h"
+
+struct tccp_authorities {
+    X509_STORE *trusted;
+    STACK_OF(X509) *intermediates;
+};
+
+/* Append the certificates of a DER or PEM file to certificates, which then holds max at the most.
+ * On an error some may have been appended: the caller throws them away. */
+TCCP_MUST_USE tccp_status certificates_load(const uint8_t *bytes, size_t len, size_t max,
+                                            STACK_OF(X509) *certificates);
+
+/* Read the key and the texts of an EK certificate into *ek, which is all zeros before. */
+TCCP_MUST_USE tccp_status ek_contents_read(const X509 *certificate, tccp_ek_certificate *ek);
+
+/* Is this the object identifier, written in dotted numbers? */
+int x509_is_oid(const ASN1_OBJECT *object, const char *oid);
+
+/* A name as RFC 2253 has it, everything outside printable ASCII escaped; 0 when it does not fit. */
+int x509_name_text(const X509_NAME *name, char *ret_text, size_t size);
+
+#endif /* TCCP_CERTIFICATE_H */
