@@ -89,12 +89,10 @@ static int share_by_rsa(EVP_PKEY *ek_key, const EVP_MD *hash, digest *ret_seed, 
         OSSL_PARAM_construct_end(),
     };
     int ok = ctx != NULL && EVP_PKEY_encrypt_init_ex(ctx, params) == 1 &&
-             EVP_PKEY_encrypt(ctx, credential->encrypted_secret + 2, &encrypted_len, ret_seed->bytes, seed_len) == 1;
+             EVP_PKEY_encrypt(ctx, credential->encrypted_secret, &encrypted_len, ret_seed->bytes, seed_len) == 1;
     EVP_PKEY_CTX_free(ctx);
-    if (ok) {
-        put_uint(credential->encrypted_secret, encrypted_len, 2);
-        credential->encrypted_secret_len = 2 + encrypted_len;
-    }
+    if (ok)
+        credential->encrypted_secret_len = encrypted_len;
     return ok;
 }
 
@@ -129,8 +127,7 @@ static int share_by_ecdh(const tccp_tpm_public *ek, EVP_PKEY *ek_key, const EVP_
     EVP_PKEY_free(ephemeral); /* libcrypto wipes the private part */
     OPENSSL_cleanse(z, sizeof(z));
     if (ok) {
-        uint8_t *at = put_uint(credential->encrypted_secret, 2 * (2 + size), 2);
-        at = put_bytes(put_uint(at, size, 2), x, size);
+        uint8_t *at = put_bytes(put_uint(credential->encrypted_secret, size, 2), x, size);
         at = put_bytes(put_uint(at, size, 2), y, size);
         credential->encrypted_secret_len = (size_t) (at - credential->encrypted_secret);
     }
@@ -153,7 +150,7 @@ static int encrypt_cfb(size_t bits, const uint8_t *key, const uint8_t *plain, si
     return ok;
 }
 
-/* TPM2B_ID_OBJECT: TPM2B integrity, then the encrypted TPM2B secret (Part 2, 12.4.2 and 12.4.3). */
+/* TPMS_ID_OBJECT: TPM2B integrity, then the encrypted TPM2B secret (Part 2, 12.4.2 and 12.4.3). */
 static int protect(const tccp_tpm_public *ek, const EVP_MD *hash, const digest *seed, const uint8_t *name,
                    size_t name_len, const uint8_t *secret, tccp_credential *credential)
 {
@@ -161,8 +158,7 @@ static int protect(const tccp_tpm_public *ek, const EVP_MD *hash, const digest *
     uint8_t plain[2 + TCCP_SECRET_BYTES];
     put_bytes(put_uint(plain, TCCP_SECRET_BYTES, 2), secret, TCCP_SECRET_BYTES);
 
-    uint8_t *start = credential->id_object;
-    uint8_t *integrity = start + 4;
+    uint8_t *integrity = credential->id_object + 2;
     uint8_t *encrypted = integrity + digest_len;
     uint8_t covered[sizeof(plain) + TCCP_TPM_NAME_BYTES_MAX];
     digest key;
@@ -172,9 +168,8 @@ static int protect(const tccp_tpm_public *ek, const EVP_MD *hash, const digest *
     if (ok) {
         uint8_t *end = put_bytes(put_bytes(covered, encrypted, sizeof(plain)), name, name_len);
         ok = HMAC(hash, key.bytes, (int) digest_len, covered, (size_t) (end - covered), integrity, NULL) != NULL;
-        put_uint(start, 2 + digest_len + sizeof(plain), 2);
-        put_uint(start + 2, digest_len, 2);
-        credential->id_object_len = 4 + digest_len + sizeof(plain);
+        put_uint(credential->id_object, digest_len, 2);
+        credential->id_object_len = 2 + digest_len + sizeof(plain);
     }
     OPENSSL_cleanse(&key, sizeof(key));
     OPENSSL_cleanse(plain, sizeof(plain));

@@ -182,14 +182,14 @@ TCCP_MUST_USE tccp_status tccp_ek_certificate_verify(const tccp_authorities *aut
 /* ---- credentials (credential.c) ------------------------------------------------------------------------------ */
 
 #define TCCP_SECRET_BYTES 32
-#define TCCP_ID_OBJECT_BYTES_MAX 102
-#define TCCP_ENCRYPTED_SECRET_BYTES_MAX 514
+#define TCCP_ID_OBJECT_BYTES_MAX 100
+#define TCCP_ENCRYPTED_SECRET_BYTES_MAX 512
 
-/* What TPM2_ActivateCredential takes, each with the two bytes of its length before it. */
+/* What TPM2_ActivateCredential takes: the contents of its two TPM2B, without their lengths. */
 typedef struct tccp_credential {
-    size_t id_object_len; /* TPM2B_ID_OBJECT */
+    size_t id_object_len; /* of TPM2B_ID_OBJECT */
     uint8_t id_object[TCCP_ID_OBJECT_BYTES_MAX];
-    size_t encrypted_secret_len; /* TPM2B_ENCRYPTED_SECRET */
+    size_t encrypted_secret_len; /* of TPM2B_ENCRYPTED_SECRET */
     uint8_t encrypted_secret[TCCP_ENCRYPTED_SECRET_BYTES_MAX];
 } tccp_credential;
 

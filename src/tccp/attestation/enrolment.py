@@ -117,9 +117,9 @@ class ActivationChallenge:
     """A secret that only one TPM, with one AK loaded, can read. For one answer."""
 
     id_object: bytes
-    """TPM2B_ID_OBJECT, its length included."""
+    """What TPM2B_ID_OBJECT contains, without its length."""
     encrypted_secret: bytes
-    """TPM2B_ENCRYPTED_SECRET, its length included."""
+    """What TPM2B_ENCRYPTED_SECRET contains, without its length."""
     ek: TrustedEk
     ak: TpmPublic
     secret: SecretBytes = field(repr=False, compare=False)

@@ -12,7 +12,7 @@ def credential_make(ek_public: bytes, ak_name: bytes, secret: bytes) -> tuple[by
     """Encrypt *secret* to the TPM with *ek_public* while the key *ak_name* is loaded in it.
 
     Returns:
-        TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET, with their lengths, as TPM2_ActivateCredential takes them.
+        The contents of TPM2B_ID_OBJECT and of TPM2B_ENCRYPTED_SECRET, without their lengths.
 
     Raises:
         EnrolmentError: *ek_public* is no endorsement key: ``malformed``, ``unsupported``, ``key_attributes``.
