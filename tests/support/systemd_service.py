@@ -1,9 +1,10 @@
 """A small trio service for the tests of `tccp.systemd`: tells what systemd gave it, and misbehaves on demand.
 
-It listens on the sockets named on its command line, which systemd must have opened. Each connection sends one word and
-gets one line of JSON back:
+It listens on every socket that systemd opened for it, whatever its command line says. Each connection sends one word
+and gets one line of JSON back:
 
     state     pid, names of the sockets, credentials, number of reloads, what is left in the environment
+    reloaded  the same, once there was a reload
     unwell    the health check says no from now on
     stuck     the event loop stops turning, as if a bug spun or blocked in it
 """
@@ -11,7 +12,6 @@ gets one line of JSON back:
 import json
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Service:
     def __init__(self) -> None:
         self.healthy = True
         self.reloads = 0
+        self.reloaded = trio.Event()
         self.sockets = systemd.listen_fds()
 
     def state(self) -> dict[str, object]:
@@ -44,6 +45,8 @@ class Service:
 
     async def answer(self, stream: trio.SocketStream) -> None:
         word = bytes(await stream.receive_some(64)).strip()
+        if word == b"reloaded":
+            await self.reloaded.wait()
         if word == b"unwell":
             self.healthy = False
         reply = json.dumps(self.state()).encode() + b"\n"
@@ -58,11 +61,12 @@ class Service:
                 with systemd.reloading("reading again"):
                     self.reloads += 1
                 systemd.notify(f"STATUS=reloaded {self.reloads} times")
+                self.reloaded.set()
 
 
-async def main(names: list[str]) -> None:
+async def main() -> None:
     service = Service()
-    listeners = [listener for name in names for listener in systemd.trio_listeners(service.sockets[name])]
+    listeners = systemd.trio_listeners(sock for sockets in service.sockets.values() for sock in sockets)
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM) as terminations:
             nursery.start_soon(service.reload_on_hangup)
@@ -76,6 +80,6 @@ async def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1:])
+    trio.run(main)
     if state_directory := os.environ.get("STATE_DIRECTORY"):
         Path(state_directory, "stopped-in-order").touch()

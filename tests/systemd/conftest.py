@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.booted_systemd import BootedSystemd, boot
+from tests.systemd.booted import install
+
 VARIABLES = ["NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_USEC", "WATCHDOG_PID",
              "CREDENTIALS_DIRECTORY"]  # fmt: skip
 
@@ -45,3 +48,11 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     with manager.channel:
         yield manager
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootedSystemd]:
+    """A booted systemd with our units, users and folders, as a package would install them."""
+    with boot(tmp_path_factory.mktemp("machine")) as machine:
+        install(machine)
+        yield machine

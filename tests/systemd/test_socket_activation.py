@@ -26,7 +26,7 @@ def ask(path: Path, word: str) -> dict[str, object]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """Two sockets, of which systemd-socket-activate starts our service at the first connection."""
-    service = [sys.executable, "-m", "tests.support.systemd_service", "nodes", "control"]
+    service = [sys.executable, "-m", "tests.support.systemd_service"]
     sockets = ["--listen", tmp_path / "nodes", "--listen", tmp_path / "control", "--fdname=nodes:control"]
     with subprocess.Popen(
         ["systemd-socket-activate", *sockets, *service], stderr=subprocess.PIPE, text=True, cwd=ROOT

@@ -1,0 +1,77 @@
+"""A taken-over daemon inside its unit's sandbox, against the same attempts of the same user without the sandbox."""
+
+import json
+
+import pytest
+
+from tests.support.booted_systemd import BootedSystemd
+from tests.systemd.booted import UNITS, command
+
+PROBE = """
+[Service]
+Type=oneshot
+ExecStart=
+ExecStart=/usr/bin/tccp-probe
+Restart=no
+WatchdogSec=0
+Sockets=
+StandardOutput=truncate:/run/tccp-probe.json
+"""
+FORBIDDEN = [
+    "write_program",
+    "read_root_home",
+    "see_other_processes",
+    "make_memory_executable",
+    "make_a_user_namespace",
+    "make_a_set_uid_program",
+    "open_a_raw_netlink_socket",
+    "leave_memory_in_a_core_file",
+    "open_a_device",
+]
+
+
+@pytest.fixture(scope="module")
+def attempts(machine: BootedSystemd) -> "dict[str, dict[str, str]]":
+    """Unit -> attempt -> outcome, for both units, and for one with nothing but the user in it."""
+    command(machine, "tccp-probe", "-m", "tests.support.sandbox_probe")
+    # Two devices that are really /dev/zero; one plays the TPM.
+    for name, group in (("tpmrm0", "tss"), ("tccp-other", "tss")):
+        machine.run("mknod", "--mode=660", f"/dev/{name}", "c", "1", "5")
+        machine.run("chgrp", group, f"/dev/{name}")
+    machine.run("chmod", "755", "/root")
+    bare = "[Service]\nUser=root\nSupplementaryGroups=tss\nStateDirectory=tccp/bare\n"
+    results = {}
+    for name, text in {
+        "coordinator": (UNITS / "tccp-coordinator.service").read_text(),
+        "node": (UNITS / "tccp-node.service").read_text(),
+        "bare": bare,
+    }.items():
+        unit = "".join(line + "\n" for line in text.splitlines() if not line.startswith(("Requires=", "After=")))
+        machine.write(f"/run/systemd/system/tccp-probe-{name}.service", unit + PROBE)
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "start", f"tccp-probe-{name}.service")
+        results[name] = json.loads(machine.run("cat", "/run/tccp-probe.json"))
+    return results
+
+
+@pytest.mark.parametrize("unit", ["coordinator", "node"])
+@pytest.mark.parametrize("attempt", FORBIDDEN)
+def test_a_taken_over_daemon_cannot(attempts: dict[str, dict[str, str]], unit: str, attempt: str) -> None:
+    assert attempts[unit][attempt] != "yes"
+
+
+@pytest.mark.parametrize("attempt", FORBIDDEN)
+def test_without_the_sandbox_it_could(attempts: dict[str, dict[str, str]], attempt: str) -> None:
+    """The control: the attempts are real ones."""
+    assert attempts["bare"][attempt] == "yes"
+
+
+def test_a_taken_over_coordinator_cannot_call_anybody(attempts: dict[str, dict[str, str]]) -> None:
+    assert "not supported" in attempts["coordinator"]["open_an_internet_socket"]
+    assert attempts["node"]["open_an_internet_socket"] == "yes", "a node calls its coordinator"
+
+
+@pytest.mark.parametrize("unit", ["coordinator", "node"])
+@pytest.mark.parametrize("need", ["write_own_state", "open_the_tpm"])
+def test_what_a_daemon_needs_is_left_to_it(attempts: dict[str, dict[str, str]], unit: str, need: str) -> None:
+    assert attempts[unit][need] == "yes"
