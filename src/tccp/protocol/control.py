@@ -229,7 +229,7 @@ class Event(Message, frozen=True, tag="event"):
     at_ms: f.UnixMilliseconds
     kind: str
     node: str  # empty when it concerns none
-    fields: dict[str, str | int | bytes]
+    fields: dict[str, str | int]  # bytes in hexadecimal: a union of str and bytes cannot be decoded
 
 
 class NodeStatus(Message, frozen=True, tag="node_status"):

@@ -1,0 +1,58 @@
+"""``tccp coordinator watch``: what happens, as it happens."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from tccp.cli import exit_codes
+from tccp.cli.arguments import Commands, add_command, number_from_zero
+from tccp.cli.control import COORDINATOR_SOCKET, add_socket, moment, plain, stream
+from tccp.cli.output import Screen, print_json
+
+if TYPE_CHECKING:
+    from tccp.protocol.control import Event
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "watch",
+        run,
+        summary="show the coordinator's log, and what is added to it",
+        about="With --json each line is one document. Ends with Ctrl-C, or with the coordinator.",
+        examples=(
+            "tccp coordinator watch",
+            "tccp coordinator watch --since 1200 --no-follow --json > events.jsonl",
+        ),
+    )
+    parser.add_argument(
+        "--since", metavar="N", type=number_from_zero, default=0, help="begin after entry N (default: all entries)"
+    )
+    parser.add_argument(
+        "--no-follow", dest="follow", action="store_false", help="stop when all that is there has been shown"
+    )
+    add_socket(parser, COORDINATOR_SOCKET)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print each event as it comes."""
+    from tccp.protocol.control import Event, WatchEvents
+
+    screen = Screen()
+    for event in stream(args, WatchEvents(since=args.since, follow=args.follow), Event):
+        if args.json:
+            print_json(plain(event), indent=None)
+        else:
+            screen.line(_line(event))
+        sys.stdout.flush()
+    return exit_codes.OK
+
+
+def _line(event: "Event") -> str:
+    fields = " ".join(f"{name}={_text(value)}" for name, value in event.fields.items())
+    return f"{event.seq:>6}  {moment(event.at_ms)}  {event.kind:<10}  {event.node or '-'}  {fields}".rstrip()
+
+
+def _text(value: str | int | bytes) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,67 @@
+"""A daemon with a real control socket that gives prepared answers and remembers what it was asked."""
+
+import contextlib
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tccp.control.server import ControlGroups, Peer, serve_control
+from tccp.errors import TccpError
+
+Prepared = msgspec.Struct | TccpError | list[msgspec.Struct]
+
+
+class ControlDaemon:
+    def __init__(self, path: Path, answers: Mapping[type, Prepared]) -> None:
+        self.path = path
+        self.asked: list[msgspec.Struct] = []
+        self._answers = answers
+
+    async def answer(self, request: msgspec.Struct, peer: Peer) -> msgspec.Struct | AsyncIterator[msgspec.Struct]:
+        self.asked.append(request)
+        prepared = self._answers[type(request)]
+        if isinstance(prepared, TccpError):
+            raise prepared
+        if isinstance(prepared, list):
+            return self._stream(prepared, endless=getattr(request, "follow", False))
+        return prepared
+
+    async def _stream(self, items: list[msgspec.Struct], *, endless: bool) -> AsyncIterator[msgspec.Struct]:
+        for item in items:
+            yield item
+        if endless:
+            await trio.sleep_forever()
+
+
+@contextlib.contextmanager
+def control_daemon(path: Path, request_kind: object, answers: Mapping[type, Prepared]) -> Iterator[ControlDaemon]:
+    """Serve in a thread of its own until the block ends."""
+    daemon = ControlDaemon(path, answers)
+    listening = threading.Event()
+    stop: list[trio.CancelScope] = []
+    token: list[trio.lowlevel.TrioToken] = []
+
+    async def serve() -> None:
+        sock = trio.socket.socket(trio.socket.AF_UNIX)
+        await sock.bind(str(path))
+        sock.listen()
+        with trio.CancelScope() as scope:
+            stop.append(scope)
+            token.append(trio.lowlevel.current_trio_token())
+            listening.set()
+            await serve_control(
+                [trio.SocketListener(sock)], request_kind, daemon.answer, own_uid=os.getuid(), groups=ControlGroups()
+            )
+
+    thread = threading.Thread(target=trio.run, args=(serve,))
+    thread.start()
+    assert listening.wait(30)
+    try:
+        yield daemon
+    finally:
+        token[0].run_sync_soon(stop[0].cancel)
+        thread.join()
