@@ -3,6 +3,7 @@
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,11 @@ X86_CPU = "processor\t: 0\nflags\t\t: fpu aes sha_ni avx512ifma\n"
 
 def the(check: str, findings: list[Finding]) -> Finding:
     return next(finding for finding in findings if finding.check == check)
+
+
+def the_json(check: str, document: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = next(finding for finding in document["findings"] if finding["check"] == check)
+    return found
 
 
 def test_the_report_has_a_line_for_each_finding() -> None:

@@ -1,6 +1,7 @@
 """The parts of a command line that all commands share."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run: TypeAlias = Callable[[argparse.Namespace], int]
+
+TCTI_VARIABLE = "TCCP_TCTI"
+DEFAULT_TCTI = "device:/dev/tpmrm0"
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,12 +61,22 @@ def add_group(commands: Commands, name: str, *, summary: str, about: str = "") -
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
 
-def add_file(parser: Parser, *names: str, summary: str, required: bool = True) -> None:
-    """An argument that names a file to read; ``-`` is standard input."""
-    if names[0].startswith("-"):
-        parser.add_argument(*names, metavar="FILE", type=Path, required=required, help=summary)
+def add_file(container: argparse._ActionsContainer, name: str, *, summary: str, required: bool = False) -> None:
+    """An argument (``file``) or an option (``--ak``) that names a file to read; ``-`` is standard input."""
+    if name.startswith("-"):
+        container.add_argument(name, metavar="FILE", type=Path, required=required, help=summary)
     else:
-        parser.add_argument(*names, metavar=names[0].upper(), type=Path, help=summary)
+        container.add_argument(name, metavar=name.upper(), type=Path, help=summary)
+
+
+def add_tcti(parser: Parser) -> None:
+    """The option that says where the TPM is."""
+    parser.add_argument(
+        "--tcti",
+        metavar="TCTI",
+        default=os.environ.get(TCTI_VARIABLE) or DEFAULT_TCTI,
+        help=f"the TPM: device:PATH or swtpm:path=PATH (default: ${TCTI_VARIABLE}, or {DEFAULT_TCTI})",
+    )
 
 
 def hex_bytes(text: str) -> bytes:
@@ -71,3 +85,28 @@ def hex_bytes(text: str) -> bytes:
         return bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not hexadecimal") from None
+
+
+def name_value(text: str) -> tuple[str, str]:
+    """``NAME=VALUE`` in two; a type for ``add_argument``."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def number_from_zero(text: str) -> int:
+    """A whole number that is not negative; a type for ``add_argument``."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
+
+
+def node_name(text: str) -> str:
+    """The name of a node; a type for ``add_argument``."""
+    from tccp.model import NodeName
+
+    try:
+        return NodeName(text).value
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -4,37 +4,44 @@ import argparse
 from pathlib import Path
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command
+from tccp.cli.arguments import Commands, add_command, add_tcti
+from tccp.cli.control import COORDINATOR_SOCKET, NODE_SOCKET
 from tccp.cli.output import Screen, print_json
 
 
 def add_parser(commands: Commands) -> None:
     """Add ``tccp doctor``."""
-    add_command(
+    parser = add_command(
         commands,
         "doctor",
         run,
         summary="is this machine ready for tccp, and if not, how to mend it",
-        about="Looks at the libraries, the CPU, permissions, daemons and the clock; changes nothing.\n"
+        about="Looks at the TPM, the libraries, the CPU, permissions, daemons and the clock; changes nothing.\n"
         "Exits with 3 when something must be mended; warnings alone exit with 0.",
-        examples=("tccp doctor", "sudo tccp doctor --json | jq '.findings[] | select(.status != \"ok\")'"),
+        examples=(
+            "tccp doctor",
+            "tccp doctor --tcti swtpm:path=/run/swtpm.sock",
+            "sudo tccp doctor --json | jq '.findings[] | select(.status != \"ok\")'",
+        ),
     )
+    add_tcti(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Look, and report."""
-    from tccp.cli.doctor import clock, cpu, libraries, permissions
+    from tccp.cli.doctor import clock, cpu, libraries, permissions, tpm
     from tccp.cli.doctor.finding import Status, worst
     from tccp.cli.files import read_file
 
     findings = [
+        *tpm.findings(args.tcti),
         *libraries.findings(),
         *cpu.findings(read_file(Path(cpu.CPUINFO), bytes_max=cpu.CPUINFO_BYTES_MAX).decode("utf-8", "replace")),
         *permissions.findings(
             kvm=Path("/dev/kvm"),
             sockets={
-                "coordinator": Path("/run/tccp/coordinator/control.sock"),
-                "node": Path("/run/tccp/node/control.sock"),
+                "coordinator": COORDINATOR_SOCKET,
+                "node": NODE_SOCKET,
             },
         ),
         *clock.findings(clock.read_clock()),
