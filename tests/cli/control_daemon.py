@@ -21,7 +21,7 @@ class ControlDaemon:
         self.asked: list[msgspec.Struct] = []
         self._answers = answers
 
-    async def answer(self, request: msgspec.Struct, peer: Peer) -> msgspec.Struct | AsyncIterator[msgspec.Struct]:
+    async def answer(self, request: msgspec.Struct, _peer: Peer) -> msgspec.Struct | AsyncIterator[msgspec.Struct]:
         self.asked.append(request)
         prepared = self._answers[type(request)]
         if isinstance(prepared, TccpError):

@@ -61,7 +61,7 @@ POLICY_BODY = b'name = "tvmm"\nversion = 3\n'
 POLICY = c.PolicyInfo(name="tvmm", version=3, sha256=EK_ID, added_ms=1, in_force=True, nodes=2, body=POLICY_BODY)
 RECORD = c.PerimeterRecord((c.EnrolledNode("rack1-07", EK_ID, b"\x30\x59", "tvmm", {"site": "delft"}),))
 EVENTS: list[object] = [
-    c.Event(1, 1_795_000_000_000, "enrol", "rack1-07", {"by": HOSTILE, "ek_id": EK_ID}),
+    c.Event(1, 1_795_000_000_000, "enrol", "rack1-07", {"by": HOSTILE, "policy_version": 3}),
     c.Event(2, 1_795_000_000_001, "start", "", {}),
 ]
 ANSWERS: dict[type, object] = {

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tccp import __version__
-from tccp.cli import completion, doctor, exit_codes
+from tccp.cli import completion, coordinator, doctor, exit_codes, node
 from tccp.cli.arguments import Parser
 from tccp.cli.output import complain, print_json
 from tccp.errors import TccpError
@@ -23,6 +23,8 @@ examples:
   eval "$(tccp completion bash)"     completion for this shell
 
 environment:
+  TCCP_SOCKET    control socket of the daemon, where --socket is not given
+  TCCP_TCTI      where the TPM is, where --tcti is not given
   NO_COLOR       no colours, when set to anything"""
 
 
@@ -37,6 +39,8 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"tccp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    coordinator.add_parser(commands)
+    node.add_parser(commands)
     doctor.add_parser(commands)
     completion.add_parser(commands)
     return parser

@@ -36,9 +36,9 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def print_json(document: Mapping[str, Any]) -> None:
+def print_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
     """One JSON document on standard output, pure ASCII; bytes are written in hexadecimal."""
-    text = json.dumps(document, indent=2, ensure_ascii=True, default=_plain)
+    text = json.dumps(document, indent=indent, ensure_ascii=True, default=_plain)
     print(text.replace("\x7f", "\\u007f"))
 
 

@@ -50,9 +50,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(event: "Event") -> str:
-    fields = " ".join(f"{name}={_text(value)}" for name, value in event.fields.items())
+    fields = " ".join(f"{name}={value}" for name, value in event.fields.items())
     return f"{event.seq:>6}  {moment(event.at_ms)}  {event.kind:<10}  {event.node or '-'}  {fields}".rstrip()
-
-
-def _text(value: str | int | bytes) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
