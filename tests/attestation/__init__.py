@@ -1,0 +1,1 @@
+"""Tests of tccp.attestation: every rule is attacked through the outermost function."""

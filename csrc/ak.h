@@ -1,0 +1,25 @@
+/* ak.h: what an AK handle keeps ready, for the files that verify with it. */
+#ifndef TCCP_AK_H
+#define TCCP_AK_H
+
+#include <openssl/bn.h>
+#include <openssl/evp.h>
+
+#include "tccp.h"
+
+struct tccp_ak {
+    tccp_ak_info info;
+    size_t bytes;                /* of the modulus, of a coordinate */
+
+    BIGNUM *modulus;             /* RSA; the exponent is 65537 */
+    BN_MONT_CTX *montgomery;
+    uint8_t modulus_bytes[TCCP_RSA_BYTES_MAX];          /* most significant first */
+    uint64_t modulus_words[TCCP_RSA_BYTES_MAX / 8];     /* least significant first */
+
+    EVP_PKEY_CTX *verifier;      /* ECC; initialized, and duplicated for each signature */
+    const uint8_t *order;        /* of the curve, most significant byte first */
+    uint64_t x_words[TCCP_ECC_BYTES_MAX / 8];           /* least significant first */
+    uint64_t y_words[TCCP_ECC_BYTES_MAX / 8];
+};
+
+#endif /* TCCP_AK_H */

@@ -1,0 +1,183 @@
+"""A TPM's signed word on its PCR values.
+
+    claimed attest + signature + PCR values --- verify_quote ---> VerifiedQuote
+
+A `VerifiedQuote` can be had from `verify_quote` and `verify_quotes` only, so that who holds one knows that it was
+checked: the signature by that AK, over that nonce, for exactly those PCRs. It does not know whose AK that is; the
+caller bound it to a TPM when the node was enrolled.
+
+Source: TPM 2.0 Library, Part 1, 36 (attestation), Part 2, 10.12 (TPMS_ATTEST), Part 3, 18.4 (TPM2_Quote).
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from tccp.core import quote as core
+from tccp.errors import EnrolmentError, QuoteError
+from tccp.model import RESETTABLE_PCRS, PcrBank, PcrValues
+
+_PEM_CHARACTERS_MAX = 4096
+_PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----\s([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class AkKey:
+    """An attestation key, parsed once to verify many quotes: keep it as long as the node is enrolled.
+
+    Two are equal when they are the same key under the same name.
+    """
+
+    _ak: core.Ak = field(repr=False)
+
+    @classmethod
+    def from_spki(cls, spki: bytes) -> Self:
+        """From a DER SubjectPublicKeyInfo; that the TPM keeps the key restricted is then the caller's knowledge.
+
+        Raises:
+            EnrolmentError: It is no RSA-2048, -3072, -4096, P-256 or P-384 key in its canonical encoding.
+        """
+        return cls(core.ak_from_spki(spki))
+
+    @classmethod
+    def from_pem(cls, text: str) -> Self:
+        """From a PEM file with one PUBLIC KEY (RFC 7468, section 13); else as `from_spki`."""
+        match = _PEM.fullmatch(text) if len(text) <= _PEM_CHARACTERS_MAX else None
+        if match is None:
+            raise EnrolmentError("malformed", "the AK is no PEM text with one PUBLIC KEY")
+        try:
+            spki = base64.b64decode("".join(match[1].split()), validate=True)
+        except binascii.Error as error:
+            raise EnrolmentError("malformed", f"the AK's PEM text: {error}") from None
+        return cls.from_spki(spki)
+
+    @classmethod
+    def from_tpm_public(cls, public: bytes) -> Self:
+        """From a TPMT_PUBLIC or TPM2B_PUBLIC; its quotes must then be in the scheme that it names.
+
+        Raises:
+            EnrolmentError: It is not a restricted signing key made inside its TPM, or none of the kinds above.
+        """
+        return cls(core.ak_from_tpm_public(public))
+
+    @property
+    def spki(self) -> bytes:
+        """DER SubjectPublicKeyInfo: the identity of the key."""
+        return self._ak.spki
+
+    @property
+    def name(self) -> bytes:
+        """The TPM's name of the key, computed from its public area; empty when it came without one."""
+        return self._ak.name
+
+    @property
+    def kind(self) -> str:
+        """``"rsa2048"``, ``"rsa3072"``, ``"rsa4096"``, ``"p256"`` or ``"p384"``."""
+        return self._ak.kind
+
+    @property
+    def core_ak(self) -> core.Ak:
+        """The handle of the C core."""
+        return self._ak
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteClaim:
+    """What a peer sent as a quote, beside what was asked of it."""
+
+    attest: bytes
+    signature: bytes
+    pcrs: PcrValues
+    ak: AkKey
+    qualifying_data: bytes
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class VerifiedQuote:
+    """PCR values that the TPM with this AK had when it answered this nonce. Only `verify_quote` makes one."""
+
+    pcrs: PcrValues
+    ak: AkKey
+    qualifying_data: bytes
+    clock_ms: int
+    """Time the TPM was powered since its owner last cleared it."""
+    reset_count: int
+    """Boots. It may not move while a lease lasts."""
+    restart_count: int
+    """Suspends since the last boot."""
+    safe: bool
+    """Whether no larger `clock_ms` was ever reported: false for a while after an unorderly shutdown."""
+    firmware_version: int
+    """The TPM's own firmware, as its maker counts."""
+
+    def __init__(self) -> None:
+        raise TypeError("only verify_quote and verify_quotes make a VerifiedQuote")
+
+
+def verify_quote(
+    attest: bytes, signature: bytes, pcrs: PcrValues, *, ak: AkKey, qualifying_data: bytes
+) -> VerifiedQuote:
+    """Check that the TPM holding *ak* quoted exactly *pcrs*, in answer to *qualifying_data*.
+
+    Args:
+        attest: TPMS_ATTEST, exactly the bytes that were signed.
+        signature: TPMT_SIGNATURE.
+        pcrs: The claimed values. Their selection must be the one that was asked for, not one that the peer names.
+        ak: The attestation key. The caller has bound it to a trusted EK; this function cannot tell.
+        qualifying_data: The nonce, or the digest that binds one: 16 to 64 bytes.
+
+    Raises:
+        QuoteError: Anything does not match. No part of the input can be trusted then.
+        ValueError: We asked for what proves nothing: SHA-1, PCR 16 or 23, too short a nonce.
+    """
+    claim = QuoteClaim(attest, signature, pcrs, ak, qualifying_data)
+    return _verified(claim, core.quote_verify(_core_claim(claim)))
+
+
+def verify_quotes(claims: Sequence[QuoteClaim]) -> list[VerifiedQuote | QuoteError]:
+    """`verify_quote` for many, several times as fast where the CPU has AVX-512 IFMA; a verdict for each, in order.
+
+    Raises:
+        ValueError: As `verify_quote`, about any of the claims.
+    """
+    verdicts = core.quote_verify_batch([_core_claim(claim) for claim in claims])
+    return [
+        verdict if isinstance(verdict, QuoteError) else _verified(claim, verdict)
+        for claim, verdict in zip(claims, verdicts, strict=True)
+    ]
+
+
+def _core_claim(claim: QuoteClaim) -> core.Claim:
+    selection = claim.pcrs.selection
+    if selection.bank is PcrBank.SHA1:
+        raise ValueError("PCRs of the sha1 bank prove nothing")
+    if not RESETTABLE_PCRS.isdisjoint(selection.indexes):
+        raise ValueError("PCR 16 and 23 prove nothing: any software may reset them")
+    if not core.NONCE_BYTES_MIN <= len(claim.qualifying_data) <= core.NONCE_BYTES_MAX:
+        raise ValueError(f"a nonce has 16 to 64 bytes, not {len(claim.qualifying_data)}")
+    return core.Claim(
+        claim.ak.core_ak,
+        claim.attest,
+        claim.signature,
+        claim.qualifying_data,
+        selection.bank,
+        selection.mask,
+        claim.pcrs.concatenated,
+    )
+
+
+def _verified(claim: QuoteClaim, contents: core.Contents) -> VerifiedQuote:
+    verified = object.__new__(VerifiedQuote)
+    put = object.__setattr__
+    put(verified, "pcrs", claim.pcrs)
+    put(verified, "ak", claim.ak)
+    put(verified, "qualifying_data", claim.qualifying_data)
+    put(verified, "clock_ms", contents.clock_ms)
+    put(verified, "reset_count", contents.reset_count)
+    put(verified, "restart_count", contents.restart_count)
+    put(verified, "safe", contents.safe)
+    put(verified, "firmware_version", contents.firmware_version)
+    return verified
