@@ -4,9 +4,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CORE_SOURCES := $(wildcard csrc/*.c csrc/*.h) csrc/build.py csrc/libsodium.py csrc/libsodium.lock setup.py
+SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tests/support/*.sh)
 export TCCP_WERROR ?=
 
-.PHONY: all setup system-packages test check bench fuzz demo clean lock
+.PHONY: all setup system-packages check-packages test check bench fuzz demo clean lock
 .DELETE_ON_ERROR:
 
 all: setup
@@ -37,6 +38,18 @@ lock:
 
 test: setup
 	$(BIN)/pytest
+
+# Everything but the long tests: style, types, import directions, C under sanitizers, shell scripts, documents, units.
+check: setup check-packages check-native
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	shellcheck --severity=warning $(SHELL_SCRIPTS)
+	$(BIN)/pytest --quiet tests/test_docs.py tests/systemd/test_units.py
+
+check-packages:
+	@tools/system_packages.sh tools/apt-packages-check.txt
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache

@@ -26,19 +26,23 @@ FIRST_FD = 3  # SD_LISTEN_FDS_START
 FDS_MAX = 1024
 CREDENTIAL_BYTES_MAX = 1024 * 1024  # systemd's own limit for all credentials of a unit
 CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+STATUS_CHARACTERS_MAX = 512
 NOTIFY_TIMEOUT_S = 5.0
 
 
 def notify(*assignments: str) -> None:
     """Tell systemd something about this service: ``notify("READY=1", "STATUS=12 nodes")``.
 
-    Everything said in one call arrives in one datagram. Does nothing when no ``NOTIFY_SOCKET`` is set.
+    Everything said in one call arrives in one datagram. A status may hold what a peer sent: what is not printable in
+    it is replaced, and it is cut, so that it is neither refused nor taken for another assignment. Does nothing when
+    no ``NOTIFY_SOCKET`` is set.
 
     Raises:
-        ValueError: An assignment has no name, or a line break in it: a status text must not smuggle in another one.
+        ValueError: Another assignment than a status has no name, or more than one line.
         HostError: systemd does not listen at the address that it gave us, or does not read for 5 s.
     """
-    for assignment in assignments:
+    said = [_printable(each) if each.startswith("STATUS=") else each for each in assignments]
+    for assignment in said:
         if not re.fullmatch(r"[A-Z_]+=[^\n\0]*", assignment):
             raise ValueError(f"{assignment!r} is not NAME=value on one line")
     address = os.environ.get("NOTIFY_SOCKET", "")
@@ -51,9 +55,13 @@ def notify(*assignments: str) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
             channel.settimeout(NOTIFY_TIMEOUT_S)
-            channel.sendmsg(["\n".join(assignments).encode()], [], socket.MSG_NOSIGNAL, address)
+            channel.sendmsg(["\n".join(said).encode()], [], socket.MSG_NOSIGNAL, address)
     except OSError as error:
         raise HostError("notify_failed", f"systemd's notification socket: {error}") from error
+
+
+def _printable(status: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in status[:STATUS_CHARACTERS_MAX])
 
 
 @contextmanager

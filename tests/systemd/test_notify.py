@@ -30,12 +30,25 @@ def test_an_abstract_socket_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
         assert manager.receive() == ["WATCHDOG=1"]
 
 
-@pytest.mark.parametrize("text", ["STATUS=from a peer\nMAINPID=1", "STATUS=\0", "READY", "=1", "", "ready=1"])
+@pytest.mark.parametrize("text", ["ERRNO=2\nMAINPID=1", "ERRNO=\0", "READY", "=1", "", "ready=1"])
 def test_no_second_assignment_can_be_smuggled_in(manager: Manager, text: str) -> None:
     with pytest.raises(ValueError, match="NAME=value on one line"):
         notify(text)
 
     assert manager.heard() == []
+
+
+@pytest.mark.parametrize("text", ["from a peer\nMAINPID=1", "\0", "\x1b[2J", "\udcff"])
+def test_a_status_with_foreign_text_is_said_on_one_line(manager: Manager, text: str) -> None:
+    notify(f"STATUS=refused: {text}")
+
+    assert manager.receive() == ["STATUS=refused: " + "".join(c if c.isprintable() else "?" for c in text)]
+
+
+def test_a_long_status_is_cut(manager: Manager) -> None:
+    notify("STATUS=" + "x" * 1_000_000)
+
+    assert len(manager.receive()[0]) == 512
 
 
 def test_a_manager_that_is_gone_is_a_fault_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
