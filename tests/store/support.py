@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 from tccp.model import NodeName
 from tccp.store import LeaseRecord, NodeRecord, PolicyRecord, Renewal, Store
@@ -47,9 +48,16 @@ def lease(name: str, number: int, issued_ms: int = 2_000, policy_version: int = 
     )
 
 
-def renewal_of(record: LeaseRecord, at_ms: int, **changes: int) -> Renewal:
+def renewal_of(record: LeaseRecord, at_ms: int, **changes: Any) -> Renewal:
     renewal = Renewal(
-        record.lease_id, at_ms, at_ms + 60_000, record.reset_count, record.restart_count, record.clock_ms + at_ms
+        record.lease_id,
+        at_ms,
+        at_ms + 60_000,
+        record.reset_count,
+        record.restart_count,
+        record.clock_ms + at_ms,
+        record.policy,
+        record.policy_version,
     )
     return replace(renewal, **changes)
 

@@ -3,6 +3,7 @@
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec.msgpack
 import pytest
@@ -81,7 +82,7 @@ async def test_the_database_itself_allows_one_open_lease_a_node(database: Path) 
     connection = sqlite3.connect(database)
 
     with pytest.raises(sqlite3.IntegrityError, match=r"UNIQUE constraint failed: open_lease\.node"):
-        connection.execute("INSERT INTO open_lease VALUES (zeroblob(16), 'a', 1, 2, 0, 0, zeroblob(8))")
+        connection.execute("INSERT INTO open_lease VALUES (zeroblob(16), 'a', 'tvmm', 1, 1, 2, 0, 0, zeroblob(8))")
 
     connection.close()
 
@@ -107,9 +108,11 @@ async def test_a_renewed_lease_holds_longer(store: Store) -> None:
         (50_000, {"restart_count": 4}, "counters_moved"),
         (50_000, {"reset_count": 6}, "counters_moved"),
         (50_000, {"clock_ms": 99}, "clock_went_back"),
+        (50_000, {"policy": "lenient"}, "policy_changed"),
+        (50_000, {"policy_version": 2}, "policy_changed"),
     ],
 )
-async def test_a_renewal_is_refused(store: Store, at_ms: int, changes: dict[str, int], reason: str) -> None:
+async def test_a_renewal_is_refused(store: Store, at_ms: int, changes: dict[str, Any], reason: str) -> None:
     await prepare(store, "a")
     record = lease("a", 1)
     await store.admit(record)
@@ -118,6 +121,21 @@ async def test_a_renewal_is_refused(store: Store, at_ms: int, changes: dict[str,
         await store.renew(renewal_of(record, at_ms, **changes))
 
     assert await store.open_lease(A) == record
+
+
+async def test_a_lease_is_renewed_under_the_policy_in_force(store: Store) -> None:
+    await prepare(store, "a")
+    record = lease("a", 1)
+    await store.admit(record)
+    await store.add_policy(policy(version=2))
+
+    with pytest.raises(ConflictError, match=r"policy_changed.*version 1.*version 2"):
+        await store.renew(renewal_of(record, 10_000))
+    await store.renew(renewal_of(record, 11_000, policy_version=2))
+
+    renewed = await store.open_lease(A)
+    assert renewed is not None
+    assert (renewed.policy_version, renewed.renewed_ms) == (2, 11_000)
 
 
 async def test_a_clock_pushed_to_its_end_cannot_come_back(store: Store) -> None:

@@ -20,6 +20,7 @@ from tccp.store.records import EventDraft, EventRecord, LeaseRecord, NodeRecord,
 from tccp.store.renewal import Renewal
 
 PAGE = 1_000
+PAGE_MAX = 10_000  # a greater limit means this one
 
 
 class Store(abc.ABC):
@@ -131,7 +132,7 @@ class Store(abc.ABC):
 
         Raises:
             ConflictError: ``lease_unknown``, ``lease_ended`` (revoked, replaced, ...), ``lease_expired``,
-                ``counters_moved``, ``clock_went_back``.
+                ``counters_moved``, ``clock_went_back``, ``policy_changed`` as in `admit`.
         """
 
     @abc.abstractmethod

@@ -13,14 +13,12 @@ Row = tuple[Any, ...]
 _NODE = """SELECT node.name, binding.ek_id, node.policy, node.enrolled_ms, node.ek_public, node.revoked_ms,
     node.revoke_reason, node.attributes FROM node JOIN binding ON binding.name = node.name """
 _POLICY = "SELECT name, version, body, sha256, added_ms FROM policy "
-_LEASE_COLUMNS = (
-    "lease.lease_id, lease.node, boot_id, ak_name, tls_spki_sha256, identity, policy, policy_version, issued_ms"
-)
-_OPEN_LEASE = f"""SELECT {_LEASE_COLUMNS}, open_lease.renewed_ms, open_lease.expires_ms, open_lease.reset_count,
-    open_lease.restart_count, open_lease.clock, NULL, NULL
+_LEASE_COLUMNS = "lease.lease_id, lease.node, boot_id, ak_name, tls_spki_sha256, identity, issued_ms"
+_OPEN_LEASE = f"""SELECT {_LEASE_COLUMNS}, open_lease.policy, open_lease.policy_version, open_lease.renewed_ms,
+    open_lease.expires_ms, open_lease.reset_count, open_lease.restart_count, open_lease.clock, NULL, NULL
     FROM open_lease JOIN lease ON lease.lease_id = open_lease.lease_id """  # noqa: S608 our own column names
-_ENDED_LEASE = f"""SELECT {_LEASE_COLUMNS}, renewed_ms, expires_ms, reset_count, restart_count, clock, ended_ms,
-    end_reason FROM lease WHERE ended_ms IS NOT NULL """  # noqa: S608 our own column names
+_ENDED_LEASE = f"""SELECT {_LEASE_COLUMNS}, policy, policy_version, renewed_ms, expires_ms, reset_count,
+    restart_count, clock, ended_ms, end_reason FROM lease WHERE ended_ms IS NOT NULL """  # noqa: S608 our own column names
 _EVENT = "SELECT seq, at_ms, kind, node, body FROM event "
 
 
@@ -148,8 +146,10 @@ def _node(row: Row) -> NodeRecord:
 
 
 def _lease(row: Row) -> LeaseRecord:
-    lease_id, node, *constant, renewed_ms, expires_ms, reset_count, restart_count, clock, ended_ms, end_reason = row
-    boot_id, ak_name, tls_spki_sha256, identity, policy_name, policy_version, issued_ms = constant
+    lease_id, node, boot_id, ak_name, tls_spki_sha256, identity, issued_ms, *moving = row
+    policy_name, policy_version, renewed_ms, expires_ms, reset_count, restart_count, clock, ended_ms, end_reason = (
+        moving
+    )
     return LeaseRecord(
         lease_id=lease_id,
         node=NodeName(node),

@@ -12,24 +12,27 @@ from dataclasses import dataclass
 from tccp.store.errors import ConflictError
 from tccp.store.queries import clock_to_sql
 from tccp.store.records import LEASE_ID_BYTES, check_bytes, check_clock, check_lease_times
-from tccp.store.transactions import no_open_lease
+from tccp.store.transactions import no_open_lease, policy_changed
 
 # How many renewals a statement has room for: the small one serves a quiet store. Unused places hold NULL.
 BATCH_SIZES = (8, 32, 128)
-_COLUMNS = 6
-_UPDATE = """UPDATE open_lease SET renewed_ms = batch.column2, expires_ms = batch.column3, clock = batch.column6
+_COLUMNS = 8
+_UPDATE = """UPDATE open_lease SET renewed_ms = batch.column2, expires_ms = batch.column3, clock = batch.column6,
+    policy = batch.column7, policy_version = batch.column8
     FROM (VALUES {places}) AS batch
     WHERE open_lease.lease_id = batch.column1
     AND open_lease.expires_ms > batch.column2
     AND open_lease.reset_count = batch.column4
     AND open_lease.restart_count = batch.column5
-    AND open_lease.clock <= batch.column6"""
-_STATEMENTS = {size: _UPDATE.format(places=", ".join(["(?, ?, ?, ?, ?, ?)"] * size)) for size in BATCH_SIZES}
+    AND open_lease.clock <= batch.column6
+    AND batch.column7 = (SELECT policy FROM node WHERE node.name = open_lease.node)
+    AND batch.column8 = (SELECT max(version) FROM policy WHERE policy.name = batch.column7)"""
+_STATEMENTS = {size: _UPDATE.format(places=", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)) for size in BATCH_SIZES}
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A fresh quote was verified at *at_ms*: the lease now holds until *expires_ms*."""
+    """A fresh quote was judged at *at_ms* by that version of that policy: the lease now holds until *expires_ms*."""
 
     lease_id: bytes
     at_ms: int
@@ -37,6 +40,8 @@ class Renewal:
     reset_count: int
     restart_count: int
     clock_ms: int
+    policy: str
+    policy_version: int
 
     def __post_init__(self) -> None:
         """Refuse what no lease could become."""
@@ -70,6 +75,8 @@ def _renew_batch(connection: sqlite3.Connection, batch: Sequence[Renewal]) -> li
             renewal.reset_count,
             renewal.restart_count,
             clock_to_sql(renewal.clock_ms),
+            renewal.policy,
+            renewal.policy_version,
         )
     values += (None,) * (_COLUMNS * (size - len(batch)))
     if connection.execute(_STATEMENTS[size], values).rowcount == len(batch):
@@ -80,12 +87,14 @@ def _renew_batch(connection: sqlite3.Connection, batch: Sequence[Renewal]) -> li
 
 def _why_refused(connection: sqlite3.Connection, renewal: Renewal) -> ConflictError | None:
     row = connection.execute(
-        "SELECT node, expires_ms, reset_count, restart_count, clock FROM open_lease WHERE lease_id = ?",
+        "SELECT node, expires_ms, reset_count, restart_count, clock, node.policy,"
+        " (SELECT max(version) FROM policy WHERE policy.name = node.policy)"
+        " FROM open_lease JOIN node ON node.name = open_lease.node WHERE lease_id = ?",
         (renewal.lease_id,),
     ).fetchone()
     if row is None:
         return no_open_lease(connection, renewal.lease_id)
-    node, expires_ms, reset_count, restart_count, clock = row
+    node, expires_ms, reset_count, restart_count, clock, policy, version = row
     if expires_ms <= renewal.at_ms:
         return ConflictError("lease_expired", f"{node}: at {expires_ms}, it is {renewal.at_ms}")
     if (reset_count, restart_count) != (renewal.reset_count, renewal.restart_count):
@@ -93,4 +102,6 @@ def _why_refused(connection: sqlite3.Connection, renewal: Renewal) -> ConflictEr
         return ConflictError("counters_moved", f"{node}: {found}, at admission {reset_count} and {restart_count}")
     if clock > clock_to_sql(renewal.clock_ms):
         return ConflictError("clock_went_back", f"{node}: from {int.from_bytes(clock, 'big')} to {renewal.clock_ms}")
+    if (policy, version) != (renewal.policy, renewal.policy_version):
+        return policy_changed(node, (renewal.policy, renewal.policy_version), (policy, version))
     return None

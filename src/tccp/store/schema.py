@@ -16,6 +16,8 @@ APPLICATION_ID = 0x74636370  # "tccp"
 BUSY_TIMEOUT_S = 5.0
 CACHE_KIB = 65_536
 STATEMENTS_CACHED = 128
+LOG_PAGES = 4_000  # 16 MiB of log between checkpoints, each of which syncs twice
+LOG_BYTES_KEPT = 64 << 20  # what a burst left is given back
 
 
 def migrations() -> list[str]:
@@ -68,6 +70,8 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         _check_whole(connection, path)
         _log_ahead(connection, path)
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_KEPT}")
         connection.execute("PRAGMA foreign_keys = OFF")  # a migration may rebuild a table that others refer to
         migrate(connection, migrations())
         connection.execute("PRAGMA foreign_keys = ON")

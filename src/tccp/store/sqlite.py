@@ -17,8 +17,9 @@ from tccp.errors import StoreError
 from tccp.model import NodeName
 from tccp.store import queries, schema, transactions
 from tccp.store.errors import store_error
-from tccp.store.interface import PAGE, Store
+from tccp.store.interface import PAGE, PAGE_MAX, Store
 from tccp.store.records import (
+    EVENT_BODY_BYTES_MAX,
     META_BYTES_MAX,
     EventDraft,
     EventRecord,
@@ -129,7 +130,7 @@ class _SqliteStore(Store):
         return await self._look_up(queries.node_by_ek, ek_id)
 
     async def list_nodes(self, after: NodeName | None = None, limit: int = PAGE) -> list[NodeRecord]:
-        return await self._read_page(queries.nodes, after, limit)
+        return await self._read_page(queries.nodes, after, min(limit, PAGE_MAX))
 
     # ---- policies ----
 
@@ -178,10 +179,10 @@ class _SqliteStore(Store):
         return await self._look_up(queries.open_lease, name)
 
     async def open_leases(self, after: NodeName | None = None, limit: int = PAGE) -> list[LeaseRecord]:
-        return await self._read_page(queries.open_leases, after, limit)
+        return await self._read_page(queries.open_leases, after, min(limit, PAGE_MAX))
 
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
-        return await self._read_page(queries.leases_of, name, limit)
+        return await self._read_page(queries.leases_of, name, min(limit, PAGE_MAX))
 
     # ---- the log ----
 
@@ -189,7 +190,7 @@ class _SqliteStore(Store):
         return await self._writer.run(transactions.append_event, event)
 
     async def events(self, since_seq: int = 0, limit: int = PAGE) -> list[EventRecord]:
-        return await self._read_page(queries.events, since_seq, limit)
+        return await self._read_page(queries.events, since_seq, min(limit, PAGE_MAX))
 
     async def last_seq(self) -> int:
         return await self._look_up(queries.last_seq)
@@ -266,7 +267,8 @@ class _Watch(AsyncIterator[EventRecord]):
 
 
 def _check_event(at_ms: int, body: bytes) -> None:
-    EventDraft(at_ms, "checked", None, body)
+    check_time("at_ms", at_ms)
+    check_bytes("body", body, 0, EVENT_BODY_BYTES_MAX)
 
 
 @contextlib.contextmanager

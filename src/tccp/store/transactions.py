@@ -129,13 +129,12 @@ def admit(connection: sqlite3.Connection, lease: LeaseRecord, body: bytes) -> in
     if version is None:
         raise ConflictError("policy_unknown", policy)
     if (policy, version) != (lease.policy, lease.policy_version):
-        found = f"{lease.policy} version {lease.policy_version}"
-        raise ConflictError("policy_changed", f"{name}: judged by {found}, in force is {policy} version {version}")
+        raise policy_changed(name, (lease.policy, lease.policy_version), (policy, version))
     if has_lease:
         _end_open_lease(connection, lease.node, EndReason.REPLACED, lease.issued_ms)
     connection.execute(
-        "INSERT INTO lease (lease_id, node, boot_id, ak_name, tls_spki_sha256, identity, policy, policy_version,"
-        " issued_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO lease (lease_id, node, boot_id, ak_name, tls_spki_sha256, identity, issued_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             lease.lease_id,
             name,
@@ -143,17 +142,17 @@ def admit(connection: sqlite3.Connection, lease: LeaseRecord, body: bytes) -> in
             lease.ak_name,
             lease.tls_spki_sha256,
             lease.identity,
-            policy,
-            version,
             lease.issued_ms,
         ),
     )
     connection.execute(
-        "INSERT INTO open_lease (lease_id, node, renewed_ms, expires_ms, reset_count, restart_count, clock)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO open_lease (lease_id, node, policy, policy_version, renewed_ms, expires_ms, reset_count,"
+        " restart_count, clock) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             lease.lease_id,
             name,
+            policy,
+            version,
             lease.renewed_ms,
             lease.expires_ms,
             lease.reset_count,
@@ -189,6 +188,12 @@ def no_open_lease(connection: sqlite3.Connection, lease_id: bytes) -> ConflictEr
     if row is None:
         return ConflictError("lease_unknown", lease_id.hex())
     return ConflictError("lease_ended", f"{row[1]}: {row[0]}")
+
+
+def policy_changed(name: str, judged_by: tuple[str, int], in_force: tuple[str, int]) -> ConflictError:
+    """The conflict of a verdict that another policy gave than the one in force now; both are name and version."""
+    detail = f"{name}: judged by {judged_by[0]} version {judged_by[1]}, in force is {in_force[0]} version {in_force[1]}"
+    return ConflictError("policy_changed", detail)
 
 
 def _append(connection: sqlite3.Connection, at_ms: int, kind: str, node: NodeName | None, body: bytes) -> int:
@@ -234,9 +239,9 @@ def _end_open_lease(connection: sqlite3.Connection, name: NodeName, reason: str,
 
 def _end(connection: sqlite3.Connection, lease_id: bytes, name: NodeName, reason: str, at_ms: int) -> int:
     connection.execute(
-        "UPDATE lease SET (renewed_ms, expires_ms, reset_count, restart_count, clock) = (SELECT renewed_ms, expires_ms,"
-        " reset_count, restart_count, clock FROM open_lease WHERE open_lease.lease_id = lease.lease_id),"
-        " ended_ms = ?, end_reason = ? WHERE lease_id = ?",
+        "UPDATE lease SET (policy, policy_version, renewed_ms, expires_ms, reset_count, restart_count, clock) ="
+        " (SELECT policy, policy_version, renewed_ms, expires_ms, reset_count, restart_count, clock FROM open_lease"
+        " WHERE open_lease.lease_id = lease.lease_id), ended_ms = ?, end_reason = ? WHERE lease_id = ?",
         (at_ms, str(reason), lease_id),
     )
     connection.execute("DELETE FROM open_lease WHERE lease_id = ?", (lease_id,))

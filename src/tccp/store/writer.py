@@ -8,6 +8,7 @@ While a group is being synced the next one gathers. All transactions of a group 
 its answer), so the writer may order them: renewals come last, and see what the others did.
 """
 
+import contextlib
 import sqlite3
 import threading
 from collections import deque
@@ -142,6 +143,7 @@ class GroupWriter:
         finally:
             self._closing = True
             self._close_connection()
+            self._give_up()
 
     def _execute(self, transactions: list[_Job], renewals: list[_Job]) -> None:
         """One group. Afterwards every job has its value or error, and what has a value is on the disk."""
@@ -181,16 +183,23 @@ class GroupWriter:
             raise self._fenced
 
     def _roll_back(self) -> None:
+        # After some errors SQLite has rolled back by itself, and a ROLLBACK of ours would be the error.
         if self._connection.in_transaction:
-            try:
+            with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-            except sqlite3.Error:
-                # SQLite has rolled back by itself, or will when the next BEGIN finds the transaction open and fails.
-                return
+
+    def _give_up(self) -> None:
+        """Tell those who still wait: nobody does after a close, everybody does when a bug has ended the thread."""
+        left = [*self._transactions, *self._renewals]
+        for job in left:
+            job.error = StoreError("closed")
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._release, left, [])
 
     def _close_connection(self) -> None:
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if self._fenced is None:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error:
             return  # the write-ahead log stays beside the database and is read at the next start
         finally:

@@ -62,9 +62,9 @@ CREATE TABLE lease (
     ak_name         BLOB NOT NULL,
     tls_spki_sha256 BLOB NOT NULL CHECK (length(tls_spki_sha256) = 32),
     identity        BLOB NOT NULL,
-    policy          TEXT NOT NULL,
-    policy_version  INTEGER NOT NULL,
     issued_ms       INTEGER NOT NULL,
+    policy          TEXT,
+    policy_version  INTEGER,
     renewed_ms      INTEGER,
     expires_ms      INTEGER,
     reset_count     INTEGER,
@@ -80,15 +80,18 @@ CREATE INDEX lease_by_node ON lease (node, issued_ms);
 -- The foreign key to policy needs no index of its own: no policy is ever deleted.
 
 -- One narrow row for each open lease, so that a page holds some fifty and many renewals cost few pages.
+-- The policy was compared when the row was written.
 -- There is no index over expires_ms: it would double the cost of a renewal to save a scan a second.
 CREATE TABLE open_lease (
-    lease_id      BLOB PRIMARY KEY REFERENCES lease (lease_id),
-    node          TEXT NOT NULL UNIQUE REFERENCES node (name),
-    renewed_ms    INTEGER NOT NULL,
-    expires_ms    INTEGER NOT NULL,
-    reset_count   INTEGER NOT NULL,
-    restart_count INTEGER NOT NULL,
-    clock         BLOB NOT NULL CHECK (length(clock) = 8) -- big-endian: 64 bits without a sign, in order
+    lease_id       BLOB PRIMARY KEY REFERENCES lease (lease_id),
+    node           TEXT NOT NULL UNIQUE REFERENCES node (name),
+    policy         TEXT NOT NULL,
+    policy_version INTEGER NOT NULL,
+    renewed_ms     INTEGER NOT NULL,
+    expires_ms     INTEGER NOT NULL,
+    reset_count    INTEGER NOT NULL,
+    restart_count  INTEGER NOT NULL,
+    clock          BLOB NOT NULL CHECK (length(clock) = 8) -- big-endian: 64 bits without a sign, in order
 ) STRICT, WITHOUT ROWID;
 
 -- Rows are only ever appended, so SQLite's own choice of the next rowid is the sequence: dense, from 1.
