@@ -88,7 +88,7 @@ class Channel:
 
         Raises:
             TpmError: ``tpm_rc_...`` when the TPM refuses, ``tpm_gone``, ``tpm_timeout`` or ``tpm_malformed_response``
-                when nothing sensible comes back; after these three the channel is closed.
+                when nothing sensible comes back; the channel is closed then.
         """
         command = _frame(code, handles, parameters, sessions)
         async with self._lock:
@@ -102,7 +102,11 @@ class Channel:
                 pause_s = min(2 * pause_s, _PAUSE_S_MAX)
         if return_code:
             raise rc_error(code, return_code)
-        return _unframe(response, code, len(sessions))
+        try:
+            return _unframe(response, code, len(sessions))
+        except TpmError:
+            await self.aclose()
+            raise
 
     async def _exchange(self, command: bytes, timeout_s: float, timeout_hint: str) -> bytes:
         """Send *command* and return the whole response; close the connection unless both went well."""

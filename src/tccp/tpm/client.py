@@ -31,7 +31,7 @@ from tccp.tpm.structures import (
     bank_inactive,
     check_selection,
     parse_attest,
-    parse_public,
+    public_area,
     put_selection,
     take_selections,
 )
@@ -145,7 +145,7 @@ class Tpm:
             raise TpmError("credential_too_large", f"more than {_CREDENTIAL_BYTES_MAX} bytes")
         async with contextlib.AsyncExitStack() as stack:
             ek_session = PASSWORD
-            if ObjectAttribute.USER_WITH_AUTH not in parse_public(ek.public).attributes:
+            if not public_area(ek.public).attributes & ObjectAttribute.USER_WITH_AUTH:
                 ek_session = await stack.enter_async_context(endorsement_session(self._channel))
             answer = await self._channel.command(
                 CommandCode.ACTIVATE_CREDENTIAL,

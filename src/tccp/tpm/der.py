@@ -90,25 +90,18 @@ def certificate_key_bits(certificate: bytes) -> bytes:
     for _ in range(_FIELDS_BEFORE_KEY):
         position = _element(certificate, position, body.end).end
     key_info = _expect(certificate, position, body.end, _SEQUENCE)
-    algorithm = _expect(certificate, key_info.start, key_info.end, _SEQUENCE)
-    bits = _expect(certificate, algorithm.end, key_info.end, _BIT_STRING)
-    if bits.start == bits.end or certificate[bits.start] != 0:
+    return key_bits(certificate[position : key_info.end])
+
+
+def key_bits(spki: bytes) -> bytes:
+    """The subjectPublicKey of a SubjectPublicKeyInfo.
+
+    Raises:
+        DerError: *spki* is none.
+    """
+    key_info = _expect(spki, 0, len(spki), _SEQUENCE)
+    algorithm = _expect(spki, key_info.start, key_info.end, _SEQUENCE)
+    bits = _expect(spki, algorithm.end, key_info.end, _BIT_STRING)
+    if bits.start == bits.end or spki[bits.start] != 0:
         raise DerError("a public key that is no whole number of bytes")
-    return certificate[bits.start + 1 : bits.end]
-
-
-def rsa_key_bits(modulus: bytes, exponent: int) -> bytes:
-    """An RSAPublicKey in DER (RFC 8017, A.1.1), as a certificate holds it."""
-    return _tlv(_SEQUENCE, _integer(int.from_bytes(modulus, "big")) + _integer(exponent))
-
-
-def _integer(value: int) -> bytes:
-    return _tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
-
-
-def _tlv(tag: int, value: bytes) -> bytes:
-    length = len(value)
-    if length < 0x80:
-        return bytes([tag, length]) + value
-    length_bytes = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(length_bytes)]) + length_bytes + value
+    return spki[bits.start + 1 : bits.end]

@@ -11,9 +11,11 @@ from tccp.tpm import nv
 from tccp.tpm.channel import PASSWORD, Channel, Session
 from tccp.tpm.constants import SESSION_TYPE_POLICY, Algorithm, CommandCode, Handle, HandleRange
 from tccp.tpm.marshal import malformed, tpm2b, u8, u16, u32
-from tccp.tpm.structures import object_name
+from tccp.tpm.structures import public_area
 
 _NONCE_CALLER = bytes(16)
+# Flushing is quick; a daemon that stops does not wait for a TPM that hangs.
+_FLUSH_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ async def create_primary(channel: Channel, hierarchy: Handle, template: bytes) -
         reader.tpm2b()
         name = reader.tpm2b()
         reader.finish()
-        if name != object_name(public):
+        if name != public_area(public).name:
             raise malformed("a key's name is not the digest of its public area")
     return Primary(handle, public, name)
 
@@ -58,7 +60,7 @@ async def read_public(channel: Channel, handle: int) -> bytes:
 async def flush(channel: Channel, handle: int) -> None:
     """Give the slot of *handle* back; a persistent key has none and stays (Part 3, 28.4)."""
     if handle >> 24 != HandleRange.PERSISTENT >> 24:
-        await channel.command(CommandCode.FLUSH_CONTEXT, parameters=u32(handle))
+        await channel.command(CommandCode.FLUSH_CONTEXT, parameters=u32(handle), timeout_s=_FLUSH_S)
 
 
 async def flush_surely(channel: Channel, handle: int) -> None:

@@ -1,19 +1,14 @@
 """What a TPM hands out: keys, quotes, clocks, as values; and the few of its structures that we must look into."""
 
-import hashlib
 from dataclasses import dataclass
 
-from tccp.errors import TpmError
+from tccp.core.tpm_public import TpmPublic, tpm_public_parse
+from tccp.errors import EnrolmentError, TpmError
 from tccp.model import PcrBank, PcrSelection
-from tccp.tpm.constants import TPM_GENERATED, Algorithm, Curve, ObjectAttribute, Tag
-from tccp.tpm.der import rsa_key_bits
+from tccp.tpm.constants import TPM_GENERATED, Tag
 from tccp.tpm.marshal import Reader, malformed, u8, u16, u32
-from tccp.tpm.templates import KeyKind
 
-_HASHES = {Algorithm.SHA256: "sha256", Algorithm.SHA384: "sha384"}
-_COORDINATE_BYTES = {Curve.NIST_P256: 32, Curve.NIST_P384: 48}
 _SELECT_BYTES = 3
-_RSA_DEFAULT_EXPONENT = 65537
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +27,6 @@ class Ek:
     certificate: bytes | None
     chain: tuple[bytes, ...]
 
-    @property
-    def name(self) -> bytes:
-        """The TPM's name for the key: nameAlg and the digest of `public`."""
-        return object_name(self.public)
-
 
 @dataclass(frozen=True, slots=True)
 class Ak:
@@ -44,7 +34,7 @@ class Ak:
 
     Attributes:
         public: TPMT_PUBLIC.
-        name: nameAlg (2 bytes) and the digest of `public`, as the TPM gave it.
+        name: nameAlg (2 bytes) and the digest of `public`.
     """
 
     handle: int
@@ -80,57 +70,16 @@ class TpmProperties:
     firmware: str
 
 
-def object_name(public: bytes) -> bytes:
-    """The name of an object with the public area *public* (Part 1, 16: nameAlg and its digest of TPMT_PUBLIC)."""
-    name_alg = int.from_bytes(public[2:4], "big")
-    if name_alg not in _HASHES:
-        raise malformed(f"a key named with algorithm 0x{name_alg:04x}")
-    return public[2:4] + hashlib.new(_HASHES[Algorithm(name_alg)], public).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPublic:
-    """What we need of a TPMT_PUBLIC (Part 2, 12.2.4): kind, attributes, and the key as a certificate holds it."""
-
-    kind: KeyKind
-    attributes: ObjectAttribute
-    key_bits: bytes
-
-
-def parse_public(public: bytes) -> KeyPublic:
-    """Read the TPMT_PUBLIC of an RSA or ECC key.
+def public_area(public: bytes) -> TpmPublic:
+    """What the C core reads in the TPMT_PUBLIC of an RSA or ECC key: its name, its attributes, its key.
 
     Raises:
-        TpmError: It is none, or of a kind that we never ask for.
+        TpmError: ``tpm_key_unusable``: it is no public area, or of a kind that tccp does not use.
     """
-    reader = Reader(public)
-    algorithm = reader.uint(2)
-    reader.uint(2)  # nameAlg
-    attributes = ObjectAttribute(reader.uint(4))
-    reader.tpm2b()  # authPolicy
-    if reader.uint(2) != Algorithm.NULL:  # symmetric: algorithm, key bits, mode
-        reader.take(4)
-    if reader.uint(2) != Algorithm.NULL:  # scheme and its hash
-        reader.take(2)
-    if algorithm == Algorithm.RSA:
-        reader.uint(2)  # keyBits
-        exponent = reader.uint(4) or _RSA_DEFAULT_EXPONENT
-        key = KeyPublic("rsa", attributes, rsa_key_bits(reader.tpm2b(), exponent))
-    elif algorithm == Algorithm.ECC:
-        curve = reader.uint(2)
-        if curve not in _COORDINATE_BYTES:
-            raise malformed(f"a key on curve 0x{curve:04x}")
-        if reader.uint(2) != Algorithm.NULL:  # kdf and its hash
-            reader.take(2)
-        size = _COORDINATE_BYTES[Curve(curve)]
-        # A TPM may leave out a coordinate's leading zeros; a certificate never does.
-        key = KeyPublic(
-            "ecc", attributes, b"\x04" + reader.tpm2b().rjust(size, b"\0") + reader.tpm2b().rjust(size, b"\0")
-        )
-    else:
-        raise malformed(f"a key of type 0x{algorithm:04x}")
-    reader.finish()
-    return key
+    try:
+        return tpm_public_parse(public)
+    except EnrolmentError as error:
+        raise TpmError("tpm_key_unusable", f"the TPM's answer is no key that tccp can use: {error}") from error
 
 
 def put_selection(selection: PcrSelection) -> bytes:

@@ -7,6 +7,7 @@ A TCTI string, the way tpm2-tools write it, names the TPM: ``device:/dev/tpmrm0`
 
 import errno
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,7 @@ from tccp.tpm.constants import MESSAGE_BYTES_MAX
 _UNIX_PATH_BYTES_MAX = 107
 _RESOURCE_MANAGER_PREFIX = "tpmrm"
 _SYNTAX_HINT = "Write device:/dev/tpmrm0, swtpm:path=/run/swtpm.sock or swtpm:host=127.0.0.1,port=2321."
+_DEVICE_HINT = "Name the device of a TPM: device:/dev/tpmrm0."
 _SWTPM_HINT = "Is swtpm running, and does it listen there (swtpm socket --tpm2 --server type=unixio,path=...)?"
 
 
@@ -65,6 +67,9 @@ class DeviceTcti:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise _device_error(self, error) from error
+        if not stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ConfigError("tpm_missing", f"{self.path} is no device", hint=_DEVICE_HINT)
         return DeviceConnection(descriptor)
 
 
@@ -159,7 +164,7 @@ def _device_error(tcti: DeviceTcti, error: OSError) -> ConfigError | TpmError:
         return ConfigError("tpm_permission", f"{tcti.path}: permission denied", hint=hint)
     if error.errno == errno.EBUSY:
         return TpmError("tpm_busy", f"{tcti.path} is in use", hint="Use the resource manager, device:/dev/tpmrm0.")
-    return ConfigError("tpm_missing", f"{tcti.path}: {error.strerror}", hint="Does the path name a TPM's device?")
+    return ConfigError("tpm_missing", f"{tcti.path}: {error.strerror}", hint=_DEVICE_HINT)
 
 
 def _swtpm_error(tcti: SwtpmTcti, error: OSError) -> ConfigError:

@@ -28,47 +28,69 @@ _AK = _FIXED | ObjectAttribute.USER_WITH_AUTH | ObjectAttribute.RESTRICTED | Obj
 
 
 @dataclass(frozen=True, slots=True)
-class EkTemplate:
-    """One kind of endorsement key: the name it has in the profile, where its certificate lies, its TPMT_PUBLIC."""
+class EkSlot:
+    """A place in NV for one kind of endorsement key, and the templates that may stand behind it.
+
+    Attributes:
+        name: The kind's name in the profile.
+        template_nv: Where a maker leaves a template that differs from the profile's, as TPMT_PUBLIC.
+        nonce_nv: Where a maker leaves what goes into the template's `unique` field.
+        head: TPMT_PUBLIC up to `unique`.
+        unique_bytes: The sizes of the one or two buffers of `unique`.
+        templates: The profile's template; a second one where TPMs read the profile differently.
+    """
 
     name: str
     kind: KeyKind
     certificate_nv: int
-    public: bytes
+    template_nv: int
+    nonce_nv: int | None
+    head: bytes
+    unique_bytes: tuple[int, ...]
+    templates: tuple[bytes, ...]
+
+    def template_with_nonce(self, nonce: bytes) -> bytes:
+        """The template with *nonce* at the start of `unique`, and zeros behind it."""
+        size = self.unique_bytes[0]
+        rest = b"".join(tpm2b(bytes(count)) for count in self.unique_bytes[1:])
+        return self.head + tpm2b(nonce[:size].ljust(size, b"\0")) + rest
 
 
-def _storage_rsa(attributes: ObjectAttribute, policy: bytes, unique: bytes) -> bytes:
+def _low(name: str, certificate_nv: int, head: bytes, unique_bytes: tuple[int, ...]) -> EkSlot:
+    """A slot of the low range: certificate, nonce and template side by side, `unique` filled with zeros."""
+    kind: KeyKind = "rsa" if len(unique_bytes) == 1 else "ecc"
+    zeros = head + b"".join(tpm2b(bytes(size)) for size in unique_bytes)
+    return EkSlot(name, kind, certificate_nv, certificate_nv + 2, certificate_nv + 1, head, unique_bytes, (zeros,))
+
+
+def _high(name: str, certificate_nv: int, head: bytes, unique_bytes: tuple[int, ...]) -> EkSlot:
+    """A slot of the high range: certificate and template side by side, `unique` empty, or of zeros in swtpm."""
+    kind: KeyKind = "rsa" if len(unique_bytes) == 1 else "ecc"
+    empty = head + tpm2b(b"") * len(unique_bytes)
+    zeros = head + b"".join(tpm2b(bytes(size)) for size in unique_bytes)
+    return EkSlot(name, kind, certificate_nv, certificate_nv + 1, None, head, unique_bytes, (empty, zeros))
+
+
+def _rsa_head(attributes: ObjectAttribute, policy: bytes) -> bytes:
     symmetric = u16(Algorithm.AES) + u16(128) + u16(Algorithm.CFB)
     parameters = symmetric + u16(Algorithm.NULL) + u16(_RSA_BITS) + u32(0)
-    return u16(Algorithm.RSA) + u16(Algorithm.SHA256) + u32(attributes) + tpm2b(policy) + parameters + tpm2b(unique)
+    return u16(Algorithm.RSA) + u16(Algorithm.SHA256) + u32(attributes) + tpm2b(policy) + parameters
 
 
-def _storage_ecc(curve: Curve, attributes: ObjectAttribute, policy: bytes, coordinate: bytes) -> bytes:
+def _ecc_head(curve: Curve, attributes: ObjectAttribute, policy: bytes) -> bytes:
     name_alg, aes_bits = (Algorithm.SHA256, 128) if curve == Curve.NIST_P256 else (Algorithm.SHA384, 256)
     symmetric = u16(Algorithm.AES) + u16(aes_bits) + u16(Algorithm.CFB)
     parameters = symmetric + u16(Algorithm.NULL) + u16(curve) + u16(Algorithm.NULL)
-    unique = tpm2b(coordinate) * 2
-    return u16(Algorithm.ECC) + u16(name_alg) + u32(attributes) + tpm2b(policy) + parameters + unique
+    return u16(Algorithm.ECC) + u16(name_alg) + u32(attributes) + tpm2b(policy) + parameters
 
 
-# In order of preference. Two rows may share an NV index: swtpm puts zeros where H-3 has an empty buffer.
-EK_TEMPLATES = (
-    EkTemplate(
-        "L-2",
-        "ecc",
-        0x01C0000A,
-        _storage_ecc(Curve.NIST_P256, _EK_LOW, _POLICY_A_SHA256, bytes(32)),
-    ),
-    EkTemplate("H-2", "ecc", 0x01C00014, _storage_ecc(Curve.NIST_P256, _EK_HIGH, _POLICY_B_SHA256, b"")),
-    EkTemplate("H-3", "ecc", 0x01C00016, _storage_ecc(Curve.NIST_P384, _EK_HIGH, _POLICY_B_SHA384, b"")),
-    EkTemplate(
-        "H-3 of swtpm",
-        "ecc",
-        0x01C00016,
-        _storage_ecc(Curve.NIST_P384, _EK_HIGH, _POLICY_B_SHA384, bytes(48)),
-    ),
-    EkTemplate("L-1", "rsa", 0x01C00002, _storage_rsa(_EK_LOW, _POLICY_A_SHA256, bytes(_RSA_BITS // 8))),
-    EkTemplate("H-1", "rsa", 0x01C00012, _storage_rsa(_EK_HIGH, _POLICY_B_SHA256, b"")),
+# In order of preference.
+EK_SLOTS = (
+    _low("L-2", 0x01C0000A, _ecc_head(Curve.NIST_P256, _EK_LOW, _POLICY_A_SHA256), (32, 32)),
+    _high("H-2", 0x01C00014, _ecc_head(Curve.NIST_P256, _EK_HIGH, _POLICY_B_SHA256), (32, 32)),
+    _high("H-3", 0x01C00016, _ecc_head(Curve.NIST_P384, _EK_HIGH, _POLICY_B_SHA384), (48, 48)),
+    _low("L-1", 0x01C00002, _rsa_head(_EK_LOW, _POLICY_A_SHA256), (_RSA_BITS // 8,)),
+    _high("H-1", 0x01C00012, _rsa_head(_EK_HIGH, _POLICY_B_SHA256), (_RSA_BITS // 8,)),
 )
 
 # Restricted: the TPM signs with it only what it made itself.
