@@ -11,6 +11,7 @@ Source: TPM 2.0 Library, Part 1, 36 (attestation), Part 2, 10.12 (TPMS_ATTEST), 
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from tccp.core import quote as core
 from tccp.errors import EnrolmentError, QuoteError
 from tccp.model import RESETTABLE_PCRS, PcrBank, PcrValues
 
+# TCG Algorithm Registry, table 3.
+_RSASSA, _RSAPSS, _ECDSA = 0x0014, 0x0016, 0x0018
+_SCHEMES = {_RSASSA: "rsassa", _RSAPSS: "rsapss", _ECDSA: "ecdsa"}
 _PEM_CHARACTERS_MAX = 4096
 _PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----\s([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
 
@@ -148,6 +152,102 @@ def verify_quotes(claims: Sequence[QuoteClaim]) -> list[VerifiedQuote | QuoteErr
         verdict if isinstance(verdict, QuoteError) else _verified(claim, verdict)
         for claim, verdict in zip(claims, verdicts, strict=True)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedQuote:
+    """What a signed quote says. Read `inspect_quote` for what it does not prove."""
+
+    scheme: str
+    """``"rsassa"``, ``"rsapss"`` or ``"ecdsa"``."""
+    hash_name: str
+    """Of the signature and of `pcr_digest`: ``"sha256"``."""
+    extra_data: bytes
+    """The nonce that was answered, of any length."""
+    selections: tuple[tuple[int, tuple[int, ...]], ...]
+    """Bank (TPM_ALG_ID) and PCR indices, as often and in the order in which the quote has them."""
+    pcr_digest: bytes
+    clock_ms: int
+    reset_count: int
+    restart_count: int
+    safe: bool
+    firmware_version: int
+    qualified_signer: bytes
+    """The TPM's name of the key and of its parents."""
+
+    def covers(self, *pcrs: PcrValues) -> bool:
+        """Whether *pcrs*, one after the other, are the selections of the quote and hash to its digest."""
+        selections = tuple((int(some.selection.bank), some.selection.indexes) for some in pcrs)
+        digest = hashlib.new(self.hash_name, b"".join(some.concatenated for some in pcrs)).digest()
+        return selections == self.selections and digest == self.pcr_digest
+
+
+def inspect_quote(attest: bytes, signature: bytes, *, ak: AkKey) -> InspectedQuote:
+    """Say what a quote says that *ak* has signed: for people who debug attestation, never for admitting anybody.
+
+    The signature and the structure are checked, as in `verify_quote`. Not checked is everything that makes a quote an
+    answer: it may be years old, of PCRs that anybody may reset, of the SHA-1 bank, or of no PCR at all.
+
+    Raises:
+        QuoteError: The signature or the structure does not hold.
+    """
+    contents = core.quote_inspect(ak.core_ak, attest, signature)
+    return InspectedQuote(
+        scheme=_SCHEMES[contents.scheme],
+        hash_name=PcrBank(contents.hash).hash_name,
+        extra_data=contents.extra_data,
+        selections=tuple((bank, _indexes(mask)) for bank, mask in contents.selections),
+        pcr_digest=contents.pcr_digest,
+        clock_ms=contents.clock_ms,
+        reset_count=contents.reset_count,
+        restart_count=contents.restart_count,
+        safe=contents.safe,
+        firmware_version=contents.firmware_version,
+        qualified_signer=contents.qualified_signer,
+    )
+
+
+def wrap_signature(bare: bytes, *, ak: AkKey, hash_name: str = "sha256", pss: bool = False) -> bytes:
+    """The TPMT_SIGNATURE around a bare signature, as ``tpm2_quote -f plain`` and some clouds give it.
+
+    Args:
+        bare: RSA: as long as the modulus. ECDSA: a DER Ecdsa-Sig-Value (RFC 3279, 2.2.3).
+        ak: Says which of the two it is.
+        hash_name: Of the signature; a bare one does not say.
+        pss: Whether an RSA signature is RSAPSS; a bare one does not say.
+
+    Raises:
+        QuoteError: ``malformed``: *bare* is no such DER; ``too_large``: no RSA key of ours makes so long a signature.
+        ValueError: There is no hash of that name.
+    """
+    hash_id = int(PcrBank.from_name(hash_name)).to_bytes(2, "big")
+    if ak.kind.startswith("rsa"):
+        if len(bare) > core.RSA_BYTES_MAX:
+            raise QuoteError("too_large", f"an RSA signature of {len(bare)} bytes")
+        scheme = _RSAPSS if pss else _RSASSA
+        return scheme.to_bytes(2, "big") + hash_id + _tpm2b(bare)
+    r, s = _der_integers(bare)
+    return _ECDSA.to_bytes(2, "big") + hash_id + _tpm2b(r) + _tpm2b(s)
+
+
+def _der_integers(der: bytes) -> list[bytes]:
+    """The two numbers of an Ecdsa-Sig-Value: a SEQUENCE of two INTEGERs, all lengths below 128."""
+    numbers: list[bytes] = []
+    rest = der[2:]
+    while len(rest) > 2 and rest[0] == 0x02 and 0 < rest[1] <= len(rest) - 2:
+        numbers.append(rest[2 : 2 + rest[1]].lstrip(b"\0"))
+        rest = rest[2 + rest[1] :]
+    if len(numbers) != 2 or rest or len(der) >= 0x82 or der[:2] != bytes((0x30, len(der) - 2)):
+        raise QuoteError("malformed", "no DER ECDSA signature")
+    return numbers
+
+
+def _tpm2b(value: bytes) -> bytes:
+    return len(value).to_bytes(2, "big") + value
+
+
+def _indexes(mask: int) -> tuple[int, ...]:
+    return tuple(index for index in range(mask.bit_length()) if mask >> index & 1)
 
 
 def _core_claim(claim: QuoteClaim) -> core.Claim:
