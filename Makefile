@@ -51,6 +51,10 @@ check: setup check-packages check-native
 check-packages:
 	@tools/system_packages.sh tools/apt-packages-check.txt
 
+# KEEP=1 leaves the perimeter running and says what to try next.
+demo: setup
+	$(BIN)/python tools/demo.py $(if $(KEEP),--keep)
+
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

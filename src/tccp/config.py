@@ -32,7 +32,7 @@ class CoordinatorTpmConfig(TpmConfig, frozen=True):
     """``[tpm]`` of a coordinator: beside, the PCRs that its own quotes show."""
 
     bank: Literal["sha256", "sha384", "sha512"] = "sha256"
-    pcrs: Annotated[list[PcrIndex], Meta(min_length=1)] = [0, 2, 4, 7]
+    pcrs: Annotated[tuple[PcrIndex, ...], Meta(min_length=1)] = (0, 2, 4, 7)
 
     @property
     def selection(self) -> PcrSelection:

@@ -67,10 +67,14 @@ async def serve_control(
     limit = trio.CapacityLimiter(CONNECTIONS_MAX)
 
     async def serve(stream: trio.SocketStream) -> None:
-        async with limit, stream:
-            peer = peer_of(stream.socket, own_uid=own_uid, groups=groups)
+        peer = peer_of(stream.socket, own_uid=own_uid, groups=groups)
+        async with stream:
             try:
-                await _serve_peer(stream, peer, request_kind, answer)
+                if peer.role is ControlRole.NONE:
+                    await _send(stream, _not_permitted(peer, "connect", ControlRole.VIEWER))
+                    return
+                async with limit:
+                    await _serve_peer(stream, peer, request_kind, answer)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 log.debug("control_peer_left", user=peer.user)
 
@@ -120,10 +124,7 @@ async def _serve_peer(stream: trio.SocketStream, peer: Peer, request_kind: Any, 
 async def _answer_one(stream: trio.SocketStream, peer: Peer, request: Any, answer: AnswerFunction) -> None:
     needed = ROLE_NEEDED[type(request)]
     if peer.role < needed:
-        log.warning("control_forbidden", user=peer.user, request=type(request).__name__)
-        hint = f"this needs the {needed.name.lower()} role: root, the daemon's user, or its {needed.name.lower()} group"
-        detail = f"user {peer.user} may not {type(request).__name__}"
-        await _send(stream, Failure(kind="permission", reason="not_permitted", detail=detail, hint=hint))
+        await _send(stream, _not_permitted(peer, type(request).__name__, needed))
         return
     try:
         result = await answer(request, peer)
@@ -136,6 +137,13 @@ async def _answer_one(stream: trio.SocketStream, peer: Peer, request: Any, answe
     except TccpError as problem:
         log.info("control_failed", user=peer.user, request=type(request).__name__, reason=problem.reason)
         await _send(stream, failure_of(problem))
+
+
+def _not_permitted(peer: Peer, what: str, needed: ControlRole) -> Failure:
+    log.warning("control_forbidden", user=peer.user, request=what)
+    role = needed.name.lower()
+    hint = f"this needs the {role} role: root, the daemon's own user, or its {role} group"
+    return Failure(kind="permission", reason="not_permitted", detail=f"user {peer.user} may not {what}", hint=hint)
 
 
 def failure_of(problem: TccpError) -> Failure:

@@ -156,7 +156,7 @@ class NodeInfo(Message, frozen=True, tag="node_info"):
     """One node of the perimeter record and its present lease, if any."""
 
     name: str
-    state: str  # "admitted", "enrolled", "revoked"
+    state: str  # "admitted", "enrolled" (holds no lease), "refused" (and was refused since the start), "revoked"
     connected: bool
     ek_id: f.Digest32
     policy: str

@@ -23,22 +23,21 @@ def _split(count: int) -> int:
     return 1 << (count - 1).bit_length() - 1
 
 
-def merkle_root(leaves: Sequence[bytes]) -> bytes:
-    """The root over one or more leaves."""
-    if len(leaves) == 1:
-        return leaf_hash(leaves[0])
-    middle = _split(len(leaves))
-    return node_hash(merkle_root(leaves[:middle]), merkle_root(leaves[middle:]))
+def merkle_tree(leaves: Sequence[bytes]) -> tuple[bytes, list[list[bytes]]]:
+    """The root over one or more leaves, and for each leaf its path: the hashes that lead to the root, lowest first.
 
-
-def inclusion_path(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
-    """The hashes that lead from leaf *index* to the root, lowest first (RFC 6962, 2.1.1)."""
+    RFC 6962, 2.1 and 2.1.1.
+    """
     if len(leaves) == 1:
-        return ()
+        return leaf_hash(leaves[0]), [[]]
     middle = _split(len(leaves))
-    if index < middle:
-        return (*inclusion_path(leaves[:middle], index), merkle_root(leaves[middle:]))
-    return (*inclusion_path(leaves[middle:], index - middle), merkle_root(leaves[:middle]))
+    left, left_paths = merkle_tree(leaves[:middle])
+    right, right_paths = merkle_tree(leaves[middle:])
+    for path in left_paths:
+        path.append(right)
+    for path in right_paths:
+        path.append(left)
+    return node_hash(left, right), left_paths + right_paths
 
 
 def root_from_path(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes | None:

@@ -1,0 +1,156 @@
+"""The coordinator's answers on its control socket."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from tccp import __version__
+from tccp.attestation.policy import parse_policy
+from tccp.control.server import Peer
+from tccp.coordinator import perimeter
+from tccp.coordinator.services import Services, event_body
+from tccp.errors import PolicyError
+from tccp.protocol import control as c
+from tccp.store import EventRecord, PolicyRecord
+from tccp.transport.trust import CoordinatorTrust, write_trust
+
+AnyAnswer = msgspec.Struct | AsyncIterator[c.Event]
+
+log = structlog.get_logger()
+
+
+class ControlAnswers:
+    """What the coordinator answers; roles were checked before."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._answers: dict[type, Callable[[Any], Awaitable[AnyAnswer]]] = {
+            c.GetStatus: self._status,
+            c.ListNodes: self._nodes,
+            c.ShowNode: self._node,
+            c.EnrolNode: lambda request: perimeter.enrol(services, request),
+            c.ExportNodes: lambda _: perimeter.export_record(services),
+            c.ImportNodes: self._import,
+            c.SetNodePolicy: lambda request: perimeter.set_policy(services, request),
+            c.RevokeNode: lambda request: perimeter.revoke(services, request),
+            c.AddPolicy: self._add_policy,
+            c.ListPolicies: self._policies,
+            c.ShowPolicy: self._policy,
+            c.GetTrust: self._trust,
+            c.WatchEvents: self._watch,
+        }
+
+    async def __call__(self, request: Any, peer: Peer) -> AnyAnswer:
+        """The answer to *request*; raises `TccpError` when it is no."""
+        log.info("control", user=peer.user, request=type(request).__name__)
+        return await self._answers[type(request)](request)
+
+    async def _nodes(self, _: c.ListNodes) -> c.Nodes:
+        return c.Nodes(nodes=await perimeter.list_all(self._services))
+
+    async def _node(self, request: c.ShowNode) -> c.NodeInfo:
+        return await perimeter.show(self._services, perimeter.node_name(request.name))
+
+    async def _import(self, request: c.ImportNodes) -> c.Done:
+        return c.Done(count=await perimeter.import_record(self._services, request))
+
+    async def _watch(self, request: c.WatchEvents) -> AsyncIterator[c.Event]:
+        return self._events(request.since, follow=request.follow)
+
+    async def _status(self, _: c.GetStatus) -> c.CoordinatorStatus:
+        services = self._services
+        counts, counters = await services.store.counts(), services.sessions.counters
+        return c.CoordinatorStatus(
+            coordinator_id=services.coordinator_id,
+            software=__version__,
+            started_ms=services.started_ms,
+            listening=services.listening,
+            ek_authorities=len(services.authorities),
+            nodes_enrolled=counts.nodes,
+            nodes_revoked=counts.revoked_nodes,
+            nodes_connected=len(services.sessions),
+            leases_open=counts.open_leases,
+            policies=counts.policies,
+            log_size=counts.last_seq,
+            registrations=counters.registrations,
+            renewals=counters.renewals,
+            refusals=counters.refusals,
+            lease_s=services.config.leases.seconds,
+            tpm=services.tpm_name,
+        )
+
+    async def _add_policy(self, request: c.AddPolicy) -> c.PolicyInfo:
+        services = self._services
+        policy = parse_policy(request.body)
+        record = PolicyRecord(policy.name, policy.version, policy.body, policy.sha256, services.clock.now_ms())
+        await services.store.add_policy(
+            record, event_body(policy=policy.name, version=policy.version, sha256=policy.sha256)
+        )
+        services.policies.put_in_force(policy)
+        judged = {node.name for node in await perimeter.all_nodes(services) if node.policy == policy.name}
+        services.sessions.ask_all(judged)
+        return self._policy_info(record, nodes=len(judged), in_force=True, with_body=False)
+
+    async def _policies(self, _: c.ListPolicies) -> c.Policies:
+        nodes = await perimeter.all_nodes(self._services)
+        infos = []
+        for newest in await self._services.store.policies():
+            judged = sum(node.policy == newest.name for node in nodes)
+            for record in await self._services.store.policy_versions(newest.name):
+                in_force = record.version == newest.version
+                infos.append(
+                    self._policy_info(record, nodes=judged if in_force else 0, in_force=in_force, with_body=False)
+                )
+        return c.Policies(policies=tuple(infos))
+
+    async def _policy(self, request: c.ShowPolicy) -> c.PolicyInfo:
+        name, version = request.name, request.version
+        record = await self._services.store.policy(name, version or None)
+        newest = await self._services.store.policy(name)
+        if record is None or newest is None:
+            raise PolicyError("no_policy", f"there is no policy {name!r}" + (f" version {version}" if version else ""))
+        nodes = sum(node.policy == name for node in await perimeter.all_nodes(self._services))
+        in_force = record.version == newest.version
+        return self._policy_info(record, nodes=nodes if in_force else 0, in_force=in_force, with_body=True)
+
+    @staticmethod
+    def _policy_info(record: PolicyRecord, *, nodes: int, in_force: bool, with_body: bool) -> c.PolicyInfo:
+        return c.PolicyInfo(
+            name=record.name,
+            version=record.version,
+            sha256=record.sha256,
+            added_ms=record.added_ms,
+            in_force=in_force,
+            nodes=nodes,
+            body=record.body if with_body else b"",
+        )
+
+    async def _trust(self, _: c.GetTrust) -> c.TrustFile:
+        services = self._services
+        keys = services.identity.keys
+        trust = CoordinatorTrust(
+            identity_key=keys.identity_key,
+            ca_certificate=keys.ca.certificate_pem,
+            ak_spki=services.ak_spki,
+            door=keys.door,
+            pcrs=services.pcrs_at_start,
+        )
+        return c.TrustFile(body=write_trust(trust))
+
+    async def _events(self, since: int, *, follow: bool) -> AsyncIterator[c.Event]:
+        if follow:
+            async for record in self._services.store.watch(since):
+                yield _event(record)
+            return
+        while page := await self._services.store.events(since):
+            for record in page:
+                yield _event(record)
+            since = page[-1].seq
+
+
+def _event(record: EventRecord) -> c.Event:
+    found = msgspec.msgpack.decode(record.body) if record.body else {}
+    fields = {key: value.hex() if isinstance(value, bytes) else value for key, value in found.items()}
+    return c.Event(seq=record.seq, at_ms=record.at_ms, kind=record.kind, node=str(record.node or ""), fields=fields)

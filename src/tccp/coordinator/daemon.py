@@ -1,0 +1,195 @@
+"""``tccp-coordinator``: start everything in order, serve, and stop in order.
+
+    TPM -> keys -> store -> policies -> listeners -> READY ... SIGHUP: reload ... SIGTERM: stop accepting, close
+
+Nothing is served before all of it is there, and a part that fails for good ends the daemon: systemd starts it anew.
+"""
+
+import argparse
+import hashlib
+import os
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+import trio
+
+from tccp import __version__, logs, systemd
+from tccp.attestation.enrolment import EkAuthorities
+from tccp.attestation.quote import AkKey
+from tccp.config import CoordinatorConfig, load_config
+from tccp.control.server import ControlGroups, serve_control
+from tccp.control.sockets import control_listeners
+from tccp.coordinator.authorities import load_authorities
+from tccp.coordinator.clock import SteadyClock
+from tccp.coordinator.control import ControlAnswers
+from tccp.coordinator.evidence import OwnEvidence
+from tccp.coordinator.identity import load_keys, make_identity
+from tccp.coordinator.policies import PolicyBook
+from tccp.coordinator.registration import serve_node
+from tccp.coordinator.services import Services, event_body
+from tccp.errors import ConfigError, HostError
+from tccp.protocol.control import CoordinatorRequest
+from tccp.service import run_daemon
+from tccp.store import EventDraft, EventKind, open_store
+from tccp.tpm import open_tpm
+from tccp.transport.tls import coordinator_context
+
+BACKLOG = 4096
+LAPSE_SWEEP_S = 1.0
+STOP_S = 5.0
+CLOCK_WARNING_S = 5.0
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]:
+    """Everything but the listeners, started in order and stopped in reverse."""
+    state = Path(config.state_directory)
+    keys = load_keys(state)
+    authorities = load_authorities(config.enrolment)
+    async with open_tpm(config.tpm.tcti) as tpm, open_store(state / "coordinator.db") as store:
+        newest = await store.events(max(await store.last_seq() - 1, 0))
+        clock = SteadyClock(not_before_ms=newest[-1].at_ms if newest else 0)
+        identity = make_identity(keys, now=clock.now())
+        ak = await tpm.create_ak(kind=config.tpm.ak)
+        properties = await tpm.properties()
+        services = Services(
+            config=config,
+            identity=identity,
+            authorities=authorities,
+            store=store,
+            clock=clock,
+            evidence=OwnEvidence(tpm, ak, config.tpm.selection, identity),
+            policies=PolicyBook(await store.policies()),
+            ak_spki=AkKey.from_tpm_public(ak.public).spki,
+            tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
+            pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
+            started_ms=clock.now_ms(),
+        )
+        body = event_body(
+            coordinator_id=services.coordinator_id,
+            software=__version__,
+            statement_sha256=hashlib.sha256(identity.statement).digest(),
+        )
+        await store.append_event(EventDraft(clock.now_ms(), EventKind.START, None, body))
+        yield services
+
+
+async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" = trio.TASK_STATUS_IGNORED) -> None:
+    """Run the coordinator until it is told to stop (SIGTERM, SIGINT) or cancelled."""
+    config = load_config(config_path, CoordinatorConfig)
+    sockets = systemd.listen_fds()
+    async with running_services(config) as services, trio.open_nursery() as nursery:
+        keys = services.identity.keys
+        context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
+        listeners = await _node_listeners(config, sockets)
+        services.listening = _name_of(listeners[0])
+        nursery.start_soon(services.evidence.run)
+        nursery.start_soon(services.verifier.run)
+        nursery.start_soon(_sweep_lapsed_leases, services)
+        nursery.start_soon(_serve_control, services, config, sockets)
+        nursery.start_soon(serve_nodes, services, listeners, context)
+        nursery.start_soon(lambda: systemd.keep_watchdog(healthy=lambda: True))
+        nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
+        systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
+        log.info("ready", listening=services.listening, coordinator_id=services.coordinator_id.hex())
+        task_status.started(services)
+    systemd.notify("STOPPING=1")
+    log.info("stopped")
+
+
+async def serve_nodes(services: Services, listeners: list[trio.SocketListener], context: ssl.SSLContext) -> None:
+    """Serve nodes, at most as many at once as the configuration allows; the rest wait in the kernel's backlog."""
+    limiter = trio.CapacityLimiter(services.config.listen.connections_max)
+
+    async def one(stream: trio.SocketStream) -> None:
+        async with limiter:
+            await serve_node(services, stream, context)
+
+    await trio.serve_listeners(one, listeners)
+
+
+async def _node_listeners(
+    config: CoordinatorConfig, sockets: dict[str, list[socket.socket]]
+) -> list[trio.SocketListener]:
+    if given := sockets.get("nodes"):
+        return systemd.trio_listeners(given)
+    try:
+        return await trio.open_tcp_listeners(config.listen.port, host=config.listen.address, backlog=BACKLOG)
+    except OSError as problem:
+        where = f"{config.listen.address}:{config.listen.port}"
+        raise ConfigError("cannot_listen", f"{where}: {problem.strerror or problem}", hint="set [listen]") from None
+
+
+async def _serve_control(
+    services: Services, config: CoordinatorConfig, sockets: dict[str, list[socket.socket]]
+) -> None:
+    groups = ControlGroups(admin=config.control.admin_group, viewer=config.control.viewer_group)
+    async with control_listeners(Path(config.control.socket), sockets.get("control")) as listeners:
+        await serve_control(listeners, CoordinatorRequest, ControlAnswers(services), own_uid=os.getuid(), groups=groups)
+
+
+async def _sweep_lapsed_leases(services: Services) -> None:
+    """End what was not renewed in time. The record must say so even if no node ever comes back."""
+    while True:
+        await trio.sleep(LAPSE_SWEEP_S)
+        try:
+            lapsed = await services.store.lapse_leases(services.clock.now_ms())
+        except HostError as problem:
+            log.error("sweep_failed", reason=problem.reason, detail=problem.detail)
+            continue
+        for lease_id, node in lapsed:
+            log.warning("lapsed", node=str(node), lease=lease_id.hex())
+        if abs(ahead := services.clock.ahead_of_host_s()) > CLOCK_WARNING_S:
+            log.warning("host_clock_was_set", tccp_is_ahead_s=round(ahead))
+
+
+async def _obey_signals(services: Services, config_path: Path, scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        async for number in received:
+            if number == signal.SIGHUP:
+                with systemd.reloading():
+                    _reload(services, config_path)
+            else:
+                log.info("stopping", signal=signal.Signals(number).name)
+                scope.cancel()
+                return
+
+
+def _reload(services: Services, config_path: Path) -> None:
+    """Take over what can change while running: leases, EK authorities, log level; an error changes nothing."""
+    try:
+        config = load_config(config_path, CoordinatorConfig)
+        authorities: EkAuthorities = load_authorities(config.enrolment)
+    except ConfigError as problem:
+        log.error("reload_failed", reason=problem.reason, detail=problem.detail)
+        return
+    for fixed in ("state_directory", "listen", "control", "tpm"):
+        if getattr(config, fixed) != getattr(services.config, fixed):
+            log.warning("needs_restart", key=fixed)
+    services.config, services.authorities = config, authorities
+    logs.configure(log_format=config.log.format, level=config.log.level)
+    log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
+
+
+def _name_of(listener: trio.SocketListener) -> str:
+    host, port, *_ = listener.socket.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
+    parser = argparse.ArgumentParser(
+        prog="tccp-coordinator",
+        description="The trusted coordinator: attests nodes and leases them their place in the perimeter.",
+        epilog="example: tccp-coordinator --config /etc/tccp/coordinator.toml",
+    )
+    parser.add_argument("--config", type=Path, default=Path("/etc/tccp/coordinator.toml"), help="default: %(default)s")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return run_daemon(serve, parser.parse_args(arguments).config, CoordinatorConfig)

@@ -1,0 +1,46 @@
+"""Everything that a session or a control request of the coordinator works with, in one place."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tccp.attestation.enrolment import EkAuthorities
+from tccp.config import CoordinatorConfig
+from tccp.coordinator.clock import SteadyClock
+from tccp.coordinator.evidence import OwnEvidence
+from tccp.coordinator.identity import CoordinatorIdentity
+from tccp.coordinator.policies import PolicyBook
+from tccp.coordinator.sessions import Sessions
+from tccp.coordinator.verifier import QuoteVerifier
+from tccp.model import PcrValues
+from tccp.store import Store
+
+
+@dataclass(slots=True)
+class Services:
+    """One running coordinator. The configuration and the authorities are replaced by a reload."""
+
+    config: CoordinatorConfig
+    identity: CoordinatorIdentity
+    authorities: EkAuthorities
+    store: Store
+    clock: SteadyClock
+    evidence: OwnEvidence
+    policies: PolicyBook
+    ak_spki: bytes
+    tpm_name: str
+    pcrs_at_start: PcrValues
+    started_ms: int
+    listening: str = ""
+    verifier: QuoteVerifier = field(default_factory=QuoteVerifier)
+    sessions: Sessions = field(default_factory=Sessions)
+
+    @property
+    def coordinator_id(self) -> bytes:
+        """The coordinator's id, 32 bytes."""
+        return self.identity.keys.coordinator_id
+
+
+def event_body(**fields: str | int | bytes) -> bytes:
+    """The body of a log entry."""
+    return msgspec.msgpack.encode(fields)

@@ -1,0 +1,195 @@
+"""``tccp-node``: register with the coordinator, keep the lease, come back when the connection is lost."""
+
+import argparse
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+import trio
+
+from tccp import __version__, systemd
+from tccp.attestation.ek_id import ek_id_of
+from tccp.config import NodeConfig, load_config
+from tccp.control.server import ControlGroups, Peer, serve_control
+from tccp.control.sockets import control_listeners
+from tccp.errors import EvidenceError, HostError, ProtocolError, TccpError, TpmError
+from tccp.node.identity import NodeIdentity, make_node_identity
+from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, keep_lease, register
+from tccp.protocol.control import GetStatus, NodeRequest, NodeStatus
+from tccp.protocol.messages import Revoked
+from tccp.service import run_daemon
+from tccp.tpm import open_tpm
+from tccp.transport.connection import RefusalError
+from tccp.transport.trust import CoordinatorTrust, load_trust
+
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MAX_S = 60.0
+# What a refused node can change is changed by a person, so it asks less often.
+BACKOFF_REFUSED_S = 10.0
+
+HINTS = {
+    "not_enrolled": "enrol this node's EK at the coordinator: `tccp coordinator enrol`",
+    "revoked": "this node was put out of the perimeter for ever",
+    "pcr_not_in_policy": "this host booted what its policy does not name; the coordinator's log has the value",
+    "rebooted": "the TPM was reset while the lease held; registering again",
+    "untrusted": "the coordinator does not know the maker of this TPM: [enrolment] ek_authorities",
+    "another_name": "`name` in node.toml is not the name that this TPM is enrolled under",
+    "no_policy": "the policy that is to judge this node does not exist at the coordinator",
+}
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Node:
+    """One running node daemon."""
+
+    config: NodeConfig
+    trust: CoordinatorTrust
+    identity: NodeIdentity
+    host: NodeTpm
+    tpm_name: str
+    started_ms: int
+    lease: HeldLease = field(default_factory=HeldLease)
+    state: str = "connecting"
+    last_problem: TccpError | None = None
+    retry_at: float = 0.0
+
+    async def stay_registered(self) -> None:
+        """Register, keep the lease, and after whatever ends that, wait and begin again."""
+        backoff = BACKOFF_FIRST_S
+        while True:
+            try:
+                await self._one_connection()
+            except RefusalError as refusal:
+                self._refused(refusal)
+                backoff = max(backoff, BACKOFF_REFUSED_S if refusal.message.reason != "rebooted" else 0.0)
+            except EvidenceError as problem:
+                log.error("coordinator_not_trusted", reason=problem.reason, detail=problem.detail)
+                self.last_problem = problem
+                backoff = max(backoff, BACKOFF_REFUSED_S)
+            except TpmError:
+                raise
+            except (HostError, ProtocolError) as problem:
+                log.warning("connection_lost", reason=problem.reason, detail=problem.detail)
+                self.last_problem = problem
+            if self.lease.renewals or self.state == "admitted":
+                backoff = BACKOFF_FIRST_S
+            self.state = "waiting"
+            pause = backoff * random.uniform(0.5, 1.5)  # noqa: S311 - spreads nodes out, keeps no secret
+            self.retry_at = trio.current_time() + pause
+            systemd.notify(f"STATUS=waiting {pause:.0f} s: {self.last_problem}".replace("\n", " "))
+            await trio.sleep(pause)
+            backoff = min(2 * backoff, BACKOFF_MAX_S)
+
+    async def _one_connection(self) -> None:
+        self.state = "connecting"
+        where = self.config.coordinator
+        context = door_context(self.identity, self.trust)
+        connection = await connect(where.host, where.port, self.identity, context)
+        try:
+            self.state = "registering"
+            channel = await register(connection, self.host, self.identity, self.trust, self.lease)
+            self.state, self.last_problem = "admitted", None
+            systemd.notify("STATUS=admitted")
+            await keep_lease(connection, channel, self.host, self.identity, self.lease)
+        finally:
+            with trio.CancelScope(shield=True):
+                await connection.aclose()
+
+    def _refused(self, refusal: RefusalError) -> None:
+        """We are out at once, whatever the lease said."""
+        self.lease.drop()
+        reason = refusal.message.reason
+        verb = "revoked" if isinstance(refusal.message, Revoked) else "refused"
+        self.last_problem = TccpError(reason, f"the coordinator {verb} this node", hint=HINTS.get(reason, ""))
+        log.error(verb, reason=reason, hint=self.last_problem.hint)
+
+    def status(self) -> NodeStatus:
+        """What the control socket shows."""
+        problem = self.last_problem
+        waiting = self.state == "waiting"
+        return NodeStatus(
+            name=self.config.name,
+            software=__version__,
+            started_ms=self.started_ms,
+            state=self.state,
+            coordinator=self.config.coordinator.address,
+            coordinator_id=self.trust.coordinator_id,
+            boot_id=self.identity.boot_id,
+            ek_id=ek_id_of(self.host.ek.public),
+            tpm=self.tpm_name,
+            lease_id=self.lease.lease_id if self.lease.holds else b"",
+            lease_left_s=max(0, int(self.lease.left_s)),
+            renewals=self.lease.renewals,
+            last_error=str(problem) if problem else "",
+            last_error_hint=problem.hint if problem else "",
+            retry_in_s=max(0, int(self.retry_at - trio.current_time())) if waiting else 0,
+        )
+
+
+async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = trio.TASK_STATUS_IGNORED) -> None:
+    """Run the node until it is told to stop (SIGTERM, SIGINT) or cancelled."""
+    config = load_config(config_path, NodeConfig)
+    trust = load_trust(Path(config.coordinator.trust_file))
+    sockets = systemd.listen_fds()
+    async with open_tpm(config.tpm.tcti) as tpm:
+        event_log = Path(config.tpm.event_log) if config.tpm.event_log else None
+        host = NodeTpm(tpm, await tpm.read_ek(), await tpm.create_ak(kind=config.tpm.ak), event_log)
+        properties = await tpm.properties()
+        node = Node(
+            config=config,
+            trust=trust,
+            identity=make_node_identity(config.name),
+            host=host,
+            tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
+            started_ms=_unix_ms(),
+        )
+        control = control_listeners(Path(config.control.socket), sockets.get("control"))
+        async with control as listeners, trio.open_nursery() as nursery:
+            groups = ControlGroups(admin=config.control.admin_group, viewer=config.control.viewer_group)
+
+            async def answer(request: GetStatus, peer: Peer) -> NodeStatus:  # noqa: ARG001
+                return node.status()
+
+            async def control_server() -> None:
+                await serve_control(listeners, NodeRequest, answer, own_uid=os.getuid(), groups=groups)
+
+            nursery.start_soon(control_server)
+            nursery.start_soon(node.stay_registered)
+            nursery.start_soon(lambda: systemd.keep_watchdog(healthy=lambda: True))
+            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            systemd.notify("READY=1", "STATUS=connecting")
+            log.info("ready", node=config.name, coordinator=config.coordinator.address)
+            task_status.started(node)
+    systemd.notify("STOPPING=1")
+    log.info("stopped")
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for number in received:
+            log.info("stopping", signal=signal.Signals(number).name)
+            scope.cancel()
+            return
+
+
+def _unix_ms() -> int:
+
+    return int(time.time() * 1000)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command ``tccp-node``; exit codes as `tccp` has them."""
+    parser = argparse.ArgumentParser(
+        prog="tccp-node",
+        description="A node: proves with its TPM what this host runs, and keeps a lease from the trusted coordinator.",
+        epilog="example: tccp-node --config /etc/tccp/node.toml",
+    )
+    parser.add_argument("--config", type=Path, default=Path("/etc/tccp/node.toml"), help="default: %(default)s")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return run_daemon(serve, parser.parse_args(arguments).config, NodeConfig)

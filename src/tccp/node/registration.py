@@ -1,0 +1,215 @@
+"""The node's side of the exchange: check the coordinator, prove ourselves, hold the lease as long as we can.
+
+The lease ends by time, on the node as well: nobody has to reach it. Whoever needs the lease asks `HeldLease.holds`.
+"""
+
+import datetime as dt
+import ssl
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+import trio
+
+from tccp.errors import HostError, ProtocolError
+from tccp.model import PcrBank, PcrSelection, spki_sha256
+from tccp.node.coordinator_check import check_coordinator
+from tccp.node.identity import NodeIdentity
+from tccp.protocol import binding
+from tccp.protocol.binding import Channel
+from tccp.protocol.messages import (
+    PROTOCOL_VERSION,
+    Admitted,
+    AnyMessage,
+    Challenge,
+    Evidence,
+    Hello,
+    RenewalChallenge,
+    RenewalEvidence,
+    Renewed,
+)
+from tccp.protocol.session import Role, Session
+from tccp.tpm import Ak, Ek, Tpm
+from tccp.transport.certificates import Authority
+from tccp.transport.connection import Connection, PeerGoneError, fresh_nonce, handshake
+from tccp.transport.tls import SERVER_NAME, node_context
+from tccp.transport.trust import CoordinatorTrust
+
+CONNECT_S = 10.0
+# The coordinator may wait for its own TPM, behind all the other nodes that came back with us.
+ANSWER_S = 60.0
+EVENT_LOG_BYTES_MAX = 768 * 1024
+
+log = structlog.get_logger()
+M = TypeVar("M", bound=AnyMessage)
+
+
+@dataclass(slots=True)
+class HeldLease:
+    """The lease that this node holds, or held."""
+
+    lease_id: bytes = b""
+    certificate: bytes = b""
+    renewals: int = 0
+    _ends_at: float = 0.0
+
+    @property
+    def left_s(self) -> float:
+        """How long it holds on; 0 or less when it has lapsed. Goes on while the host sleeps."""
+        return self._ends_at - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    @property
+    def holds(self) -> bool:
+        """Are we inside the perimeter?"""
+        return bool(self.lease_id) and self.left_s > 0
+
+    def extend(self, lease_id: bytes, certificate: bytes, *, asked_at: float, lease_s: int) -> None:
+        """Take a grant; it counts from *asked_at* (CLOCK_BOOTTIME), before our quote, so never longer than meant."""
+        self.lease_id, self.certificate = lease_id, certificate
+        self._ends_at = asked_at + lease_s
+
+    def drop(self) -> None:
+        """We are out: revoked or refused."""
+        self.lease_id, self.certificate, self._ends_at = b"", b"", 0.0
+
+
+@dataclass(slots=True)
+class NodeTpm:
+    """This host's TPM with the keys that stay loaded, and its firmware's log."""
+
+    tpm: Tpm = field(repr=False)
+    ek: Ek
+    ak: Ak
+    event_log: Path | None
+
+    def read_event_log(self) -> bytes:
+        """What the firmware measured; empty when there is no log.
+
+        Raises:
+            HostError: There is one, and it cannot be read or is too large to send.
+        """
+        if self.event_log is None:
+            return b""
+        try:
+            with self.event_log.open("rb") as file:
+                content = file.read(EVENT_LOG_BYTES_MAX + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as problem:
+            raise HostError("event_log", f"{self.event_log}: {problem.strerror}") from None
+        if len(content) > EVENT_LOG_BYTES_MAX:
+            raise HostError("event_log", f"{self.event_log}: more than {EVENT_LOG_BYTES_MAX} bytes")
+        return content
+
+
+async def connect(host: str, port: int, identity: NodeIdentity, context: ssl.SSLContext) -> Connection:
+    """A TLS connection to the coordinator, whose certificate comes from the CA of the trust file.
+
+    Raises:
+        HostError: It cannot be reached.
+        ProtocolError: It shows another certificate, or refuses ours.
+    """
+    try:
+        with trio.fail_after(CONNECT_S):
+            stream = await trio.open_tcp_stream(host, port)
+    except (OSError, trio.TooSlowError) as problem:
+        raise HostError("unreachable", f"{host}:{port}: {problem or 'no answer'}") from None
+    try:
+        tls = await handshake(stream, context, server_side=False, server_name=SERVER_NAME)
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return Connection(tls, Session(Role.NODE), own_spki_sha256=spki_sha256(identity.tls_spki))
+
+
+def door_context(identity: NodeIdentity, trust: CoordinatorTrust) -> ssl.SSLContext:
+    """The TLS context of a node: its boot-time key under the door's certificate."""
+    own = identity.door_certificate(Authority(trust.door), now=dt.datetime.now(tz=dt.UTC))
+    return node_context(own, trust.ca_certificate)
+
+
+async def register(
+    connection: Connection, host: NodeTpm, identity: NodeIdentity, trust: CoordinatorTrust, lease: HeldLease
+) -> Channel:
+    """Messages 1 to 4; *lease* holds afterwards. The channel that renewals are bound to.
+
+    Raises:
+        EvidenceError: The coordinator is not the one that the trust file names.
+        RefusalError: It refused us.
+        PeerGoneError, ProtocolError, TpmError: As their names say.
+    """
+    channel = connection.channel(trust.coordinator_id, own_end_is_coordinator=False)
+    nonce = fresh_nonce()
+    await connection.send(
+        Hello(
+            version=PROTOCOL_VERSION,
+            node_nonce=nonce.value,
+            ek_certificate=host.ek.certificate or b"",
+            ek_chain=host.ek.chain,
+            ek_public=host.ek.public,
+            ak_public=host.ak.public,
+        )
+    )
+    challenge = await _receive(connection, Challenge)
+    check_coordinator(challenge.coordinator, trust=trust, node_nonce=nonce.value, channel=channel)
+    credential = await host.tpm.activate_credential(host.ak, host.ek, challenge.id_object, challenge.encrypted_secret)
+    asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+    selection = _selection(challenge.bank, challenge.pcr_indexes)
+    qualifying_data = binding.registration(challenge.nonce, channel, identity.statement)
+    quote, pcrs = await host.tpm.quote_with_pcrs(host.ak, qualifying_data, selection)
+    await connection.send(
+        Evidence(
+            credential=credential,
+            identity=identity.statement,
+            attest=quote.attest,
+            signature=quote.signature,
+            pcrs=tuple(pcrs.values[index] for index in selection.indexes),
+            event_log=host.read_event_log(),
+        )
+    )
+    admitted = await _receive(connection, Admitted)
+    lease.extend(admitted.lease_id, admitted.certificate, asked_at=asked_at, lease_s=admitted.lease_s)
+    log.info("admitted", lease=admitted.lease_id.hex(), lease_s=admitted.lease_s)
+    return channel
+
+
+async def keep_lease(
+    connection: Connection, channel: Channel, host: NodeTpm, identity: NodeIdentity, lease: HeldLease
+) -> None:
+    """Answer the coordinator's challenges until it refuses, revokes or vanishes; raises as `register` does."""
+    while True:
+        challenge = await _receive(connection, RenewalChallenge, seconds=max(lease.left_s, 0.0) + ANSWER_S)
+        asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if challenge.lease_id != lease.lease_id:
+            raise ProtocolError("another_lease", "the coordinator speaks of a lease that is not ours")
+        selection = _selection(challenge.bank, challenge.pcr_indexes)
+        qualifying_data = binding.renewal(challenge.nonce, channel, lease.lease_id, identity.statement)
+        quote, pcrs = await host.tpm.quote_with_pcrs(host.ak, qualifying_data, selection)
+        await connection.send(
+            RenewalEvidence(
+                attest=quote.attest,
+                signature=quote.signature,
+                pcrs=tuple(pcrs.values[index] for index in selection.indexes),
+            )
+        )
+        renewed = await _receive(connection, Renewed)
+        lease.extend(renewed.lease_id, renewed.certificate, asked_at=asked_at, lease_s=renewed.lease_s)
+        lease.renewals += 1
+        log.debug("renewed", lease_s=renewed.lease_s)
+
+
+async def _receive(connection: Connection, kind: type[M], *, seconds: float = ANSWER_S) -> M:
+    try:
+        with trio.fail_after(seconds):
+            return await connection.receive(kind)
+    except trio.TooSlowError:
+        raise PeerGoneError("peer_gone", f"no {kind.__name__} in {seconds:.0f} s") from None
+
+
+def _selection(bank: int, indexes: tuple[int, ...]) -> PcrSelection:
+    try:
+        return PcrSelection(PcrBank(bank), indexes)
+    except ValueError as problem:
+        raise ProtocolError("bad_selection", str(problem)) from None

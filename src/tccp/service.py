@@ -1,0 +1,45 @@
+"""How both daemons run: arguments, logs, foreseen failures as one line and a hint, exit codes."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+
+from tccp import logs
+from tccp.config import CoordinatorConfig, NodeConfig, load_config
+from tccp.errors import ConfigError, TccpError
+
+EXIT_HOST_ERROR = 3
+EXIT_CONFIG_ERROR = 4
+
+
+def run_daemon(
+    serve: Callable[[Path], Awaitable[None]], config: Path, kind: type[CoordinatorConfig] | type[NodeConfig]
+) -> int:
+    """Run *serve* until it ends; the exit code. A foreseen failure is told in two lines, a bug with its trace."""
+    try:
+        logged = load_config(config, kind).log
+        logs.configure(log_format=logged.format, level=logged.level)
+        trio.run(serve, config)
+    except TccpError as problem:
+        return _report(problem)
+    except BaseExceptionGroup as group:
+        # What fails in one of the daemon's tasks arrives in a group; a group with anything unforeseen is a bug.
+        foreseen, unforeseen = group.split(TccpError)
+        if foreseen is None or unforeseen is not None:
+            raise
+        return _report(_first_leaf(foreseen))
+    return 0
+
+
+def _report(problem: TccpError) -> int:
+    print(f"tccp: error: {problem}", file=sys.stderr)
+    if problem.hint:
+        print(f"tccp: hint: {problem.hint}", file=sys.stderr)
+    return EXIT_CONFIG_ERROR if isinstance(problem, ConfigError) else EXIT_HOST_ERROR
+
+
+def _first_leaf(group: BaseExceptionGroup[TccpError]) -> TccpError:
+    first = group.exceptions[0]
+    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

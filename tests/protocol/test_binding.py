@@ -1,0 +1,77 @@
+"""A quote is bound to one exchange, nonce, coordinator, pair of TLS keys and identity: change any, change all."""
+
+import itertools
+
+import pytest
+
+from tccp.errors import ProtocolError
+from tccp.protocol import binding
+from tccp.protocol.binding import Channel
+from tccp.protocol.encoding import encode
+from tccp.protocol.statements import (
+    COORDINATOR_DOMAIN,
+    NODE_DOMAIN,
+    CoordinatorStatement,
+    IdentityStatement,
+    coordinator_id,
+    decode_coordinator,
+    decode_identity,
+)
+
+A, B = b"a" * 32, b"b" * 32
+CHANNEL = Channel(A, A, A)
+OTHER_CHANNELS = [Channel(B, A, A), Channel(A, B, A), Channel(A, A, B)]
+LEASE = b"l" * 16
+
+
+def test_no_part_of_a_binding_can_be_exchanged() -> None:
+    values = [
+        binding.registration(A, CHANNEL, b"identity"),
+        binding.registration(B, CHANNEL, b"identity"),
+        binding.registration(A, CHANNEL, b"another"),
+        *(binding.registration(A, channel, b"identity") for channel in OTHER_CHANNELS),
+        binding.renewal(A, CHANNEL, LEASE, b"identity"),
+        binding.renewal(B, CHANNEL, LEASE, b"identity"),
+        binding.renewal(A, CHANNEL, b"m" * 16, b"identity"),
+        binding.renewal(A, CHANNEL, LEASE, b"another"),
+        *(binding.renewal(A, channel, LEASE, b"identity") for channel in OTHER_CHANNELS),
+        binding.coordinator_leaf(A, CHANNEL),
+        binding.coordinator_leaf(B, CHANNEL),
+        *(binding.coordinator_leaf(A, channel) for channel in OTHER_CHANNELS),
+        binding.coordinator(A, b"identity"),
+        binding.coordinator(B, b"identity"),
+        binding.coordinator(A, b"another"),
+    ]
+
+    assert all(len(value) == 32 for value in values)
+    for one, other in itertools.combinations(values, 2):
+        assert one != other
+
+
+def test_parts_of_other_lengths_are_bugs() -> None:
+    with pytest.raises(AssertionError):
+        Channel(A, A, A[:-1])
+    with pytest.raises(AssertionError):
+        binding.registration(A + b"x", CHANNEL, b"")
+
+
+def test_a_statement_of_one_kind_is_none_of_the_other() -> None:
+    node = IdentityStatement(NODE_DOMAIN, "n", LEASE, A, b"h" * 1216, A, "1")
+    coordinator = CoordinatorStatement(COORDINATOR_DOMAIN, A, A, A, "1")
+
+    assert decode_identity(encode(node)) == node
+    assert decode_coordinator(encode(coordinator)) == coordinator
+    for wrong, decoder in ((node, decode_coordinator), (coordinator, decode_identity)):
+        with pytest.raises(ProtocolError):
+            decoder(encode(wrong))
+
+
+def test_a_statement_with_another_domain_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="domain"):
+        decode_identity(encode(IdentityStatement("tccp/v2/node-identity", "n", LEASE, A, b"h" * 1216, A, "1")))
+    with pytest.raises(ProtocolError, match="domain"):
+        decode_coordinator(encode(CoordinatorStatement(NODE_DOMAIN, A, A, A, "1")))
+
+
+def test_coordinators_with_other_keys_have_other_ids() -> None:
+    assert coordinator_id(A) != coordinator_id(B)

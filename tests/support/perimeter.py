@@ -1,0 +1,262 @@
+"""A perimeter of real parts: a coordinator and nodes, each a daemon process of its own with its own software TPM.
+
+For system tests, the demo and benchmarks; nothing here knows pytest or trio.
+"""
+
+import datetime as dt
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tccp.control.client import ControlClient
+from tccp.coordinator.identity import create_keys
+from tccp.errors import TccpError
+from tccp.protocol import control as c
+from tests.support.soft_tpm import EkAuthority, SoftTpm
+from tests.support.tpm_mux import TpmMux
+
+DEADLINE_S = 30.0
+ZERO_PCR = "00" * 32
+# TPM2_PCR_Extend with an empty password: one SHA-256 digest (TPM 2.0 Library, Part 3, 22.2).
+PCR_EXTEND = "8002 00000041 00000182 {index:08x} 00000009 40000009 0000 00 0000 00000001 000b" + 32 * "ab"
+SCRIPTS = Path(sys.executable).parent
+
+
+class Daemon:
+    """One of our daemons as a process; its log goes to a file."""
+
+    def __init__(self, command: str, config: Path, control: Path) -> None:
+        self.control = control
+        self.log_path = config.with_suffix(".log")
+        self._arguments = [str(SCRIPTS / command), "--config", str(config)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start, and wait until its control socket answers."""
+        assert self._process is None or self._process.poll() is not None, "it runs already"
+        with self.log_path.open("ab") as output:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *self._arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        if wait:
+            self.wait_until(self._answers, "it answers")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def ask(self, request: object, answer: type) -> object:
+        """One request on its control socket."""
+        with ControlClient(self.control) as client:
+            return client.ask(request, answer)  # type: ignore[arg-type,type-var]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        if self._process is None:
+            return 0
+        self._process.terminate()
+        try:
+            return self._process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(DEADLINE_S)
+
+    def wait(self) -> int:
+        """Its exit code, when it ends by itself."""
+        assert self._process is not None
+        return self._process.wait(DEADLINE_S)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Until *condition* holds; the log is shown when it does not come about."""
+        wait_until(lambda: not self.running or condition(), what, log=self.log_path)
+        assert self.running, f"{self._arguments[0]} ended:\n{self.log_path.read_text()[-4000:]}"
+
+    def _answers(self) -> bool:
+        try:
+            with ControlClient(self.control) as client:
+                client.ask(c.GetStatus(), c.CoordinatorStatus if "coordinator" in self._arguments[0] else c.NodeStatus)
+        except TccpError:
+            return False
+        return True
+
+
+class Node:
+    """A host: its TPM behind a resource manager, and its daemon."""
+
+    def __init__(self, name: str, tpm: SoftTpm, mux: TpmMux, daemon: Daemon) -> None:
+        self.name, self.tpm, self.mux, self.daemon = name, tpm, mux, daemon
+
+    def status(self) -> c.NodeStatus:
+        """What its daemon says."""
+        answer = self.daemon.ask(c.GetStatus(), c.NodeStatus)
+        assert isinstance(answer, c.NodeStatus)
+        return answer
+
+    def wait_for_state(self, state: str) -> c.NodeStatus:
+        """Until the daemon says that it is *state*."""
+        self.daemon.wait_until(lambda: self.status().state == state, f"{self.name} is {state}")
+        return self.status()
+
+    def extend_pcr(self, index: int) -> None:
+        """What an attacker on the host does: something else was booted, a PCR says so."""
+        self.mux.command(PCR_EXTEND.format(index=index))
+
+
+class Perimeter:
+    """A coordinator, and the nodes that are added to it.
+
+    Args:
+        directory: Where everything lives; the path is short, or the Unix sockets do not fit.
+        lease_s: How long a lease holds.
+    """
+
+    def __init__(self, directory: Path, *, lease_s: int = 60, authority: EkAuthority | None = None) -> None:
+        self.directory = directory
+        self.nodes: dict[str, Node] = {}
+        self._ended = ExitStack()
+        self.authority = authority or EkAuthority(directory / "ca")
+        self.tpm = SoftTpm(self.authority, directory / "tc")
+        self.port = free_port()
+        self.config = directory / "coordinator.toml"
+        self.control = directory / "tc.sock"
+        self._write_config(lease_s)
+        create_keys(directory / "state", now=dt.datetime.now(tz=dt.UTC))
+        self.coordinator = Daemon("tccp-coordinator", self.config, self.control)
+
+    def _write_config(self, lease_s: int) -> None:
+        authorities = self.directory / "ek-authorities"
+        authorities.mkdir(exist_ok=True)
+        for number, certificate in enumerate(self.authority.certificates):
+            (authorities / f"{number}.der").write_bytes(certificate)
+        self.config.write_text(
+            f'state_directory = "{self.directory}/state"\n'
+            f'[listen]\naddress = "127.0.0.1"\nport = {self.port}\n'
+            f'[control]\nsocket = "{self.control}"\n'
+            f'[tpm]\ntcti = "{self.tpm.tcti}"\n'
+            f'[enrolment]\nek_authorities = "{authorities}"\n'
+            f"[leases]\nseconds = {lease_s}\n"
+            f'[log]\nformat = "console"\n'
+        )
+
+    def __enter__(self) -> Self:
+        """Start the coordinator."""
+        with ExitStack() as stack:
+            stack.callback(self.tpm.stop)
+            self.tpm.start()
+            stack.callback(self.coordinator.kill)
+            self.coordinator.start()
+            self._ended = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End every process."""
+        self._ended.close()
+
+    def ask(self, request: object, answer: type) -> object:
+        """One request on the coordinator's control socket."""
+        return self.coordinator.ask(request, answer)
+
+    def add_policy(self, name: str, pcrs: dict[int, str], *, version: int = 1) -> None:
+        """A policy with one allowed value for each PCR."""
+        lines = [f'name = "{name}"', f"version = {version}", "[pcrs]"]
+        lines += [f'{index} = ["{value}"]' for index, value in pcrs.items()]
+        self.ask(c.AddPolicy(body="\n".join(lines).encode()), c.PolicyInfo)
+
+    def make_node(self, name: str, *, enrol: bool = True, policy: str = "tvmm") -> Node:
+        """A node with a new TPM, enrolled by its EK certificate; its daemon is not started yet."""
+        folder = self.directory / name
+        folder.mkdir()
+        tpm = SoftTpm(self.authority, folder / "t")
+        self._ended.callback(tpm.stop)
+        tpm.start()
+        certificate = ek_certificate(tpm)
+        mux = TpmMux(folder / "mux", tpm.socket_path)
+        self._ended.callback(mux.close)
+        if enrol:
+            request = c.EnrolNode(name=name, ek_certificate=certificate, ek_public=b"", policy=policy, attributes={})
+            self.ask(request, c.NodeInfo)
+        trust = folder / "trust.toml"
+        answer = self.ask(c.GetTrust(), c.TrustFile)
+        assert isinstance(answer, c.TrustFile)
+        trust.write_bytes(answer.body)
+        config = folder / "node.toml"
+        config.write_text(
+            f'name = "{name}"\n'
+            f'[coordinator]\naddress = "127.0.0.1:{self.port}"\ntrust_file = "{trust}"\n'
+            f'[control]\nsocket = "{folder}/node.sock"\n'
+            f'[tpm]\ntcti = "{mux.tcti}"\nevent_log = ""\n'
+            f'[log]\nformat = "console"\n'
+        )
+        daemon = Daemon("tccp-node", config, folder / "node.sock")
+        self._ended.callback(daemon.kill)
+        node = Node(name, tpm, mux, daemon)
+        self.nodes[name] = node
+        return node
+
+    def node_info(self, name: str) -> c.NodeInfo:
+        """What the coordinator says of a node."""
+        answer = self.ask(c.ShowNode(name=name), c.NodeInfo)
+        assert isinstance(answer, c.NodeInfo)
+        return answer
+
+    def wait_for(self, name: str, condition: Callable[[c.NodeInfo], bool], what: str) -> c.NodeInfo:
+        """Until the coordinator says of a node what is wanted."""
+        self.coordinator.wait_until(lambda: condition(self.node_info(name)), f"{name} {what}")
+        return self.node_info(name)
+
+
+def ek_certificate(tpm: SoftTpm) -> bytes:
+    """The certificate of the ECC EK that a node shows, read with tpm2-tools, DER."""
+    read = ["tpm2_nvread", "-T", tpm.tcti, "-C", "o", "0x1c00016"]
+    return subprocess.run(read, check=True, capture_output=True).stdout
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, log: Path | None = None) -> None:
+    """Until *condition* holds.
+
+    Raises:
+        TimeoutError: It did not come about; shows the end of *log*.
+    """
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > end:
+            tail = log.read_text(errors="replace")[-4000:] if log else ""
+            raise TimeoutError(f"not within {DEADLINE_S:.0f} s: {what}\n{tail}")
+        time.sleep(0.02)
