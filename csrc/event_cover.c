@@ -34,7 +34,8 @@ static bool try_part(hasher *h, const uint8_t *log, tccp_event *event, span part
     return true;
 }
 
-/* UEFI_VARIABLE_DATA: shim logs one byte more than it hashes, and EV_EFI_VARIABLE_BOOT hashes only the value. */
+/* UEFI_VARIABLE_DATA: older shims log some padding and hashes all but its last byte; EV_EFI_VARIABLE_BOOT hashes
+ * only the value. */
 static bool try_variable(hasher *h, const uint8_t *log, tccp_event *event)
 {
     span data = data_of(log, event);
@@ -48,8 +49,8 @@ static bool try_variable(hasher *h, const uint8_t *log, tccp_event *event)
     span value = {read_bytes(&in, (size_t) value_len), (size_t) value_len};
     if (value.bytes == NULL)
         return true;
-    span whole = {data.bytes, data.len - in.left};
-    if (in.left > 0 && !try_part(h, log, event, whole))
+    span all_but_one = {data.bytes, data.len - 1};
+    if (in.left > 0 && !try_part(h, log, event, all_but_one))
         return false;
     return event->covered_banks != 0 || value.len == 0 || try_part(h, log, event, value);
 }

@@ -57,11 +57,8 @@ def _acpi(body: bytes) -> str:
     if hid & 0xFFFF != _ACPI_PNP:
         return f"Acpi(0x{hid:08X},0x{uid:X})"
     product = hid >> 16
-    return (
-        f"{'PciRoot' if product == 0x0A03 else 'PcieRoot'}(0x{uid:X})"
-        if product in {0x0A03, 0x0A08}
-        else (f"Acpi(PNP{product:04X},0x{uid:X})")
-    )
+    root = {0x0A03: "PciRoot", 0x0A08: "PcieRoot"}.get(product)
+    return f"{root}(0x{uid:X})" if root else f"Acpi(PNP{product:04X},0x{uid:X})"
 
 
 def _hard_drive(body: bytes) -> str:
@@ -116,6 +113,11 @@ def _cdrom(body: bytes) -> str:
     return f"CDROM(0x{entry:X},0x{start:X},0x{size:X})"
 
 
+def _offset_range(body: bytes) -> str:
+    _, start, end = struct.unpack_from("<IQQ", body)
+    return f"Offset(0x{start:X},0x{end:X})"
+
+
 # (type, subtype) -> text; UEFI Specification 2.10, 10.3.
 _NODES: dict[tuple[int, int], Callable[[bytes], str]] = {
     (0x01, 0x01): _pci,
@@ -136,4 +138,5 @@ _NODES: dict[tuple[int, int], Callable[[bytes], str]] = {
     (0x04, 0x04): utf16_text,
     (0x04, 0x06): lambda body: f"FvFile({_guid(body)})",
     (0x04, 0x07): lambda body: f"Fv({_guid(body)})",
+    (0x04, 0x08): _offset_range,
 }

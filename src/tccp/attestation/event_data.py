@@ -246,9 +246,7 @@ def printable(text: str) -> str:
 def _escaped(character: str) -> str:
     if character == " " or unicodedata.category(character)[0] not in "CZ":
         return character
-    return (
-        character.encode("unicode_escape", errors="surrogatepass").decode("ascii") if character != "\xa0" else r"\xa0"
-    )
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def _text(data: bytes) -> str:

@@ -82,7 +82,7 @@ class FirmwareVariable:
 
 
 def decode_firmware_variable(data: bytes) -> FirmwareVariable:
-    """The variable in UEFI_VARIABLE_DATA, whose name and value fill *data* or less: shim logs a byte more.
+    """The variable in UEFI_VARIABLE_DATA, whose name and value fill *data* or less: old shims log some padding.
 
     Raises:
         ValueError, struct.error: The sizes do not fit.

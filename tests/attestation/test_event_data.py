@@ -1,0 +1,314 @@
+"""What firmware, boot loaders and kernels wrote into real logs, typed; and foreign bytes that are none of it."""
+
+import struct
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tccp.attestation.device_path import device_path_text
+from tccp.attestation.event_data import (
+    Action,
+    CommandLine,
+    CrtmVersion,
+    Description,
+    EventData,
+    EventType,
+    FirmwareBlob,
+    GrubCommand,
+    LoadedFile,
+    LoadedImage,
+    NoAction,
+    PartitionTable,
+    ReferenceManifest,
+    Separator,
+    StartupLocality,
+    TaggedEvent,
+    Unknown,
+    decode_event_data,
+    event_type_name,
+    printable,
+)
+from tccp.attestation.event_log import Event, replay_event_log
+from tccp.attestation.firmware_variable import FirmwareVariable
+from tccp.model import PcrBank
+from tests.support.event_logs import VECTORS
+
+EFI_GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
+GOOGLE = uuid.UUID("d281fad2-8d88-47a4-9792-5baa47bb1b89")
+
+
+def events(path: str) -> list[Event]:
+    return list(replay_event_log((VECTORS / path).read_bytes()).events)
+
+
+def contents(path: str, kind: type[EventData], pcr: int | None = None) -> list[EventData]:
+    return [
+        content for event in events(path) if isinstance(content := event.content(), kind) and pcr in {None, event.pcr}
+    ]
+
+
+def variables(path: str) -> dict[str, FirmwareVariable]:
+    return {found.name: found for found in contents(path, FirmwareVariable) if isinstance(found, FirmwareVariable)}
+
+
+# ---- real logs ------------------------------------------------------------------------------------------------------
+
+
+def test_secure_boot_is_on_or_off() -> None:
+    assert variables("keylime/binary_bios_measurements-secureboot")["SecureBoot"].is_on is True
+    assert variables("go-attestation/coreos_36_shielded_vm_no_secure_boot_eventlog")["SecureBoot"].is_on is False
+
+
+def test_signature_databases_hold_certificates_and_hashes_with_their_owners() -> None:
+    found = variables("go-tpm-tools/ubuntu-2404-amd-sevsnp.bin")
+
+    keys, forbidden = found["db"].signatures(), found["dbx"].signatures()
+
+    assert keys is not None
+    assert forbidden is not None
+    assert all(key.is_certificate and key.data[:2] == b"\x30\x82" for key in keys)
+    assert {key.owner for key in keys} == {GOOGLE}
+    hashes = [entry for entry in forbidden if entry.is_sha256]
+    assert len(hashes) > 50
+    assert all(len(entry.data) == 32 for entry in hashes)
+    assert found["SecureBoot"].signatures() is None
+
+
+def test_what_a_boot_was_authorised_by_is_measured_even_where_an_old_shim_logs_a_byte_too_many() -> None:
+    authorities = [
+        event
+        for event in events("go-attestation/sb_cert_eventlog")
+        if event.claimed_type == EventType.EV_EFI_VARIABLE_AUTHORITY
+    ]
+
+    found = [event.content() for event in authorities]
+
+    assert [content.name for content in found if isinstance(content, FirmwareVariable)] == ["db", "Shim", "Shim"]
+    for event in authorities[1:]:
+        assert event.measured(PcrBank.SHA256) == event.claimed_data[:-1]
+
+
+def test_of_a_boot_variable_only_the_value_was_measured() -> None:
+    order, option = (
+        next(event for event in events("keylime/binary_bios_measurements") if name in event.claimed_data)
+        for name in (b"B\0o\0o\0t\0O\0r\0d\0e\0r\0", b"B\0o\0o\0t\x000\x000\x000\x001\0")
+    )
+
+    for event in (order, option):
+        content = event.content()
+        assert isinstance(content, FirmwareVariable)
+        assert content.vendor == EFI_GLOBAL
+        assert event.measured(PcrBank.SHA256) == content.value
+
+
+def test_boot_options_have_a_name_and_a_path() -> None:
+    found = variables("keylime/binary_bios_measurements")
+
+    option = found["Boot0001"].load_option()
+
+    assert found["BootOrder"].boot_order()[:3] == (0, 31, 26)
+    assert option is not None
+    assert option.is_active
+    assert option.description == "Linux-Firmware-Updater"
+    assert (
+        option.device_path == r"HD(1,GPT,B8F6BEE9-BC10-4C72-B34A-6DB8FD8F772C,0x800,0x80000)/\EFI\fedora\fwupdx64.efi"
+    )
+
+
+def test_loaded_images_say_from_where() -> None:
+    images = contents("go-tpm-tools/ubuntu-2404-amd-sevsnp.bin", LoadedImage, pcr=4)
+
+    assert [image.device_path for image in images if isinstance(image, LoadedImage)] == [
+        "PciRoot(0x0)/Pci(0x4,0x0)/NVMe(0x1,00-00-00-00-00-00-00-00)/"
+        r"HD(15,GPT,FC24E8B6-5E8C-4396-AADD-2C6A9A43B92D,0x2800,0x35000)/\EFI\ubuntu\shimx64.efi",
+        r"\EFI\ubuntu\grubx64.efi",
+    ]
+
+
+def test_grub_s_commands_and_the_kernel_s_command_line_are_text() -> None:
+    commands = [
+        command
+        for command in contents("go-tpm-tools/ubuntu-2404-amd-sevsnp.bin", GrubCommand, pcr=8)
+        if isinstance(command, GrubCommand)
+    ]
+
+    lines = [command.text for command in commands if command.keyword == "kernel_cmdline"]
+    assert len(lines) == 1
+    assert lines[0].startswith("/vmlinuz-6.8.0-1010-gcp root=PARTUUID=")
+    assert commands[1].text == "set prefix=(hd0,gpt16)/grub"
+
+
+@pytest.mark.parametrize("path", ["go-tpm-tools/rhel8-uefi.bin", "ccel/CCEL_AAEL_alibabacloud"])
+def test_an_older_grub_s_commands_are_measured_with_their_nul_and_junk_is_not(path: str) -> None:
+    bank = PcrBank.SHA384
+    commands = [event for event in events(path) if isinstance(event.content(), GrubCommand)]
+
+    assert len(commands) > 30
+    for event in commands:
+        content, measured = event.content(), event.measured(bank)
+        assert isinstance(content, GrubCommand)
+        assert measured is not None
+        assert measured.rstrip(b"\0").decode() == content.text
+
+
+def test_systemd_boot_s_command_line_is_utf16_and_measured_whole() -> None:
+    lines = [
+        event for event in events("tpm2-tools/event-sd-boot-fedora37.bin") if isinstance(event.content(), CommandLine)
+    ]
+
+    assert [line.content() for line in lines] == [CommandLine(" console=ttyS0 console=tty0 efi=debug ")] * 2
+    assert all(line.measured(PcrBank.SHA256) == line.claimed_data for line in lines)
+
+
+def test_files_are_named_and_their_contents_are_not_in_the_log() -> None:
+    files = [
+        event
+        for event in events("go-tpm-tools/gdc-host.bin")
+        if event.content() == LoadedFile("/initrd.img-6.9.0-rc7+")
+    ]
+
+    assert len(files) == 1
+    assert files[0].measured(PcrBank.SHA256) is None
+
+
+def test_tagged_events_carry_their_tag() -> None:
+    linux = contents("tpm2-tools/event-sd-boot-fedora37.bin", TaggedEvent)
+    agent = contents("ccel/CCEL_AAEL_alibabacloud", TaggedEvent)
+
+    assert linux == [TaggedEvent(0x8F3B22EC, b"Linux initrd\0")]
+    texts = [event.text for event in agent if isinstance(event, TaggedEvent)]
+    assert texts[0] == "coco.com some-operation some-content"
+
+
+def test_firmware_blobs_have_an_address_and_a_size() -> None:
+    assert contents("tpm2-tools/event.bin", FirmwareBlob) == [FirmwareBlob("", 0x900000, 0xB00000)]
+    assert contents("ccel/CCEL_data_ovmf", FirmwareBlob) == [
+        FirmwareBlob("Fv(XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX)", 0xFFC00000, 0x84000)
+    ]
+
+
+def test_partition_tables_name_the_partitions() -> None:
+    (table,) = contents("go-tpm-tools/ubuntu-2404-amd-sevsnp.bin", PartitionTable)
+
+    assert isinstance(table, PartitionTable)
+    assert len(table.partitions) == 4
+    assert uuid.UUID("8270f3c9-b4e4-4345-80ee-5a62db7ebf3f") in {partition.guid for partition in table.partitions}
+
+
+def test_the_rest_of_what_firmware_says() -> None:
+    google = events("go-tpm-tools/eventlogwithsp800155.bin")
+    assert [event.content() for event in google if isinstance(event.content(), CrtmVersion)] == [
+        CrtmVersion("GCE Virtual Firmware v2")
+    ]
+    manifests = [event.content() for event in google if isinstance(event.content(), ReferenceManifest)]
+    assert [manifest.manufacturer for manifest in manifests if isinstance(manifest, ReferenceManifest)] == [
+        11129,
+        11129,
+    ]
+    laptop = {event.content() for event in events("keylime/binary_bios_measurements") if event.pcr in {0, 5}}
+    assert {StartupLocality(3), Description("ACPI DATA"), Separator(bytes(4))} <= laptop
+    actions = contents("go-tpm-tools/gdc-host.bin", Action, pcr=5)
+    assert actions == [Action("Exit Boot Services Invocation"), Action("Exit Boot Services Returned with Success")]
+
+
+# ---- foreign bytes --------------------------------------------------------------------------------------------------
+
+
+@given(st.sampled_from([*EventType, 0x12345678]), st.binary(max_size=300))
+def test_no_data_makes_a_decoder_raise(kind: int, data: bytes) -> None:
+    content = decode_event_data(kind, data)
+
+    if isinstance(content, FirmwareVariable):
+        content.signatures()
+        content.boot_order()
+        content.load_option()
+
+
+@given(st.binary(max_size=300))
+def test_no_device_path_makes_the_text_fail(path: bytes) -> None:
+    device_path_text(path)
+    for node in range(0x19):
+        device_path_text(struct.pack("<BBH", 3, node, len(path) + 4) + path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (EventType.EV_EFI_VARIABLE_BOOT, bytes(16) + struct.pack("<QQ", 2**63, 0)),
+        (EventType.EV_EFI_VARIABLE_BOOT, bytes(16) + struct.pack("<QQ", 0, 2**63)),
+        (EventType.EV_EFI_VARIABLE_BOOT, bytes(16) + struct.pack("<QQ", 2**64 - 1, 2**64 - 1)),
+        (EventType.EV_EFI_BOOT_SERVICES_APPLICATION, struct.pack("<QQQQ", 0, 0, 0, 2**64 - 1)),
+        (EventType.EV_EFI_GPT_EVENT, bytes(84) + struct.pack("<IIQ", 128, 0, 2**61) + bytes(256)),
+        (EventType.EV_EFI_GPT_EVENT, bytes(84) + struct.pack("<IIQ", 0, 0, 64) + bytes(256)),
+        (EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB2, b"\xff" + bytes(16)),
+        (EventType.EV_EVENT_TAG, struct.pack("<II", 1, 2**32 - 1)),
+        (EventType.EV_CPU_MICROCODE, b"anything"),
+    ],
+    ids=["name", "value", "name and value", "path", "partitions", "empty partitions", "blob", "tag", "no decoder"],
+)
+def test_data_whose_sizes_do_not_fit_is_unknown(kind: int, data: bytes) -> None:
+    assert decode_event_data(kind, data) == Unknown(data)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(2**32 - 1, 0, 48), (28 + 48, 2**32 - 1, 48), (28 + 48, 0, 0), (28 + 48, 0, 15), (28 + 48, 0, 47), (0, 0, 48)],
+    ids=["list", "header", "empty entries", "no owner", "half an entry", "an empty list for ever"],
+)
+def test_signature_lists_whose_sizes_do_not_fit_have_no_entries(sizes: tuple[int, int, int]) -> None:
+    value = bytes(16) + struct.pack("<III", *sizes) + bytes(48)
+
+    assert FirmwareVariable(EFI_GLOBAL, "db", value).signatures() is None
+
+
+def test_there_are_at_most_16384_signatures() -> None:
+    def database(count: int) -> FirmwareVariable:
+        entries = bytes(16) * count
+        return FirmwareVariable(EFI_GLOBAL, "dbx", bytes(16) + struct.pack("<III", 28 + len(entries), 0, 16) + entries)
+
+    most = database(16384).signatures()
+
+    assert most is not None
+    assert len(most) == 16384
+    assert database(16385).signatures() is None
+
+
+def test_a_device_path_with_an_end_that_never_comes_is_cut() -> None:
+    assert device_path_text(b"\x01\x01\x06\x00\x00\x1f" + b"\x04\x04\xff\xff") == "Pci(0x1F,0x0)/?"
+    assert device_path_text(b"\x01\x01\x04\x00") == "Path(1,1,)"
+    assert len(device_path_text(b"\x01\x01\x04\x00" * 100_000).split("/")) == 128
+
+
+def test_foreign_text_cannot_move_the_cursor_or_hide_itself() -> None:
+    foreign = "linux \x1b[2Jquiet\r\n\u202efdp.exe\u200b\x9b31m\ud800 \u00a0\u2028 größe 内核"
+
+    shown = printable(foreign)
+
+    assert shown == r"linux \x1b[2Jquiet\r\n\u202efdp.exe\u200b\x9b31m\ud800 \xa0\u2028 größe 内核"
+    assert shown.isprintable()
+
+
+def test_foreign_text_is_decoded_whatever_it_holds() -> None:
+    content = decode_event_data(EventType.EV_IPL, b"grub_cmd: \xff\xfe\x1b[0m\0")
+
+    assert content == GrubCommand("grub_cmd", "\ufffd\ufffd\x1b[0m")
+    assert decode_event_data(EventType.EV_NO_ACTION, b"\xff" * 20) == NoAction("\ufffd" * 16, b"\xff" * 4)
+    assert decode_event_data(EventType.EV_IPL, b"A\0\x00\xd8") == CommandLine("A\ufffd")
+
+
+def test_long_text_is_cut_at_65536_bytes() -> None:
+    content = decode_event_data(EventType.EV_EFI_ACTION, b"a" * 100_000)
+
+    assert content == Action("a" * 65536)
+
+
+def test_types_have_names_and_unknown_ones_their_number() -> None:
+    assert event_type_name(4) == "EV_SEPARATOR"
+    assert event_type_name(0x80000401) == "0x80000401"
+
+
+def test_a_separator_that_is_an_error_says_so() -> None:
+    assert Separator(b"\x01\0\0\0").is_error
+    assert not Separator(b"\xff" * 4).is_error
