@@ -44,7 +44,7 @@ async def test_tpm2_checkquote_accepts_our_quote(kind: KeyKind, soft_tpm: SoftTp
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_tpm2_print_finds_all_pcrs_of_another_bank(kind: KeyKind, soft_tpm: SoftTpm, tools: Tpm2Tools) -> None:
-    """With more than seven PCRs tpm2_checkquote 5.4 cannot compare their values: it checks the rest here."""
+    """tpm2_checkquote 5.4 fails to compare the values of eight PCRs or more: it checks the rest here."""
     async with open_tpm(soft_tpm.tcti) as tpm:
         ak = await tpm.create_ak(kind)
         quote, pcrs = await tpm.quote_with_pcrs(ak, NONCE, ALL_PCRS)

@@ -183,6 +183,8 @@ class Tpm:
     async def read_pcrs(self, selection: PcrSelection) -> PcrValues:
         """The values of the PCRs of *selection*, all of one moment.
 
+        A TPM does not count extensions of the PCRs that anybody may reset (16 and 21 to 23), so those may be younger.
+
         Raises:
             TpmError: ``pcr_bank_inactive`` when the TPM does not keep the bank, ``pcrs_keep_changing`` when no moment
                 could be had.
