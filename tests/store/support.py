@@ -48,7 +48,7 @@ def lease(name: str, number: int, issued_ms: int = 2_000, policy_version: int = 
     )
 
 
-def renewal_of(record: LeaseRecord, at_ms: int, **changes: Any) -> Renewal:
+def renewal_of(record: LeaseRecord, at_ms: int, /, **changes: Any) -> Renewal:
     renewal = Renewal(
         record.lease_id,
         at_ms,

@@ -1,0 +1,51 @@
+"""What was acknowledged is there after the process was killed."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+from tccp.store import EventDraft, open_store
+
+ROUNDS = 60
+PAGE_FRAME = 4096 + 24  # a page in the write-ahead log and its header
+
+
+def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(database: Path) -> None:
+    seed = random.randrange(1 << 32)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.store.crashing", database, str(ROUNDS), str(seed)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    assert done.stdout.startswith(f"{ROUNDS} rounds, ")
+
+
+async def test_a_log_cut_anywhere_holds_the_events_up_to_there(database: Path, tmp_path: Path) -> None:
+    # A power loss may leave any part of what was not synced yet.
+    copy = tmp_path / "copy.db"
+    async with open_store(database) as store:
+        for number in range(40):
+            await store.append_event(EventDraft(1, "refuse", None, number.to_bytes(2, "big")))
+        main_file, log = database.read_bytes(), Path(f"{database}-wal").read_bytes()
+    held: set[int] = set()
+
+    for _ in range(60):
+        cut = random.randrange(len(log) + 1)
+        tail = random.choice([b"", bytes(PAGE_FRAME), random.randbytes(PAGE_FRAME)])
+        copy.write_bytes(main_file)
+        Path(f"{copy}-wal").write_bytes(log[:cut] + tail)
+        async with open_store(copy) as store:
+            bodies = [event.body for event in await store.events()]
+            assert bodies == [number.to_bytes(2, "big") for number in range(len(bodies))], cut
+            held.add(len(bodies))
+            assert await store.append_event(EventDraft(1, "start")) == len(bodies) + 1
+        for left in tmp_path.glob("copy.db*"):
+            left.unlink()
+
+    assert len(held) > 5
