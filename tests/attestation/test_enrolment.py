@@ -227,7 +227,7 @@ def test_proofs_are_made_by_their_functions_alone(key: PrivateKey, ek: TrustedEk
     for proof in (bound, ek, challenge, certify(key)):
         with pytest.raises((TypeError, ValueError)):
             dataclasses.replace(proof)
-        with pytest.raises(dataclasses.FrozenInstanceError):
+        with pytest.raises((dataclasses.FrozenInstanceError, TypeError)):
             proof.ek = ek
 
 
