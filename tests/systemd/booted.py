@@ -1,6 +1,7 @@
 """Our units, installed in a booted machine, and ways to talk to what they start."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def install(machine: BootedSystemd) -> None:
 
 def command(machine: BootedSystemd, name: str, *python_arguments: str) -> None:
     """Make /usr/bin/*name*, as the package has it: our Python with *python_arguments*, then what the unit says."""
-    words = " ".join([*PYTHON, *python_arguments])
+    words = shlex.join([*PYTHON, *python_arguments])
     machine.write(f"/usr/bin/{name}", f'#!/bin/sh\nexec {words} "$@"\n', mode="755")
 
 

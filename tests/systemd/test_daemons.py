@@ -1,0 +1,185 @@
+"""The real coordinator and a real node as services of a booted systemd, in their sandboxes, with TPMs of their own."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.booted_systemd import PYTHON, BootedSystemd
+from tests.systemd.booted import SOCKETS, command, drop_in
+
+DEADLINE_S = 30
+COORDINATOR_TOML = """
+[tpm]
+tcti = "swtpm:path=/run/tpm-coordinator"
+[enrolment]
+ek_authorities = "/etc/tccp/ek-authorities"
+[leases]
+seconds = 60
+"""
+NODE_TOML = """
+name = "alpha"
+[coordinator]
+address = "127.0.0.1:7443"
+trust_file = "/etc/tccp/coordinator-trust.toml"
+[tpm]
+tcti = "swtpm:path=/run/tpm-alpha"
+event_log = ""
+"""
+POLICY = f"""
+name = "tvmm"
+version = 1
+[pcrs]
+0 = ["{"00" * 32}"]
+4 = ["{"00" * 32}"]
+"""
+MAKE_TPMS = """
+from pathlib import Path
+from tests.support.soft_tpm import EkAuthority
+authority = EkAuthority(Path("/var/lib/tpms/ca"))
+for name in ("coordinator", "alpha"):
+    authority.manufacture(Path("/var/lib/tpms", name))
+for number, certificate in enumerate(authority.certificates):
+    Path(f"/etc/tccp/ek-authorities/{number}.der").write_bytes(certificate)
+"""
+MAKE_KEYS = """
+import datetime, pathlib
+from tccp.coordinator.identity import create_keys
+create_keys(pathlib.Path("/var/lib/tccp/coordinator"), now=datetime.datetime.now(datetime.timezone.utc))
+"""
+SERVICES = {"coordinator": "tccp-coordinator.service", "node": "tccp-node.service"}
+
+
+def start_tpm(machine: BootedSystemd, name: str) -> None:
+    """Power on the TPM *name*; root's, and usable by the group tss, as the real device is."""
+    socket = f"type=unixio,path=/run/tpm-{name}"
+    swtpm = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir=/var/lib/tpms/{name}", "--daemon"]
+    swtpm += ["--server", f"{socket},mode=660,gid=tss", "--ctrl", f"{socket}.ctrl,mode=600"]
+    swtpm += ["--flags", "not-need-init,startup-clear"]
+    group = machine.run("getent", "group", "tss").split(":")[2]
+    command = [word.replace("gid=tss", f"gid={group}") for word in swtpm]
+    machine.run("systemd-run", "--property=Type=forking", f"--unit=tpm-{name}", *command)
+
+
+@pytest.fixture(scope="module")
+def tccp(machine: BootedSystemd) -> Iterator[Callable[..., Any]]:
+    """The `tccp` command of an operator, on a machine where both daemons are installed and a node is enrolled."""
+    for name in ("coordinator", "node"):
+        start = f"import sys; from tccp.{name}.daemon import main; sys.exit(main())"
+        command(machine, f"tccp-{name}", "-c", start)
+    command(machine, "tccp", "-m", "tccp.cli.main")
+    machine.run("mkdir", "-p", "/etc/tccp/ek-authorities", "/var/lib/tpms")
+    machine.run(*PYTHON, "-c", MAKE_TPMS)
+    for name in ("coordinator", "alpha"):
+        start_tpm(machine, name)
+    machine.run("install", "-d", "--owner=tccp-coordinator", "--mode=700", "/var/lib/tccp/coordinator")
+    machine.run(*PYTHON, "-c", MAKE_KEYS, user="tccp-coordinator")
+    machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
+    machine.write("/etc/tccp/node.toml", NODE_TOML)
+    machine.write("/etc/tccp/tvmm.toml", POLICY)
+    machine.run("systemctl", "start", *SOCKETS["coordinator"], *SOCKETS["node"])
+
+    def tccp(*words: str, user: str = "root") -> Any:
+        return json.loads(machine.run("tccp", *words, "--json", user=user))
+
+    certificate = "tpm2_nvread -T swtpm:path=/run/tpm-alpha -C o 0x1c00016 -o /etc/tccp/alpha.der"
+    machine.run(*certificate.split())
+    tccp("coordinator", "policy", "add", "/etc/tccp/tvmm.toml")
+    tccp("coordinator", "enrol", "alpha", "--policy", "tvmm", "--ek-certificate", "/etc/tccp/alpha.der")
+    machine.write("/etc/tccp/coordinator-trust.toml", machine.run("tccp", "coordinator", "trust"))
+    yield tccp
+    machine.run("systemctl", "stop", *SERVICES.values(), *SOCKETS["coordinator"], *SOCKETS["node"])
+
+
+def wait_until(machine: BootedSystemd, condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, machine.run("journalctl", "--no-pager", "--lines=60", "--output=cat")
+
+
+def test_the_first_command_started_the_coordinator(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    assert machine.show(SERVICES["coordinator"], "ActiveState") == "active"
+    assert machine.show(SERVICES["coordinator"], "StatusText").startswith("listening on")
+
+
+def test_a_node_is_admitted_through_both_sandboxes(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    machine.run("systemctl", "start", SERVICES["node"])
+
+    wait_until(machine, lambda: tccp("node", "status")["state"] == "admitted")
+
+    assert machine.show(SERVICES["node"], "StatusText") == "admitted"
+    assert [node["state"] for node in tccp("coordinator", "nodes")["nodes"]] == ["admitted"]
+
+
+def test_a_reload_takes_over_a_new_configuration(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    pid = machine.show(SERVICES["coordinator"], "MainPID")
+    machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML.replace("60", "70"))
+    machine.run("systemctl", "reload", SERVICES["coordinator"])
+
+    wait_until(machine, lambda: tccp("coordinator", "status")["lease_s"] == 70)
+    assert machine.show(SERVICES["coordinator"], "MainPID") == pid
+    wait_until(machine, lambda: machine.show(SERVICES["coordinator"], "ActiveState") == "active")
+
+
+def test_a_reload_of_a_wrong_configuration_changes_nothing(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    before = tccp("coordinator", "status")
+    machine.write("/etc/tccp/coordinator.toml", "no_such_key = 1\n")
+    machine.run("systemctl", "reload", SERVICES["coordinator"])
+
+    wait_until(machine, lambda: "reload_failed" in machine.run("journalctl", "--unit", SERVICES["coordinator"]))
+    assert tccp("coordinator", "status")["lease_s"] == before["lease_s"]
+    wait_until(machine, lambda: machine.show(SERVICES["coordinator"], "ActiveState") == "active")
+    machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
+
+
+@pytest.mark.parametrize("daemon", ["coordinator", "node"])
+def test_a_killed_daemon_is_replaced_and_knows_what_it_knew(
+    machine: BootedSystemd, tccp: Callable[..., Any], daemon: str
+) -> None:
+    machine.run("systemctl", "start", SERVICES[daemon])
+    before = tccp("coordinator", "status")["coordinator_id"]
+    pid = int(machine.show(SERVICES[daemon], "MainPID"))
+    machine.run("kill", "-KILL", str(pid))
+    machine.wait_for_exit(pid)
+
+    assert tccp("coordinator", "status")["coordinator_id"] == before
+    assert [node["name"] for node in tccp("coordinator", "nodes")["nodes"]] == ["alpha"]
+    wait_until(machine, lambda: tccp("node", "status")["state"] == "admitted")
+    wait_until(machine, lambda: machine.show(SERVICES[daemon], "ActiveState") == "active")
+    assert int(machine.show(SERVICES[daemon], "MainPID")) != pid
+
+
+@pytest.mark.parametrize("daemon", ["coordinator", "node"])
+def test_a_daemon_that_hangs_is_replaced(machine: BootedSystemd, tccp: Callable[..., Any], daemon: str) -> None:
+    drop_in(machine, SERVICES[daemon], "watchdog", "[Service]\nWatchdogSec=2\n")
+    machine.run("systemctl", "restart", SERVICES[daemon])
+    pid = int(machine.show(SERVICES[daemon], "MainPID"))
+    machine.run("kill", "-STOP", str(pid))
+
+    machine.wait_for_exit(pid)
+
+    assert tccp(daemon, "status")
+    assert int(machine.show(SERVICES[daemon], "MainPID")) not in {0, pid}
+    machine.run("systemctl", "revert", SERVICES[daemon])
+
+
+def test_a_viewer_may_look_and_not_change(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    machine.run("useradd", "--system", "--user-group", "--groups", "tccp-viewer", "anna", check=False)
+
+    assert tccp("coordinator", "nodes", user="anna")["nodes"]
+    with pytest.raises(AssertionError, match="exited with 1"):
+        tccp("coordinator", "revoke", "alpha", "--reason", "test", user="anna")
+
+
+@pytest.mark.parametrize("daemon", ["node", "coordinator"])
+def test_a_daemon_stops_in_order_and_in_time(machine: BootedSystemd, tccp: Callable[..., Any], daemon: str) -> None:
+    tccp(daemon, "status")
+    pid = int(machine.show(SERVICES[daemon], "MainPID"))
+    machine.run("systemctl", "stop", *SOCKETS[daemon], SERVICES[daemon])
+
+    machine.wait_for_exit(pid)
+    assert machine.show(SERVICES[daemon], "Result") == "success"
+    journal = machine.run("journalctl", "--unit", SERVICES[daemon], "--output=cat", "--lines=5")
+    assert '"event":"stopped"' in journal
