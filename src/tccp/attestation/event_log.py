@@ -12,7 +12,7 @@ Source: TCG PC Client Platform Firmware Profile (PFP) 1.06, section 10.
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
@@ -183,19 +183,29 @@ class ExplainedEvent:
         return self.measured == self.event.claimed_data
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ExplainedEventLog:
-    """Events that account for PCR values, in the order in which they extended them. Only `explain` makes one.
+    """Events that account for PCR values. Only `explain` and `explain_incomplete` make one.
 
     Args:
         selection: The PCRs that are explained: those asked for, without the ones that software can reset.
-        events: Those that extended one of these PCRs in this bank, and no others.
-        is_complete: "Exit Boot Services Returned with Success" is one of them.
+        is_complete: "Exit Boot Services Returned with Success" is one of the events.
+        log: Where the events come from, others among them that are not explained.
     """
 
     selection: PcrSelection
-    events: tuple[ExplainedEvent, ...]
     is_complete: bool
+    log: EventLog = field(repr=False)
+
+    @cached_property
+    def events(self) -> tuple[ExplainedEvent, ...]:
+        """The events that extended one of these PCRs in this bank, and no others, in the order of the log."""
+        bank, counted = self.selection.bank, frozenset(self.selection.indexes)
+        return tuple(
+            ExplainedEvent(event=event, digest=event.digests[bank], measured=event.measured(bank))
+            for event in self.log.events
+            if event.extends and event.pcr in counted and bank in event.digests
+        )
 
 
 def replay_event_log(log: bytes, banks: Iterable[PcrBank] = ALL_BANKS) -> EventLog:
@@ -270,14 +280,8 @@ def explain_incomplete(log: EventLog, pcrs: PcrValues, indexes: Iterable[int] | 
     if wrong:
         names = ", ".join(str(index) for index in wrong)
         raise EventLogError("event_log_mismatch", f"{bank.hash_name} PCRs that the log does not lead to: {names}")
-    counted = frozenset(selection.indexes)
-    events = tuple(
-        ExplainedEvent(event=event, digest=event.digests[bank], measured=event.measured(bank))
-        for event in log.events
-        if event.extends and event.pcr in counted and bank in event.digests
-    )
-    is_complete = EXIT_BOOT_SERVICES_PCR in counted and log.exits_boot_services(bank)
-    return ExplainedEventLog(selection=selection, events=events, is_complete=is_complete)
+    is_complete = EXIT_BOOT_SERVICES_PCR in selection.indexes and log.exits_boot_services(bank)
+    return ExplainedEventLog(selection=selection, is_complete=is_complete, log=log)
 
 
 def _refuse_what_explains_nothing(log: EventLog, bank: PcrBank) -> None:
