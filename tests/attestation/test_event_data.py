@@ -4,7 +4,7 @@ import struct
 import uuid
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tccp.attestation.device_path import device_path_text
@@ -216,6 +216,7 @@ def test_the_rest_of_what_firmware_says() -> None:
 # ---- foreign bytes --------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.sampled_from([*EventType, 0x12345678]), st.binary(max_size=300))
 def test_no_data_makes_a_decoder_raise(kind: int, data: bytes) -> None:
     content = decode_event_data(kind, data)
@@ -226,6 +227,7 @@ def test_no_data_makes_a_decoder_raise(kind: int, data: bytes) -> None:
         content.load_option()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_device_path_makes_the_text_fail(path: bytes) -> None:
     device_path_text(path)

@@ -7,7 +7,7 @@ import hashlib
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tccp.attestation.event_data import Action, CrtmVersion, GrubCommand
@@ -498,16 +498,19 @@ def test_nothing_at_all_is_no_log() -> None:
 # ---- anything -------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=len(HONEST) - 1))
 def test_a_log_cut_anywhere_explains_nothing(cut: int) -> None:
     assert explains(HONEST[:cut], quoted(HONEST)) is None
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=len(REAL) - 1))
 def test_a_real_log_cut_anywhere_explains_nothing(cut: int) -> None:
     assert explains(REAL[:cut], quoted(REAL)) is None
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=len(HONEST) - 1), st.integers(min_value=1, max_value=255))
 def test_no_changed_byte_gives_other_digests_for_the_same_pcrs(position: int, change: int) -> None:
     altered = bytearray(HONEST)
@@ -524,6 +527,7 @@ def test_no_changed_byte_gives_other_digests_for_the_same_pcrs(position: int, ch
             assert entry.measured is None or sha256(entry.measured) == before.digest
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=512))
 def test_garbage_after_a_header_gives_event_log_error_and_nothing_else(garbage: bytes) -> None:
     for start in (b"", header(SHA256), header(SHA1, SHA384), HONEST):
@@ -533,3 +537,37 @@ def test_garbage_after_a_header_gives_event_log_error_and_nothing_else(garbage: 
             continue
         for entry in log.events:
             entry.content()
+
+
+WELL_FORMED = st.lists(
+    st.tuples(
+        st.integers(min_value=0, max_value=23),
+        st.sampled_from([EV_SEPARATOR, EV_IPL, EV_S_CRTM_VERSION, EV_EFI_ACTION, 0x80000002, 0x80000003]),
+        st.binary(max_size=60) | st.just(b"grub_cmd: set x=1\0") | st.just(EXIT_BOOT_SERVICES),
+        st.sets(st.sampled_from([SHA1, SHA256, SHA384]), min_size=1),
+    ),
+    max_size=12,
+)
+
+
+@settings(deadline=None)
+@given(WELL_FORMED)
+def test_any_well_formed_log_is_replayed_as_by_hand(told: list[tuple[int, int, bytes, set[PcrBank]]]) -> None:
+    raw = header(SHA1, SHA256, SHA384) + b"".join(event(pcr, kind, data, *banks) for pcr, kind, data, banks in told)
+
+    log = replay_event_log(raw)
+
+    assert len(log) == len(told)
+    launched = any(17 <= pcr <= 22 for pcr, *_ in told)
+    for bank in (SHA1, SHA256, SHA384):
+        for index in range(24):
+            start = bytes(bank.digest_bytes)
+            if 17 <= index <= 22 and not launched:
+                start = b"\xff" * bank.digest_bytes
+            digests = [
+                hashlib.new(bank.hash_name, data).digest()
+                for pcr, _, data, banks in told
+                if pcr == index and bank in banks
+            ]
+            assert log.pcr(bank, index) == replay_by_hand(bank, digests, start)
+            assert (index in log.extended(bank)) == bool(digests)
