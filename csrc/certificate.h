@@ -19,6 +19,10 @@ TCCP_MUST_USE tccp_status certificates_load(const uint8_t *bytes, size_t len, si
 /* Read the key and the texts of an EK certificate into *ek, which is all zeros before. */
 TCCP_MUST_USE tccp_status ek_contents_read(const X509 *certificate, tccp_ek_certificate *ek);
 
+/* The RSA key of a certificate that writes it under the identifier of OAEP, which libcrypto does not read; NULL for
+ * every other certificate. The caller frees it. */
+EVP_PKEY *ek_oaep_key(const X509 *certificate);
+
 /* Is this the object identifier, written in dotted numbers? */
 int x509_is_oid(const ASN1_OBJECT *object, const char *oid);
 

@@ -51,10 +51,42 @@ static int only_harmless_criticals(const X509 *certificate)
 
 static int judge_chain_error(int ok, X509_STORE_CTX *ctx)
 {
-    if (!ok && X509_STORE_CTX_get_error(ctx) == X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION &&
-        X509_STORE_CTX_get_error_depth(ctx) == 0)
+    if (ok || X509_STORE_CTX_get_error_depth(ctx) != 0)
+        return ok;
+    switch (X509_STORE_CTX_get_error(ctx)) {
+    case X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION:
         return only_harmless_criticals(X509_STORE_CTX_get_current_cert(ctx));
-    return ok;
+    case X509_V_ERR_CERT_SIGNATURE_FAILURE: /* of a twin, whose original check_twin looks at */
+        return X509_STORE_CTX_get_app_data(ctx) != NULL;
+    default: return 0;
+    }
+}
+
+/* libcrypto builds no chain for a certificate whose key it cannot read. For such a one it gets a twin, the same but
+ * with a readable key, and so with a signature that is none; that of the original is checked afterwards. */
+static tccp_status make_twin(const X509 *certificate, X509 **ret_twin)
+{
+    EVP_PKEY *key = ek_oaep_key(certificate);
+    if (key == NULL)
+        return TCCP_OK;
+    X509 *twin = X509_dup(certificate);
+    tccp_status status = TCCP_ERR_NO_MEMORY;
+    if (twin != NULL && X509_set_pubkey(twin, key) == 1) {
+        *ret_twin = twin;
+        twin = NULL;
+        status = TCCP_OK;
+    }
+    X509_free(twin);
+    EVP_PKEY_free(key);
+    return status;
+}
+
+static tccp_status check_twin(STACK_OF(X509) *chain, X509 *original, char *detail)
+{
+    if (sk_X509_num(chain) >= 2 && X509_verify(original, X509_get0_pubkey(sk_X509_value(chain, 1))) == 1)
+        return TCCP_OK;
+    explain(detail, "certificate signature failure", 0, original);
+    return TCCP_ERR_UNTRUSTED;
 }
 
 static tccp_status status_of_chain_error(int error)
@@ -105,7 +137,7 @@ static tccp_status check_strength(STACK_OF(X509) *chain, char *detail)
     return TCCP_OK;
 }
 
-static tccp_status check_chain(X509_STORE_CTX *ctx, int64_t now_s, tccp_ek_certificate *ek, char *detail)
+static tccp_status check_chain(X509_STORE_CTX *ctx, X509 *certificate, int64_t now_s, tccp_ek_certificate *ek, char *detail)
 {
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_depth(param, CHAIN_DEPTH_MAX);
@@ -125,7 +157,9 @@ static tccp_status check_chain(X509_STORE_CTX *ctx, int64_t now_s, tccp_ek_certi
     const X509 *authority = sk_X509_value(chain, sk_X509_num(chain) - 1);
     if (X509_digest(authority, EVP_sha256(), ek->authority_sha256, NULL) != 1)
         return TCCP_ERR_INTERNAL;
-    return check_strength(chain, detail);
+    const X509 *twin = X509_STORE_CTX_get_app_data(ctx);
+    tccp_status status = twin == NULL ? TCCP_OK : check_twin(chain, certificate, detail);
+    return status == TCCP_OK ? check_strength(chain, detail) : status;
 }
 
 /* ---- the role ----------------------------------------------------------------------------------------------- */
@@ -194,12 +228,17 @@ static tccp_status verify(const tccp_authorities *authorities, X509 *certificate
                           int64_t now_s, tccp_ek_certificate *ek, char *detail)
 {
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-    if (ctx == NULL || X509_STORE_CTX_init(ctx, authorities->trusted, certificate, untrusted) != 1) {
-        X509_STORE_CTX_free(ctx);
-        return TCCP_ERR_NO_MEMORY;
-    }
-    tccp_status status = check_chain(ctx, now_s, ek, detail);
+    X509 *twin = NULL;
+    tccp_status status = make_twin(certificate, &twin);
+    X509 *readable = twin == NULL ? certificate : twin;
+    if (status == TCCP_OK &&
+        (ctx == NULL || X509_STORE_CTX_init(ctx, authorities->trusted, readable, untrusted) != 1 ||
+         X509_STORE_CTX_set_app_data(ctx, twin) != 1))
+        status = TCCP_ERR_NO_MEMORY;
+    if (status == TCCP_OK)
+        status = check_chain(ctx, certificate, now_s, ek, detail);
     X509_STORE_CTX_free(ctx);
+    X509_free(twin);
     if (status == TCCP_OK)
         status = check_role(certificate, detail);
     if (status == TCCP_OK)

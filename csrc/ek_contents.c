@@ -45,17 +45,15 @@ int x509_name_text(const X509_NAME *name, char *ret_text, size_t size)
 
 /* ---- the key ------------------------------------------------------------------------------------------------ */
 
-/* The certified key. Some makers write RSA keys under the identifier of OAEP, which libcrypto does not read. */
-static EVP_PKEY *certified_key(const X509 *certificate)
+EVP_PKEY *ek_oaep_key(const X509 *certificate)
 {
     ASN1_OBJECT *algorithm;
     const unsigned char *bytes;
     int len;
-    if (X509_PUBKEY_get0_param(&algorithm, &bytes, &len, NULL, X509_get_X509_PUBKEY(certificate)) != 1)
+    if (X509_PUBKEY_get0_param(&algorithm, &bytes, &len, NULL, X509_get_X509_PUBKEY(certificate)) != 1 ||
+        OBJ_obj2nid(algorithm) != NID_rsaesOaep)
         return NULL;
-    if (OBJ_obj2nid(algorithm) == NID_rsaesOaep)
-        return d2i_PublicKey(EVP_PKEY_RSA, NULL, &bytes, len);
-    return X509_get_pubkey((X509 *) certificate);
+    return d2i_PublicKey(EVP_PKEY_RSA, NULL, &bytes, len);
 }
 
 static tccp_status rebuild_rsa(EVP_PKEY *key, EVP_PKEY **ret_key)
@@ -97,7 +95,9 @@ static tccp_status rebuild_ecc(EVP_PKEY *key, EVP_PKEY **ret_key)
 /* The SPKI is made anew from the numbers, so that it equals that of the TPM's public area byte by byte. */
 static tccp_status read_key(const X509 *certificate, tccp_ek_certificate *ek)
 {
-    EVP_PKEY *key = certified_key(certificate);
+    EVP_PKEY *key = ek_oaep_key(certificate);
+    if (key == NULL)
+        key = X509_get_pubkey((X509 *) certificate);
     if (key == NULL)
         return TCCP_ERR_UNSUPPORTED;
     EVP_PKEY *rebuilt = NULL;

@@ -35,8 +35,8 @@ class EkAuthority:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.directory.mkdir(parents=True, exist_ok=True)
         (directory / "localca.conf").write_text(
             f"statedir = {directory}\n"
             f"signingkey = {directory}/signkey.pem\n"
@@ -56,7 +56,7 @@ class EkAuthority:
     @property
     def certificates(self) -> tuple[bytes, bytes]:
         """The root and the issuer, DER. They exist once a first TPM was manufactured."""
-        root, issuer = (ssl.PEM_cert_to_DER_cert((self._directory / name).read_text()) for name in _CERTIFICATES)
+        root, issuer = (ssl.PEM_cert_to_DER_cert((self.directory / name).read_text()) for name in _CERTIFICATES)
         return root, issuer
 
     def manufacture(self, state: Path, *, pcr_banks: str = "sha256,sha384") -> None:
@@ -66,7 +66,7 @@ class EkAuthority:
         with log.open("wb") as output:
             finished = subprocess.run(
                 [
-                    *("swtpm_setup", "--tpm2", "--tpm-state", state, "--config", self._directory / "setup.conf"),
+                    *("swtpm_setup", "--tpm2", "--tpm-state", state, "--config", self.directory / "setup.conf"),
                     *("--create-ek-cert", "--lock-nvram", "--pcr-banks", pcr_banks, "--overwrite"),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -118,6 +118,12 @@ class SoftTpm:
     def running(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process; it must have been started."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Power on, and return when it answers."""

@@ -12,8 +12,8 @@ from tests.support.soft_tpm import SoftTpm
 class Tpm2Tools:
     """Runs tpm2-tools on a software TPM that no other client is connected to, in a folder for their files."""
 
-    def __init__(self, soft_tpm: SoftTpm, directory: Path) -> None:
-        self._tcti = soft_tpm.tcti
+    def __init__(self, soft_tpm: SoftTpm, directory: Path, *, tcti: str = "") -> None:
+        self._tcti = tcti or soft_tpm.tcti
         self.directory = directory
 
     def run(self, tool: str, *arguments: str) -> str:
