@@ -4,9 +4,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.soft_tpm import EkAuthority, SoftTpm, SoftTpmPool
+
+# No test fails because the machine was busy.
+hypothesis.settings.register_profile("tccp", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tccp")
 
 
 @pytest.fixture(scope="session")
