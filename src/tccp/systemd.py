@@ -20,7 +20,7 @@ import trio
 
 from tccp.errors import ConfigError, HostError
 
-__all__ = ["credential", "keep_watchdog", "listen_fds", "notify", "reloading", "trio_listeners"]
+__all__ = ["Heartbeat", "credential", "keep_watchdog", "listen_fds", "notify", "reloading", "trio_listeners"]
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 FDS_MAX = 1024
@@ -144,6 +144,26 @@ async def keep_watchdog(*, healthy: Callable[[], bool]) -> None:
         if healthy():
             notify("WATCHDOG=1")
         await trio.sleep(int(period) / 2_000_000)
+
+
+class Heartbeat:
+    """Signs of life of a part that the event loop cannot vouch for, such as a thread; for *healthy* of `keep_watchdog`.
+
+    Args:
+        silence_s: How long the part may be silent, from now on, before it counts as dead.
+    """
+
+    def __init__(self, *, silence_s: float) -> None:
+        self._silence_s = silence_s
+        self._last = trio.current_time()
+
+    def beat(self) -> None:
+        """The part has just answered; that it answered with an error is a sign of life, too."""
+        self._last = trio.current_time()
+
+    def alive(self) -> bool:
+        """Whether the last beat is recent enough."""
+        return trio.current_time() - self._last <= self._silence_s
 
 
 def credential(name: str) -> bytes | None:

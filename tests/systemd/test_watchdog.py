@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from tccp.errors import HostError
-from tccp.systemd import keep_watchdog
+from tccp.systemd import Heartbeat, keep_watchdog
 from tests.systemd.conftest import Manager
 
 
@@ -31,6 +31,24 @@ async def test_an_unwell_daemon_does_not_ping_until_it_is_well_again(
         await keep_watchdog(healthy=lambda: not 10 < trio.current_time() < 80)
 
     assert len(manager.heard()) == 2  # at 0 and 90 s; systemd would have killed it at 30 s
+
+
+async def test_the_pings_stop_with_the_heartbeat_of_a_part(
+    watched: None, manager: Manager, autojump_clock: trio.testing.MockClock
+) -> None:
+    heartbeat = Heartbeat(silence_s=10)
+
+    async def part_that_dies_after_a_minute() -> None:
+        while trio.current_time() < 60:
+            heartbeat.beat()
+            await trio.sleep(1)
+
+    with trio.move_on_after(200):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(part_that_dies_after_a_minute)
+            nursery.start_soon(lambda: keep_watchdog(healthy=heartbeat.alive))
+
+    assert manager.heard() == [["WATCHDOG=1"]] * 5  # at 0, 15, 30, 45 and 60 s, and never again
 
 
 async def test_without_a_watchdog_there_is_nothing_to_do(manager: Manager) -> None:
