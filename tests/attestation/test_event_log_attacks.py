@@ -400,6 +400,15 @@ def test_unknown_algorithms_are_skipped_by_their_declared_size() -> None:
     assert replayed.pcr(SHA256, 0) == replay_by_hand(SHA256, [sha256(bytes(4))])
 
 
+def test_an_event_with_two_digests_for_one_bank_is_refused() -> None:
+    digest = sha256(bytes(4))
+    twice = raw_event(0, EV_SEPARATOR, [(SHA256, digest), (SHA256, digest)], bytes(4))
+    once = raw_event(0, EV_SEPARATOR, [(SHA256, digest)], bytes(4))
+
+    assert ending(header(SHA1, SHA256) + twice) is LogEnding.BAD_DIGESTS
+    assert ending(header(SHA1, SHA256) + once) is LogEnding.CLEAN  # the control: one of the two may be missing
+
+
 def test_a_second_header_is_refused() -> None:
     again = no_action(spec_id([(SHA384, 48)]))
     late = legacy_event(0, EV_NO_ACTION, spec_id([(SHA256, 32)]), bytes(20))
