@@ -31,9 +31,10 @@ PYTHON = [
 
 
 class BootedSystemd:
-    """The running machine."""
+    """The running machine; *first_process* is its systemd's process id as seen from outside."""
 
     def __init__(self, first_process: int) -> None:
+        self.first_process = first_process
         self._enter = [*AS_ROOT, "nsenter", f"--target={first_process}", "--all", "--root", "--wd"]
 
     def run(self, *command: str, user: str = "root", stdin: str = "", check: bool = True) -> str:

@@ -89,6 +89,7 @@ def tccp(machine: BootedSystemd) -> Iterator[Callable[..., Any]]:
     tccp("coordinator", "policy", "add", "/etc/tccp/tvmm.toml")
     tccp("coordinator", "enrol", "alpha", "--policy", "tvmm", "--ek-certificate", "/etc/tccp/alpha.der")
     machine.write("/etc/tccp/coordinator-trust.toml", machine.run("tccp", "coordinator", "trust"))
+    machine.run("systemd-tmpfiles", "--create", "tccp.conf")
     yield tccp
     machine.run("systemctl", "stop", *SERVICES.values(), *SOCKETS["coordinator"], *SOCKETS["node"])
 
@@ -113,6 +114,13 @@ def test_a_node_is_admitted_through_both_sandboxes(machine: BootedSystemd, tccp:
     assert [node["state"] for node in tccp("coordinator", "nodes")["nodes"]] == ["admitted"]
 
 
+def test_only_the_node_can_read_the_door_key(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    trust = "/etc/tccp/coordinator-trust.toml"
+
+    assert machine.run("stat", "--format=%U:%G %a", trust) == "root:tccp-node 640\n"
+    assert "Permission denied" in machine.run("cat", trust, user="daemon", check=False)
+
+
 def test_a_reload_takes_over_a_new_configuration(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
     pid = machine.show(SERVICES["coordinator"], "MainPID")
     machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML.replace("60", "70"))
@@ -128,7 +136,9 @@ def test_a_reload_of_a_wrong_configuration_changes_nothing(machine: BootedSystem
     machine.write("/etc/tccp/coordinator.toml", "no_such_key = 1\n")
     machine.run("systemctl", "reload", SERVICES["coordinator"])
 
-    wait_until(machine, lambda: "reload_failed" in machine.run("journalctl", "--unit", SERVICES["coordinator"]))
+    errors = ["journalctl", "--unit", SERVICES["coordinator"], "--priority=err", "--output=cat"]
+    wait_until(machine, lambda: '"event":"reload_failed"' in machine.run(*errors))
+    assert '"level":"info"' not in machine.run(*errors), "the journal knows the severity of each line"
     assert tccp("coordinator", "status")["lease_s"] == before["lease_s"]
     wait_until(machine, lambda: machine.show(SERVICES["coordinator"], "ActiveState") == "active")
     machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
