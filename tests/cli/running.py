@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
+from tccp.cli.main import main
+
 TCCP = str(Path(sys.executable).parent / "tccp")
 # Far longer than any command takes; only there so that a hang fails.
 PATIENCE_S = 60
@@ -64,3 +68,12 @@ def tccp_on_a_terminal(*arguments: str | Path, env: Mapping[str, str] | None = N
         complaint = child.stderr.read()
         code = child.wait(PATIENCE_S)
     return Ended(code, received.decode(), complaint.decode())
+
+
+def tccp_in_process(capfdbinary: pytest.CaptureFixture[bytes], *arguments: str | Path) -> Ended:
+    """Run ``tccp`` in this process, which is quicker; what it printed goes through the real descriptors."""
+    capfdbinary.readouterr()
+    code = main([str(argument) for argument in arguments])
+    sys.stdout.flush()
+    shown = capfdbinary.readouterr()
+    return Ended(code, shown.out.decode(), shown.err.decode())

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from tccp.cli.exit_codes import UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from _typeshed import SupportsWrite
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -110,3 +112,14 @@ def node_name(text: str) -> str:
         return NodeName(text).value
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def utc_time(text: str) -> "datetime":
+    """An ISO 8601 date or time; UTC where it says nothing else. A type for ``add_argument``."""
+    from datetime import UTC, datetime
+
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-23T12:00") from None
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

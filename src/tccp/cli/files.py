@@ -28,6 +28,20 @@ def read_file(path: Path, *, bytes_max: int) -> bytes:
     return content
 
 
+def read_folder(path: Path, *, suffixes: frozenset[str], bytes_max: int) -> dict[Path, bytes]:
+    """The files of a folder with one of these *suffixes*, in order of name; not of folders below it.
+
+    Raises:
+        EvidenceError: One is longer than *bytes_max*.
+        HostError: The folder or a file cannot be read.
+    """
+    try:
+        paths = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)
+    except OSError as error:
+        raise HostError("folder_unreadable", f"{path}: {error.strerror}") from error
+    return {entry: read_file(entry, bytes_max=bytes_max) for entry in paths}
+
+
 def _hint(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "Run as a user who may read it: event logs of the kernel are root's."

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tccp import __version__
-from tccp.cli import completion, coordinator, doctor, exit_codes, node
+from tccp.cli import completion, coordinator, doctor, evidence, exit_codes, node
 from tccp.cli.arguments import Parser
 from tccp.cli.output import complain, print_json
 from tccp.errors import TccpError
@@ -39,6 +39,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"tccp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    evidence.add_parser(commands)
     coordinator.add_parser(commands)
     node.add_parser(commands)
     doctor.add_parser(commands)

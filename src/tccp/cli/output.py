@@ -85,6 +85,13 @@ class Screen:
         for name, value in pairs:
             self.line(f"  {escape(name):<{width}}  {value}", style=name if name in STYLES else "")
 
+    def list(self, title: str, lines: Sequence[str], *, style: str = "") -> None:
+        """A title and lines below it; nothing at all when there are none."""
+        if lines:
+            self.line(title)
+        for line in lines:
+            self.line(f"  {line}", style=style)
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, style_column: int | None = None) -> None:
         """A table; on a terminal, the word in *style_column* colours itself by `STYLES`."""
         cells = [[escape(cell) for cell in row] for row in rows]

@@ -12,7 +12,7 @@ The values are claims: they are worth what a quote or an event log says of them.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tccp.errors import EvidenceError
@@ -67,6 +67,20 @@ class PcrFile:
             return PcrValues(selection, {index: bank[index] for index in selection.indexes})
         except ValueError as error:
             raise EvidenceError("malformed", f"the PCR file: {error}") from error
+
+    def select_all(self, selections: Sequence[PcrSelection]) -> list[PcrValues]:
+        """`select` for each of *selections*, which a quote may have several of.
+
+        Raises:
+            EvidenceError: Not all are there, or a *values* file would have to be cut without knowing where.
+        """
+        if self.bare and len(selections) > 1:
+            raise EvidenceError(
+                "malformed",
+                "the PCR file has bare values, and the quote several banks",
+                hint="Write it with `-F serialized`, so that it says which PCRs it holds.",
+            )
+        return [self.select(selection) for selection in selections]
 
     def whole_bank(self, bank: PcrBank) -> PcrValues:
         """All values of one bank; of *values* files only one that holds all 24 PCRs can be understood.

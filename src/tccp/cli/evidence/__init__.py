@@ -1,0 +1,16 @@
+"""``tccp evidence``: check evidence offline, for people who debug attestation, and for scripts."""
+
+from tccp.cli.arguments import Commands, add_group
+from tccp.cli.evidence import ek, eventlog, quote
+
+
+def add_parser(commands: Commands) -> None:
+    """Add ``tccp evidence`` and what is below it."""
+    group = add_group(
+        commands,
+        "evidence",
+        summary="check quotes, event logs and EK certificates offline",
+        about="Each says what was checked, what was found and what was not proved; nothing is sent anywhere.",
+    )
+    for command in (quote, eventlog, ek):
+        command.add_parser(group)

@@ -1,0 +1,31 @@
+"""Public keys in all their wrappings."""
+
+import pytest
+
+from tccp.cli.keys import is_spki, public_key_bytes
+from tccp.errors import EvidenceError
+
+DER = bytes.fromhex("3003020100")
+PEM = b"some text\n-----BEGIN PUBLIC KEY-----\nMAMC\nAQA=\n-----END PUBLIC KEY-----\n"
+TPMT = bytes.fromhex("0023000b0000000000")
+
+
+@pytest.mark.parametrize("content", [DER, PEM, PEM.replace(b"\n", b"\r\n")])
+def test_pem_and_der_are_the_same_key(content: bytes) -> None:
+    assert public_key_bytes(content) == DER
+    assert is_spki(public_key_bytes(content))
+
+
+@pytest.mark.parametrize("content", [TPMT, len(TPMT).to_bytes(2, "big") + TPMT])
+def test_a_public_area_with_and_without_its_size_is_the_same(content: bytes) -> None:
+    assert public_key_bytes(content) == TPMT
+    assert not is_spki(TPMT)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0\0", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", PEM.replace(b"MAMC", b"MAM")],
+)
+def test_what_is_no_public_key_is_refused(content: bytes) -> None:
+    with pytest.raises(EvidenceError):
+        public_key_bytes(content)
