@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,8 @@ import trio
 from tccp.control.server import ControlGroups, Peer, serve_control
 from tccp.errors import TccpError
 
-Prepared = msgspec.Struct | TccpError | list[msgspec.Struct]
+Item = msgspec.Struct | TccpError
+Prepared = Item | list[Item]
 
 
 class ControlDaemon:
@@ -21,7 +22,7 @@ class ControlDaemon:
         self.asked: list[msgspec.Struct] = []
         self._answers = answers
 
-    async def answer(self, request: msgspec.Struct, _peer: Peer) -> msgspec.Struct | AsyncIterator[msgspec.Struct]:
+    async def answer(self, request: msgspec.Struct, _peer: Peer) -> msgspec.Struct | AsyncGenerator[msgspec.Struct]:
         self.asked.append(request)
         prepared = self._answers[type(request)]
         if isinstance(prepared, TccpError):
@@ -30,8 +31,10 @@ class ControlDaemon:
             return self._stream(prepared, endless=getattr(request, "follow", False))
         return prepared
 
-    async def _stream(self, items: list[msgspec.Struct], *, endless: bool) -> AsyncIterator[msgspec.Struct]:
+    async def _stream(self, items: list[Item], *, endless: bool) -> AsyncGenerator[msgspec.Struct]:
         for item in items:
+            if isinstance(item, TccpError):
+                raise item
             yield item
         if endless:
             await trio.sleep_forever()

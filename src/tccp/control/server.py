@@ -3,11 +3,12 @@
 The daemon gives an *answer* function; everything about sockets, roles and failures is here.
 """
 
+import contextlib
 import grp
 import pwd
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,14 +130,46 @@ async def _answer_one(stream: trio.SocketStream, peer: Peer, request: Any, answe
     try:
         result = await answer(request, peer)
         if isinstance(result, AsyncIterator):
-            async for item in result:
-                await _send(stream, item)
-            await stream.send_eof()
+            await _send_stream(stream, result)
         else:
             await _send(stream, result)
     except TccpError as problem:
         log.info("control_failed", user=peer.user, request=type(request).__name__, reason=problem.reason)
         await _send(stream, failure_of(problem))
+
+
+async def _send_stream(stream: trio.SocketStream, items: AsyncIterator[msgspec.Struct]) -> None:
+    """Send *items* as they come, and stop when the peer leaves, even while nothing comes: its place is for others.
+
+    Raises:
+        TccpError: From *items*.
+    """
+    problem: TccpError | None = None
+    async with contextlib.AsyncExitStack() as stack:
+        if isinstance(items, AsyncGenerator):
+            # Whatever it holds is given back now, not when the garbage collector comes by.
+            await stack.enter_async_context(contextlib.aclosing(items))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(_cancel_when_peer_leaves, stream, nursery.cancel_scope)
+        try:
+            async for item in items:
+                await _send(stream, item)
+            await stream.send_eof()
+        except trio.BrokenResourceError:
+            log.debug("control_peer_left")
+        except TccpError as caught:
+            problem = caught
+        nursery.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
+
+
+async def _cancel_when_peer_leaves(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    """A peer has nothing to say while it listens; what it says all the same is not read."""
+    with contextlib.suppress(trio.BrokenResourceError):
+        while await stream.receive_some(65_536):
+            pass
+    scope.cancel()
 
 
 def _not_permitted(peer: Peer, what: str, needed: ControlRole) -> Failure:
