@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tccp.store import EventDraft, open_store
 
-ROUNDS = 60
+ROUNDS = 40
 PAGE_FRAME = 4096 + 24  # a page in the write-ahead log and its header
 
 

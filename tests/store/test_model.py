@@ -206,7 +206,7 @@ async def compare(store: Store, model: Model) -> None:
     assert (in_force.version if in_force else 0) == model.version
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(BEGINNINGS, st.lists(OPERATIONS, max_size=30), st.booleans())
 def test_a_store_is_what_its_history_makes_it(
     beginning: list[Operation], operations: list[Operation], reopen: bool
