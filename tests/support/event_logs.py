@@ -5,12 +5,18 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tccp.model import PcrBank
+import pytest
+
+from tccp.attestation.event_log import ExplainedEventLog, LogEnding, explain, replay_event_log, salvage_event_log
+from tccp.errors import EventLogError
+from tccp.model import PcrBank, PcrSelection, PcrValues
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "eventlog"
 
 EV_NO_ACTION = 0x03
 EV_SEPARATOR = 0x04
+EV_S_CRTM_VERSION = 0x08
+EV_IPL = 0x0D
 EV_EFI_ACTION = 0x80000007
 SHA1, SHA256, SHA384, SHA512 = PcrBank
 EXIT_BOOT_SERVICES = b"Exit Boot Services Returned with Success"
@@ -83,3 +89,46 @@ def yaml_pcrs(text: str) -> Mapping[str, Mapping[int, str]]:
         else:
             current = banks.setdefault(name.strip(), {})
     return banks
+
+
+SEPARATOR = event(0, EV_SEPARATOR, bytes(4))
+# A laptop's log, and one made here with a little of everything.
+REAL = (VECTORS / "guard-oss" / "good-1.bin").read_bytes()
+HONEST = complete_log(
+    startup_locality(3),
+    event(0, EV_S_CRTM_VERSION, "v1".encode("utf-16-le")),
+    event(8, EV_IPL, b"kernel_cmdline: /vmlinuz ro lockdown=integrity\0", measured=b"/vmlinuz ro lockdown=integrity"),
+    *(event(pcr, EV_SEPARATOR, bytes(4)) for pcr in range(8)),
+)
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def quoted(log: bytes, bank: PcrBank = SHA256, *more: int) -> PcrValues:
+    """What a TPM that was extended as *log* says would quote."""
+    replayed = replay_event_log(log)
+    indexes = {*replayed.extended(bank), *more}
+    return PcrValues(PcrSelection.of(bank, indexes), {index: replayed.pcr(bank, index) for index in indexes})
+
+
+def explains(log: bytes, pcrs: PcrValues) -> ExplainedEventLog | None:
+    """The explanation, or None where the log is refused."""
+    try:
+        return explain(replay_event_log(log), pcrs)
+    except EventLogError:
+        return None
+
+
+def ending(log: bytes) -> LogEnding:
+    """How a log ends, with the control that the strict reader agrees on what is damage."""
+    salvaged = salvage_event_log(log)
+    if salvaged.ending.is_damage:
+        with pytest.raises(EventLogError, match=r"truncated|malformed"):
+            replay_event_log(log)
+        with pytest.raises(EventLogError, match="event_log_damaged"):
+            explain(salvaged, quoted(HONEST))
+    else:
+        replay_event_log(log)
+    return salvaged.ending
