@@ -32,7 +32,7 @@ class PcrBank(enum.IntEnum):
     @property
     def digest_bytes(self) -> int:
         """How long a PCR value of this bank is."""
-        return hashlib.new(self.hash_name).digest_size
+        return _DIGEST_BYTES[self]
 
     @classmethod
     def from_name(cls, name: str) -> "PcrBank":
@@ -46,6 +46,9 @@ class PcrBank(enum.IntEnum):
         except KeyError:
             known = ", ".join(bank.hash_name for bank in cls)
             raise ValueError(f"{name!r} is no PCR bank; one of {known}") from None
+
+
+_DIGEST_BYTES = {bank: hashlib.new(bank.hash_name).digest_size for bank in PcrBank}
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,14 +37,10 @@ class PcrPolicy:
 
     name: str
     version: int
-    bank: PcrBank
+    selection: PcrSelection
+    """What a platform must quote to be judged by this policy."""
     allowed: Mapping[int, frozenset[bytes]]
     body: bytes = field(repr=False)
-
-    @property
-    def selection(self) -> PcrSelection:
-        """What a platform must quote to be judged by this policy."""
-        return PcrSelection.of(self.bank, self.allowed)
 
     @property
     def sha256(self) -> bytes:
@@ -104,11 +100,13 @@ def parse_policy(body: bytes) -> PcrPolicy:
     unknown = sorted(set(table) - {"name", "version", "description", "bank", "pcrs"})
     if unknown:
         raise _bad(f"{unknown[0]}: unknown key")
+    bank = _bank(table.get("bank", "sha256"))
+    allowed = _allowed(table.get("pcrs"), bank)
     return PcrPolicy(
         name=_name(table.get("name")),
         version=_version(table.get("version")),
-        bank=(bank := _bank(table.get("bank", "sha256"))),
-        allowed=_allowed(table.get("pcrs"), bank),
+        selection=PcrSelection.of(bank, allowed),
+        allowed=allowed,
         body=body,
     )
 

@@ -19,7 +19,7 @@ from tccp.model import PcrSelection, PcrValues
 from tccp.protocol.messages import Hello
 from tccp.protocol.statements import IdentityStatement, decode_identity
 from tccp.store import LeaseRecord, NodeRecord, Store
-from tccp.transport.certificates import node_host
+from tccp.transport.certificates import CertificateTemplate, node_host
 
 # Extended before the operating system runs; what comes later is in other logs (IMA, systemd).
 FIRMWARE_PCRS = frozenset({*range(10), 14})
@@ -105,10 +105,10 @@ def check_same_boot(lease: LeaseRecord, quote: VerifiedQuote) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A lease as the store keeps it, and the certificate that the node shows for it."""
+    """A lease as the store keeps it, and what issues the certificates that the node shows for it."""
 
     record: LeaseRecord
-    certificate: bytes
+    certificates: CertificateTemplate
 
 
 def grant_lease(
@@ -141,17 +141,5 @@ def grant_lease(
         restart_count=quote.restart_count,
         clock_ms=quote.clock_ms,
     )
-    certificate = lease_certificate(own, identity, now_ms=now_ms, expires_ms=record.expires_ms)
-    return Grant(record, certificate)
-
-
-def lease_certificate(own: CoordinatorIdentity, identity: IdentityStatement, *, now_ms: int, expires_ms: int) -> bytes:
-    """A certificate for the node's TLS key that ends when the lease does, DER."""
-    return own.keys.ca.issue(
-        identity.tls_spki,
-        node_host(identity.node),
-        not_before=dt.datetime.fromtimestamp(now_ms / 1000, tz=dt.UTC),
-        not_after=dt.datetime.fromtimestamp(expires_ms / 1000, tz=dt.UTC),
-        server=True,
-        client=True,
-    )
+    certificates = own.keys.ca.template(identity.tls_spki, node_host(identity.node), server=True, client=True)
+    return Grant(record, certificates)

@@ -10,6 +10,7 @@ from tccp import __version__
 from tccp.attestation.policy import parse_policy
 from tccp.control.server import Peer
 from tccp.coordinator import perimeter
+from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.errors import PolicyError
 from tccp.protocol import control as c
@@ -24,8 +25,8 @@ log = structlog.get_logger()
 class ControlAnswers:
     """What the coordinator answers; roles were checked before."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, services: Services, renewals: Renewals) -> None:
+        self._services, self._renewals = services, renewals
         self._answers: dict[type, Callable[[Any], Awaitable[AnyAnswer]]] = {
             c.GetStatus: self._status,
             c.ListNodes: self._nodes,
@@ -33,8 +34,8 @@ class ControlAnswers:
             c.EnrolNode: lambda request: perimeter.enrol(services, request),
             c.ExportNodes: lambda _: perimeter.export_record(services),
             c.ImportNodes: self._import,
-            c.SetNodePolicy: lambda request: perimeter.set_policy(services, request),
-            c.RevokeNode: lambda request: perimeter.revoke(services, request),
+            c.SetNodePolicy: lambda request: perimeter.set_policy(services, renewals, request),
+            c.RevokeNode: lambda request: perimeter.revoke(services, renewals, request),
             c.AddPolicy: self._add_policy,
             c.ListPolicies: self._policies,
             c.ShowPolicy: self._policy,
@@ -90,7 +91,7 @@ class ControlAnswers:
         )
         services.policies.put_in_force(policy)
         judged = {node.name for node in await perimeter.all_nodes(services) if node.policy == policy.name}
-        services.sessions.ask_all(judged)
+        self._renewals.ask_now(judged)
         return self._policy_info(record, nodes=len(judged), in_force=True, with_body=False)
 
     async def _policies(self, _: c.ListPolicies) -> c.Policies:

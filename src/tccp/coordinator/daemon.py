@@ -31,6 +31,7 @@ from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import load_keys, make_identity
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.registration import serve_node
+from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
@@ -89,12 +90,14 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         keys = services.identity.keys
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
         listeners = await _node_listeners(config, sockets)
+        renewals = Renewals(services)
         services.listening = _name_of(listeners[0])
         nursery.start_soon(services.evidence.run)
         nursery.start_soon(services.verifier.run)
+        nursery.start_soon(renewals.run)
         nursery.start_soon(_sweep_lapsed_leases, services)
-        nursery.start_soon(_serve_control, services, config, sockets)
-        nursery.start_soon(serve_nodes, services, listeners, context)
+        nursery.start_soon(_serve_control, services, renewals, config, sockets)
+        nursery.start_soon(serve_nodes, services, renewals, listeners, context)
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=lambda: True))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
         systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
@@ -104,13 +107,15 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
     log.info("stopped")
 
 
-async def serve_nodes(services: Services, listeners: list[trio.SocketListener], context: ssl.SSLContext) -> None:
+async def serve_nodes(
+    services: Services, renewals: Renewals, listeners: list[trio.SocketListener], context: ssl.SSLContext
+) -> None:
     """Serve nodes, at most as many at once as the configuration allows; the rest wait in the kernel's backlog."""
     limiter = trio.CapacityLimiter(services.config.listen.connections_max)
 
     async def one(stream: trio.SocketStream) -> None:
         async with limiter:
-            await serve_node(services, stream, context)
+            await serve_node(services, renewals, stream, context)
 
     await trio.serve_listeners(one, listeners)
 
@@ -128,11 +133,13 @@ async def _node_listeners(
 
 
 async def _serve_control(
-    services: Services, config: CoordinatorConfig, sockets: dict[str, list[socket.socket]]
+    services: Services, renewals: Renewals, config: CoordinatorConfig, sockets: dict[str, list[socket.socket]]
 ) -> None:
     groups = ControlGroups(admin=config.control.admin_group, viewer=config.control.viewer_group)
     async with control_listeners(Path(config.control.socket), sockets.get("control")) as listeners:
-        await serve_control(listeners, CoordinatorRequest, ControlAnswers(services), own_uid=os.getuid(), groups=groups)
+        await serve_control(
+            listeners, CoordinatorRequest, ControlAnswers(services, renewals), own_uid=os.getuid(), groups=groups
+        )
 
 
 async def _sweep_lapsed_leases(services: Services) -> None:

@@ -5,6 +5,7 @@ import re
 
 from tccp.attestation.ek_id import ek_spki_of
 from tccp.attestation.enrolment import verify_ek_certificate
+from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.errors import ConfigError
 from tccp.model import NodeName, spki_sha256
@@ -103,7 +104,7 @@ async def import_record(services: Services, request: ImportNodes) -> int:
     return len(await services.store.import_nodes([(record, _enrol_body(record)) for record in records]))
 
 
-async def set_policy(services: Services, request: SetNodePolicy) -> NodeInfo:
+async def set_policy(services: Services, renewals: Renewals, request: SetNodePolicy) -> NodeInfo:
     """Judge a node by another policy, beginning with new evidence now.
 
     Raises:
@@ -115,11 +116,13 @@ async def set_policy(services: Services, request: SetNodePolicy) -> NodeInfo:
     await services.store.set_node_policy(
         name, request.policy, services.clock.now_ms(), event_body(policy=request.policy)
     )
-    services.sessions.ask_all({name})
+    if (session := services.sessions.get(name)) is not None:
+        session.policy = request.policy
+        renewals.ask_now({name})
     return await show(services, name)
 
 
-async def revoke(services: Services, request: RevokeNode) -> NodeInfo:
+async def revoke(services: Services, renewals: Renewals, request: RevokeNode) -> NodeInfo:
     """Put a node out: its lease ends in the record first, then its connection.
 
     Raises:
@@ -128,8 +131,7 @@ async def revoke(services: Services, request: RevokeNode) -> NodeInfo:
     name = node_name(request.name)
     reason = request.reason or "no reason given"
     await services.store.revoke_node(name, reason, services.clock.now_ms(), event_body(reason=reason))
-    if (session := services.sessions.get(name)) is not None:
-        session.revoke(reason)
+    renewals.revoke(name)
     return await show(services, name)
 
 

@@ -1,47 +1,59 @@
-"""Who is connected: the sessions of admitted nodes, and how to reach into one of them from outside."""
+"""Who is connected: the sessions of admitted nodes."""
 
-import math
 from dataclasses import dataclass, field
 
 import trio
 
+from tccp.attestation.policy import PcrPolicy
+from tccp.attestation.quote import AkKey
 from tccp.model import NodeName
+from tccp.protocol.binding import Channel
+from tccp.store import LeaseRecord
+from tccp.transport.certificates import CertificateTemplate
+from tccp.transport.connection import Connection
+
+
+@dataclass(slots=True)
+class Lease:
+    """An open lease as its session holds it."""
+
+    record: LeaseRecord
+    ak: AkKey
+    certificates: CertificateTemplate
+    deadline: float  # trio time; the store has the wall-clock one
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChallenge:
+    """What a node has been asked and has not answered yet."""
+
+    nonce: bytes
+    asked_at: float  # trio time
+    policy: PcrPolicy
 
 
 @dataclass(slots=True, eq=False)
 class NodeSession:
-    """One admitted node's connection. Its own task does all talking; others leave a word here and wake it."""
+    """One admitted node's connection. Its own task reads; `Renewals` does all the talking."""
 
     node: NodeName
     address: str
-    policy_version: int
-    revoked_reason: str | None = None
-    challenge_now: bool = False
-    _waiting: trio.CancelScope | None = field(default=None, repr=False)
+    connection: Connection
+    channel: Channel
+    lease: Lease
+    policy: str  # that judges it from now on
+    policy_version: int  # that judged it last
+    challenge: OpenChallenge | None = None
+    due: float = 0.0  # trio time: when something is to be done about it
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
 
-    def wait_scope(self, deadline: float) -> trio.CancelScope:
-        """The scope in which the session's task waits for its peer; ends at *deadline*, or when it is woken."""
-        if self.revoked_reason is not None or self.challenge_now:
-            deadline = -math.inf
-        self._waiting = trio.CancelScope(deadline=deadline)
-        return self._waiting
-
-    def revoke(self, reason: str) -> None:
-        """Tell the node that it is out."""
-        self.revoked_reason = reason
-        self._wake()
-
-    def ask_for_evidence(self) -> None:
-        """Challenge the node now, whatever is left of its lease."""
-        self.challenge_now = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
+    @property
+    def ended(self) -> bool:
+        """Its task was told to end."""
+        return self.scope.cancel_called
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """The last time a node was refused."""
 
@@ -77,19 +89,14 @@ class Sessions:
         return self._by_node.get(node)
 
     def open(self, session: NodeSession) -> None:
-        """Enter *session*; an older one of the same node is told that it was replaced."""
+        """Enter *session*; an older one of the same node, whose lease was replaced, is ended."""
         older = self._by_node.get(session.node)
         self._by_node[session.node] = session
         if older is not None:
-            older.revoke("replaced")
+            older.scope.cancel()
 
     def close(self, session: NodeSession) -> None:
         """Forget *session*, unless a newer one took its place."""
+        session.scope.cancel()
         if self._by_node.get(session.node) is session:
             del self._by_node[session.node]
-
-    def ask_all(self, nodes: set[NodeName]) -> None:
-        """Challenge those of *nodes* that are connected, now."""
-        for node in nodes:
-            if (session := self._by_node.get(node)) is not None:
-                session.ask_for_evidence()

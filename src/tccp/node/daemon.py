@@ -98,8 +98,7 @@ class Node:
             systemd.notify("STATUS=admitted")
             await keep_lease(connection, channel, self.host, self.identity, self.lease)
         finally:
-            with trio.CancelScope(shield=True):
-                await connection.aclose()
+            connection.close()
 
     def _refused(self, refusal: RefusalError) -> None:
         """We are out at once, whatever the lease said."""

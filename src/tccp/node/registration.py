@@ -33,7 +33,8 @@ from tccp.protocol.messages import (
 from tccp.protocol.session import Role, Session
 from tccp.tpm import Ak, Ek, Tpm
 from tccp.transport.certificates import Authority
-from tccp.transport.connection import Connection, PeerGoneError, fresh_nonce, handshake
+from tccp.transport.connection import Connection, fresh_nonce, handshake
+from tccp.transport.errors import PeerGoneError
 from tccp.transport.tls import SERVER_NAME, node_context
 from tccp.transport.trust import CoordinatorTrust
 
@@ -116,11 +117,7 @@ async def connect(host: str, port: int, identity: NodeIdentity, context: ssl.SSL
             stream = await trio.open_tcp_stream(host, port)
     except (OSError, trio.TooSlowError) as problem:
         raise HostError("unreachable", f"{host}:{port}: {problem or 'no answer'}") from None
-    try:
-        tls = await handshake(stream, context, server_side=False, server_name=SERVER_NAME)
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
+    tls = await handshake(stream, context, server_side=False, server_name=SERVER_NAME)
     return Connection(tls, Session(Role.NODE), own_spki_sha256=spki_sha256(identity.tls_spki))
 
 

@@ -16,6 +16,7 @@ import abc
 from collections.abc import AsyncIterator, Sequence
 
 from tccp.model import NodeName
+from tccp.store.errors import ConflictError
 from tccp.store.records import EventDraft, EventRecord, LeaseRecord, NodeRecord, PolicyRecord, StoreCounts
 from tccp.store.renewal import Renewal
 
@@ -134,6 +135,10 @@ class Store(abc.ABC):
             ConflictError: ``lease_unknown``, ``lease_ended`` (revoked, replaced, ...), ``lease_expired``,
                 ``counters_moved``, ``clock_went_back``, ``policy_changed`` as in `admit`.
         """
+
+    @abc.abstractmethod
+    async def renew_all(self, renewals: Sequence[Renewal]) -> list[ConflictError | None]:
+        """`renew` for many in one transaction: for each None, or why not."""
 
     @abc.abstractmethod
     async def end_lease(self, lease_id: bytes, reason: str, at_ms: int) -> int:

@@ -16,7 +16,7 @@ import trio
 from tccp.errors import StoreError
 from tccp.model import NodeName
 from tccp.store import queries, schema, transactions
-from tccp.store.errors import store_error
+from tccp.store.errors import ConflictError, store_error
 from tccp.store.interface import PAGE, PAGE_MAX, Store
 from tccp.store.records import (
     EVENT_BODY_BYTES_MAX,
@@ -31,7 +31,7 @@ from tccp.store.records import (
     check_text,
     check_time,
 )
-from tccp.store.renewal import Renewal
+from tccp.store.renewal import Renewal, renew_leases
 from tccp.store.writer import GroupWriter
 
 WATCH_PAGE = 256
@@ -157,6 +157,9 @@ class _SqliteStore(Store):
 
     async def renew(self, renewal: Renewal) -> None:
         await self._writer.renew(renewal)
+
+    async def renew_all(self, renewals: Sequence[Renewal]) -> list[ConflictError | None]:
+        return await self._writer.run(lambda connection: renew_leases(connection, renewals))
 
     async def end_lease(self, lease_id: bytes, reason: str, at_ms: int) -> int:
         check_text("reason", reason)

@@ -6,41 +6,46 @@ from typing import TypeVar
 
 import trio
 
-from tccp.errors import HostError, ProtocolError
+from tccp.errors import ProtocolError
 from tccp.model import Nonce, spki_sha256
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import AnyMessage, Refused, Revoked
-from tccp.protocol.session import Session, expect
+from tccp.protocol.session import Session, State, expect
 from tccp.transport.certificates import spki_of_certificate
+from tccp.transport.errors import PeerGoneError
+from tccp.transport.tls_stream import TlsStream
 
 M = TypeVar("M", bound=AnyMessage)
 
-READ_BYTES = 65_536
 HANDSHAKE_S = 10.0
 
 
-class PeerGoneError(HostError):
-    """The peer closed the connection or vanished; ``reason`` is ``peer_gone``."""
+class RefusalError(Exception):
+    """The peer said `Refused` or `Revoked` where an answer was due; the caller knows what that means."""
+
+    def __init__(self, message: Refused | Revoked) -> None:
+        super().__init__(message.reason)
+        self.message = message
 
 
 class Connection:
     """Messages over a TLS stream whose handshake is done.
 
     Args:
-        stream: Must have been through `handshake`.
         own_spki_sha256: The hash of the TLS key that this end showed.
     """
 
-    def __init__(
-        self, stream: "trio.SSLStream[trio.SocketStream]", session: Session, *, own_spki_sha256: bytes
-    ) -> None:
+    def __init__(self, stream: TlsStream, session: Session, *, own_spki_sha256: bytes) -> None:
         self._stream = stream
         self._session = session
-        certificate = stream.getpeercert(binary_form=True)
-        assert certificate, "both contexts demand a certificate"
         self.own_spki_sha256 = own_spki_sha256
-        self.peer_spki = spki_of_certificate(certificate)
+        self.peer_spki = spki_of_certificate(stream.peer_certificate())
         self.peer_spki_sha256 = spki_sha256(self.peer_spki)
+
+    @property
+    def state(self) -> State:
+        """How far the session has come."""
+        return self._session.state
 
     def channel(self, coordinator_id: bytes, *, own_end_is_coordinator: bool) -> Channel:
         """The two ends as quotes are bound to them, seen from this side."""
@@ -50,16 +55,25 @@ class Connection:
         return Channel(coordinator_id, coordinator_spki=peer, node_spki=own)
 
     async def send(self, message: AnyMessage) -> None:
-        """Put *message* on the wire.
+        """Put *message* on the wire, and wait until the kernel has taken it.
 
         Raises:
             PeerGoneError: The peer is gone.
         """
-        data = self._session.send(message)
-        try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
-            raise PeerGoneError("peer_gone", str(problem.__cause__ or problem)) from None
+        self.send_nowait(message)
+        await self._stream.flush()
+
+    def send_nowait(self, message: AnyMessage) -> bool:
+        """Put *message* on the wire without waiting; False when some of it has to wait for `flush`.
+
+        Raises:
+            PeerGoneError: The peer is gone, or has not read for long.
+        """
+        return self._stream.send_nowait(self._session.send(message))
+
+    async def flush(self) -> None:
+        """Wait until the kernel has taken everything; raises as `send`."""
+        await self._stream.flush()
 
     async def receive(self, kind: type[M]) -> M:
         """The peer's next message, which must be a *kind*.
@@ -77,13 +91,10 @@ class Connection:
     async def receive_any(self) -> AnyMessage:
         """The peer's next message, whatever is legal now; raises as `receive` does."""
         while (message := self._session.next_message()) is None:
-            try:
-                data = await self._stream.receive_some(READ_BYTES)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
-                raise PeerGoneError("peer_gone", str(problem.__cause__ or problem)) from None
+            data = await self._stream.receive()
             if not data:
                 raise self._ended()
-            self._session.receive_data(bytes(data))
+            self._session.receive_data(data)
         return message
 
     def _ended(self) -> Exception:
@@ -91,41 +102,31 @@ class Connection:
             return ProtocolError("truncated", "the peer closed the connection within a message")
         return PeerGoneError("peer_gone", "the peer closed the connection")
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close, without waiting for the peer."""
-        await trio.aclose_forcefully(self._stream)
-
-
-class RefusalError(Exception):
-    """The peer said `Refused` or `Revoked` where an answer was due; the caller knows what that means."""
-
-    def __init__(self, message: Refused | Revoked) -> None:
-        super().__init__(message.reason)
-        self.message = message
+        self._stream.close()
 
 
 async def handshake(
     stream: trio.SocketStream, context: ssl.SSLContext, *, server_side: bool, server_name: str | None = None
-) -> "trio.SSLStream[trio.SocketStream]":
-    """TLS over *stream*, bounded in time.
+) -> TlsStream:
+    """TLS over *stream*, bounded in time; closed when it fails.
 
     Raises:
         ProtocolError: ``tls_handshake``: the peer shows no certificate that we accept, or speaks no TLS 1.3.
         PeerGoneError: It vanished, or took longer than `HANDSHAKE_S`.
     """
-    wrapped = trio.SSLStream(
-        stream, context, server_side=server_side, server_hostname=server_name, https_compatible=True
-    )
+    tls = TlsStream(stream, context, server_side=server_side, server_name=server_name)
     try:
         with trio.fail_after(HANDSHAKE_S):
-            await wrapped.do_handshake()
+            await tls.handshake()
     except trio.TooSlowError:
+        tls.close()
         raise PeerGoneError("peer_gone", f"no TLS handshake in {HANDSHAKE_S:.0f} s") from None
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
-        if isinstance(problem.__cause__, ssl.SSLError):
-            raise ProtocolError("tls_handshake", str(problem.__cause__)) from None
-        raise PeerGoneError("peer_gone", str(problem.__cause__ or problem)) from None
-    return wrapped
+    except BaseException:
+        tls.close()
+        raise
+    return tls
 
 
 def fresh_nonce() -> Nonce:

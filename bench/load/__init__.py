@@ -1,0 +1,1 @@
+"""Load for a coordinator: many nodes with real keys and real signatures in one process."""

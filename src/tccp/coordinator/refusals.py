@@ -1,0 +1,52 @@
+"""What is done when a node is refused: entered in the log, and told to the node as far as it may know."""
+
+import structlog
+import trio
+
+from tccp.coordinator.services import Services, event_body
+from tccp.coordinator.sessions import Refusal
+from tccp.errors import EvidenceError
+from tccp.model import NodeName
+from tccp.protocol.messages import Refused
+from tccp.store import ConflictError, EventDraft, EventKind
+from tccp.transport.connection import Connection
+
+SEND_S = 5.0
+# A node that keeps trying is entered once, and again when the reason changes or this has passed.
+REPEAT_MS = 600_000
+DETAIL_CHARS_MAX = 1024
+
+log = structlog.get_logger()
+
+
+async def refuse(
+    services: Services,
+    connection: Connection,
+    address: str,
+    node: NodeName | None,
+    problem: EvidenceError | ConflictError,
+) -> None:
+    """Record the refusal of *node* (None: a stranger, who is not entered in the log), then tell it.
+
+    Raises:
+        HostError: The log cannot be written, or the node is gone; it holds no lease all the same.
+    """
+    services.sessions.counters.refusals += 1
+    log.warning("refused", node=str(node or ""), address=address, reason=problem.reason, detail=problem.detail)
+    try:
+        if node is not None:
+            await _record(services, node, problem)
+    finally:
+        with trio.move_on_after(SEND_S):
+            await connection.send(Refused(reason=problem.reason))
+
+
+async def _record(services: Services, node: NodeName, problem: EvidenceError | ConflictError) -> None:
+    now_ms = services.clock.now_ms()
+    before = services.sessions.refusals.get(node)
+    repeated = before and before.reason == problem.reason and now_ms - before.logged_ms < REPEAT_MS
+    logged_ms = before.logged_ms if before and repeated else now_ms
+    services.sessions.refusals[node] = Refusal(now_ms, problem.reason, problem.detail, logged_ms)
+    if not repeated:
+        body = event_body(reason=problem.reason, detail=problem.detail[:DETAIL_CHARS_MAX])
+        await services.store.append_event(EventDraft(now_ms, EventKind.REFUSE, node, body))

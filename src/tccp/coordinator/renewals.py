@@ -1,0 +1,268 @@
+"""Fresh evidence from every admitted node, again and again: the hot path of the coordinator.
+
+    schedule --- RenewalChallenge --> node --- RenewalEvidence --> its session's task --+
+       ^                                                                               | answers
+       +------ next due <-- Renewed / Refused <-- store <-- policy <-- quotes <--------+ (a batch)
+
+One task looks after all due times, one after all answers. A batch of answers costs one call of the C core, which
+verifies eight signatures at once where the CPU can, one transaction, and no task is woken for a node but the one
+that reads from it.
+"""
+
+import heapq
+import itertools
+import math
+import random
+
+import structlog
+import trio
+
+from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
+from tccp.coordinator.admission import check_same_boot, claimed_pcrs
+from tccp.coordinator.refusals import refuse
+from tccp.coordinator.services import Services
+from tccp.coordinator.sessions import NodeSession, OpenChallenge
+from tccp.errors import EvidenceError, HostError, QuoteError
+from tccp.model import NodeName
+from tccp.protocol import binding
+from tccp.protocol.messages import RenewalChallenge, RenewalEvidence, Renewed, Revoked
+from tccp.store import ConflictError, Renewal
+from tccp.transport.connection import fresh_nonce
+from tccp.transport.errors import PeerGoneError
+
+ANSWER_S = 30.0  # how long a nonce is good for
+BATCH_MAX = 256
+TICK_S = 0.01  # due times this close together are dealt with at once
+GATHER_S = 0.01  # answers this close together are judged at once
+RETRY_S = 1.0  # after the store failed
+SPREAD = 0.1  # of a lease: nodes that came together shall not renew together for ever
+
+Answer = tuple[NodeSession, OpenChallenge, RenewalEvidence]
+
+log = structlog.get_logger()
+
+
+class Renewals:
+    """Challenges, verdicts and ends of all sessions; `run` must be running."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._due: list[tuple[float, int, NodeSession]] = []
+        self._order = itertools.count()
+        self._sooner = trio.Event()
+        self._answers: list[Answer] = []
+        self._answered = trio.Event()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Look after all sessions, until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._keep_schedule)
+            self._nursery.start_soon(self._give_verdicts)
+
+    # ---- from outside
+
+    def add(self, session: NodeSession) -> None:
+        """Look after a session whose lease was just granted."""
+        self._services.sessions.open(session)
+        self._plan_next(session)
+
+    def answer(self, session: NodeSession, evidence: RenewalEvidence) -> None:
+        """Take what *session*'s node answered; the protocol has seen to it that it was asked."""
+        challenge = session.challenge
+        assert challenge is not None
+        session.challenge, session.due = None, math.inf
+        self._answers.append((session, challenge, evidence))
+        self._answered.set()
+
+    def ask_now(self, nodes: set[NodeName]) -> None:
+        """Challenge those of *nodes* that are connected now, whatever is left of their leases."""
+        for node in nodes:
+            session = self._services.sessions.get(node)
+            # Whoever is being asked or judged meets the new policy in the store's transaction.
+            if session is not None and session.challenge is None and session.due < math.inf:
+                self._plan(session, trio.current_time())
+
+    def revoke(self, node: NodeName) -> None:
+        """Tell *node*, whose lease is ended, that it is out."""
+        session = self._services.sessions.get(node)
+        if session is not None and not session.ended:
+            self._send(session, Revoked(reason="revoked"))
+            session.scope.cancel()
+
+    # ---- the schedule
+
+    def _plan(self, session: NodeSession, due: float) -> None:
+        session.due = due
+        heapq.heappush(self._due, (due, next(self._order), session))
+        if self._due[0][2] is session:
+            self._sooner.set()
+
+    def _plan_next(self, session: NodeSession) -> None:
+        lease_s = self._services.config.leases.seconds
+        early = random.uniform(0.0, SPREAD) * lease_s  # noqa: S311 - spreads load, keeps no secret
+        self._plan(session, session.lease.deadline - lease_s / 2 - early)
+
+    async def _keep_schedule(self) -> None:
+        while True:
+            now = trio.current_time()
+            while self._due and self._due[0][0] <= now:
+                due, _, session = heapq.heappop(self._due)
+                if session.due == due and not session.ended:  # else it was planned anew since
+                    self._is_due(session, now)
+            self._sooner = trio.Event()
+            with trio.move_on_at(self._due[0][0] if self._due else math.inf):
+                await self._sooner.wait()
+            await trio.sleep(TICK_S)
+
+    def _is_due(self, session: NodeSession, now: float) -> None:
+        if session.challenge is not None:
+            log.warning("no_answer", node=str(session.node), address=session.address)
+            session.scope.cancel()  # the lease ends in its time
+            return
+        try:
+            policy = self._services.policies.get(session.policy)
+        except EvidenceError as problem:
+            self._start_failing(session, problem)
+            return
+        session.challenge = OpenChallenge(fresh_nonce().value, now, policy)
+        self._plan(session, min(now + ANSWER_S, max(session.lease.deadline, now + TICK_S)))
+        self._send(
+            session,
+            RenewalChallenge(
+                lease_id=session.lease.record.lease_id,
+                nonce=session.challenge.nonce,
+                bank=int(policy.selection.bank),
+                pcr_indexes=policy.selection.indexes,
+            ),
+        )
+
+    def _send(self, session: NodeSession, message: RenewalChallenge | Renewed | Revoked) -> None:
+        assert self._nursery is not None
+        try:
+            if not session.connection.send_nowait(message):
+                self._nursery.start_soon(self._flush, session)
+        except PeerGoneError:
+            session.scope.cancel()
+
+    async def _flush(self, session: NodeSession) -> None:
+        try:
+            with trio.fail_after(ANSWER_S):
+                await session.connection.flush()
+        except (PeerGoneError, trio.TooSlowError):
+            session.scope.cancel()
+
+    # ---- verdicts
+
+    async def _give_verdicts(self) -> None:
+        while True:
+            await self._answered.wait()
+            await trio.sleep(GATHER_S)
+            batch, self._answers = self._answers[:BATCH_MAX], self._answers[BATCH_MAX:]
+            if not self._answers:
+                self._answered = trio.Event()
+            await self._judge([answer for answer in batch if not answer[0].ended])
+
+    async def _judge(self, batch: list[Answer]) -> None:
+        quotes = await self._verify(batch)
+        renewals: list[tuple[NodeSession, OpenChallenge, Renewal]] = []
+        for (session, challenge, _), quote in zip(batch, quotes, strict=True):
+            try:
+                if isinstance(quote, EvidenceError):
+                    raise quote
+                renewals.append((session, challenge, self._renewal(session, challenge, quote)))
+            except EvidenceError as problem:
+                self._start_failing(session, problem)
+        if not renewals:
+            return
+        try:
+            refusals = await self._services.store.renew_all([renewal for _, _, renewal in renewals])
+        except HostError as problem:
+            log.error("renewals_not_stored", reason=problem.reason, detail=problem.detail, nodes=len(renewals))
+            for session, _, _ in renewals:
+                self._plan(session, trio.current_time() + RETRY_S)
+            return
+        for (session, challenge, renewal), refusal in zip(renewals, refusals, strict=True):
+            self._renewed(session, challenge, renewal, refusal)
+
+    async def _verify(self, batch: list[Answer]) -> list[VerifiedQuote | EvidenceError]:
+        claims: list[QuoteClaim | EvidenceError] = []
+        for session, challenge, evidence in batch:
+            try:
+                claims.append(self._claim(session, challenge, evidence))
+            except QuoteError as problem:
+                claims.append(problem)
+        asked = [claim for claim in claims if isinstance(claim, QuoteClaim)]
+        verdicts = iter(await trio.to_thread.run_sync(verify_quotes, asked))
+        return [next(verdicts) if isinstance(claim, QuoteClaim) else claim for claim in claims]
+
+    @staticmethod
+    def _claim(session: NodeSession, challenge: OpenChallenge, evidence: RenewalEvidence) -> QuoteClaim:
+        record = session.lease.record
+        return QuoteClaim(
+            evidence.attest,
+            evidence.signature,
+            claimed_pcrs(challenge.policy.selection, evidence.pcrs),
+            ak=session.lease.ak,
+            qualifying_data=binding.renewal(challenge.nonce, session.channel, record.lease_id, record.identity),
+        )
+
+    def _renewal(self, session: NodeSession, challenge: OpenChallenge, quote: VerifiedQuote) -> Renewal:
+        """The lease counts from the moment of asking: the quote is no older than that."""
+        check_same_boot(session.lease.record, quote)
+        platform = challenge.policy.judge(quote)
+        now_ms = self._services.clock.now_ms()
+        ends_in_s = challenge.asked_at + self._services.config.leases.seconds - trio.current_time()
+        return Renewal(
+            lease_id=session.lease.record.lease_id,
+            at_ms=now_ms,
+            expires_ms=now_ms + max(int(1000 * ends_in_s), 1),
+            reset_count=quote.reset_count,
+            restart_count=quote.restart_count,
+            clock_ms=quote.clock_ms,
+            policy=platform.policy_name,
+            policy_version=platform.policy_version,
+        )
+
+    def _renewed(
+        self, session: NodeSession, challenge: OpenChallenge, renewal: Renewal, refusal: ConflictError | None
+    ) -> None:
+        if session.ended:
+            return
+        if refusal is not None:
+            if refusal.reason == "policy_changed":  # while it answered; ask again, by the new one
+                self._plan(session, trio.current_time())
+            else:
+                self._start_failing(session, refusal)
+            return
+        lease_s = self._services.config.leases.seconds
+        session.lease.deadline = challenge.asked_at + lease_s
+        session.policy_version = renewal.policy_version
+        self._services.sessions.counters.renewals += 1
+        certificate = session.lease.certificates.issue(not_before_ms=renewal.at_ms, not_after_ms=renewal.expires_ms)
+        self._send(session, Renewed(lease_id=renewal.lease_id, lease_s=lease_s, certificate=certificate))
+        self._plan_next(session)
+
+    # ---- the end
+
+    def _start_failing(self, session: NodeSession, problem: EvidenceError | ConflictError) -> None:
+        assert self._nursery is not None
+        session.due = math.inf
+        self._nursery.start_soon(self._fail, session, problem)
+
+    async def _fail(self, session: NodeSession, problem: EvidenceError | ConflictError) -> None:
+        """The node is out: its lease ends in the record first, then it is told, then its connection ends."""
+        services = self._services
+        try:
+            await services.store.end_lease(session.lease.record.lease_id, problem.reason, services.clock.now_ms())
+        except ConflictError as already:
+            log.debug("lease_already_ended", node=str(session.node), reason=already.reason)
+        except HostError as failed:
+            # The record says so when it lapses; nothing is entrusted to the node before that either: it has no session.
+            log.error("lease_end_not_stored", node=str(session.node), reason=failed.reason)
+        try:
+            await refuse(services, session.connection, session.address, session.node, problem)
+        except HostError as failed:
+            log.info("refusal_not_told", node=str(session.node), reason=failed.reason)
+        finally:
+            session.scope.cancel()
