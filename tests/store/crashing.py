@@ -1,10 +1,10 @@
 """A program for test_crash: kill a writer at a random moment, again and again, and look at what it left.
 
-    python -m tests.store.crashing DATABASE ROUNDS SEED
+    python -m tests.store.crashing DATABASE ROUNDS SEED [early]
 
 Each round forks a child that opens the store, and tells over a pipe of each transaction that was acknowledged. The
 parent reads for a random while, kills the child, takes what is left in the pipe, and checks a copy of the database as a
-new coordinator would find it.
+new coordinator would find it. With "early" the child is a control: it acknowledges before it commits.
 """
 
 import os
@@ -14,15 +14,55 @@ import signal
 import sqlite3
 import struct
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import trio
 
-from tccp.store import EventDraft, Store, open_store
+from tccp.store import EventDraft, Store, open_store, sqlite
+from tccp.store.writer import GroupWriter
 from tests.store.support import lease, node, policy, renewal_of
 
 TASKS = 16
 ACK = struct.Struct("<cQQ")  # what, the event's place (or the time of the renewal), a number of the caller's
+
+
+class _AnsweringConnection:
+    """A connection that answers the waiting tasks before it commits, and gives them time to act on the answer."""
+
+    def __init__(self, connection: sqlite3.Connection, answer: Callable[[], None]) -> None:
+        self._connection = connection
+        self._answer = answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if statement == "COMMIT":
+            self._answer()
+            time.sleep(0.005)
+        return self._connection.execute(statement, *values)
+
+
+class EarlyWriter(GroupWriter):
+    """The writer without its one promise."""
+
+    def __init__(self, connection: sqlite3.Connection, *args: Any) -> None:
+        super().__init__(_AnsweringConnection(connection, self._answer), *args)  # type: ignore[arg-type]
+
+    def _execute(self, *group: list[Any]) -> None:
+        self._group = group
+        super()._execute(*group)
+
+    def _answer(self) -> None:
+        self._token.run_sync_soon(self._release, *self._group)
+
+    def _release(self, *group: list[Any]) -> None:
+        super()._release(*group)
+        for job in (*group[0], *group[1]):
+            job.task = None
 
 
 async def admit_and_renew(store: Store, task: int, acks: int, round_number: int) -> None:
@@ -87,7 +127,9 @@ def check(database: Path, acks: list[tuple[bytes, int, int]], before: int) -> in
     return len(bodies)
 
 
-def main(database: Path, rounds: int, seed: int) -> None:
+def main(database: Path, rounds: int, seed: int, *options: str) -> None:
+    if options == ("early",):
+        sqlite.GroupWriter = EarlyWriter  # type: ignore[misc]
     choice = random.Random(seed)
     last = acknowledged = 0
     for round_number in range(rounds):
@@ -113,4 +155,4 @@ def main(database: Path, rounds: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -11,19 +11,29 @@ ROUNDS = 40
 PAGE_FRAME = 4096 + 24  # a page in the write-ahead log and its header
 
 
-def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(database: Path) -> None:
+def crash_again_and_again(database: Path, *options: str) -> subprocess.CompletedProcess[str]:
     seed = random.randrange(1 << 32)
-
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.store.crashing", database, str(ROUNDS), str(seed)],
+    return subprocess.run(
+        [sys.executable, "-m", "tests.store.crashing", database, str(ROUNDS), str(seed), *options],
         check=False,
         capture_output=True,
         text=True,
         timeout=300,
     )
 
-    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+
+def test_kill_9_at_any_moment_loses_nothing_that_was_acknowledged(database: Path) -> None:
+    done = crash_again_and_again(database)
+
+    assert done.returncode == 0, f"{done.args}: {done.stderr}"
     assert done.stdout.startswith(f"{ROUNDS} rounds, ")
+
+
+def test_control_kill_9_loses_what_was_acknowledged_before_it_was_committed(database: Path) -> None:
+    done = crash_again_and_again(database, "early")
+
+    assert done.returncode == 1
+    assert "in check" in done.stderr
 
 
 async def test_a_log_cut_anywhere_holds_the_events_up_to_there(database: Path, tmp_path: Path) -> None:
