@@ -39,48 +39,50 @@ async def exchange(misbehave: Misbehave, code: CommandCode = READ_CLOCK, session
     return outcome
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (response(tag=0x8003), "tpm_malformed_response"),
-        (response(tag=0), "tpm_malformed_response"),
-        (response(size=9), "tpm_malformed_response"),
-        (response(size=0), "tpm_malformed_response"),
-        (response(size=4097), "tpm_malformed_response"),
-        (response(size=0xFFFFFFFF), "tpm_malformed_response"),
-        (response(b"x", size=10), "tpm_malformed_response"),
-        (response(code=0x101, tag=SESSIONS), "tpm_malformed_response"),
-        (response(b"x", code=0x101), "tpm_malformed_response"),
-        (response(tag=SESSIONS), "tpm_malformed_response"),
-        (GOOD_CLOCK + GOOD_CLOCK, "tpm_malformed_response"),
-        (response(tag=0x00C4, code=0x1E), "tpm_is_version_1_2"),
-        (response(code=0x101), "tpm_rc_failure"),
-        (response(code=0x18B), "tpm_rc_handle"),
-        (response(code=0x9A2), "tpm_rc_bad_auth"),
-        (response(code=0x1D3), "tpm_rc_0x1d3"),
-    ],
-)
-async def test_an_answer_that_is_none_has_a_reason(answer: bytes, reason: str) -> None:
+NO_ANSWERS = {
+    "an unknown tag": (response(tag=0x8003), "tpm_malformed_response"),
+    "no tag": (response(tag=0), "tpm_malformed_response"),
+    "shorter than its header": (response(size=9), "tpm_malformed_response"),
+    "of no size": (response(size=0), "tpm_malformed_response"),
+    "too long": (response(size=4097), "tpm_malformed_response"),
+    "as long as can be": (response(size=0xFFFFFFFF), "tpm_malformed_response"),
+    "longer than it says": (response(b"x", size=10), "tpm_malformed_response"),
+    "an error with sessions": (response(code=0x101, tag=SESSIONS), "tpm_malformed_response"),
+    "an error with a body": (response(b"x", code=0x101), "tpm_malformed_response"),
+    "sessions that we did not open": (response(tag=SESSIONS), "tpm_malformed_response"),
+    "two answers": (GOOD_CLOCK + GOOD_CLOCK, "tpm_malformed_response"),
+    "an older TPM": (response(tag=0x00C4, code=0x1E), "tpm_is_version_1_2"),
+    "failure mode": (response(code=0x101), "tpm_rc_failure"),
+    "a wrong handle": (response(code=0x18B), "tpm_rc_handle"),
+    "a wrong password": (response(code=0x9A2), "tpm_rc_bad_auth"),
+    "a code without a name": (response(code=0x1D3), "tpm_rc_0x1d3"),
+}
+
+
+@pytest.mark.parametrize("what", NO_ANSWERS)
+async def test_an_answer_that_is_none_has_a_reason(what: str) -> None:
+    answer, reason = NO_ANSWERS[what]
+
     with pytest.raises(TpmError) as caught:
         await exchange(answering(answer))
 
     assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        response(bytes(25)),
-        response(u32(3) + b"ab" + PASSWORD_ANSWER, tag=SESSIONS),
-        response(u32(0xFFFFFFFF) + PASSWORD_ANSWER, tag=SESSIONS),
-        response(u32(2) + b"ab" + PASSWORD_ANSWER + b"x", tag=SESSIONS),
-        response(u32(2) + b"ab", tag=SESSIONS),
-        response(b"ab", tag=SESSIONS),
-    ],
-)
-async def test_authorizations_of_an_answer_must_add_up(answer: bytes) -> None:
+WRONG_SUMS = {
+    "no authorization at all": response(bytes(25)),
+    "parameters that end too early": response(u32(3) + b"ab" + PASSWORD_ANSWER, tag=SESSIONS),
+    "endless parameters": response(u32(0xFFFFFFFF) + PASSWORD_ANSWER, tag=SESSIONS),
+    "one byte too many": response(u32(2) + b"ab" + PASSWORD_ANSWER + b"x", tag=SESSIONS),
+    "an authorization too few": response(u32(2) + b"ab", tag=SESSIONS),
+    "no size of parameters": response(b"ab", tag=SESSIONS),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_SUMS)
+async def test_authorizations_of_an_answer_must_add_up(what: str) -> None:
     with pytest.raises(TpmError, match="tpm_malformed_response"):
-        await exchange(answering(answer), QUOTE, sessions=1)
+        await exchange(answering(WRONG_SUMS[what]), QUOTE, sessions=1)
 
 
 async def test_the_parameters_are_what_stands_between_handles_and_authorizations() -> None:

@@ -17,7 +17,7 @@ from tccp.model import PcrBank, PcrSelection
 from tccp.tpm import KeyKind, Tpm, nv, open_tpm, parse_tcti
 from tccp.tpm.channel import Channel
 from tccp.tpm.constants import CommandCode, Handle, HandleRange
-from tccp.tpm.objects import create_primary
+from tccp.tpm.objects import create_primary, flush, flush_surely
 from tccp.tpm.structures import parse_attest
 from tccp.tpm.tcti import Connection
 from tccp.tpm.templates import AK_TEMPLATES
@@ -314,6 +314,20 @@ async def test_cancellation_before_any_command_leaves_no_slot_taken(
 
     assert scope.cancelled_caught
     assert await slots_taken(soft_tpm.tcti) == []
+
+
+@pytest.mark.parametrize(("give_back", "left"), [(flush_surely, 0), (flush, 1)], ids=["shielded", "control"])
+async def test_a_slot_is_given_back_although_the_task_is_cancelled(
+    give_back: Callable[[Channel, int], Awaitable[None]], left: int, soft_tpm: SoftTpm
+) -> None:
+    channel = Channel(await parse_tcti(soft_tpm.tcti).connect(), timeout_s=90)
+    key = await create_primary(channel, Handle.ENDORSEMENT, AK_TEMPLATES["ecc"])
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await give_back(channel, key.handle)
+    await channel.aclose()
+
+    assert len(await slots_taken(soft_tpm.tcti)) == left
 
 
 async def test_a_tpm_that_is_killed_while_it_works_is_gone(soft_tpm: SoftTpm) -> None:
