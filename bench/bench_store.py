@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import trio
 
-from tccp.store import LeaseRecord, Store, open_store
+from tccp.store import LeaseRecord, Renewal, Store, open_store
 from tccp.store.schema import connect_writer
-from tests.store.support import lease, node, policy, renewal_of
+from tests.store.support import lease, node, policy
 
 NODES = 5_000
 TASKS = 500
@@ -67,9 +67,26 @@ class Bench:
         await self.store.admit(record, bytes(100))
 
     async def renew(self) -> None:
-        number = next(self.numbers)
+        await self.store.renew(self.renewal(next(self.numbers)))
+
+    async def renew_batches(self, batches: int, size: int) -> None:
+        for _ in range(batches):
+            numbers = [next(self.numbers) for _ in range(size)]
+            refusals = await self.store.renew_all([self.renewal(number) for number in numbers])
+            assert not any(refusals)
+
+    def renewal(self, number: int) -> Renewal:
         record = self.leases[number * 7919 % NODES]
-        await self.store.renew(renewal_of(record, 10_000 + number, expires_ms=LONG_MS + number, clock_ms=1 << 50))
+        return Renewal(
+            lease_id=record.lease_id,
+            at_ms=10_000 + number,
+            expires_ms=LONG_MS + number,
+            reset_count=record.reset_count,
+            restart_count=record.restart_count,
+            clock_ms=1 << 50,
+            policy=record.policy,
+            policy_version=record.policy_version,
+        )
 
     async def in_tasks(self, tasks: int, operations: int, operation: Callable[[], Awaitable[None]]) -> None:
         async def one_task() -> None:
@@ -119,6 +136,12 @@ async def _take_leases(bench: Bench) -> None:
 
 def test_renewals(benchmark: Any, bench: Bench) -> None:
     measure(benchmark, 25_000, lambda: bench.run(bench.in_tasks, TASKS, 25_000, bench.renew))
+
+
+@pytest.mark.parametrize("size", [16, 128])
+def test_renewals_in_batches(benchmark: Any, bench: Bench, size: int) -> None:
+    """One task hands over whole batches, as the coordinator does."""
+    measure(benchmark, 100 * size, lambda: bench.run(bench.renew_batches, 100, size))
 
 
 @pytest.mark.parametrize("operation", ["renewal", "nothing"])

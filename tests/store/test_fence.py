@@ -36,6 +36,7 @@ async def test_the_first_coordinator_can_write_nothing_once_a_second_one_has_ope
                 lambda: first.add_policy(policy(version=2)),
                 lambda: first.admit(lease("a", 2)),
                 lambda: first.renew(renewal_of(lease("a", 1), 9_000)),
+                lambda: first.renew_all([renewal_of(lease("a", 1), 9_000)]),
                 lambda: first.end_lease(lease_id(1), "reason", 9_000),
                 lambda: first.lapse_leases(1 << 60),
                 lambda: first.set_meta("key", b"value"),

@@ -123,6 +123,45 @@ async def test_a_renewal_is_refused(store: Store, at_ms: int, changes: dict[str,
     assert await store.open_lease(A) == record
 
 
+async def test_many_renewals_in_one_transaction_each_have_a_verdict(store: Store) -> None:
+    names = [f"n{number}" for number in range(200)]
+    await store.add_policy(policy())
+    await store.import_nodes([(node(name), b"") for name in names])
+    records = [lease(name, number) for number, name in enumerate(names)]
+    for record in records:
+        await store.admit(record)
+    await store.end_lease(lease_id(7), "left", 3_000)
+    late, unknown = {150: 62_000}, {190: lease_id(1 << 20)}
+
+    verdicts = await store.renew_all(
+        [
+            renewal_of(record, late.get(number, 50_000), lease_id=unknown.get(number, record.lease_id))
+            for number, record in enumerate(records)
+        ]
+    )
+
+    refused = {number: verdict.reason for number, verdict in enumerate(verdicts) if verdict is not None}
+    assert refused == {7: "lease_ended", 150: "lease_expired", 190: "lease_unknown"}
+    renewed = {record.node.value: record.renewed_ms for record in await store.open_leases()}
+    assert renewed == {
+        name: 2_000 if number in {150, 190} else 50_000 for number, name in enumerate(names) if number != 7
+    }
+    assert await store.renew_all([]) == []
+
+
+async def test_of_two_renewals_of_a_lease_in_one_transaction_the_later_one_holds(store: Store) -> None:
+    await prepare(store, "a", "b")
+    await store.admit(lease("a", 1))
+    await store.admit(lease("b", 2))
+
+    verdicts = await store.renew_all(
+        [renewal_of(lease(name, number), at_ms) for at_ms in (9_000, 10_000) for name, number in (("a", 1), ("b", 2))]
+    )
+
+    assert verdicts == [None] * 4
+    assert [record.renewed_ms for record in await store.open_leases()] == [10_000, 10_000]
+
+
 async def test_a_lease_is_renewed_under_the_policy_in_force(store: Store) -> None:
     await prepare(store, "a")
     record = lease("a", 1)
