@@ -22,7 +22,8 @@ class ControlClient:
     """One connection to a local daemon.
 
     Raises:
-        ConfigError: No daemon listens at *path*, or we may not open it.
+        ConfigError: We may not open *path*.
+        HostError: No daemon listens there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -103,7 +104,7 @@ def _cannot_connect(path: Path, problem: OSError) -> TccpError:
         hint = "ask to be put into the daemon's viewer or admin group, or run as root"
         return ConfigError("control_socket_forbidden", f"{path}: permission denied", hint=hint)
     hint = "is the daemon running? `systemctl status tccp-coordinator tccp-node`; another socket: --socket PATH"
-    return ConfigError("no_daemon", f"{path}: {problem.strerror}", hint=hint)
+    return HostError("no_daemon", f"{path}: {problem.strerror}", hint=hint)
 
 
 def _failure(failure: Failure) -> TccpError:
