@@ -83,7 +83,7 @@ class Screen:
         self.line(title)
         width = max(len(escape(name)) for name, _ in pairs)
         for name, value in pairs:
-            self.line(f"  {escape(name):<{width}}  {value}", style=name if name in STYLES else "")
+            self.line(f"  {escape(name):<{width}}  {value}")
 
     def list(self, title: str, lines: Sequence[str], *, style: str = "") -> None:
         """A title and lines below it; nothing at all when there are none."""

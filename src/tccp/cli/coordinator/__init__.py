@@ -1,7 +1,7 @@
 """``tccp coordinator``: command the coordinator that runs on this machine."""
 
 from tccp.cli.arguments import Commands, add_group
-from tccp.cli.coordinator import enrol, nodes, policy, record, revoke, status, trust, watch
+from tccp.cli.coordinator import enrol, init, nodes, policy, record, revoke, status, trust, watch
 
 
 def add_parser(commands: Commands) -> None:
@@ -12,5 +12,5 @@ def add_parser(commands: Commands) -> None:
         summary="command the coordinator that runs on this machine",
         about="Looking needs the viewer group, changing the admin group of the daemon (or root).",
     )
-    for command in (status, trust, nodes, enrol, revoke, record, policy, watch):
+    for command in (init, status, trust, nodes, enrol, revoke, record, policy, watch):
         command.add_parser(group)

@@ -1,25 +1,24 @@
-"""``tccp node``: look at the node's daemon that runs on this machine."""
+"""``tccp node status``: is this node admitted, and if not, why?"""
 
 import argparse
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_group
+from tccp.cli.arguments import Commands, add_command
 from tccp.cli.control import NODE_SOCKET, add_socket, ask, moment, plain
 from tccp.cli.output import Screen, print_json
 
 
 def add_parser(commands: Commands) -> None:
-    """Add ``tccp node`` and what is below it."""
-    group = add_group(commands, "node", summary="look at the node's daemon on this machine")
-    status = add_command(
-        group,
+    """Add the command."""
+    parser = add_command(
+        commands,
         "status",
         run,
         summary="show whether this node is admitted, and if not, why",
-        about="Needs the viewer group of the daemon, or root.",
+        about="Asks the node's daemon; needs its viewer group, or root.",
         examples=("tccp node status", "tccp node status --json | jq -r .state"),
     )
-    add_socket(status, NODE_SOCKET)
+    add_socket(parser, NODE_SOCKET)
 
 
 def run(args: argparse.Namespace) -> int:
