@@ -99,7 +99,7 @@ typedef struct tccp_tpm_public {
 
 /* Parse a TPMT_PUBLIC, or the TPM2B_PUBLIC around it; nothing may follow.
  * RSA 2048, 3072, 4096 with exponent 65537; ECC NIST P-256 and P-384, the point on its curve.
- * Other algorithms, SHA-1 among them, are TCCP_ERR_UNSUPPORTED.
+ * Other algorithms, SHA-1 among them, are TCCP_ERR_UNSUPPORTED, and so are RSA keys of the "ROCA" family.
  * Source: TPM 2.0 Library, Part 2, 12.2.4 (TPMT_PUBLIC); Part 1, 16 (names). */
 TCCP_MUST_USE tccp_status tccp_tpm_public_parse(const uint8_t *public_area, size_t public_area_len,
                                                 tccp_tpm_public *ret_public);

@@ -83,6 +83,26 @@ static tccp_status read_scheme(reader *in, tccp_tpm_public *public)
     return tpm_hash(public->scheme_hash) == NULL ? TCCP_ERR_UNSUPPORTED : TCCP_OK;
 }
 
+/* Could this modulus come from the library whose primes are 65537^a mod M plus multiples of M, M a product of small
+ * primes (CVE-2017-15361, "ROCA")? Whole families of TPMs made such keys, which can be factored from the public half.
+ * Then the modulus is a power of 65537 modulo each prime of M; of other moduli one in 200 million is. The primes here
+ * are those of M below 167 that tell something: modulo the others every number is such a power. */
+static bool is_roca(const uint8_t *modulus, size_t len)
+{
+    static const uint8_t primes[] = {11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157};
+    for (size_t i = 0; i < sizeof(primes); i++) {
+        uint32_t prime = primes[i], remainder = 0, power = 1, generator = RSA_EXPONENT % prime;
+        for (size_t j = 0; j < len; j++)
+            remainder = (remainder << 8 | modulus[j]) % prime;
+        do
+            power = power * generator % prime;
+        while (power != remainder && power != 1);
+        if (power != remainder)
+            return false;
+    }
+    return true;
+}
+
 static tccp_status read_rsa(reader *in, tccp_tpm_public *public)
 {
     uint64_t bits = read_uint_be(in, 2);
@@ -98,6 +118,8 @@ static tccp_status read_rsa(reader *in, tccp_tpm_public *public)
     /* A modulus of n bits has its top bit set, and is odd. */
     if (modulus_len * 8 != bits || (modulus[0] & 0x80) == 0 || (modulus[modulus_len - 1] & 1) == 0)
         return TCCP_ERR_MALFORMED;
+    if (is_roca(modulus, modulus_len))
+        return TCCP_ERR_UNSUPPORTED;
     public->key_bits = (uint16_t) bits;
     memcpy(public->rsa_modulus, modulus, modulus_len);
     return TCCP_OK;

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 
 import pytest
@@ -144,6 +145,17 @@ def test_no_part_of_a_public_area_is_one(rsa_key: PrivateKey, ak: bytes) -> None
 
 def test_one_key_has_one_name_in_every_wrapping(ak: bytes) -> None:
     assert tpm_public_parse(areas.tpm2b(ak)) == tpm_public_parse(ak)
+
+
+def test_an_rsa_key_that_can_be_factored_from_its_public_half_is_refused(ek: TrustedEk) -> None:
+    """CVE-2017-15361: both primes are a power of 65537 modulo a product of small primes."""
+    product = math.prod(prime for prime in range(2, 702) if all(prime % divisor for divisor in range(2, prime)))
+    largest = (1 << 1024) // product
+    p, q = ((largest - distance) * product + pow(65537, distance, product) for distance in (4321, 8765))
+    template = areas.ak_area(rsa.generate_private_key(65537, 2048))[:-256]
+
+    assert refusal(challenge_ak, template + (p * q).to_bytes(256, "big"), ek=ek, secret=SECRET) == "unsupported"
+    challenge_ak(template + (p * q ^ 2).to_bytes(256, "big"), ek=ek, secret=SECRET)
 
 
 # ---- what a challenge proves -----------------------------------------------------------------------------------
