@@ -56,21 +56,22 @@ EVP_PKEY *ek_oaep_key(const X509 *certificate)
     return d2i_PublicKey(EVP_PKEY_RSA, NULL, &bytes, len);
 }
 
-static tccp_status rebuild_rsa(EVP_PKEY *key, EVP_PKEY **ret_key)
+static tccp_status read_rsa(EVP_PKEY *key, tccp_ek_certificate *ek)
 {
     uint8_t modulus[TCCP_RSA_BYTES_MAX];
     BIGNUM *n = NULL, *e = NULL;
     int bits = EVP_PKEY_get_bits(key);
-    tccp_status status = TCCP_ERR_UNSUPPORTED;
-    if ((bits == 2048 || bits == 3072 || bits == 4096) && EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1 &&
-        EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) == 1 && BN_is_word(e, 65537) && BN_is_odd(n))
-        status = tpm_rsa_key(modulus, (size_t) BN_bn2bin(n, modulus), ret_key);
+    int ok = (bits == 2048 || bits == 3072 || bits == 4096) &&
+             EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1 &&
+             EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) == 1 && BN_is_word(e, 65537) && BN_is_odd(n);
+    if (ok)
+        ek->spki_len = tpm_rsa_spki(modulus, (size_t) BN_bn2bin(n, modulus), ek->spki);
     BN_free(n);
     BN_free(e);
-    return status;
+    return ok ? TCCP_OK : TCCP_ERR_UNSUPPORTED;
 }
 
-static tccp_status rebuild_ecc(EVP_PKEY *key, EVP_PKEY **ret_key)
+static tccp_status read_ecc(EVP_PKEY *key, tccp_ek_certificate *ek)
 {
     char group[32];
     uint8_t x[TCCP_ECC_BYTES_MAX], y[TCCP_ECC_BYTES_MAX];
@@ -82,14 +83,14 @@ static tccp_status rebuild_ecc(EVP_PKEY *key, EVP_PKEY **ret_key)
     uint16_t curve = nid == NID_secp384r1 ? TPM_ECC_NIST_P384 : TPM_ECC_NIST_P256;
     int size = (int) tpm_curve_bytes(curve);
     BIGNUM *x_number = NULL, *y_number = NULL;
-    tccp_status status = TCCP_ERR_INTERNAL;
-    if (EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_X, &x_number) == 1 &&
-        EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_Y, &y_number) == 1 &&
-        BN_bn2binpad(x_number, x, size) == size && BN_bn2binpad(y_number, y, size) == size)
-        status = tpm_ecc_key(curve, x, y, ret_key);
+    int ok = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_X, &x_number) == 1 &&
+             EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_Y, &y_number) == 1 &&
+             BN_bn2binpad(x_number, x, size) == size && BN_bn2binpad(y_number, y, size) == size;
+    if (ok)
+        ek->spki_len = tpm_ecc_spki(curve, x, y, ek->spki);
     BN_free(x_number);
     BN_free(y_number);
-    return status;
+    return ok ? TCCP_OK : TCCP_ERR_INTERNAL;
 }
 
 /* The SPKI is made anew from the numbers, so that it equals that of the TPM's public area byte by byte. */
@@ -100,15 +101,11 @@ static tccp_status read_key(const X509 *certificate, tccp_ek_certificate *ek)
         key = X509_get_pubkey((X509 *) certificate);
     if (key == NULL)
         return TCCP_ERR_UNSUPPORTED;
-    EVP_PKEY *rebuilt = NULL;
     tccp_status status = TCCP_ERR_UNSUPPORTED;
     if (EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA)
-        status = rebuild_rsa(key, &rebuilt);
+        status = read_rsa(key, ek);
     else if (EVP_PKEY_get_base_id(key) == EVP_PKEY_EC)
-        status = rebuild_ecc(key, &rebuilt);
-    if (status == TCCP_OK)
-        status = tpm_key_spki(rebuilt, ek->spki, &ek->spki_len);
-    EVP_PKEY_free(rebuilt);
+        status = read_ecc(key, ek);
     EVP_PKEY_free(key);
     return status;
 }

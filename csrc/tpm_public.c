@@ -7,12 +7,6 @@
 
 #include <string.h>
 
-#include <openssl/bn.h>
-#include <openssl/core_names.h>
-#include <openssl/err.h>
-#include <openssl/param_build.h>
-#include <openssl/x509.h>
-
 #include "reader.h"
 
 enum {
@@ -21,25 +15,6 @@ enum {
     /* TPM2B_PUBLIC of RSA-4096 with the longest policy stays well below. */
     PUBLIC_BYTES_MAX = 1024
 };
-
-const EVP_MD *tpm_hash(uint16_t algorithm)
-{
-    switch (algorithm) {
-    case TPM_ALG_SHA256: return EVP_sha256();
-    case TPM_ALG_SHA384: return EVP_sha384();
-    case TPM_ALG_SHA512: return EVP_sha512();
-    default: return NULL;
-    }
-}
-
-size_t tpm_curve_bytes(uint16_t curve)
-{
-    switch (curve) {
-    case TPM_ECC_NIST_P256: return 32;
-    case TPM_ECC_NIST_P384: return 48;
-    default: return 0;
-    }
-}
 
 /* ---- the structure ------------------------------------------------------------------------------------------ */
 
@@ -149,7 +124,10 @@ static tccp_status read_ecc(reader *in, tccp_tpm_public *public)
         return TCCP_ERR_MALFORMED;
     public->curve = (uint16_t) curve;
     public->key_bits = (uint16_t) (size * 8);
-    return TCCP_OK;
+    EVP_PKEY *key = NULL; /* libcrypto makes none of a point that is not on the curve */
+    tccp_status status = tpm_ecc_key(public->curve, public->ecc_x, public->ecc_y, &key);
+    EVP_PKEY_free(key);
+    return status;
 }
 
 /* TPMT_PUBLIC (Part 2, 12.2.4), all of in. */
@@ -215,13 +193,11 @@ tccp_status tccp_tpm_public_parse(const uint8_t *public_area, size_t public_area
         return status;
     public.area_offset = (size_t) (area - public_area);
 
-    EVP_PKEY *key = NULL;
-    status = tpm_public_key(&public, &key);
-    if (status == TCCP_OK)
-        status = tpm_key_spki(key, public.spki, &public.spki_len);
-    EVP_PKEY_free(key);
-    if (status == TCCP_OK)
-        status = compute_name(area, area_len, &public);
+    if (public.type == TPM_ALG_RSA)
+        public.spki_len = tpm_rsa_spki(public.rsa_modulus, public.key_bits / 8u, public.spki);
+    else
+        public.spki_len = tpm_ecc_spki(public.curve, public.ecc_x, public.ecc_y, public.spki);
+    status = compute_name(area, area_len, &public);
     if (status == TCCP_OK)
         *ret_public = public;
     return status;
@@ -254,77 +230,4 @@ tccp_status tccp_tpm_public_check_ek(const tccp_tpm_public *public)
     /* A restricted decryption key protects with a symmetric cipher and has no scheme (Part 1, 25.2). */
     bool stores = public->scheme == TPM_ALG_NULL && public->symmetric_bits != 0;
     return stores ? TCCP_OK : TCCP_ERR_KEY_ATTRIBUTES;
-}
-
-/* ---- libcrypto keys ----------------------------------------------------------------------------------------- */
-
-/* libcrypto's key of these parameters; TCCP_ERR_MALFORMED when libcrypto finds that they make none. */
-static tccp_status key_from(const char *type, const OSSL_PARAM *params, EVP_PKEY **ret_key)
-{
-    EVP_PKEY *key = NULL;
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
-    if (ctx == NULL || EVP_PKEY_fromdata_init(ctx) != 1) {
-        EVP_PKEY_CTX_free(ctx);
-        return TCCP_ERR_INTERNAL;
-    }
-    ERR_set_mark(); /* what is wrong with a peer's key is no error of this thread's next caller of libcrypto */
-    int made = EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, (OSSL_PARAM *) params);
-    (void) ERR_pop_to_mark();
-    EVP_PKEY_CTX_free(ctx);
-    if (made != 1)
-        return TCCP_ERR_MALFORMED;
-    *ret_key = key;
-    return TCCP_OK;
-}
-
-tccp_status tpm_rsa_key(const uint8_t *modulus, size_t modulus_len, EVP_PKEY **ret_key)
-{
-    /* OSSL_PARAM wants numbers in the byte order of the machine. */
-    BIGNUM *n = BN_bin2bn(modulus, (int) modulus_len, NULL);
-    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
-    OSSL_PARAM *params = NULL;
-    if (n != NULL && builder != NULL && OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
-        OSSL_PARAM_BLD_push_uint32(builder, OSSL_PKEY_PARAM_RSA_E, RSA_EXPONENT) == 1)
-        params = OSSL_PARAM_BLD_to_param(builder);
-    tccp_status status = params == NULL ? TCCP_ERR_NO_MEMORY : key_from("RSA", params, ret_key);
-    OSSL_PARAM_free(params);
-    OSSL_PARAM_BLD_free(builder);
-    BN_free(n);
-    return status;
-}
-
-tccp_status tpm_ecc_key(uint16_t curve, const uint8_t *x, const uint8_t *y, EVP_PKEY **ret_key)
-{
-    size_t size = tpm_curve_bytes(curve);
-    if (size == 0)
-        return TCCP_ERR_UNSUPPORTED;
-    uint8_t point[1 + 2 * TCCP_ECC_BYTES_MAX] = {0x04}; /* uncompressed (SEC 1, 2.3.3) */
-    memcpy(point + 1, x, size);
-    memcpy(point + 1 + size, y, size);
-    char *group = curve == TPM_ECC_NIST_P256 ? "P-256" : "P-384";
-    const OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * size),
-        OSSL_PARAM_construct_end(),
-    };
-    return key_from("EC", params, ret_key);
-}
-
-tccp_status tpm_public_key(const tccp_tpm_public *public, EVP_PKEY **ret_key)
-{
-    if (public->type == TPM_ALG_RSA)
-        return tpm_rsa_key(public->rsa_modulus, public->key_bits / 8u, ret_key);
-    return tpm_ecc_key(public->curve, public->ecc_x, public->ecc_y, ret_key);
-}
-
-tccp_status tpm_key_spki(EVP_PKEY *key, uint8_t ret_spki[TCCP_SPKI_BYTES_MAX], size_t *ret_len)
-{
-    int len = i2d_PUBKEY(key, NULL);
-    if (len <= 0 || len > TCCP_SPKI_BYTES_MAX)
-        return TCCP_ERR_INTERNAL;
-    uint8_t *end = ret_spki;
-    if (i2d_PUBKEY(key, &end) != len)
-        return TCCP_ERR_INTERNAL;
-    *ret_len = (size_t) len;
-    return TCCP_OK;
 }

@@ -45,6 +45,11 @@ TCCP_MUST_USE tccp_status tpm_ecc_key(uint16_t curve, const uint8_t *x, const ui
 /* The libcrypto key of a parsed public area. The caller frees *ret_key. */
 TCCP_MUST_USE tccp_status tpm_public_key(const tccp_tpm_public *public, EVP_PKEY **ret_key);
 
+/* DER SubjectPublicKeyInfo of an RSA modulus of 2048, 3072 or 4096 bits (exponent 65537), or of a point on a curve of
+ * ours; returns its length. Equal keys give equal bytes, the same as libcrypto's. */
+size_t tpm_rsa_spki(const uint8_t *modulus, size_t modulus_len, uint8_t ret_spki[TCCP_SPKI_BYTES_MAX]);
+size_t tpm_ecc_spki(uint16_t curve, const uint8_t *x, const uint8_t *y, uint8_t ret_spki[TCCP_SPKI_BYTES_MAX]);
+
 /* DER SubjectPublicKeyInfo of a key that tpm_rsa_key or tpm_ecc_key made: equal keys give equal bytes. */
 TCCP_MUST_USE tccp_status tpm_key_spki(EVP_PKEY *key, uint8_t ret_spki[TCCP_SPKI_BYTES_MAX], size_t *ret_len);
 

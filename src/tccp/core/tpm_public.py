@@ -1,6 +1,6 @@
 """Public areas of TPM keys; see ``tccp_tpm_public_parse`` in csrc/tccp.h."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tccp.core._lib import check, ffi, lib
 from tccp.errors import EnrolmentError
@@ -22,6 +22,8 @@ class TpmPublic:
     """TPMA_OBJECT."""
     algorithm: str
     """``"rsa2048"``, ``"rsa3072"``, ``"rsa4096"``, ``"p256"`` or ``"p384"``."""
+    ak_status: int = field(repr=False)
+    ek_status: int = field(repr=False)
 
 
 def tpm_public_parse(public: bytes) -> TpmPublic:
@@ -30,7 +32,8 @@ def tpm_public_parse(public: bytes) -> TpmPublic:
     Raises:
         EnrolmentError: ``malformed``, ``too_large`` or ``unsupported``.
     """
-    parsed = _parse(public)
+    parsed = ffi.new("tccp_tpm_public *")
+    check(lib.tccp_tpm_public_parse(public, len(public), parsed), EnrolmentError, "the public area of a TPM key")
     family = "p" if parsed.curve else "rsa"
     return TpmPublic(
         area=public[parsed.area_offset :],
@@ -38,6 +41,8 @@ def tpm_public_parse(public: bytes) -> TpmPublic:
         spki=bytes(parsed.spki[0 : parsed.spki_len]),
         attributes=parsed.attributes,
         algorithm=f"{family}{parsed.key_bits}",
+        ak_status=lib.tccp_tpm_public_check_ak(parsed),
+        ek_status=lib.tccp_tpm_public_check_ek(parsed),
     )
 
 
@@ -48,7 +53,7 @@ def tpm_public_check_ak(public: TpmPublic) -> None:
         EnrolmentError: ``key_attributes``.
     """
     detail = f"not an attestation key: attributes 0x{public.attributes:08x}"
-    check(lib.tccp_tpm_public_check_ak(_parse(public.area)), EnrolmentError, detail)
+    check(public.ak_status, EnrolmentError, detail)
 
 
 def tpm_public_check_ek(public: TpmPublic) -> None:
@@ -58,10 +63,4 @@ def tpm_public_check_ek(public: TpmPublic) -> None:
         EnrolmentError: ``key_attributes``.
     """
     detail = f"not an endorsement key: attributes 0x{public.attributes:08x}"
-    check(lib.tccp_tpm_public_check_ek(_parse(public.area)), EnrolmentError, detail)
-
-
-def _parse(public: bytes) -> ffi.CData:
-    parsed = ffi.new("tccp_tpm_public *")
-    check(lib.tccp_tpm_public_parse(public, len(public), parsed), EnrolmentError, "the public area of a TPM key")
-    return parsed
+    check(public.ek_status, EnrolmentError, detail)
