@@ -8,6 +8,7 @@ it proves nothing but that its holder was given the trust file; what a node is, 
 """
 
 import datetime as dt
+import functools
 import os
 from dataclasses import dataclass, field
 from typing import cast
@@ -19,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_YEARS = 20
 # Clocks of two hosts differ; a certificate that begins in the peer's future would be refused.
-CLOCK_SKEW = dt.timedelta(minutes=5)
+CLOCK_SKEW_S = 300
 COORDINATOR_HOST = "coordinator.tccp.internal"
 
 
@@ -94,7 +95,7 @@ class Authority:
             .issuer_name(name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - CLOCK_SKEW)
+            .not_valid_before(now - dt.timedelta(seconds=CLOCK_SKEW_S))
             .not_valid_after(now + dt.timedelta(days=365 * AUTHORITY_YEARS))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(issues=True), critical=True)
@@ -124,7 +125,7 @@ class Authority:
             .issuer_name(self._certificate.subject)
             .public_key(public_key)
             .serial_number(int.from_bytes(serial or b"\x40" + os.urandom(15), "big"))
-            .not_valid_before(not_before - CLOCK_SKEW)
+            .not_valid_before(not_before - dt.timedelta(seconds=CLOCK_SKEW_S))
             .not_valid_after(not_after)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
@@ -139,8 +140,8 @@ class Authority:
         certificate = self.issue(
             spki,
             host,
-            not_before=_PLACEHOLDER_BEGIN + CLOCK_SKEW,
-            not_after=_PLACEHOLDER_END,
+            not_before=dt.datetime.fromtimestamp(_PLACEHOLDER_BEGIN_S + CLOCK_SKEW_S, tz=dt.UTC),
+            not_after=dt.datetime.fromtimestamp(_PLACEHOLDER_END_S, tz=dt.UTC),
             server=server,
             client=client,
             serial=_PLACEHOLDER_SERIAL,
@@ -160,25 +161,24 @@ class CertificateTemplate:
     def __init__(self, key: ec.EllipticCurvePrivateKey, tbs: bytes) -> None:
         self._key = key
         begin, rest = tbs.split(_serial(_PLACEHOLDER_SERIAL))
-        middle, end = rest.split(_utc_time(_PLACEHOLDER_BEGIN) + _utc_time(_PLACEHOLDER_END))
+        middle, end = rest.split(_utc_time(_PLACEHOLDER_BEGIN_S) + _utc_time(_PLACEHOLDER_END_S))
         self._parts = (begin, middle, end)
 
     def issue(self, *, not_before_ms: int, not_after_ms: int) -> bytes:
         """A DER certificate with these dates (Unix milliseconds, the end rounded up to a second)."""
         begin, middle, end = self._parts
-        not_before = dt.datetime.fromtimestamp(not_before_ms // 1000, tz=dt.UTC) - CLOCK_SKEW
-        not_after = dt.datetime.fromtimestamp(-(-not_after_ms // 1000), tz=dt.UTC)
+        not_before_s = not_before_ms // 1000 - CLOCK_SKEW_S
+        not_after_s = -(-not_after_ms // 1000)
         # The first byte keeps the number positive and 16 bytes long.
         serial = _serial(b"\x40" + os.urandom(15))
-        tbs = begin + serial + middle + _utc_time(not_before) + _utc_time(not_after) + end
+        tbs = begin + serial + middle + _utc_time(not_before_s) + _utc_time(not_after_s) + end
         signature = self._key.sign(tbs, _SIGNATURE)
         body = tbs + _ECDSA_WITH_SHA256 + b"\x03" + bytes([len(signature) + 1]) + b"\0" + signature
         return b"\x30\x82" + len(body).to_bytes(2, "big") + body
 
 
 _PLACEHOLDER_SERIAL = b"\x40" + bytes(range(1, 16))
-_PLACEHOLDER_BEGIN = dt.datetime(2001, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
-_PLACEHOLDER_END = dt.datetime(2002, 3, 4, 5, 6, 7, tzinfo=dt.UTC)
+_PLACEHOLDER_BEGIN_S, _PLACEHOLDER_END_S = 1_000_000_000, 1_111_111_111
 _ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")  # RFC 5758, 3.2
 _SIGNATURE = ec.ECDSA(hashes.SHA256())
 
@@ -187,7 +187,9 @@ def _serial(serial: bytes) -> bytes:
     return b"\x02\x10" + serial
 
 
-def _utc_time(time: dt.datetime) -> bytes:
+@functools.lru_cache(maxsize=64)
+def _utc_time(seconds: int) -> bytes:
+    time = dt.datetime.fromtimestamp(seconds, tz=dt.UTC)
     assert time.year < 2050, "RFC 5280 wants GeneralizedTime from then on"
     return b"\x17\x0d" + time.strftime("%y%m%d%H%M%SZ").encode("ascii")
 
