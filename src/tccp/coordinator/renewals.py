@@ -32,8 +32,8 @@ from tccp.transport.errors import PeerGoneError
 
 ANSWER_S = 30.0  # how long a nonce is good for
 BATCH_MAX = 256
-TICK_S = 0.01  # due times this close together are dealt with at once
-GATHER_S = 0.01  # answers this close together are judged at once
+TICK_S = 0.02  # due times this close together are dealt with at once
+GATHER_S = 0.02  # answers this close together are judged at once
 RETRY_S = 1.0  # after the store failed
 SPREAD = 0.1  # of a lease: nodes that came together shall not renew together for ever
 
