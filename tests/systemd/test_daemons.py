@@ -49,6 +49,20 @@ import datetime, pathlib
 from tccp.coordinator.identity import create_keys
 create_keys(pathlib.Path("/var/lib/tccp/coordinator"), now=datetime.datetime.now(datetime.timezone.utc))
 """
+# Holds every thread of a process but the first until they are killed (ptrace(2): PTRACE_SEIZE, PTRACE_INTERRUPT).
+HOLD_THREADS = """
+import ctypes, os, sys
+pid, libc = int(sys.argv[1]), ctypes.CDLL(None, use_errno=True)
+held = {int(name) for name in os.listdir(f"/proc/{pid}/task")} - {pid}
+assert held
+for thread in held:
+    for request in (0x4206, 0x4207):
+        assert libc.ptrace(request, thread, None, None) == 0, os.strerror(ctypes.get_errno())
+while held:
+    thread, status = os.waitpid(-1, 0x40000000)  # __WALL: threads, too
+    if not os.WIFSTOPPED(status):
+        held.remove(thread)
+"""
 SERVICES = {"coordinator": "tccp-coordinator.service", "node": "tccp-node.service"}
 
 
@@ -173,6 +187,20 @@ def test_a_daemon_that_hangs_is_replaced(machine: BootedSystemd, tccp: Callable[
     assert tccp(daemon, "status")
     assert int(machine.show(SERVICES[daemon], "MainPID")) not in {0, pid}
     machine.run("systemctl", "revert", SERVICES[daemon])
+
+
+def test_a_coordinator_whose_store_hangs_is_replaced(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    """The event loop goes on turning: only the missing answers of the store's thread give it away."""
+    drop_in(machine, SERVICES["coordinator"], "watchdog", "[Service]\nWatchdogSec=2\n")
+    machine.run("systemctl", "restart", SERVICES["coordinator"])
+    tccp("coordinator", "status")
+    pid = machine.show(SERVICES["coordinator"], "MainPID")
+
+    machine.run(*PYTHON, "-c", HOLD_THREADS, pid)
+
+    assert tccp("coordinator", "status")
+    assert machine.show(SERVICES["coordinator"], "MainPID") not in {"0", pid}
+    machine.run("systemctl", "revert", SERVICES["coordinator"])
 
 
 def test_a_viewer_may_look_and_not_change(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:

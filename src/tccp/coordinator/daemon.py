@@ -42,6 +42,8 @@ from tccp.transport.tls import coordinator_context
 
 BACKLOG = 4096
 LAPSE_SWEEP_S = 1.0
+# A disk may take its time; a store that is silent for longer is not coming back.
+STORE_SILENCE_S = 10.0
 STOP_S = 5.0
 CLOCK_WARNING_S = 5.0
 
@@ -95,10 +97,11 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         nursery.start_soon(services.evidence.run)
         nursery.start_soon(services.verifier.run)
         nursery.start_soon(renewals.run)
-        nursery.start_soon(_sweep_lapsed_leases, services)
+        store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
+        nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, config, sockets)
         nursery.start_soon(serve_nodes, services, renewals, listeners, context)
-        nursery.start_soon(lambda: systemd.keep_watchdog(healthy=lambda: True))
+        nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
         systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
         log.info("ready", listening=services.listening, coordinator_id=services.coordinator_id.hex())
@@ -142,15 +145,19 @@ async def _serve_control(
         )
 
 
-async def _sweep_lapsed_leases(services: Services) -> None:
-    """End what was not renewed in time. The record must say so even if no node ever comes back."""
+async def _sweep_lapsed_leases(services: Services, store_answers: systemd.Heartbeat) -> None:
+    """End what was not renewed in time. The record must say so even if no node ever comes back.
+
+    The sweep goes through the store's thread, and so it is that thread's heartbeat as well.
+    """
     while True:
         await trio.sleep(LAPSE_SWEEP_S)
         try:
             lapsed = await services.store.lapse_leases(services.clock.now_ms())
         except HostError as problem:
             log.error("sweep_failed", reason=problem.reason, detail=problem.detail)
-            continue
+            lapsed = []
+        store_answers.beat()  # an error is an answer, too
         for lease_id, node in lapsed:
             log.warning("lapsed", node=str(node), lease=lease_id.hex())
         if abs(ahead := services.clock.ahead_of_host_s()) > CLOCK_WARNING_S:
