@@ -18,7 +18,22 @@ from tccp.errors import ConfigError, HostError, QuoteError, TccpError
 from .running import TCCP, tccp
 
 # Each takes longer to import than all of `tccp --help` may take.
-FORBIDDEN_AT_START = {"trio", "rich", "cryptography", "msgspec", "msgpack", "structlog", "nacl", "cffi", "shtab", "ssl"}
+FORBIDDEN_AT_START = {
+    "trio",
+    "rich",
+    "cryptography",
+    "msgspec",
+    "msgpack",
+    "structlog",
+    "nacl",
+    "cffi",
+    "shtab",
+    "ssl",
+    "inspect",
+    "json",
+    "hashlib",
+    "tccp.model",
+}
 
 
 def leaves(parser: Parser) -> Iterator[Parser]:

@@ -1,7 +1,5 @@
 """Public keys in the forms in which tpm2-tools and OpenSSL leave them."""
 
-import base64
-import binascii
 import re
 
 from tccp.errors import EvidenceError
@@ -34,6 +32,9 @@ def is_spki(key: bytes) -> bool:
 
 
 def _from_pem(content: bytes) -> bytes:
+    import base64
+    import binascii
+
     found = PEM.search(content)
     if found is None:
         raise EvidenceError(

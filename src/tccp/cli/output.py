@@ -5,7 +5,6 @@ terminal, plain and unwrapped when it goes into a file or a pipe. Strings that c
 way to either, so that no event log can move the cursor, recolour the screen or hide a line.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,8 @@ STYLES = {
     "fail": "bold red",
     "refused": "bold red",
 }
+
+SHORT_CELL_CHARACTERS = 34
 
 
 def escape(text: str) -> str:
@@ -38,6 +39,8 @@ def _escaped(character: str) -> str:
 
 def print_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
     """One JSON document on standard output, pure ASCII; bytes are written in hexadecimal."""
+    import json
+
     text = json.dumps(document, indent=indent, ensure_ascii=True, default=_plain)
     print(text.replace("\x7f", "\\u007f"))
 
@@ -67,6 +70,11 @@ class Screen:
 
             # rich itself honours NO_COLOR. Markup and highlighting are off: strings from outside stay strings.
             self._console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks at it right now, in lines that have an end."""
+        return self._console is not None
 
     def line(self, text: str = "", *, style: str = "") -> None:
         """One line; *style* is a key of `STYLES`."""
@@ -103,8 +111,10 @@ class Screen:
         from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            table.add_column(Text(column), overflow="fold")
+        for at, column in enumerate(columns):
+            # What is short stays in one piece; what is long takes the rest of the line, and more lines if need be.
+            short = max((len(row[at]) for row in cells), default=0) <= SHORT_CELL_CHARACTERS
+            table.add_column(Text(column), overflow="fold", no_wrap=short)
         for row in cells:
             table.add_row(
                 *(Text(cell, style=STYLES.get(cell, "") if at == style_column else "") for at, cell in enumerate(row))

@@ -5,7 +5,6 @@ The file is JSON, for people to read and compare: ``{"nodes": [{"name", "ek_id",
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +70,8 @@ def run_import(args: argparse.Namespace) -> int:
 
 
 def _record(path: Path, content: bytes) -> "PerimeterRecord":
+    import json
+
     import msgspec
 
     from tccp.protocol.control import EnrolledNode, PerimeterRecord

@@ -9,7 +9,6 @@ from tccp.cli.arguments import Commands, add_command, add_file, utc_time
 from tccp.cli.evidence.verdict import Report
 from tccp.cli.files import read_file, read_folder
 from tccp.errors import ConfigError, EnrolmentError
-from tccp.model import spki_sha256
 
 if TYPE_CHECKING:
     from tccp.attestation.enrolment import EkAuthorities, EkCertificate
@@ -77,6 +76,9 @@ def _load(authorities: Path, intermediates: Path | None) -> "EkAuthorities":
 
 
 def _describe(report: Report, certificate: "EkCertificate", at: datetime) -> None:
+    from tccp.model import spki_sha256
+
+    ek_id = spki_sha256(certificate.spki)
     report.checked = [
         "a chain of signatures leads from the certificate to an authority that you trust",
         f"every certificate of the chain is valid at {_moment(at)}",
@@ -91,7 +93,7 @@ def _describe(report: Report, certificate: "EkCertificate", at: datetime) -> Non
         "serial": certificate.serial,
         "valid": f"{_moment(certificate.not_before)} to {_moment(certificate.not_after)}",
         "key": _key_kind(certificate.spki),
-        "EK id": spki_sha256(certificate.spki).hex(),
+        "EK id": ek_id.hex(),
         "authority": certificate.authority_sha256.hex(),
     }
     report.not_proved = ["that a TPM with this key is anywhere near: credential activation proves that"]
@@ -109,7 +111,7 @@ def _describe(report: Report, certificate: "EkCertificate", at: datetime) -> Non
             "authority_sha256": certificate.authority_sha256,
             "key": _key_kind(certificate.spki),
             "spki": certificate.spki,
-            "ek_id": spki_sha256(certificate.spki),
+            "ek_id": ek_id,
         }
     }
 

@@ -1,8 +1,7 @@
 """``tccp evidence eventlog``: what a firmware event log says, and whether it explains PCR values."""
 
 import argparse
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.evidence.verdict import Report
@@ -20,6 +19,7 @@ BANKS = ("sha1", "sha256", "sha384", "sha512")
 # Without --bank, the first of these that the log has.
 BANKS_BY_CHOICE = ("sha256", "sha384", "sha512", "sha1")
 EXIT_BOOT_SERVICES_PCR = 5
+DIGEST_CHARACTERS = 12
 # What the operating system extends long after the firmware's log has ended: IMA 10, systemd 11 to 15.
 OPERATING_SYSTEM_PCRS = frozenset(range(10, 16))
 
@@ -125,8 +125,7 @@ def _explain(report: Report, log: "EventLog", bank: "PcrBank", args: argparse.Na
     report.checked.append(f"the log leads to the values of PCR {_names(wanted)}")
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """PCRs whose value the log leads to, those where it leads elsewhere, and those that need no explanation."""
 
     explained: list[int]
@@ -178,7 +177,7 @@ def _draw(screen: "Screen", log: "EventLog", bank: "PcrBank") -> None:
                 str(event.number),
                 _pcr_name(event.pcr),
                 event_type_name(event.claimed_type),
-                event.digests[bank].hex() if bank in event.digests else "-",
+                _digest_text(event, bank, whole=not screen.is_terminal),
                 _coverage(event, bank),
                 event_text(event),
             )
@@ -186,6 +185,14 @@ def _draw(screen: "Screen", log: "EventLog", bank: "PcrBank") -> None:
         ],
     )
     screen.table(("pcr", f"replayed {bank.hash_name}"), [(str(i), value.hex()) for i, value in log.pcrs(bank).items()])
+
+
+def _digest_text(event: "Event", bank: "PcrBank", *, whole: bool) -> str:
+    """Whole where nothing has to fit; on a terminal the beginning is enough to tell digests apart."""
+    if bank not in event.digests:
+        return "-"
+    digest = event.digests[bank].hex()
+    return digest if whole else f"{digest[:DIGEST_CHARACTERS]}..."
 
 
 def _pcr_name(pcr: int) -> str:

@@ -1,7 +1,6 @@
 """``tccp evidence quote``: what a quote proves, and what it does not."""
 
 import argparse
-import hmac
 from typing import TYPE_CHECKING
 
 from tccp.cli.arguments import Commands, add_command, add_file, hex_bytes
@@ -163,6 +162,8 @@ def _bank_name(algorithm: int) -> str:
 
 def _check_nonce(report: Report, quote: "InspectedQuote", nonce: bytes | None) -> bool:
     """Whether the quote answers a nonce that was given."""
+    import hmac
+
     if not nonce:
         report.not_proved.append("freshness: without --nonce the quote may be of any age")
         return False

@@ -1,7 +1,6 @@
 """What an evidence command found out: for a program one document, for a person the same in sentences."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from tccp.cli import exit_codes
@@ -9,11 +8,10 @@ from tccp.cli.output import Screen, complain, print_json
 from tccp.errors import TccpError
 
 
-@dataclass(slots=True)
 class Report:
     """Filled while checking; what is not in `checked` was not checked.
 
-    Args:
+    Attributes:
         subject: What is judged, for the first line.
         checked: What held, in the order in which it was checked.
         found: Names and what the evidence says; proved only as far as `checked` goes.
@@ -21,11 +19,13 @@ class Report:
         more: Further keys of the JSON document.
     """
 
-    subject: str
-    checked: list[str] = field(default_factory=list)
-    found: dict[str, str] = field(default_factory=dict)
-    not_proved: list[str] = field(default_factory=list)
-    more: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, subject: str) -> None:
+        """Nothing was checked yet."""
+        self.subject = subject
+        self.checked: list[str] = []
+        self.found: dict[str, str] = {}
+        self.not_proved: list[str] = []
+        self.more: dict[str, Any] = {}
 
     def end(
         self,
