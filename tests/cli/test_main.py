@@ -159,3 +159,13 @@ def test_characters_that_the_terminal_cannot_show_are_numbered() -> None:
     ended = tccp("schön", env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
 
     assert (ended.code, "sch\\xf6n" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("arguments", ["--help", "doctor", "completion bash", "frobnicate"])
+def test_closed_descriptors_swallow_what_is_printed(arguments: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" {arguments} <&- >&- 2>&-', TCCP], capture_output=True, check=False
+    )
+
+    assert done.returncode in {exit_codes.OK, exit_codes.USAGE, exit_codes.HOST}
+    assert done.returncode != exit_codes.USAGE or arguments == "frobnicate"

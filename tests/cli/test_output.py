@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tccp.cli.output import Screen, complain, escape, print_json
@@ -31,11 +31,13 @@ def test_an_escaped_string_is_one_printable_line(text: str) -> None:
     assert escape(text).isprintable()
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_string_whatever_comes_out_unprintable(text: str) -> None:
     assert escape(text).isprintable()
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["C", "Zl", "Zp", "Zs"])))
 def test_a_printable_string_is_left_alone(text: str) -> None:
     assert escape(text) == text

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 
+# What shtab calls shtab.FILE and shtab.DIRECTORY; written out, for it is slow to import.
+COMPLETE_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
+COMPLETE_FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
 TCTI_VARIABLE = "TCCP_TCTI"
 DEFAULT_TCTI = "device:/dev/tpmrm0"
 
@@ -66,9 +69,25 @@ def add_group(commands: Commands, name: str, *, summary: str, about: str = "") -
 def add_file(container: argparse._ActionsContainer, name: str, *, summary: str, required: bool = False) -> None:
     """An argument (``file``) or an option (``--ak``) that names a file to read; ``-`` is standard input."""
     if name.startswith("-"):
-        container.add_argument(name, metavar="FILE", type=Path, required=required, help=summary)
+        action = container.add_argument(name, metavar="FILE", type=Path, required=required, help=summary)
     else:
-        container.add_argument(name, metavar=name.upper(), type=Path, help=summary)
+        action = container.add_argument(name, metavar=name.upper(), type=Path, help=summary)
+    _complete(action, COMPLETE_FILES)
+
+
+def add_folder(parser: Parser, name: str, *, summary: str, required: bool = False) -> None:
+    """An option that names a folder to read."""
+    _complete(parser.add_argument(name, metavar="DIR", type=Path, required=required, help=summary), COMPLETE_FOLDERS)
+
+
+def add_output_file(parser: Parser, name: str, *, summary: str) -> None:
+    """An option that names a file to write."""
+    _complete(parser.add_argument(name, metavar="FILE", type=Path, help=summary), COMPLETE_FILES)
+
+
+def _complete(action: argparse.Action, how: dict[str, str]) -> None:
+    """Tell shtab how shells complete the value."""
+    action.complete = how  # type: ignore[attr-defined]
 
 
 def add_tcti(parser: Parser) -> None:

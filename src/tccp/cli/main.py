@@ -2,9 +2,12 @@
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
 
 from tccp import __version__
 from tccp.cli import completion, coordinator, doctor, evidence, exit_codes, node
@@ -50,6 +53,7 @@ def build_parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``tccp`` with *arguments* (the process's own by default); returns what to exit with."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    _ready_output()
     # Asked for before parsing, because a wrong command line is told in JSON too.
     as_json = "--json" in words
     try:
@@ -67,7 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], *, as_json: bool) -> int:
-    _print_whatever_comes()
     try:
         args = build_parser().parse_args(words)
         return int(args.run(args))
@@ -97,12 +100,17 @@ def _report(reason: str, detail: str, hint: str, *, as_json: bool) -> None:
         complain(reason, detail, hint)
 
 
-def _print_whatever_comes() -> None:
-    """A terminal that cannot show a character gets its number instead of an exception."""
+def _ready_output() -> None:
+    """A closed descriptor swallows what is printed, and a character that a terminal cannot show becomes a number."""
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
-        # Tests put other objects here.
-        with contextlib.suppress(AttributeError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _discard_output() -> None:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tccp.cli.evidence.pcr_file import DIGESTS_AT, LIST_BYTES, parse_pcr_file
@@ -121,6 +121,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=2000)
     | st.text(st.sampled_from('sha256:1 0x\n{}"pcr,'), max_size=200).map(str.encode)

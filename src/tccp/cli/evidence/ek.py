@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tccp.cli.arguments import Commands, add_command, add_file, utc_time
+from tccp.cli.arguments import Commands, add_command, add_file, add_folder, utc_time
 from tccp.cli.evidence.verdict import Report
 from tccp.cli.files import read_file, read_folder
 from tccp.errors import ConfigError, EnrolmentError
@@ -34,12 +34,8 @@ def add_parser(commands: Commands) -> None:
         ),
     )
     add_file(parser, "certificate", summary="the EK certificate, DER or PEM, with or without the padding of NV")
-    parser.add_argument(
-        "--authorities", metavar="DIR", type=Path, required=True, help="certificates that are trusted to certify EKs"
-    )
-    parser.add_argument(
-        "--intermediates", metavar="DIR", type=Path, help="certificates that may stand between, trusted in nothing"
-    )
+    add_folder(parser, "--authorities", required=True, summary="certificates that are trusted to certify EKs")
+    add_folder(parser, "--intermediates", summary="certificates that may stand between, trusted in nothing")
     parser.add_argument("--at", metavar="TIME", type=utc_time, help="judge as of then (ISO 8601, UTC) instead of now")
 
 

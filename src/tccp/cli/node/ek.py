@@ -1,11 +1,10 @@
 """``tccp node ek``: take from the TPM what a coordinator needs to enrol this machine."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_tcti
+from tccp.cli.arguments import Commands, add_command, add_output_file, add_tcti
 from tccp.cli.output import Screen, print_json
 from tccp.errors import TpmError
 
@@ -27,8 +26,8 @@ def add_parser(commands: Commands) -> None:
             "tccp node ek --public rack1-07.pub --tcti device:/dev/tpmrm0",
         ),
     )
-    parser.add_argument("--certificate", metavar="FILE", type=Path, help="write the EK certificate there, DER")
-    parser.add_argument("--public", metavar="FILE", type=Path, help="write the EK's public area there, TPMT_PUBLIC")
+    add_output_file(parser, "--certificate", summary="write the EK certificate there, DER")
+    add_output_file(parser, "--public", summary="write the EK's public area there, TPMT_PUBLIC")
     add_tcti(parser)
 
 
