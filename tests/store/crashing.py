@@ -23,7 +23,7 @@ import trio
 
 from tccp.store import EventDraft, Store, open_store, sqlite
 from tccp.store.writer import GroupWriter
-from tests.store.support import lease, node, policy, renewal_of
+from tests.store.support import lease, node, policy, renew, renewal_of
 
 TASKS = 16
 ACK = struct.Struct("<cQQ")  # what, the event's place (or the time of the renewal), a number of the caller's
@@ -52,16 +52,16 @@ class EarlyWriter(GroupWriter):
     def __init__(self, connection: sqlite3.Connection, *args: Any) -> None:
         super().__init__(_AnsweringConnection(connection, self._answer), *args)  # type: ignore[arg-type]
 
-    def _execute(self, *group: list[Any]) -> None:
+    def _execute(self, group: list[Any]) -> None:
         self._group = group
-        super()._execute(*group)
+        super()._execute(group)
 
     def _answer(self) -> None:
-        self._token.run_sync_soon(self._release, *self._group)
+        self._token.run_sync_soon(self._release, self._group)
 
-    def _release(self, *group: list[Any]) -> None:
-        super()._release(*group)
-        for job in (*group[0], *group[1]):
+    def _release(self, group: list[Any]) -> None:
+        super()._release(group)
+        for job in group:
             job.task = None
 
 
@@ -76,7 +76,7 @@ async def admit_and_renew(store: Store, task: int, acks: int, round_number: int)
             continue
         admitted = lease(name, number)
         os.write(acks, ACK.pack(b"e", await store.admit(admitted, body), number))
-        await store.renew(renewal_of(admitted, 2_000 + number % 1_000))
+        await renew(store, renewal_of(admitted, 2_000 + number % 1_000))
         os.write(acks, ACK.pack(b"r", 2_000 + number % 1_000, number))
 
 

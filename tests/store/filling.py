@@ -16,7 +16,7 @@ import trio
 from tccp.errors import StoreError
 from tccp.model import NodeName
 from tccp.store import EventDraft, Store, open_store
-from tests.store.support import lease, node, prepare, renewal_of
+from tests.store.support import lease, node, prepare, renew, renewal_of
 
 TASKS = 8
 BODY = 20_000
@@ -66,7 +66,7 @@ async def fill_and_recover(database: Path, reason: str, make_room: Callable[[], 
         make_room()
 
         assert await store.append_event(EventDraft(1, "start")) == start + len(acknowledged) + 1
-        await store.renew(renewal_of(lease("a", 1), 9_000))
+        await renew(store, renewal_of(lease("a", 1), 9_000))
     async with open_store(database) as store:
         assert (await store.open_leases())[0].renewed_ms == 9_000
         assert await store.last_seq() == start + len(acknowledged) + 1

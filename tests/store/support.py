@@ -62,6 +62,17 @@ def renewal_of(record: LeaseRecord, at_ms: int, /, **changes: Any) -> Renewal:
     return replace(renewal, **changes)
 
 
+async def renew(store: Store, renewal: Renewal) -> None:
+    """Renew one lease.
+
+    Raises:
+        ConflictError: It may not be renewed.
+    """
+    (refusal,) = await store.renew_all([renewal])
+    if refusal is not None:
+        raise refusal
+
+
 async def prepare(store: Store, *names: str) -> None:
     """A policy, and nodes that it judges."""
     await store.add_policy(policy())

@@ -12,7 +12,7 @@ from tccp.store import EventDraft, FencedError, open_store
 from tccp.store.schema import connect_writer, take_over
 from tccp.store.transactions import append_event
 from tccp.store.writer import GroupWriter
-from tests.store.support import lease, lease_id, node, policy, prepare, renewal_of
+from tests.store.support import lease, lease_id, node, policy, prepare, renew, renewal_of
 
 A = NodeName("a")
 
@@ -35,7 +35,6 @@ async def test_the_first_coordinator_can_write_nothing_once_a_second_one_has_ope
                 lambda: first.remove_node(A, 9_000),
                 lambda: first.add_policy(policy(version=2)),
                 lambda: first.admit(lease("a", 2)),
-                lambda: first.renew(renewal_of(lease("a", 1), 9_000)),
                 lambda: first.renew_all([renewal_of(lease("a", 1), 9_000)]),
                 lambda: first.end_lease(lease_id(1), "reason", 9_000),
                 lambda: first.lapse_leases(1 << 60),
@@ -56,7 +55,7 @@ async def test_a_renewal_alone_finds_the_fence(database: Path) -> None:
         await first.admit(lease("a", 1))
         async with open_store(database) as second:
             with pytest.raises(FencedError):
-                await first.renew(renewal_of(lease("a", 1), 9_000))
+                await renew(first, renewal_of(lease("a", 1), 9_000))
 
             assert await second.open_lease(A) == lease("a", 1)
 

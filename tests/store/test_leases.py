@@ -11,7 +11,7 @@ import pytest
 from tccp.model import NodeName
 from tccp.store import ConflictError, Store, open_store
 from tccp.store.transactions import LAPSES_PER_TRANSACTION
-from tests.store.support import POLICY, lease, lease_id, node, policy, prepare, renewal_of
+from tests.store.support import POLICY, lease, lease_id, node, policy, prepare, renew, renewal_of
 
 A = NodeName("a")
 
@@ -67,7 +67,7 @@ async def test_a_new_lease_replaces_the_older_one(store: Store) -> None:
     older = replace(lease("a", 1), ended_ms=9_000, end_reason="replaced")
     assert await store.lease(lease_id(1)) == older
     with pytest.raises(ConflictError, match=r"lease_ended.*replaced"):
-        await store.renew(renewal_of(older, 10_000))
+        await renew(store, renewal_of(older, 10_000))
     end, admitted = (await store.events())[-2:]
     assert (end.kind, end.node, end.at_ms) == ("end", A, 9_000)
     assert msgspec.msgpack.decode(end.body) == {"lease_id": lease_id(1), "reason": "replaced"}
@@ -93,7 +93,7 @@ async def test_a_renewed_lease_holds_longer(store: Store) -> None:
     await store.admit(record)
     before = await store.last_seq()
 
-    await store.renew(renewal_of(record, 50_000))
+    await renew(store, renewal_of(record, 50_000))
 
     assert await store.open_lease(A) == replace(record, renewed_ms=50_000, expires_ms=110_000, clock_ms=50_100)
     assert await store.last_seq() == before
@@ -118,7 +118,7 @@ async def test_a_renewal_is_refused(store: Store, at_ms: int, changes: dict[str,
     await store.admit(record)
 
     with pytest.raises(ConflictError, match=reason):
-        await store.renew(renewal_of(record, at_ms, **changes))
+        await renew(store, renewal_of(record, at_ms, **changes))
 
     assert await store.open_lease(A) == record
 
@@ -169,8 +169,8 @@ async def test_a_lease_is_renewed_under_the_policy_in_force(store: Store) -> Non
     await store.add_policy(policy(version=2))
 
     with pytest.raises(ConflictError, match=r"policy_changed.*version 1.*version 2"):
-        await store.renew(renewal_of(record, 10_000))
-    await store.renew(renewal_of(record, 11_000, policy_version=2))
+        await renew(store, renewal_of(record, 10_000))
+    await renew(store, renewal_of(record, 11_000, policy_version=2))
 
     renewed = await store.open_lease(A)
     assert renewed is not None
@@ -183,15 +183,15 @@ async def test_a_clock_pushed_to_its_end_cannot_come_back(store: Store) -> None:
     record = lease("a", 1)
     await store.admit(record)
 
-    await store.renew(renewal_of(record, 10_000, clock_ms=(1 << 64) - 1))
+    await renew(store, renewal_of(record, 10_000, clock_ms=(1 << 64) - 1))
 
     with pytest.raises(ConflictError, match="clock_went_back"):
-        await store.renew(renewal_of(record, 11_000))
+        await renew(store, renewal_of(record, 11_000))
 
 
 async def test_an_unknown_lease_is_not_renewed(store: Store) -> None:
     with pytest.raises(ConflictError, match="lease_unknown"):
-        await store.renew(renewal_of(lease("a", 1), 10_000))
+        await renew(store, renewal_of(lease("a", 1), 10_000))
 
 
 async def test_a_lease_is_ended_once(store: Store) -> None:
@@ -212,7 +212,7 @@ async def test_a_lease_lapses_at_its_end_and_not_before(store: Store) -> None:
     await prepare(store, "a", "b")
     await store.admit(lease("a", 1))
     await store.admit(lease("b", 2))
-    await store.renew(renewal_of(lease("b", 2), 10_000))
+    await renew(store, renewal_of(lease("b", 2), 10_000))
 
     assert await store.lapse_leases(61_999) == []
     assert await store.lapse_leases(62_000) == [(lease_id(1), A)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tccp.model import NodeName
 from tccp.store import ConflictError, EventDraft, LeaseRecord, NodeRecord, Store, open_store
-from tests.store.support import POLICY, ek, lease, lease_id, node, policy, renewal_of
+from tests.store.support import POLICY, ek, lease, lease_id, node, policy, renew, renewal_of
 
 NAMES = st.sampled_from("abc")
 LEASES = st.integers(0, 5)
@@ -165,7 +165,7 @@ async def apply(store: Store, model: Model, operation: Operation, next_lease: in
             doing = store.admit(record)
         case ["renew", int(key), int(at_ms), int(version)]:
             expected = model.renew(key, at_ms, version)
-            doing = store.renew(renewal_of(lease("a", key), at_ms, policy_version=version))
+            doing = renew(store, renewal_of(lease("a", key), at_ms, policy_version=version))
         case ["end", int(key), int(at_ms)]:
             expected = model.end_lease(key, at_ms)
             doing = store.end_lease(lease_id(key), "left", at_ms)

@@ -10,9 +10,10 @@ import trio.testing
 from tccp.errors import StoreError
 from tccp.model import NodeName
 from tccp.store import ConflictError, EventDraft, Store, open_store, schema
+from tccp.store.renewal import BATCH_SIZES
 from tccp.store.schema import connect, connect_writer, take_over
-from tccp.store.writer import RENEWALS_WORTH_A_GROUP, GroupWriter
-from tests.store.support import lease, node, policy, prepare, renewal_of
+from tccp.store.writer import GroupWriter
+from tests.store.support import lease, node, policy, prepare, renew, renewal_of
 
 A = NodeName("a")
 INSERT = "INSERT INTO event (at_ms, kind, body) VALUES (?, 'refuse', x'')"
@@ -116,7 +117,7 @@ async def test_a_cancelled_task_goes_at_once_and_the_writer_goes_on(database: Pa
             with trio.move_on_after(0.01) as first:
                 await store.append_event(EventDraft(1, "refuse", None, b"may have happened"))
             with trio.move_on_after(0.01) as second:
-                await store.renew(renewal_of(lease("a", 1), 9_000))
+                await renew(store, renewal_of(lease("a", 1), 9_000))
         assert first.cancelled_caught
         assert second.cancelled_caught
 
@@ -173,7 +174,7 @@ async def test_a_database_held_by_somebody_else_is_named_and_tried_again(
         assert await store.append_event(EventDraft(1, "refuse")) == 1
 
 
-async def test_a_revocation_beats_the_renewals_and_admissions_of_its_group(database: Path) -> None:
+async def test_a_revocation_beats_the_renewals_and_admissions_that_come_after_it_in_its_group(database: Path) -> None:
     async with open_store(database) as store:
         await prepare(store, "a", "b")
         await store.admit(lease("a", 1))
@@ -187,12 +188,11 @@ async def test_a_revocation_beats_the_renewals_and_admissions_of_its_group(datab
 
         async with trio.open_nursery() as nursery:
             with BlockedDatabase(database):
-                nursery.start_soon(expect_conflict, store.renew(renewal_of(lease("a", 1), 9_000)))
-                await trio.testing.wait_all_tasks_blocked()
                 nursery.start_soon(store.revoke_node, A, "stolen", 9_000)
                 await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(expect_conflict, renew(store, renewal_of(lease("a", 1), 9_000)))
                 nursery.start_soon(expect_conflict, store.admit(lease("a", 3, issued_ms=9_000)))
-                nursery.start_soon(store.renew, renewal_of(lease("b", 2), 9_000))
+                nursery.start_soon(renew, store, renewal_of(lease("b", 2), 9_000))
                 await trio.testing.wait_all_tasks_blocked()
 
         assert sorted(refused) == ["lease_ended", "node_revoked"]
@@ -229,7 +229,7 @@ async def test_admissions_and_revocations_at_once_leave_one_open_lease_or_none(s
     assert kinds.count("end") == len(admitted) - len(open_nodes)
 
 
-@pytest.mark.parametrize("count", [1, 8, 9, 33, RENEWALS_WORTH_A_GROUP + 1, 300])
+@pytest.mark.parametrize("count", [1, 8, 9, 33, BATCH_SIZES[-1] + 1, 300])
 async def test_renewals_of_any_number_succeed_together_but_for_the_refused_one(database: Path, count: int) -> None:
     async with open_store(database) as store:
         names = [f"n{number}" for number in range(count + 1)]
@@ -237,21 +237,13 @@ async def test_renewals_of_any_number_succeed_together_but_for_the_refused_one(d
         await store.import_nodes([(node(name), b"") for name in names])
         for number, name in enumerate(names):
             await store.admit(lease(name, number))
-        reasons: list[str] = []
+        good = [renewal_of(lease(name, number), 10_000 + number) for number, name in enumerate(names[:count])]
 
-        async def renew_too_late() -> None:
-            with pytest.raises(ConflictError) as raised:
-                await store.renew(renewal_of(lease(names[count], count), 70_000))
-            reasons.append(raised.value.reason)
+        late, *others = await store.renew_all([renewal_of(lease(names[count], count), 70_000), *good])
 
-        async with trio.open_nursery() as nursery:
-            with BlockedDatabase(database):
-                nursery.start_soon(renew_too_late)
-                for number, name in enumerate(names[:count]):
-                    nursery.start_soon(store.renew, renewal_of(lease(name, number), 10_000 + number))
-                await trio.testing.wait_all_tasks_blocked()
-
-        assert reasons == ["lease_expired"]
+        assert late is not None
+        assert late.reason == "lease_expired"
+        assert others == [None] * count
         renewed = {record.node.value: record.renewed_ms for record in await store.open_leases()}
         assert renewed == {name: 10_000 + number for number, name in enumerate(names[:count])} | {names[count]: 2_000}
 
@@ -264,7 +256,7 @@ async def test_two_renewals_of_one_lease_follow_each_other(database: Path) -> No
         async with trio.open_nursery() as nursery:
             with BlockedDatabase(database):
                 for at_ms in (9_000, 10_000, 11_000):
-                    nursery.start_soon(store.renew, renewal_of(lease("a", 1), at_ms, clock_ms=500))
+                    nursery.start_soon(renew, store, renewal_of(lease("a", 1), at_ms, clock_ms=500))
                 await trio.testing.wait_all_tasks_blocked()
 
         renewed = await store.open_lease(A)

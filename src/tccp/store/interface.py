@@ -128,17 +128,13 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def renew(self, renewal: Renewal) -> None:
-        """Let an open lease hold longer. No event: the lease's row says when it was renewed last.
-
-        Raises:
-            ConflictError: ``lease_unknown``, ``lease_ended`` (revoked, replaced, ...), ``lease_expired``,
-                ``counters_moved``, ``clock_went_back``, ``policy_changed`` as in `admit`.
-        """
-
-    @abc.abstractmethod
     async def renew_all(self, renewals: Sequence[Renewal]) -> list[ConflictError | None]:
-        """`renew` for many in one transaction: for each None, or why not."""
+        """Let open leases hold longer, those that may. No events: a lease's row says when it was renewed last.
+
+        Returns:
+            For each renewal None, or why not: ``lease_unknown``, ``lease_ended`` (revoked, replaced, ...),
+            ``lease_expired``, ``counters_moved``, ``clock_went_back``, ``policy_changed`` as in `admit`.
+        """
 
     @abc.abstractmethod
     async def end_lease(self, lease_id: bytes, reason: str, at_ms: int) -> int:

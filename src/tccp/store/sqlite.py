@@ -155,11 +155,8 @@ class _SqliteStore(Store):
         _check_event(lease.issued_ms, body)
         return await self._writer.run(transactions.admit, lease, body)
 
-    async def renew(self, renewal: Renewal) -> None:
-        await self._writer.renew(renewal)
-
     async def renew_all(self, renewals: Sequence[Renewal]) -> list[ConflictError | None]:
-        return await self._writer.run(lambda connection: renew_leases(connection, renewals))
+        return await self._writer.run(renew_leases, renewals)
 
     async def end_lease(self, lease_id: bytes, reason: str, at_ms: int) -> int:
         check_text("reason", reason)

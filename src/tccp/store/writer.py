@@ -1,11 +1,10 @@
 """The group-commit writer: one thread owns the connection that writes, and one fsync acknowledges many transactions.
 
-    tasks --(deques)--> writer thread: BEGIN IMMEDIATE, compare the fence,
-                                       a savepoint for each transaction, one statement for many renewals, COMMIT (fsync)
+    tasks --(a deque)--> writer thread: BEGIN IMMEDIATE, compare the fence,
+                                        a savepoint for each transaction, COMMIT (fsync)
     tasks <--(one call into the loop wakes all of the group)--
 
-While a group is being synced the next one gathers. All transactions of a group are concurrent (each task waits for
-its answer), so the writer may order them: renewals come last, and see what the others did.
+While a group is being synced the next one gathers.
 """
 
 import contextlib
@@ -19,15 +18,8 @@ import trio
 
 from tccp.errors import StoreError
 from tccp.store.errors import FencedError, store_error
-from tccp.store.renewal import Renewal, renew_leases
 
-# Nobody but a node's own background task waits for a renewal, so renewals wait for company as long as more of them
-# come: 5,000 a second become forty groups instead of thousands, and few nodes that renew in turn are not held up.
-LINGER_STEP_S = 0.003
-LINGER_STEPS_MAX = 8
-RENEWALS_WORTH_A_GROUP = 128
 TRANSACTIONS_PER_GROUP = 1_024
-RENEWALS_PER_GROUP = 8_192
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,8 +30,8 @@ class _Job:
 
     __slots__ = ("error", "task", "value", "work")
 
-    def __init__(self, work: Any) -> None:
-        self.work = work  # a Renewal, or a transaction without arguments
+    def __init__(self, work: Callable[[sqlite3.Connection], Any]) -> None:
+        self.work = work
         self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
         self.value: Any = None
         self.error: Exception | None = None
@@ -48,13 +40,13 @@ class _Job:
 class GroupWriter:
     """Runs transactions on *connection* in a thread of its own, each whole and durable, or not at all.
 
-    Must be made in a trio task; `run` and `renew` are for tasks of the same loop. A task that is cancelled while it
+    Must be made in a trio task; `run` is for tasks of the same loop. A task that is cancelled while it
     waits goes on at once; its transaction may happen or may have happened. The store does not tell.
 
     Args:
         connection: Used by the writer thread alone from now on.
         epoch: The epoch that `tccp.store.schema.take_over` gave; a group under any other one is refused.
-        on_change: Called in the loop after each group that had transactions beside renewals, or found the fence moved.
+        on_change: Called in the loop after each group.
     """
 
     def __init__(self, connection: sqlite3.Connection, epoch: int, on_change: Callable[[], None]) -> None:
@@ -62,10 +54,8 @@ class GroupWriter:
         self._connection = connection
         self._on_change = on_change
         self._token = trio.lowlevel.current_trio_token()
-        self._transactions: deque[_Job] = deque()
-        self._renewals: deque[_Job] = deque()
+        self._waiting: deque[_Job] = deque()
         self._arrived = threading.Event()
-        self._urgent = threading.Event()
         self._closing = False
         self._fenced: FencedError | None = None
         self._thread = threading.Thread(target=self._write, name="tccp-store-writer", daemon=True)
@@ -81,29 +71,17 @@ class GroupWriter:
             FencedError: Another coordinator has the database; nothing was written.
             StoreError: The disk is full, the database cannot be written, or the store is closed; nothing was written.
         """
-        await self._begin()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.check()
         job = _Job(lambda connection: transaction(connection, *args, **kwargs))
-        self._transactions.append(job)
-        self._urgent.set()
+        self._waiting.append(job)
         self._arrived.set()
         value: T = await _wait(job)
         return value
 
-    async def renew(self, renewal: Renewal) -> None:
-        """Renew a lease; the errors are those of `run`."""
-        await self._begin()
-        job = _Job(renewal)
-        self._renewals.append(job)
-        if len(self._renewals) >= RENEWALS_WORTH_A_GROUP:
-            self._urgent.set()
-        if not self._arrived.is_set():
-            self._arrived.set()
-        await _wait(job)
-
     async def aclose(self) -> None:
         """Refuse new transactions, finish those that wait, checkpoint, and close the connection."""
         self._closing = True
-        self._urgent.set()
         self._arrived.set()
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(self._thread.join)
@@ -120,25 +98,18 @@ class GroupWriter:
         if self._closing:
             raise StoreError("closed")
 
-    async def _begin(self) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self.check()
-
     # ---- in the writer thread ----
 
     def _write(self) -> None:
         try:
-            while not self._closing or self._transactions or self._renewals:
+            while not self._closing or self._waiting:
                 self._arrived.wait()
-                self._gather()
-                # Cleared before the queues are emptied: what comes in between is at worst woken for twice.
+                # Cleared before the queue is emptied: what comes in between is at worst woken for twice.
                 self._arrived.clear()
-                self._urgent.clear()
-                while self._transactions or self._renewals:
-                    transactions = _take(self._transactions, TRANSACTIONS_PER_GROUP)
-                    renewals = _take(self._renewals, RENEWALS_PER_GROUP)
-                    self._execute(transactions, renewals)
-                    self._token.run_sync_soon(self._release, transactions, renewals)
+                while self._waiting:
+                    group = [self._waiting.popleft() for _ in range(min(len(self._waiting), TRANSACTIONS_PER_GROUP))]
+                    self._execute(group)
+                    self._token.run_sync_soon(self._release, group)
         except trio.RunFinishedError:
             pass  # the loop is gone, and with it everybody who waits
         finally:
@@ -146,31 +117,18 @@ class GroupWriter:
             self._close_connection()
             self._give_up()
 
-    def _gather(self) -> None:
-        """Let renewals wait until enough are there, something more urgent is, or no more come."""
-        before = 0
-        for _ in range(LINGER_STEPS_MAX):
-            if self._urgent.wait(LINGER_STEP_S) or len(self._renewals) == before:
-                return
-            before = len(self._renewals)
-
-    def _execute(self, transactions: list[_Job], renewals: list[_Job]) -> None:
+    def _execute(self, group: list[_Job]) -> None:
         """One group. Afterwards every job has its value or error, and what has a value is on the disk."""
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._compare_fence()
-            for job in transactions:
+            for job in group:
                 self._execute_one(job)
-            if renewals:
-                for job, refusal in zip(
-                    renewals, renew_leases(connection, [job.work for job in renewals]), strict=True
-                ):
-                    job.error = refusal
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 every waiting task must be told, whatever it was
             self._roll_back()
-            for job in (*transactions, *renewals):
+            for job in group:
                 job.error = _copy_for_one_task(error)
 
     def _execute_one(self, job: _Job) -> None:
@@ -199,11 +157,11 @@ class GroupWriter:
 
     def _give_up(self) -> None:
         """Tell those who still wait: nobody does after a close, everybody does when a bug has ended the thread."""
-        left = [*self._transactions, *self._renewals]
+        left = list(self._waiting)
         for job in left:
             job.error = StoreError("closed")
         with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._release, left, [])
+            self._token.run_sync_soon(self._release, left)
 
     def _close_connection(self) -> None:
         try:
@@ -216,13 +174,11 @@ class GroupWriter:
 
     # ---- in the loop ----
 
-    def _release(self, transactions: list[_Job], renewals: list[_Job]) -> None:
-        for jobs in (transactions, renewals):
-            for job in jobs:
-                if job.task is not None:
-                    trio.lowlevel.reschedule(job.task)
-        if transactions or self._fenced is not None:
-            self._on_change()
+    def _release(self, group: list[_Job]) -> None:
+        for job in group:
+            if job.task is not None:
+                trio.lowlevel.reschedule(job.task)
+        self._on_change()
 
 
 async def _wait(job: _Job) -> Any:
@@ -234,10 +190,6 @@ async def _wait(job: _Job) -> Any:
     if job.error is not None:
         raise job.error
     return job.value
-
-
-def _take(queue: deque[_Job], most: int) -> list[_Job]:
-    return [queue.popleft() for _ in range(min(len(queue), most))]
 
 
 def _copy_for_one_task(error: Exception) -> Exception:
