@@ -44,7 +44,6 @@ BACKLOG = 4096
 LAPSE_SWEEP_S = 1.0
 # A disk may take its time; a store that is silent for longer is not coming back.
 STORE_SILENCE_S = 10.0
-STOP_S = 5.0
 CLOCK_WARNING_S = 5.0
 
 log = structlog.get_logger()

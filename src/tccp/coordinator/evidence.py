@@ -7,6 +7,7 @@ from its own nonce: a quote that it can verify as if it were made for it alone.
 
 import trio
 
+from tccp.coordinator.batching import Waiting, batches
 from tccp.coordinator.identity import CoordinatorIdentity
 from tccp.errors import HostError
 from tccp.model import PcrSelection, PcrValues
@@ -16,16 +17,9 @@ from tccp.protocol.messages import CoordinatorEvidence
 from tccp.tpm import Ak, Quote, Tpm
 
 LEAVES_MAX = 1024
+# The connection to the TPM is closed after these: the daemon ends, and its restart opens a new one.
+LOST_TPM = frozenset({"tpm_gone", "tpm_timeout"})
 WAITING_MAX = 65_536
-
-
-class _Waiting:
-    """One node's leaf, and where its evidence goes."""
-
-    def __init__(self, leaf: bytes) -> None:
-        self.leaf = leaf
-        self.done = trio.Event()
-        self.outcome: CoordinatorEvidence | HostError | None = None
 
 
 class OwnEvidence:
@@ -33,7 +27,7 @@ class OwnEvidence:
 
     def __init__(self, tpm: Tpm, ak: Ak, selection: PcrSelection, identity: CoordinatorIdentity) -> None:
         self._tpm, self._ak, self._selection, self._identity = tpm, ak, selection, identity
-        self._send, self._receive = trio.open_memory_channel[_Waiting](WAITING_MAX)
+        self._send, self._receive = trio.open_memory_channel[Waiting[bytes, CoordinatorEvidence]](WAITING_MAX)
 
     async def evidence_for(self, leaf: bytes) -> CoordinatorEvidence:
         """Evidence that covers *leaf* (`tccp.protocol.binding.coordinator_leaf`).
@@ -41,38 +35,32 @@ class OwnEvidence:
         Raises:
             HostError: Our TPM failed, or more nodes wait than we can hold.
         """
-        waiting = _Waiting(leaf)
+        waiting: Waiting[bytes, CoordinatorEvidence] = Waiting(leaf)
         try:
             self._send.send_nowait(waiting)
         except trio.WouldBlock:
             raise HostError("overloaded", "too many nodes wait for the coordinator's quote") from None
-        await waiting.done.wait()
-        assert waiting.outcome is not None
-        if isinstance(waiting.outcome, HostError):
-            raise waiting.outcome
-        return waiting.outcome
+        return await waiting.outcome()
 
     async def run(self) -> None:
-        """Answer who waits, until cancelled."""
-        async for first in self._receive:
-            batch = [first]
-            while len(batch) < LEAVES_MAX:
-                try:
-                    batch.append(self._receive.receive_nowait())
-                except trio.WouldBlock:
-                    break
-            root, paths = merkle_tree([waiting.leaf for waiting in batch])
+        """Answer who waits, until cancelled.
+
+        Raises:
+            TpmError: The TPM is lost; without it no node can know this coordinator any more.
+        """
+        async for batch in batches(self._receive, LEAVES_MAX):
+            root, paths = merkle_tree([waiting.request for waiting in batch])
             qualifying_data = binding.coordinator(root, self._identity.statement)
             try:
                 quote, pcrs = await self._tpm.quote_with_pcrs(self._ak, qualifying_data, self._selection)
             except HostError as problem:
                 for waiting in batch:
-                    waiting.outcome = problem
+                    waiting.settle(problem)
+                if problem.reason in LOST_TPM:
+                    raise
             else:
                 for index, waiting in enumerate(batch):
-                    waiting.outcome = self._evidence(quote, pcrs, index, paths)
-            for waiting in batch:
-                waiting.done.set()
+                    waiting.settle(self._evidence(quote, pcrs, index, paths))
 
     def _evidence(self, quote: Quote, pcrs: PcrValues, index: int, paths: list[list[bytes]]) -> CoordinatorEvidence:
         return CoordinatorEvidence(

@@ -7,25 +7,17 @@ done, so a quiet coordinator answers at once and a busy one answers more cheaply
 import trio
 
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
-from tccp.errors import QuoteError
+from tccp.coordinator.batching import Waiting, batches
 
 BATCH_MAX = 256
-
-
-class _Waiting:
-    """One claim, and where its verdict goes."""
-
-    def __init__(self, claim: QuoteClaim) -> None:
-        self.claim = claim
-        self.done = trio.Event()
-        self.verdict: VerifiedQuote | QuoteError | None = None
+WAITING_MAX = 65_536
 
 
 class QuoteVerifier:
     """Verifies quotes in batches; `run` must be running."""
 
     def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[_Waiting](1 << 17)
+        self._send, self._receive = trio.open_memory_channel[Waiting[QuoteClaim, VerifiedQuote]](WAITING_MAX)
 
     async def verify(self, claim: QuoteClaim) -> VerifiedQuote:
         """The verified quote in *claim*.
@@ -33,24 +25,13 @@ class QuoteVerifier:
         Raises:
             QuoteError: It does not hold.
         """
-        waiting = _Waiting(claim)
+        waiting: Waiting[QuoteClaim, VerifiedQuote] = Waiting(claim)
         await self._send.send(waiting)
-        await waiting.done.wait()
-        assert waiting.verdict is not None
-        if isinstance(waiting.verdict, QuoteError):
-            raise waiting.verdict
-        return waiting.verdict
+        return await waiting.outcome()
 
     async def run(self) -> None:
         """Verify what arrives, until cancelled."""
-        async for first in self._receive:
-            batch = [first]
-            while len(batch) < BATCH_MAX:
-                try:
-                    batch.append(self._receive.receive_nowait())
-                except trio.WouldBlock:
-                    break
-            verdicts = await trio.to_thread.run_sync(verify_quotes, [waiting.claim for waiting in batch])
+        async for batch in batches(self._receive, BATCH_MAX):
+            verdicts = await trio.to_thread.run_sync(verify_quotes, [waiting.request for waiting in batch])
             for waiting, verdict in zip(batch, verdicts, strict=True):
-                waiting.verdict = verdict
-                waiting.done.set()
+                waiting.settle(verdict)

@@ -116,7 +116,7 @@ class Node:
             name=self.config.name,
             software=__version__,
             started_ms=self.started_ms,
-            state=self.state,
+            state="lapsed" if self.state == "admitted" and not self.lease.holds else self.state,
             coordinator=self.config.coordinator.address,
             coordinator_id=self.trust.coordinator_id,
             boot_id=self.identity.boot_id,

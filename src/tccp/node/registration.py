@@ -177,7 +177,8 @@ async def keep_lease(
 ) -> None:
     """Answer the coordinator's challenges until it refuses, revokes or vanishes; raises as `register` does."""
     while True:
-        challenge = await _receive(connection, RenewalChallenge, seconds=max(lease.left_s, 0.0) + ANSWER_S)
+        # No challenge before the lease ends: it has lapsed, and only registering again helps.
+        challenge = await _receive(connection, RenewalChallenge, seconds=max(lease.left_s, 0.0))
         asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         if challenge.lease_id != lease.lease_id:
             raise ProtocolError("another_lease", "the coordinator speaks of a lease that is not ours")

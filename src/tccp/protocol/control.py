@@ -238,7 +238,7 @@ class NodeStatus(Message, frozen=True, tag="node_status"):
     name: str
     software: str
     started_ms: f.UnixMilliseconds
-    state: str  # "connecting", "registering", "admitted", "refused", "waiting"
+    state: str  # "connecting", "registering", "admitted", "lapsed" (the lease ended by time), "waiting"
     coordinator: str
     coordinator_id: f.Digest32
     boot_id: f.Id16
