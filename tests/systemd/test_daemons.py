@@ -145,17 +145,33 @@ def test_a_reload_takes_over_a_new_configuration(machine: BootedSystemd, tccp: C
     wait_until(machine, lambda: machine.show(SERVICES["coordinator"], "ActiveState") == "active")
 
 
-def test_a_reload_of_a_wrong_configuration_changes_nothing(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
-    before = tccp("coordinator", "status")
-    machine.write("/etc/tccp/coordinator.toml", "no_such_key = 1\n")
-    machine.run("systemctl", "reload", SERVICES["coordinator"])
+def test_a_node_goes_on_with_its_lease_through_a_reload(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    before = tccp("node", "status")
+    machine.write("/etc/tccp/node.toml", NODE_TOML.replace("127.0.0.1", "localhost"))
+    machine.run("systemctl", "reload", SERVICES["node"])
 
-    errors = ["journalctl", "--unit", SERVICES["coordinator"], "--priority=err", "--output=cat"]
+    wait_until(machine, lambda: tccp("node", "status")["coordinator"] == "localhost:7443")
+    after = tccp("node", "status")
+    assert (after["lease_id"], after["boot_id"]) == (before["lease_id"], before["boot_id"])
+    machine.write("/etc/tccp/node.toml", NODE_TOML)
+
+
+@pytest.mark.parametrize("daemon", ["coordinator", "node"])
+def test_a_reload_of_a_wrong_configuration_changes_nothing(
+    machine: BootedSystemd, tccp: Callable[..., Any], daemon: str
+) -> None:
+    pid = machine.show(SERVICES[daemon], "MainPID")
+    right = machine.run("cat", f"/etc/tccp/{daemon}.toml")
+    machine.write(f"/etc/tccp/{daemon}.toml", "no_such_key = 1\n")
+    machine.run("systemctl", "reload", SERVICES[daemon])
+
+    errors = ["journalctl", "--unit", SERVICES[daemon], "--priority=err", "--output=cat"]
     wait_until(machine, lambda: '"event":"reload_failed"' in machine.run(*errors))
     assert '"level":"info"' not in machine.run(*errors), "the journal knows the severity of each line"
-    assert tccp("coordinator", "status")["lease_s"] == before["lease_s"]
-    wait_until(machine, lambda: machine.show(SERVICES["coordinator"], "ActiveState") == "active")
-    machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
+    wait_until(machine, lambda: machine.show(SERVICES[daemon], "ActiveState") == "active")
+    assert tccp(daemon, "status")
+    assert machine.show(SERVICES[daemon], "MainPID") == pid
+    machine.write(f"/etc/tccp/{daemon}.toml", right)
 
 
 @pytest.mark.parametrize("daemon", ["coordinator", "node"])

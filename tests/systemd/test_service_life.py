@@ -44,7 +44,6 @@ def test_nodes_reach_the_coordinator_by_port_7443(machine: BootedSystemd, daemon
     assert ask(machine, f"{host}:7443", "state")["pid"] == process(machine, daemon)
 
 
-@pytest.mark.parametrize("daemon", ["coordinator"], indirect=True)
 def test_a_reload_reaches_the_daemon_and_ends_ready(machine: BootedSystemd, daemon: str) -> None:
     pid = process(machine, daemon)
     machine.run("systemctl", "reload", f"tccp-{daemon}.service")

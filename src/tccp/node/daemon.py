@@ -8,10 +8,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import structlog
 import trio
 
-from tccp import __version__, systemd
+from tccp import __version__, logs, systemd
 from tccp.attestation.ek_id import ek_id_of
 from tccp.config import NodeConfig, load_config
 from tccp.control.server import ControlGroups, Peer, serve_control
@@ -161,7 +162,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
             nursery.start_soon(control_server)
             nursery.start_soon(node.stay_registered)
             nursery.start_soon(lambda: systemd.keep_watchdog(healthy=lambda: True))
-            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            nursery.start_soon(_obey_signals, node, config_path, nursery.cancel_scope)
             systemd.notify("READY=1", "STATUS=connecting")
             log.info("ready", node=config.name, coordinator=config.coordinator.address)
             task_status.started(node)
@@ -169,16 +170,36 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
     log.info("stopped")
 
 
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+async def _obey_signals(node: Node, config_path: Path, scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
         async for number in received:
-            log.info("stopping", signal=signal.Signals(number).name)
-            scope.cancel()
-            return
+            if number == signal.SIGHUP:
+                with systemd.reloading():
+                    _reload(node, config_path)
+            else:
+                log.info("stopping", signal=signal.Signals(number).name)
+                scope.cancel()
+                return
+
+
+def _reload(node: Node, config_path: Path) -> None:
+    """Take over the log settings now, and from the next connection on the coordinator; an error changes nothing."""
+    try:
+        config = load_config(config_path, NodeConfig)
+        trust = load_trust(Path(config.coordinator.trust_file))
+    except TccpError as problem:
+        log.error("reload_failed", reason=problem.reason, detail=problem.detail)
+        return
+    for fixed in ("name", "control", "tpm"):
+        if getattr(config, fixed) != getattr(node.config, fixed):
+            log.warning("needs_restart", key=fixed)
+    node.config = msgspec.structs.replace(node.config, coordinator=config.coordinator, log=config.log)
+    node.trust = trust
+    logs.configure(log_format=config.log.format, level=config.log.level)
+    log.info("reloaded", coordinator=config.coordinator.address)
 
 
 def _unix_ms() -> int:
-
     return int(time.time() * 1000)
 
 
