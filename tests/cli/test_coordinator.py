@@ -268,6 +268,20 @@ def test_ctrl_c_ends_watching_without_a_traceback(daemon: ControlDaemon) -> None
     assert (child.returncode, rest, complaint) == (130, b"", b"tccp: interrupted\n")
 
 
+def test_a_coordinator_that_ends_while_watched_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with control_daemon(path, c.CoordinatorRequest, ANSWERS):  # type: ignore[arg-type]
+        child = subprocess.Popen(
+            [TCCP, "coordinator", "watch", "--socket", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        assert b"enrol" in child.stdout.readline()
+    _, complaint = child.communicate(timeout=PATIENCE_S)
+
+    assert child.returncode == 3
+    assert complaint.startswith(b"tccp: error: daemon_gone")
+
+
 def test_a_reader_of_the_log_that_goes_away_ends_watching(daemon: ControlDaemon) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)

@@ -1,17 +1,19 @@
 """The doctor: on this machine, and on machines described to it."""
 
+import signal
 import socket
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tccp.cli.doctor import clock, cpu, libraries, permissions
+from tccp.cli.doctor import clock, configuration, cpu, libraries, permissions
 from tccp.cli.doctor.clock import ClockReading
 from tccp.cli.doctor.finding import Finding, Status, worst
 
-from .running import tccp, tccp_on_a_terminal
+from .running import PATIENCE_S, TCCP, tccp, tccp_on_a_terminal
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 X86_CPU = "processor\t: 0\nflags\t\t: fpu aes sha_ni avx512ifma\n"
@@ -147,3 +149,34 @@ def test_a_socket_that_a_dead_daemon_left_behind_is_a_fault(tmp_path: Path) -> N
 
     assert finding.status is Status.FAIL
     assert "systemctl restart tccp-coordinator" in finding.mend
+
+
+def test_a_configuration_with_which_a_daemon_would_not_start_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "coordinator.toml").write_text("[leases]\nseconds = 0\n")
+    findings = configuration.findings(coordinator=tmp_path / "coordinator.toml", node=tmp_path / "node.toml")
+
+    assert the("coordinator", findings).status is Status.FAIL
+    assert "leases.seconds" in the("coordinator", findings).found
+    assert the("node", findings).status is Status.OK
+
+
+def test_a_legal_configuration_is_well(tmp_path: Path) -> None:
+    (tmp_path / "coordinator.toml").write_text("")
+    findings = configuration.findings(coordinator=tmp_path / "coordinator.toml", node=tmp_path / "node.toml")
+
+    assert the("coordinator", findings).found == f"{tmp_path}/coordinator.toml is well"
+
+
+def test_ctrl_c_ends_the_wait_for_a_silent_tpm(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "tpm"))
+        silent.listen()
+        command = [TCCP, "doctor", "--tcti", f"swtpm:path={tmp_path}/tpm"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(1)  # it has asked, and waits for the answer
+                child.send_signal(signal.SIGINT)
+                shown, complaint = child.communicate(timeout=PATIENCE_S)
+
+    assert (child.returncode, shown, complaint) == (130, b"", b"tccp: interrupted\n")

@@ -8,6 +8,7 @@ from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, number_from_zero
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, moment, plain, stream
 from tccp.cli.output import Screen, print_json
+from tccp.errors import HostError
 
 if TYPE_CHECKING:
     from tccp.protocol.control import Event
@@ -20,7 +21,7 @@ def add_parser(commands: Commands) -> None:
         "watch",
         run,
         summary="show the coordinator's log, and what is added to it",
-        about="With --json each line is one document. Ends with Ctrl-C, or with the coordinator.",
+        about="With --json each line is one document. Ends with Ctrl-C, or (exit code 3) with the coordinator.",
         examples=(
             "tccp coordinator watch",
             "tccp coordinator watch --since 1200 --no-follow --json > events.jsonl",
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             screen.line(_line(event))
         sys.stdout.flush()
+    if args.follow:
+        raise HostError("daemon_gone", "the coordinator closed the connection", hint="Was it stopped or restarted?")
     return exit_codes.OK
 
 

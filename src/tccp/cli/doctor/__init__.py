@@ -16,7 +16,8 @@ def add_parser(commands: Commands) -> None:
         "doctor",
         run,
         summary="is this machine ready for tccp, and if not, how to mend it",
-        about="Looks at the TPM, the libraries, the CPU, permissions, daemons and the clock; changes nothing.\n"
+        about="Looks at the TPM, libraries, CPU, permissions, daemons, their configuration and the clock;\n"
+        "changes nothing. (Only a TPM without resource manager forgets what earlier clients left in its slots.)\n"
         "Exits with 3 when something must be mended; warnings alone exit with 0.",
         examples=(
             "tccp doctor",
@@ -29,7 +30,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look, and report."""
-    from tccp.cli.doctor import clock, cpu, libraries, permissions, tpm
+    from tccp.cli.doctor import clock, configuration, cpu, libraries, permissions, tpm
     from tccp.cli.doctor.finding import Status, worst
     from tccp.cli.files import read_file
 
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
                 "node": NODE_SOCKET,
             },
         ),
+        *configuration.findings(coordinator=Path("/etc/tccp/coordinator.toml"), node=Path("/etc/tccp/node.toml")),
         *clock.findings(clock.read_clock()),
     ]
     verdict = worst(findings)
