@@ -181,8 +181,6 @@ static tccp_status check_role(X509 *certificate, char *detail)
     uint32_t flags = X509_get_extension_flags(certificate);
     uint32_t usage = X509_get_key_usage(certificate);
     const char *wrong = NULL;
-    if ((flags & EXFLAG_INVALID) != 0)
-        return TCCP_ERR_MALFORMED;
     if ((flags & EXFLAG_CA) != 0 || ((flags & EXFLAG_KUSAGE) != 0 && (usage & KU_KEY_CERT_SIGN) != 0))
         wrong = "the certificate of an authority, not of an EK";
     else if ((flags & EXFLAG_KUSAGE) != 0 && (usage & (KU_KEY_ENCIPHERMENT | KU_KEY_AGREEMENT)) == 0)

@@ -1,6 +1,7 @@
 """Which certificates make a key an endorsement key: those of real makers, and those of an attacker."""
 
 import hashlib
+import ssl
 
 import pytest
 from cryptography import x509
@@ -188,8 +189,12 @@ def test_an_expired_authority_certifies_nothing(root: Authority) -> None:
 def test_an_authority_is_no_endorsement_key(root: Authority) -> None:
     middle = root.below("middle")
 
+    constraints = make.Extension(x509.BasicConstraints(ca=True, path_length=None))
+    without_usage = root.issue(make.new_key(), extensions=[constraints])
+
     assert reason_of(middle.der, root.der) == "key_attributes"
     assert reason_of(root.der, root.der) == "key_attributes"
+    assert reason_of(without_usage, root.der) == "key_attributes"
 
 
 def test_a_key_certified_for_something_else_is_no_endorsement_key(root: Authority) -> None:
@@ -329,6 +334,14 @@ def test_no_part_of_a_certificate_is_one(root: Authority) -> None:
     for form in (der, make.pem(der)):
         for size in range(0, len(form) - 1, 7):
             assert reason_of(form[:size], root.der) == "malformed"
+
+
+def test_nothing_may_follow_a_certificate_inside_its_pem(root: Authority) -> None:
+    der = root.issue(make.new_key())
+    longer = ssl.DER_cert_to_PEM_cert(der + b"\0").encode()
+
+    verify(ssl.DER_cert_to_PEM_cert(der).encode(), root.der)
+    assert reason_of(longer, root.der) == "malformed"
 
 
 def test_what_is_too_much_is_refused_before_it_is_parsed(root: Authority) -> None:
