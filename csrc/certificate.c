@@ -110,6 +110,7 @@ tccp_authorities *tccp_authorities_new(void)
         tccp_authorities_free(authorities);
         return NULL;
     }
+    X509_STORE_set_check_issued(authorities->trusted, ek_is_issued_by);
     return authorities;
 }
 

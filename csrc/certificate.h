@@ -16,6 +16,9 @@ struct tccp_authorities {
 TCCP_MUST_USE tccp_status certificates_load(const uint8_t *bytes, size_t len, size_t max,
                                             STACK_OF(X509) *certificates);
 
+/* How the store of authorities recognises an issuer (X509_STORE_set_check_issued). */
+int ek_is_issued_by(X509_STORE_CTX *ctx, X509 *certificate, X509 *issuer);
+
 /* Read the key and the texts of an EK certificate into *ek, which is all zeros before. */
 TCCP_MUST_USE tccp_status ek_contents_read(const X509 *certificate, tccp_ek_certificate *ek);
 

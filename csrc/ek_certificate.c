@@ -49,6 +49,23 @@ static int only_harmless_criticals(const X509 *certificate)
     return 1;
 }
 
+/* A certificate whose key libcrypto cannot read, and its twin: the same but with a readable key, and so with a
+ * signature that is none. libcrypto builds a chain for the twin; the signature of the original is checked here. */
+typedef struct twins {
+    X509 *original;
+    X509 *twin; /* NULL when libcrypto can read the original */
+} twins;
+
+/* libcrypto takes the first issuer whose name fits. Authorities roll their keys over and keep their names, and some
+ * makers leave out the identifiers that would tell them apart: so the signature must fit too. */
+int ek_is_issued_by(X509_STORE_CTX *ctx, X509 *certificate, X509 *issuer)
+{
+    const twins *pair = X509_STORE_CTX_get_app_data(ctx);
+    X509 *signed_one = certificate == pair->twin ? pair->original : certificate;
+    return X509_check_issued(issuer, certificate) == X509_V_OK &&
+           X509_verify(signed_one, X509_get0_pubkey(issuer)) == 1;
+}
+
 static int judge_chain_error(int ok, X509_STORE_CTX *ctx)
 {
     if (ok || X509_STORE_CTX_get_error_depth(ctx) != 0)
@@ -56,14 +73,14 @@ static int judge_chain_error(int ok, X509_STORE_CTX *ctx)
     switch (X509_STORE_CTX_get_error(ctx)) {
     case X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION:
         return only_harmless_criticals(X509_STORE_CTX_get_current_cert(ctx));
-    case X509_V_ERR_CERT_SIGNATURE_FAILURE: /* of a twin, whose original check_twin looks at */
-        return X509_STORE_CTX_get_app_data(ctx) != NULL;
+    case X509_V_ERR_CERT_SIGNATURE_FAILURE: { /* of a twin: check_original looks at the other */
+        const twins *pair = X509_STORE_CTX_get_app_data(ctx);
+        return X509_STORE_CTX_get_current_cert(ctx) == pair->twin;
+    }
     default: return 0;
     }
 }
 
-/* libcrypto builds no chain for a certificate whose key it cannot read. For such a one it gets a twin, the same but
- * with a readable key, and so with a signature that is none; that of the original is checked afterwards. */
 static tccp_status make_twin(const X509 *certificate, X509 **ret_twin)
 {
     EVP_PKEY *key = ek_oaep_key(certificate);
@@ -81,7 +98,7 @@ static tccp_status make_twin(const X509 *certificate, X509 **ret_twin)
     return status;
 }
 
-static tccp_status check_twin(STACK_OF(X509) *chain, X509 *original, char *detail)
+static tccp_status check_original(STACK_OF(X509) *chain, X509 *original, char *detail)
 {
     if (sk_X509_num(chain) >= 2 && X509_verify(original, X509_get0_pubkey(sk_X509_value(chain, 1))) == 1)
         return TCCP_OK;
@@ -137,7 +154,7 @@ static tccp_status check_strength(STACK_OF(X509) *chain, char *detail)
     return TCCP_OK;
 }
 
-static tccp_status check_chain(X509_STORE_CTX *ctx, X509 *certificate, int64_t now_s, tccp_ek_certificate *ek, char *detail)
+static tccp_status check_chain(X509_STORE_CTX *ctx, int64_t now_s, tccp_ek_certificate *ek, char *detail)
 {
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_depth(param, CHAIN_DEPTH_MAX);
@@ -157,8 +174,8 @@ static tccp_status check_chain(X509_STORE_CTX *ctx, X509 *certificate, int64_t n
     const X509 *authority = sk_X509_value(chain, sk_X509_num(chain) - 1);
     if (X509_digest(authority, EVP_sha256(), ek->authority_sha256, NULL) != 1)
         return TCCP_ERR_INTERNAL;
-    const X509 *twin = X509_STORE_CTX_get_app_data(ctx);
-    tccp_status status = twin == NULL ? TCCP_OK : check_twin(chain, certificate, detail);
+    const twins *pair = X509_STORE_CTX_get_app_data(ctx);
+    tccp_status status = pair->twin == NULL ? TCCP_OK : check_original(chain, pair->original, detail);
     return status == TCCP_OK ? check_strength(chain, detail) : status;
 }
 
@@ -226,17 +243,17 @@ static tccp_status verify(const tccp_authorities *authorities, X509 *certificate
                           int64_t now_s, tccp_ek_certificate *ek, char *detail)
 {
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-    X509 *twin = NULL;
-    tccp_status status = make_twin(certificate, &twin);
-    X509 *readable = twin == NULL ? certificate : twin;
+    twins pair = {.original = certificate};
+    tccp_status status = make_twin(certificate, &pair.twin);
+    X509 *readable = pair.twin == NULL ? certificate : pair.twin;
     if (status == TCCP_OK &&
         (ctx == NULL || X509_STORE_CTX_init(ctx, authorities->trusted, readable, untrusted) != 1 ||
-         X509_STORE_CTX_set_app_data(ctx, twin) != 1))
+         X509_STORE_CTX_set_app_data(ctx, &pair) != 1))
         status = TCCP_ERR_NO_MEMORY;
     if (status == TCCP_OK)
-        status = check_chain(ctx, certificate, now_s, ek, detail);
+        status = check_chain(ctx, now_s, ek, detail);
     X509_STORE_CTX_free(ctx);
-    X509_free(twin);
+    X509_free(pair.twin);
     if (status == TCCP_OK)
         status = check_role(certificate, detail);
     if (status == TCCP_OK)

@@ -1,6 +1,6 @@
 /* test_certificate.c: the handle of authorities and the contract of the verification, with a cloud's certificates.
  *
- * What is accepted and what is not stands in tests/attestation/test_enrolment_certificates.py.
+ * What is accepted and what is not stands in tests/attestation/test_enrolment_{,odd_}certificates.py.
  */
 #include <pthread.h>
 #include <stdio.h>
