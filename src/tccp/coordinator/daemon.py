@@ -56,8 +56,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
     keys = load_keys(state)
     authorities = load_authorities(config.enrolment)
     async with open_tpm(config.tpm.tcti) as tpm, open_store(state / "coordinator.db") as store:
-        newest = await store.events(max(await store.last_seq() - 1, 0))
-        clock = SteadyClock(not_before_ms=newest[-1].at_ms if newest else 0)
+        clock = SteadyClock(not_before_ms=await store.newest_time_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
         properties = await tpm.properties()
@@ -87,7 +86,8 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
     """Run the coordinator until it is told to stop (SIGTERM, SIGINT) or cancelled."""
     config = load_config(config_path, CoordinatorConfig)
     sockets = systemd.listen_fds()
-    async with running_services(config) as services, trio.open_nursery() as nursery:
+    control = control_listeners(Path(config.control.socket), sockets.get("control"))
+    async with running_services(config) as services, control as control_ends, trio.open_nursery() as nursery:
         keys = services.identity.keys
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
         listeners = await _node_listeners(config, sockets)
@@ -98,14 +98,13 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         nursery.start_soon(renewals.run)
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
-        nursery.start_soon(_serve_control, services, renewals, config, sockets)
+        nursery.start_soon(_serve_control, services, renewals, control_ends)
         nursery.start_soon(serve_nodes, services, renewals, listeners, context)
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
         systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
         log.info("ready", listening=services.listening, coordinator_id=services.coordinator_id.hex())
         task_status.started(services)
-    systemd.notify("STOPPING=1")
     log.info("stopped")
 
 
@@ -134,14 +133,11 @@ async def _node_listeners(
         raise ConfigError("cannot_listen", f"{where}: {problem.strerror or problem}", hint="set [listen]") from None
 
 
-async def _serve_control(
-    services: Services, renewals: Renewals, config: CoordinatorConfig, sockets: dict[str, list[socket.socket]]
-) -> None:
-    groups = ControlGroups(admin=config.control.admin_group, viewer=config.control.viewer_group)
-    async with control_listeners(Path(config.control.socket), sockets.get("control")) as listeners:
-        await serve_control(
-            listeners, CoordinatorRequest, ControlAnswers(services, renewals), own_uid=os.getuid(), groups=groups
-        )
+async def _serve_control(services: Services, renewals: Renewals, listeners: list[trio.SocketListener]) -> None:
+    control = services.config.control
+    groups = ControlGroups(admin=control.admin_group, viewer=control.viewer_group)
+    answers = ControlAnswers(services, renewals)
+    await serve_control(listeners, CoordinatorRequest, answers, own_uid=os.getuid(), groups=groups)
 
 
 async def _sweep_lapsed_leases(services: Services, store_answers: systemd.Heartbeat) -> None:
@@ -170,6 +166,7 @@ async def _obey_signals(services: Services, config_path: Path, scope: trio.Cance
                 with systemd.reloading():
                     _reload(services, config_path)
             else:
+                systemd.notify("STOPPING=1")
                 log.info("stopping", signal=signal.Signals(number).name)
                 scope.cancel()
                 return

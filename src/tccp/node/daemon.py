@@ -166,7 +166,6 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
             systemd.notify("READY=1", "STATUS=connecting")
             log.info("ready", node=config.name, coordinator=config.coordinator.address)
             task_status.started(node)
-    systemd.notify("STOPPING=1")
     log.info("stopped")
 
 

@@ -182,6 +182,10 @@ class Store(abc.ABC):
         """The place of the last event, 0 when there is none."""
 
     @abc.abstractmethod
+    async def newest_time_ms(self) -> int:
+        """The latest time that an event or an open lease carries, 0 when there is none."""
+
+    @abc.abstractmethod
     def watch(self, since_seq: int) -> AsyncIterator[EventRecord]:
         """Every event after *since_seq*, in order, each once, and then each new one as it becomes durable.
 

@@ -114,6 +114,14 @@ def meta(connection: sqlite3.Connection, key: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
+def newest_time_ms(connection: sqlite3.Connection) -> int:
+    """The latest time there is; events are in order of time only as far as the clock was."""
+    return _number(
+        connection,
+        "SELECT max(coalesce((SELECT max(at_ms) FROM event), 0), coalesce((SELECT max(renewed_ms) FROM open_lease), 0))",
+    )
+
+
 def counts(connection: sqlite3.Connection) -> StoreCounts:
     """How much there is."""
     return StoreCounts(

@@ -195,6 +195,9 @@ class _SqliteStore(Store):
     async def last_seq(self) -> int:
         return await self._look_up(queries.last_seq)
 
+    async def newest_time_ms(self) -> int:
+        return await self._read_page(queries.newest_time_ms)
+
     def watch(self, since_seq: int) -> AsyncIterator[EventRecord]:
         return _Watch(self, since_seq)
 
