@@ -30,7 +30,7 @@ from tccp.protocol.messages import (
     RenewalEvidence,
     Renewed,
 )
-from tccp.protocol.session import Role, Session
+from tccp.protocol.session import Role, Session, expect
 from tccp.tpm import Ak, Ek, Tpm
 from tccp.transport.certificates import Authority
 from tccp.transport.connection import Connection, fresh_nonce, handshake
@@ -175,35 +175,50 @@ async def register(
 async def keep_lease(
     connection: Connection, channel: Channel, host: NodeTpm, identity: NodeIdentity, lease: HeldLease
 ) -> None:
-    """Answer the coordinator's challenges until it refuses, revokes or vanishes; raises as `register` does."""
+    """Answer the coordinator's challenges until it refuses, revokes or vanishes; raises as `register` does.
+
+    An answer may be followed by another challenge instead of a grant: the policy changed in the meantime.
+    """
+    asked_at: float | None = None
     while True:
         # No challenge before the lease ends: it has lapsed, and only registering again helps.
-        challenge = await _receive(connection, RenewalChallenge, seconds=max(lease.left_s, 0.0))
-        asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
-        if challenge.lease_id != lease.lease_id:
-            raise ProtocolError("another_lease", "the coordinator speaks of a lease that is not ours")
-        selection = _selection(challenge.bank, challenge.pcr_indexes)
-        qualifying_data = binding.renewal(challenge.nonce, channel, lease.lease_id, identity.statement)
-        quote, pcrs = await host.tpm.quote_with_pcrs(host.ak, qualifying_data, selection)
-        await connection.send(
-            RenewalEvidence(
-                attest=quote.attest,
-                signature=quote.signature,
-                pcrs=tuple(pcrs.values[index] for index in selection.indexes),
-            )
-        )
-        renewed = await _receive(connection, Renewed)
-        lease.extend(renewed.lease_id, renewed.certificate, asked_at=asked_at, lease_s=renewed.lease_s)
-        lease.renewals += 1
-        log.debug("renewed", lease_s=renewed.lease_s)
+        message = await _receive_any(connection, seconds=max(lease.left_s, 0.0) if asked_at is None else ANSWER_S)
+        if isinstance(message, Renewed) and asked_at is not None:
+            lease.extend(message.lease_id, message.certificate, asked_at=asked_at, lease_s=message.lease_s)
+            lease.renewals += 1
+            asked_at = None
+            log.debug("renewed", lease_s=message.lease_s)
+        else:
+            asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+            challenge = expect(message, RenewalChallenge)
+            await connection.send(await _answer(challenge, channel, host, identity, lease))
 
 
-async def _receive(connection: Connection, kind: type[M], *, seconds: float = ANSWER_S) -> M:
+async def _answer(
+    challenge: RenewalChallenge, channel: Channel, host: NodeTpm, identity: NodeIdentity, lease: HeldLease
+) -> RenewalEvidence:
+    if challenge.lease_id != lease.lease_id:
+        raise ProtocolError("another_lease", "the coordinator speaks of a lease that is not ours")
+    selection = _selection(challenge.bank, challenge.pcr_indexes)
+    qualifying_data = binding.renewal(challenge.nonce, channel, lease.lease_id, identity.statement)
+    quote, pcrs = await host.tpm.quote_with_pcrs(host.ak, qualifying_data, selection)
+    return RenewalEvidence(
+        attest=quote.attest,
+        signature=quote.signature,
+        pcrs=tuple(pcrs.values[index] for index in selection.indexes),
+    )
+
+
+async def _receive(connection: Connection, kind: type[M]) -> M:
+    return expect(await _receive_any(connection, seconds=ANSWER_S), kind)
+
+
+async def _receive_any(connection: Connection, *, seconds: float) -> AnyMessage:
     try:
         with trio.fail_after(seconds):
-            return await connection.receive(kind)
+            return await connection.receive_any()
     except trio.TooSlowError:
-        raise PeerGoneError("peer_gone", f"no {kind.__name__} in {seconds:.0f} s") from None
+        raise PeerGoneError("peer_gone", f"nothing from the coordinator in {seconds:.0f} s") from None
 
 
 def _selection(bank: int, indexes: tuple[int, ...]) -> PcrSelection:

@@ -62,6 +62,8 @@ TRANSITIONS: dict[tuple[Role, State, type], State] = {
     (Role.COORDINATOR, State.ADMITTED, RenewalChallenge): State.RENEWAL_CHALLENGED,
     (Role.NODE, State.RENEWAL_CHALLENGED, RenewalEvidence): State.RENEWAL_ANSWERED,
     (Role.COORDINATOR, State.RENEWAL_ANSWERED, Renewed): State.ADMITTED,
+    # The policy changed while the node answered, or the answer could not be stored: once more.
+    (Role.COORDINATOR, State.RENEWAL_ANSWERED, RenewalChallenge): State.RENEWAL_CHALLENGED,
     (Role.COORDINATOR, State.RENEWAL_ANSWERED, Refused): State.CLOSED,
     (Role.COORDINATOR, State.ADMITTED, Revoked): State.CLOSED,
     (Role.COORDINATOR, State.RENEWAL_CHALLENGED, Revoked): State.CLOSED,

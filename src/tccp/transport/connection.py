@@ -83,18 +83,17 @@ class Connection:
             RefusalError: It is a refusal or revocation instead.
             PeerGoneError: The peer is gone.
         """
-        message = await self.receive_any()
-        if isinstance(message, Refused | Revoked) and not issubclass(kind, Refused | Revoked):
-            raise RefusalError(message)
-        return expect(message, kind)
+        return expect(await self.receive_any(), kind)
 
     async def receive_any(self) -> AnyMessage:
-        """The peer's next message, whatever is legal now; raises as `receive` does."""
+        """The peer's next message, whatever else is legal now; raises as `receive` does."""
         while (message := self._session.next_message()) is None:
             data = await self._stream.receive()
             if not data:
                 raise self._ended()
             self._session.receive_data(data)
+        if isinstance(message, Refused | Revoked):
+            raise RefusalError(message)
         return message
 
     def _ended(self) -> Exception:
