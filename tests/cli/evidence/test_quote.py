@@ -1,6 +1,7 @@
 """``tccp evidence quote``: files of tpm2-tools and of clouds, genuine and tampered with."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.cli.evidence.conftest import Run
 from tests.cli.running import Ended, tccp
+from tests.support.soft_tpm import SoftTpmPool
 from tests.tpm.tpm2_tools import Tpm2Tools
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "quote"
@@ -17,11 +19,26 @@ KEY_FORMS = ("pem", "der", "tss", "tpmt")
 
 
 class QuoteFiles:
-    """What tpm2_createak and tpm2_quote wrote."""
+    """A folder with what tpm2_createak and tpm2_quote wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def arguments(self, ak: str = "ak.pem", *more: str | Path) -> tuple[str | Path, ...]:
+        folder = self.folder
+        return ("quote", "--ak", folder / ak, "--message", folder / "quote", "--signature", folder / "signature", *more)
+
+    @property
+    def all(self) -> tuple[str | Path, ...]:
+        return self.arguments("ak.tss", "--nonce", NONCE, "--pcrs", self.folder / "pcrs")
+
+
+class Quoter(QuoteFiles):
+    """Such a folder with the TPM beside it, which can quote again."""
 
     def __init__(self, tools: Tpm2Tools, algorithm: str = "ecc", scheme: str = "ecdsa") -> None:
-        self._tools = tools
-        self.folder = tools.directory
+        super().__init__(tools.directory)
+        self.tools = tools
         for command in (
             "createek -c ek.ctx -G ecc -u ek.pub",
             f"createak -C ek.ctx -c ak.ctx -G {algorithm} -g sha256 -s {scheme} -u ak.pem -f pem",
@@ -33,21 +50,28 @@ class QuoteFiles:
         self._run(f"quote -c ak.ctx -l {pcrs} -q {NONCE} -m quote -s signature -o pcrs -g sha256", *more)
 
     def _run(self, command: str, *more: str) -> None:
-        self._tools.run(*command.split(), *more)
-        self._tools.run("flushcontext", "-t")
+        self.tools.run(*command.split(), *more)
+        self.tools.run("flushcontext", "-t")
 
-    def arguments(self, ak: str = "ak.pem", *more: str | Path) -> tuple[str | Path, ...]:
-        folder = self.folder
-        return ("quote", "--ak", folder / ak, "--message", folder / "quote", "--signature", folder / "signature", *more)
 
-    @property
-    def all(self) -> tuple[str | Path, ...]:
-        return self.arguments("ak.tss", "--nonce", NONCE, "--pcrs", self.folder / "pcrs")
+@pytest.fixture(scope="module")
+def made_once(soft_tpms: SoftTpmPool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a quote, for all tests that only read them."""
+    with soft_tpms.lend() as soft_tpm:
+        quoter = Quoter(Tpm2Tools(soft_tpm, tmp_path_factory.mktemp("quote")))
+        quoter.quote("sha256:0,4,7")
+        return quoter.folder
 
 
 @pytest.fixture
-def files(tools: Tpm2Tools) -> QuoteFiles:
-    made = QuoteFiles(tools)
+def files(made_once: Path, tmp_path: Path) -> QuoteFiles:
+    """A copy of them, to tamper with."""
+    return QuoteFiles(Path(shutil.copytree(made_once, tmp_path / "files")))
+
+
+@pytest.fixture
+def quoter(tools: Tpm2Tools) -> Quoter:
+    made = Quoter(tools)
     made.quote("sha256:0,4,7")
     return made
 
@@ -88,10 +112,10 @@ def test_the_ak_may_come_in_any_form_of_tpm2_tools(key: str, files: QuoteFiles, 
 def test_every_format_that_tpm2_quote_writes_is_read(
     algorithm: str, scheme: str, form: str, tools: Tpm2Tools, run: Run
 ) -> None:
-    files = QuoteFiles(tools, algorithm, scheme)
-    files.quote("sha256:0,1,2,3,4,5,6,7,8,9", *form.split(), "--scheme", scheme)
+    quoter = Quoter(tools, algorithm, scheme)
+    quoter.quote("sha256:0,1,2,3,4,5,6,7,8,9", *form.split(), "--scheme", scheme)
 
-    document = run(*files.all, "--json").document
+    document = run(*quoter.all, "--json").document
 
     assert document["verdict"] == "accepted"
     assert document["quote"]["scheme"] == scheme
@@ -108,10 +132,10 @@ def test_what_is_not_given_is_said_to_be_unproved(files: QuoteFiles, run: Run) -
     assert not any("coordinator" in line for line in document["checked"])
 
 
-def test_pcr_values_may_come_from_tpm2_pcrread(files: QuoteFiles, tools: Tpm2Tools, run: Run) -> None:
-    (files.folder / "text").write_text(tools.run("pcrread", "sha256:0,1,2,3,4,7+sha384:0"))
+def test_pcr_values_may_come_from_tpm2_pcrread(quoter: Quoter, run: Run) -> None:
+    (quoter.folder / "text").write_text(quoter.tools.run("pcrread", "sha256:0,1,2,3,4,7+sha384:0"))
 
-    ended = run(*files.arguments("ak.tss", "--nonce", NONCE, "--pcrs", files.folder / "text", "--json"))
+    ended = run(*quoter.arguments("ak.tss", "--nonce", NONCE, "--pcrs", quoter.folder / "text", "--json"))
 
     assert ended.document["verdict"] == "accepted"
 
@@ -122,32 +146,32 @@ def test_the_json_of_one_quote_serves_as_pcr_file_of_the_next(files: QuoteFiles,
     assert run(*files.arguments("ak.tss", "--nonce", NONCE, "--pcrs", files.folder / "document", "--json")).code == 0
 
 
-def test_a_quote_of_several_banks_is_shown_and_its_values_checked(files: QuoteFiles, run: Run) -> None:
-    files.quote("sha256:0,1+sha384:2")
+def test_a_quote_of_several_banks_is_shown_and_its_values_checked(quoter: Quoter, run: Run) -> None:
+    quoter.quote("sha256:0,1+sha384:2")
 
-    document = run(*files.all, "--json").document
+    document = run(*quoter.all, "--json").document
 
     assert document["verdict"] == "accepted"
     assert document["quote"]["selections"] == [{"bank": "sha256", "pcrs": [0, 1]}, {"bank": "sha384", "pcrs": [2]}]
     assert any("coordinator" in line for line in document["not_proved"])
 
 
-def test_resettable_pcrs_are_pointed_out(files: QuoteFiles, run: Run) -> None:
-    files.quote("sha256:all")
+def test_resettable_pcrs_are_pointed_out(quoter: Quoter, run: Run) -> None:
+    quoter.quote("sha256:all")
 
-    document = run(*files.all, "--json").document
+    document = run(*quoter.all, "--json").document
 
     assert document["verdict"] == "accepted"
     assert any(line.startswith("PCR 16, 23: any software") for line in document["not_proved"])
 
 
-def test_a_pcr_extended_after_reading_is_found(files: QuoteFiles, tools: Tpm2Tools, run: Run) -> None:
-    stale = (files.folder / "pcrs").read_bytes()
-    tools.run("pcrextend", f"4:sha256={'11' * 32}")
-    files.quote("sha256:0,4,7")
-    (files.folder / "pcrs").write_bytes(stale)
+def test_a_pcr_extended_after_reading_is_found(quoter: Quoter, run: Run) -> None:
+    stale = (quoter.folder / "pcrs").read_bytes()
+    quoter.tools.run("pcrextend", f"4:sha256={'11' * 32}")
+    quoter.quote("sha256:0,4,7")
+    (quoter.folder / "pcrs").write_bytes(stale)
 
-    assert_refused(run(*files.all, "--json"), "pcr_digest_mismatch")
+    assert_refused(run(*quoter.all, "--json"), "pcr_digest_mismatch")
 
 
 def test_another_nonce_is_refused(files: QuoteFiles, run: Run) -> None:
@@ -166,13 +190,13 @@ def test_no_bit_of_the_message_can_be_changed(files: QuoteFiles, run: Run) -> No
 
 
 @pytest.mark.parametrize("form", ["tss", "plain"])
-def test_a_signature_by_another_key_is_refused(form: str, files: QuoteFiles, run: Run) -> None:
-    files.quote("sha256:0,4,7", "-f", form)
-    good = (files.folder / "signature").read_bytes()
-    files.quote("sha256:1", "-f", form)
-    (files.folder / "signature").write_bytes(good)
+def test_the_signature_of_another_message_is_refused(form: str, quoter: Quoter, run: Run) -> None:
+    quoter.quote("sha256:0,4,7", "-f", form)
+    good = (quoter.folder / "signature").read_bytes()
+    quoter.quote("sha256:1", "-f", form)
+    (quoter.folder / "signature").write_bytes(good)
 
-    assert_refused(run(*files.all, "--json"), "bad_signature")
+    assert_refused(run(*quoter.all, "--json"), "bad_signature")
 
 
 def test_an_endorsement_key_is_no_attestation_key(files: QuoteFiles, run: Run) -> None:
