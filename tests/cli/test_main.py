@@ -169,3 +169,11 @@ def test_closed_descriptors_swallow_what_is_printed(arguments: str) -> None:
 
     assert done.returncode in {exit_codes.OK, exit_codes.USAGE, exit_codes.HOST}
     assert done.returncode != exit_codes.USAGE or arguments == "frobnicate"
+
+
+def test_a_closed_standard_input_is_a_fault_of_this_machine() -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" evidence eventlog - <&-', TCCP], capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (3, b"tccp: error: file_unreadable: -: standard input is closed\n")

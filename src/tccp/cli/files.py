@@ -16,6 +16,8 @@ def read_file(path: Path, *, bytes_max: int) -> bytes:
         HostError: It cannot be read.
     """
     try:
+        if path == STDIN and sys.stdin is None:
+            raise HostError("file_unreadable", "-: standard input is closed")
         if path == STDIN:
             content = sys.stdin.buffer.read(bytes_max + 1)
         else:
