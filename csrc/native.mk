@@ -97,4 +97,18 @@ fuzz: setup fuzz-packages
 	        -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/$$subject/ \
 	        build/fuzz/$$subject/corpus csrc/fuzz/corpus/$$subject; done
 
+# ---- benchmarks in C: optimised like the product, with lanes and without ---------------------------------------------
+
+BENCH_NAMES := $(patsubst csrc/bench/%.c,%,$(wildcard csrc/bench/bench_*.c))
+BENCH_CFLAGS = -O2 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full -U_FORTIFY_SOURCE \
+    -D_FORTIFY_SOURCE=2 -fno-strict-aliasing
+
+$(BENCH_NAMES:%=$(NATIVE)/bench/%): $(NATIVE)/bench/%: csrc/bench/%.c $(addprefix csrc/,$(CORE_C)) csrc/native.mk | $(VENV)/.installed
+	@mkdir -p $(@D)
+	gcc $(BENCH_CFLAGS) $(NATIVE_CFLAGS) $(LANES_CFLAGS) $< $(addprefix csrc/,$(CORE_C)) $(LANES_ARCHIVE) $(NATIVE_LIBS) -o $@
+
+$(BENCH_NAMES:%=$(NATIVE)/bench/plain_%): $(NATIVE)/bench/plain_%: csrc/bench/%.c $(addprefix csrc/,$(CORE_C)) csrc/native.mk | $(VENV)/.installed
+	@mkdir -p $(@D)
+	gcc $(BENCH_CFLAGS) $(NATIVE_CFLAGS) $< $(addprefix csrc/,$(CORE_C)) $(NATIVE_LIBS) -o $@
+
 -include $(wildcard $(NATIVE)/*/*.d)

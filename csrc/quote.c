@@ -6,6 +6,7 @@
 #include "tccp.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
@@ -142,6 +143,17 @@ tccp_status tccp_quote_verify(const tccp_ak *ak, const tccp_quote_claim *claim, 
     return conclude(&check, signature_verify(&check), claim, ret_quote);
 }
 
+tccp_status tccp_quote_verify_parts(const tccp_ak *ak, const uint8_t *attest, size_t attest_len,
+                                    const uint8_t *signature, size_t signature_len, const uint8_t *nonce,
+                                    size_t nonce_len, uint16_t bank, uint32_t pcr_mask, const uint8_t *pcrs,
+                                    size_t pcrs_len, tccp_quote *ret_quote)
+{
+    const tccp_quote_claim claim = {.attest = attest, .attest_len = attest_len, .signature = signature,
+                                    .signature_len = signature_len, .nonce = nonce, .nonce_len = nonce_len,
+                                    .pcrs = pcrs, .pcrs_len = pcrs_len, .pcr_mask = pcr_mask, .bank = bank};
+    return tccp_quote_verify(ak, &claim, ret_quote);
+}
+
 /* Claims of one kind of key that wait for their lanes to fill up. */
 typedef struct waiting {
     size_t count;
@@ -187,6 +199,31 @@ tccp_status tccp_quote_verify_batch(const tccp_ak *const *aks, const tccp_quote_
         if (groups[kind].count != 0)
             flush(&groups[kind], claims, ret_statuses, ret_quotes);
     return TCCP_OK;
+}
+
+tccp_status tccp_quote_verify_packed(const tccp_ak *const *aks, const uint8_t *packed, size_t packed_len,
+                                     const uint32_t *numbers, size_t n, tccp_status *ret_statuses,
+                                     tccp_quote *ret_quotes)
+{
+    if (packed == NULL || numbers == NULL || n > TCCP_BATCH_MAX)
+        return TCCP_ERR_USAGE;
+    tccp_quote_claim *claims = calloc(n + 1, sizeof *claims);
+    if (claims == NULL)
+        return TCCP_ERR_NO_MEMORY;
+    reader in = reader_of(packed, packed_len);
+    for (size_t i = 0; i < n; i++, numbers += TCCP_PACKED_NUMBERS)
+        claims[i] = (tccp_quote_claim){
+            .attest = read_bytes(&in, numbers[0]), .attest_len = numbers[0],
+            .signature = read_bytes(&in, numbers[1]), .signature_len = numbers[1],
+            .nonce = read_bytes(&in, numbers[2]), .nonce_len = numbers[2],
+            .pcrs = read_bytes(&in, numbers[3]), .pcrs_len = numbers[3],
+            .pcr_mask = numbers[4], .bank = (uint16_t) numbers[5],
+        };
+    tccp_status status = TCCP_ERR_USAGE;
+    if (reader_finished(&in))
+        status = tccp_quote_verify_batch(aks, claims, n, ret_statuses, ret_quotes);
+    free(claims);
+    return status;
 }
 
 tccp_status tccp_quote_inspect(const tccp_ak *ak, const uint8_t *attest, size_t attest_len, const uint8_t *signature,

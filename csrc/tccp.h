@@ -353,10 +353,27 @@ typedef struct tccp_quote {
  * That the AK is one of a genuine TPM is the caller's knowledge. */
 TCCP_MUST_USE tccp_status tccp_quote_verify(const tccp_ak *ak, const tccp_quote_claim *claim, tccp_quote *ret_quote);
 
+/* The same, with the claim in arguments: what is quickest to call from Python. */
+TCCP_MUST_USE tccp_status tccp_quote_verify_parts(const tccp_ak *ak, const uint8_t *attest, size_t attest_len,
+                                                  const uint8_t *signature, size_t signature_len,
+                                                  const uint8_t *nonce, size_t nonce_len, uint16_t bank,
+                                                  uint32_t pcr_mask, const uint8_t *pcrs, size_t pcrs_len,
+                                                  tccp_quote *ret_quote);
+
 /* The same for n claims, each by the AK of its index. ret_statuses[i] is the verdict on claims[i], and ret_quotes[i] is
  * written when that is TCCP_OK. Where the CPU can, eight signatures by keys of one kind are checked at once. */
 TCCP_MUST_USE tccp_status tccp_quote_verify_batch(const tccp_ak *const *aks, const tccp_quote_claim *claims, size_t n,
                                                   tccp_status *ret_statuses, tccp_quote *ret_quotes);
+
+#define TCCP_BATCH_MAX 65536
+#define TCCP_PACKED_NUMBERS 6
+
+/* The same, with the claims packed: what is quickest to fill from Python.
+ *   packed   for each claim: attest, signature, nonce and PCR values, one behind the other, packed_len bytes in all
+ *   numbers  for each claim: those four lengths, pcr_mask, bank */
+TCCP_MUST_USE tccp_status tccp_quote_verify_packed(const tccp_ak *const *aks, const uint8_t *packed, size_t packed_len,
+                                                   const uint32_t *numbers, size_t n, tccp_status *ret_statuses,
+                                                   tccp_quote *ret_quotes);
 
 /* Steps 1 and 2 alone: what a signed quote says, whoever asked for whatever whenever. It proves no present state of any
  * machine, and is for tools that show quotes. */

@@ -4,6 +4,7 @@ Bytes that came from a peer become one of these after their length was checked, 
 """
 
 import enum
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -51,6 +52,15 @@ class PcrBank(enum.IntEnum):
 _DIGEST_BYTES = {bank: hashlib.new(bank.hash_name).digest_size for bank in PcrBank}
 
 
+_DIGEST_BYTES = {PcrBank.SHA1: 20, PcrBank.SHA256: 32, PcrBank.SHA384: 48, PcrBank.SHA512: 64}
+
+
+@functools.lru_cache(maxsize=64)
+def _mask(indexes: tuple[int, ...]) -> int:
+    """Policies name few selections, and every quote asks for the mask of one."""
+    return sum(1 << index for index in indexes)
+
+
 @dataclass(frozen=True, slots=True)
 class PcrSelection:
     """One PCR bank and the indices asked for in it, at least one, each once, ascending."""
@@ -73,7 +83,7 @@ class PcrSelection:
     @property
     def mask(self) -> int:
         """Bit i is set when PCR i is selected."""
-        return sum(1 << index for index in self.indexes)
+        return _mask(self.indexes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +97,14 @@ class PcrValues:
         """Every selected PCR has a value of the bank's size, and no other has one."""
         if set(self.values) != set(self.selection.indexes):
             raise ValueError("the PCR values are not those of the selection")
-        if any(len(value) != self.selection.bank.digest_bytes for value in self.values.values()):
+        size = self.selection.bank.digest_bytes
+        if any(len(value) != size for value in self.values.values()):
             raise ValueError("a PCR value has another length than its bank's digest")
 
     @property
     def concatenated(self) -> bytes:
         """The values in ascending order of index: what a quote's PCR digest is taken over."""
-        return b"".join(self.values[index] for index in self.selection.indexes)
+        return b"".join([self.values[index] for index in self.selection.indexes])
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from tccp.model import RESETTABLE_PCRS, PcrBank, PcrValues
 # TCG Algorithm Registry, table 3.
 _RSASSA, _RSAPSS, _ECDSA = 0x0014, 0x0016, 0x0018
 _SCHEMES = {_RSASSA: "rsassa", _RSAPSS: "rsapss", _ECDSA: "ecdsa"}
+_RESETTABLE_MASK = sum(1 << index for index in RESETTABLE_PCRS)
+_FOUND = ("clock_ms", "reset_count", "restart_count", "safe", "firmware_version")
 _PEM_CHARACTERS_MAX = 4096
 _PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----\s([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
 
@@ -137,8 +139,8 @@ def verify_quote(
         QuoteError: Anything does not match. No part of the input can be trusted then.
         ValueError: We asked for what proves nothing: SHA-1, PCR 16 or 23, too short a nonce.
     """
-    claim = QuoteClaim(attest, signature, pcrs, ak, qualifying_data)
-    return _verified(claim, core.quote_verify(_core_claim(claim)))
+    asked = _core_claim(attest, signature, pcrs, ak, qualifying_data)
+    return _verified(pcrs, ak, qualifying_data, core.quote_verify(asked))
 
 
 def verify_quotes(claims: Sequence[QuoteClaim]) -> list[VerifiedQuote | QuoteError]:
@@ -147,10 +149,12 @@ def verify_quotes(claims: Sequence[QuoteClaim]) -> list[VerifiedQuote | QuoteErr
     Raises:
         ValueError: As `verify_quote`, about any of the claims.
     """
-    verdicts = core.quote_verify_batch([_core_claim(claim) for claim in claims])
+    asked = [
+        _core_claim(claim.attest, claim.signature, claim.pcrs, claim.ak, claim.qualifying_data) for claim in claims
+    ]
     return [
-        verdict if isinstance(verdict, QuoteError) else _verified(claim, verdict)
-        for claim, verdict in zip(claims, verdicts, strict=True)
+        verdict if isinstance(verdict, QuoteError) else _verified(claim.pcrs, claim.ak, claim.qualifying_data, verdict)
+        for claim, verdict in zip(claims, core.quote_verify_batch(asked), strict=True)
     ]
 
 
@@ -250,34 +254,24 @@ def _indexes(mask: int) -> tuple[int, ...]:
     return tuple(index for index in range(mask.bit_length()) if mask >> index & 1)
 
 
-def _core_claim(claim: QuoteClaim) -> core.Claim:
-    selection = claim.pcrs.selection
+def _core_claim(attest: bytes, signature: bytes, pcrs: PcrValues, ak: AkKey, qualifying_data: bytes) -> core.Claim:
+    selection = pcrs.selection
+    mask = selection.mask
     if selection.bank is PcrBank.SHA1:
         raise ValueError("PCRs of the sha1 bank prove nothing")
-    if not RESETTABLE_PCRS.isdisjoint(selection.indexes):
+    if mask & _RESETTABLE_MASK:
         raise ValueError("PCR 16 and 23 prove nothing: any software may reset them")
-    if not core.NONCE_BYTES_MIN <= len(claim.qualifying_data) <= core.NONCE_BYTES_MAX:
-        raise ValueError(f"a nonce has 16 to 64 bytes, not {len(claim.qualifying_data)}")
-    return core.Claim(
-        claim.ak.core_ak,
-        claim.attest,
-        claim.signature,
-        claim.qualifying_data,
-        selection.bank,
-        selection.mask,
-        claim.pcrs.concatenated,
-    )
+    if not core.NONCE_BYTES_MIN <= len(qualifying_data) <= core.NONCE_BYTES_MAX:
+        raise ValueError(f"a nonce has 16 to 64 bytes, not {len(qualifying_data)}")
+    return core.Claim(ak.core_ak, attest, signature, qualifying_data, selection.bank, mask, pcrs.concatenated)
 
 
-def _verified(claim: QuoteClaim, contents: core.Contents) -> VerifiedQuote:
+def _verified(pcrs: PcrValues, ak: AkKey, qualifying_data: bytes, found: core.Verified) -> VerifiedQuote:
     verified = object.__new__(VerifiedQuote)
     put = object.__setattr__
-    put(verified, "pcrs", claim.pcrs)
-    put(verified, "ak", claim.ak)
-    put(verified, "qualifying_data", claim.qualifying_data)
-    put(verified, "clock_ms", contents.clock_ms)
-    put(verified, "reset_count", contents.reset_count)
-    put(verified, "restart_count", contents.restart_count)
-    put(verified, "safe", contents.safe)
-    put(verified, "firmware_version", contents.firmware_version)
+    put(verified, "pcrs", pcrs)
+    put(verified, "ak", ak)
+    put(verified, "qualifying_data", qualifying_data)
+    for name, value in zip(_FOUND, found, strict=True):
+        put(verified, name, value)
     return verified

@@ -11,6 +11,7 @@ __all__ = [
     "Ak",
     "Claim",
     "Contents",
+    "Verified",
     "ak_from_spki",
     "ak_from_tpm_public",
     "lanes_available",
@@ -46,6 +47,10 @@ class Claim(NamedTuple):
     bank: int
     pcr_mask: int
     pcrs: bytes
+
+
+Verified = tuple[int, int, int, bool, int]
+"""Of a verified quote: clock_ms, reset_count, restart_count, safe, firmware_version."""
 
 
 class Contents(NamedTuple):
@@ -94,33 +99,50 @@ def _described(pointer: ffi.CData) -> Ak:
     return Ak(handle, bytes(info.spki[0 : info.spki_len]), bytes(info.name[0 : info.name_len]), f"{family}{info.bits}")
 
 
-def quote_verify(claim: Claim) -> Contents:
+def quote_verify(claim: Claim) -> Verified:
     """Verify one quote.
 
     Raises:
         QuoteError: The status as its reason.
     """
+    ak, attest, signature, nonce, bank, pcr_mask, pcrs = claim
     quote = ffi.new("tccp_quote *")
-    c_claim = ffi.new("tccp_quote_claim *")
-    keep = _fill(c_claim, claim)
-    status = lib.tccp_quote_verify(claim.ak.handle, c_claim, quote)
-    del keep
+    status = lib.tccp_quote_verify_parts(
+        *(ak.handle, attest, len(attest), signature, len(signature), nonce, len(nonce)),
+        *(bank, pcr_mask, pcrs, len(pcrs), quote),
+    )
     if status != lib.TCCP_OK:
         check(status, QuoteError)
-    return _contents(quote)
+    return quote.clock_ms, quote.reset_count, quote.restart_count, quote.safe == 1, quote.firmware_version
 
 
-def quote_verify_batch(claims: Sequence[Claim]) -> list[Contents | QuoteError]:
-    """Verify many quotes in one call; a verdict for each, in order."""
+def quote_verify_batch(claims: Sequence[Claim]) -> list[Verified | QuoteError]:
+    """Verify many quotes, several at once; a verdict for each, in order."""
+    verdicts: list[Verified | QuoteError] = []
+    for start in range(0, len(claims), lib.TCCP_BATCH_MAX):
+        verdicts += _quote_verify_packed(claims[start : start + lib.TCCP_BATCH_MAX])
+    return verdicts
+
+
+def _quote_verify_packed(claims: Sequence[Claim]) -> list[Verified | QuoteError]:
     count = len(claims)
+    parts: list[bytes] = []
+    numbers: list[int] = []
+    for _, attest, signature, nonce, bank, pcr_mask, pcrs in claims:
+        parts += (attest, signature, nonce, pcrs)
+        numbers += (len(attest), len(signature), len(nonce), len(pcrs), pcr_mask, bank)
     handles = ffi.new("tccp_ak *[]", [claim.ak.handle for claim in claims])
-    c_claims = ffi.new("tccp_quote_claim[]", count)
-    keep = [_fill(c_claims[i], claim) for i, claim in enumerate(claims)]
     statuses = ffi.new("tccp_status[]", count)
     quotes = ffi.new("tccp_quote[]", count)
-    check(lib.tccp_quote_verify_batch(handles, c_claims, count, statuses, quotes), QuoteError)
-    del keep
-    return [_verdict(statuses[i], quotes[i]) for i in range(count)]
+    packed = b"".join(parts)
+    c_numbers = ffi.new("uint32_t[]", numbers)
+    check(lib.tccp_quote_verify_packed(handles, packed, len(packed), c_numbers, count, statuses, quotes), QuoteError)
+    return [
+        (quote.clock_ms, quote.reset_count, quote.restart_count, quote.safe == 1, quote.firmware_version)
+        if status == lib.TCCP_OK
+        else _refusal(status)
+        for status, quote in zip(ffi.unpack(statuses, count), quotes, strict=True)
+    ]
 
 
 def quote_inspect(ak: Ak, attest: bytes, signature: bytes) -> Contents:
@@ -140,23 +162,7 @@ def lanes_available() -> bool:
     return bool(lib.tccp_lanes_available())
 
 
-def _fill(c_claim: ffi.CData, claim: Claim) -> tuple[ffi.CData, ...]:
-    """Point *c_claim* at the bytes of *claim*; what is returned must live as long as it does."""
-    attest = ffi.from_buffer(claim.attest)
-    signature = ffi.from_buffer(claim.signature)
-    nonce = ffi.from_buffer(claim.nonce)
-    pcrs = ffi.from_buffer(claim.pcrs)
-    c_claim.attest, c_claim.attest_len = attest, len(attest)
-    c_claim.signature, c_claim.signature_len = signature, len(signature)
-    c_claim.nonce, c_claim.nonce_len = nonce, len(nonce)
-    c_claim.pcrs, c_claim.pcrs_len = pcrs, len(pcrs)
-    c_claim.pcr_mask, c_claim.bank = claim.pcr_mask, claim.bank
-    return attest, signature, nonce, pcrs
-
-
-def _verdict(status: int, quote: ffi.CData) -> Contents | QuoteError:
-    if status == lib.TCCP_OK:
-        return _contents(quote)
+def _refusal(status: int) -> QuoteError:
     if status < lib.TCCP_ERR_MALFORMED:
         check(status, QuoteError)
     return QuoteError(status_name(status))
