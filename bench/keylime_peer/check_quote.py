@@ -1,6 +1,6 @@
 """Runs in Keylime's own environment: quotes a second through ``Tpm.check_quote``, the median of some rounds.
 
-python peer.py ROUNDS ROUND_S < {"ak": base64 of TPM2B_PUBLIC, "quotes": [{"nonce": ..., "quote": ...}]}
+python check_quote.py ROUNDS ROUND_S < {"ak": base64 of TPM2B_PUBLIC, "quotes": [{"nonce": ..., "quote": ...}]}
 """
 
 import json

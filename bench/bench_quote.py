@@ -1,0 +1,111 @@
+"""Quotes a second on one core: in C beside libcrypto alone, through Python beside Keylime.
+
+    pytest bench/bench_quote.py && python -m bench.report
+
+libcrypto's number is `EVP_PKEY_verify` on a ready digest with a ready context: no hashing, no parsing, no PCRs.
+Keylime's is `check_quote` with `skip_pcr_check`, which leaves out its comparison of PCR values with a policy: the work
+that `verify_quote` does, and so favours Keylime over what it does in its daily work.
+"""
+
+import json
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import keylime_peer
+from bench.conftest import RESULTS, Section
+from bench.quotes import FORGERS, claims, for_bench_quote, for_keylime
+from tccp.attestation.quote import QuoteClaim, verify_quote, verify_quotes
+from tests.support.forger import tpm2b
+
+QUOTES = 256
+ROUNDS = 7
+IN_C = Section(
+    "Quotes in C",
+    "Quotes a second on one core, the median of seven rounds, by turns with libcrypto in one process. In brackets: "
+    "the ratio to libcrypto alone (`EVP_PKEY_verify` on a ready digest; ours hashes, parses and compares PCRs as well). "
+    "Bars: single >= 0.9, batch >= 3 with AVX-512 IFMA (eight lanes), >= 0.9 without.",
+    ["key", "libcrypto", "single", "batch, lanes", "batch, no lanes"],
+)
+IN_PYTHON = Section(
+    "Quotes through Python",
+    "Quotes a second on one core through `verify_quote` and `verify_quotes` (256 at once), the median of seven rounds. "
+    "In brackets: the ratio to Keylime 7.14.3's `check_quote` without its comparison of PCRs with a policy. Bars: "
+    ">= 6 for RSA single, >= 3 for P-256 single, >= 8 for P-256 in batches.",
+    ["key", "Keylime", "single", "batch"],
+)
+# Keylime knows no RSAPSS.
+KEYLIME_CAN = [kind for kind in FORGERS if "RSAPSS" not in kind]
+
+
+@pytest.fixture(scope="module", params=FORGERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def made(kind: str) -> list[QuoteClaim]:
+    return claims(FORGERS[kind], QUOTES)
+
+
+@pytest.fixture(scope="module")
+def rates(kind: str) -> Iterator[dict[str, float]]:
+    """What the tests of one kind find; a row of each table at the end."""
+    found: dict[str, float] = {}
+    yield found
+    if {"libcrypto", "batch", "plain batch"} <= found.keys():
+        peer = found["libcrypto"]
+        IN_C.rows.append([kind, f"{peer:,.0f}", *(_rate(found[name], peer) for name in ("single", "batch"))])
+        IN_C.rows[-1].append(_rate(found["plain batch"], found["plain libcrypto"]))
+        IN_C.save()
+    if {"python single", "python batch"} <= found.keys():
+        peer = found.get("keylime", 0)
+        row = [kind, f"{peer:,.0f}" if peer else "cannot"]
+        IN_PYTHON.rows.append([*row, *(_rate(found[f"python {name}"], peer) for name in ("single", "batch"))])
+        IN_PYTHON.save()
+
+
+def _rate(rate: float, peer: float) -> str:
+    return f"{rate:,.0f} ({rate / peer:.2f})" if peer else f"{rate:,.0f}"
+
+
+def test_in_c(made: list[QuoteClaim], rates: dict[str, float], repository: Path) -> None:
+    programs = {"": "build/native/bench/bench_quote", "plain ": "build/native/bench/plain_bench_quote"}
+    subprocess.run(["make", "--silent", *programs.values()], cwd=repository, check=True)
+    for prefix, program in programs.items():
+        command = [repository / program, str(ROUNDS), "200"]
+        printed = subprocess.run(command, input=for_bench_quote(made), capture_output=True, check=True).stdout
+        rates.update({prefix + name: rate for name, rate in json.loads(printed).items()})
+
+    print({name: f"{rate:,.0f}" for name, rate in rates.items()})
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+def test_single_through_python(benchmark: Any, made: list[QuoteClaim], rates: dict[str, float]) -> None:
+    def work() -> None:
+        for claim in made:
+            verify_quote(claim.attest, claim.signature, claim.pcrs, ak=claim.ak, qualifying_data=claim.qualifying_data)
+
+    rates["python single"] = _measured(benchmark, work)
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+def test_batch_through_python(benchmark: Any, made: list[QuoteClaim], rates: dict[str, float]) -> None:
+    rates["python batch"] = _measured(benchmark, lambda: verify_quotes(made))
+
+
+def _measured(benchmark: Any, work: Callable[[], object]) -> float:
+    benchmark.pedantic(work, rounds=ROUNDS, iterations=2, warmup_rounds=1)
+    return QUOTES / float(benchmark.stats.stats.median)
+
+
+def test_keylime(kind: str, made: list[QuoteClaim], rates: dict[str, float]) -> None:
+    if kind in KEYLIME_CAN:
+        ak = b64encode(tpm2b(FORGERS[kind].tpm_public())).decode()
+        given = {"ak": ak, "quotes": [for_keylime(claim) for claim in made[:64]]}
+        rates["keylime"] = keylime_peer.run(RESULTS, "check_quote.py", given, str(ROUNDS), "0.2")["check_quote"]
