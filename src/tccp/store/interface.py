@@ -183,7 +183,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def newest_time_ms(self) -> int:
-        """The latest time that an event or an open lease carries, 0 when there is none."""
+        """The time of the last event or of the last renewal, whichever is later; 0 when there is neither."""
 
     @abc.abstractmethod
     def watch(self, since_seq: int) -> AsyncIterator[EventRecord]:

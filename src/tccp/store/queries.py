@@ -115,11 +115,10 @@ def meta(connection: sqlite3.Connection, key: str) -> bytes | None:
 
 
 def newest_time_ms(connection: sqlite3.Connection) -> int:
-    """The latest time there is; events are in order of time only as far as the clock was."""
-    return _number(
-        connection,
-        "SELECT max(coalesce((SELECT max(at_ms) FROM event), 0), coalesce((SELECT max(renewed_ms) FROM open_lease), 0))",
-    )
+    """The time of the last event or of the last renewal, whichever is later."""
+    event = "SELECT at_ms FROM event ORDER BY seq DESC LIMIT 1"
+    renewal = "SELECT max(renewed_ms) FROM open_lease"
+    return _number(connection, f"SELECT max(coalesce(({event}), 0), coalesce(({renewal}), 0))")
 
 
 def counts(connection: sqlite3.Connection) -> StoreCounts:
