@@ -28,7 +28,7 @@ ROUNDS = 7
 IN_C = Section(
     "Quotes in C",
     "Quotes a second on one core, the median of seven rounds, by turns with libcrypto in one process. In brackets: "
-    "the ratio to libcrypto alone (`EVP_PKEY_verify` on a ready digest; ours hashes, parses and compares PCRs as well). "
+    "the ratio to libcrypto alone (`EVP_PKEY_verify` on a ready digest; ours hashes, parses and compares PCRs too). "
     "Bars: single >= 0.9, batch >= 3 with AVX-512 IFMA (eight lanes), >= 0.9 without.",
     ["key", "libcrypto", "single", "batch, lanes", "batch, no lanes"],
 )
