@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,6 +49,15 @@ def leaves(parser: Parser) -> Iterator[Parser]:
         yield parser
 
 
+def parsers(parser: Parser) -> Iterator[Parser]:
+    """The parser and all below it."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for child in action.choices.values():
+                yield from parsers(child)
+
+
 LEAVES = list(leaves(build_parser()))
 
 
@@ -82,6 +93,34 @@ def test_every_command_has_examples_and_speaks_json(command: Parser) -> None:
     assert "examples:\n  " in shown
     assert "--json" in shown
     assert command.prog in shown.split("examples:")[1]
+
+
+def commands_in(line: str) -> Iterator[list[str]]:
+    """The arguments of each ``tccp`` in a line of shell."""
+    words: list[str] = []
+    shell = shlex.shlex(line, posix=True, punctuation_chars="|&>;")
+    shell.whitespace_split = True
+    for word in [*shell, ";"]:
+        if set(word) <= set("|&>;"):
+            if "tccp" in words:
+                yield words[words.index("tccp") + 1 :]
+            words = []
+        else:
+            words.append(word)
+
+
+def test_every_example_is_a_legal_command_line() -> None:
+    lines = [
+        re.split(r"(?<=\S)\s{3,}", line)[0]
+        for parser in parsers(build_parser())
+        for line in str(parser.epilog).replace("\\\n", " ").splitlines()
+        if line.startswith("  ") and "tccp " in line and "$(" not in line and "ssh" not in line
+    ]
+    examples = [words for line in lines for words in commands_in(line) if "--help" not in words]
+
+    assert len(examples) > 20
+    for words in examples:
+        build_parser().parse_args(words)
 
 
 @pytest.mark.parametrize("arguments", [(), ("frobnicate",), ("completion", "fish"), ("doctor", "--jso"), ("evidence",)])

@@ -24,6 +24,20 @@ TCTI_VARIABLE = "TCCP_TCTI"
 DEFAULT_TCTI = "device:/dev/tpmrm0"
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Texts as they were written, and room for the names of commands and options."""
+
+    def __init__(self, prog: str) -> None:
+        """Give names up to 26 characters a line together with their help."""
+        super().__init__(prog, max_help_position=28)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Make room for the indentation of commands, which argparse forgets."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += 2
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises instead of printing and exiting by itself."""
 
@@ -44,8 +58,8 @@ def add_command(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.\n\n{about}",
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_epilogue(examples),
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
@@ -53,17 +67,21 @@ def add_command(
     return parser
 
 
-def add_group(commands: Commands, name: str, *, summary: str, about: str = "") -> Commands:
+def add_group(commands: Commands, name: str, *, summary: str, examples: Sequence[str], about: str = "") -> Commands:
     """A command that only holds others: ``tccp evidence``."""
     parser = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.\n\n{about}".rstrip(),
-        epilog=f"examples:\n  {commands._prog_prefix} {name} --help",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_epilogue(examples),
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _epilogue(examples: Sequence[str]) -> str:
+    return "examples:\n" + "\n".join(f"  {line}" for line in examples)
 
 
 def add_file(container: argparse._ActionsContainer, name: str, *, summary: str, required: bool = False) -> None:

@@ -1,6 +1,5 @@
 """The entry point of ``tccp``: parse the command line, run one command, turn what went wrong into an exit code."""
 
-import argparse
 import contextlib
 import io
 import os
@@ -11,7 +10,7 @@ from typing import TextIO
 
 from tccp import __version__
 from tccp.cli import completion, coordinator, doctor, evidence, exit_codes, node
-from tccp.cli.arguments import Parser
+from tccp.cli.arguments import HelpFormatter, Parser
 from tccp.cli.output import complain, print_json
 from tccp.errors import TccpError
 
@@ -22,8 +21,11 @@ Every command takes --json, and says by its exit code whose fault a failure is."
 
 EXAMPLES = """\
 examples:
-  tccp doctor                        is this machine ready, and if not, how to mend it
-  eval "$(tccp completion bash)"     completion for this shell
+  tccp doctor                            is this machine ready, and if not, how to mend it
+  tccp coordinator nodes                 who is admitted, and who was refused and why
+  tccp node status                       is this node admitted
+  tccp evidence quote --help             verify a quote that tpm2-tools wrote
+  eval "$(tccp completion bash)"         completion for this shell
 
 environment:
   TCCP_SOCKET    control socket of the daemon, where --socket is not given
@@ -37,7 +39,7 @@ def build_parser() -> Parser:
         prog="tccp",
         description=ABOUT,
         epilog=f"{EXAMPLES}\n\n{exit_codes.epilogue()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"tccp {__version__}")

@@ -11,6 +11,12 @@ def add_parser(commands: Commands) -> None:
         "coordinator",
         summary="command the coordinator that runs on this machine",
         about="Looking needs the viewer group, changing the admin group of the daemon (or root).",
+        examples=(
+            "tccp coordinator policy add tvmm-2026.toml",
+            "tccp coordinator enrol rack1-07 --policy tvmm-2026 --ek-certificate rack1-07.der",
+            "tccp coordinator nodes",
+            'tccp coordinator revoke rack1-07 --reason "sold"',
+        ),
     )
     for command in (init, status, trust, nodes, enrol, revoke, record, policy, watch):
         command.add_parser(group)

@@ -29,8 +29,8 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("name", metavar="NAME", type=node_name, help="name of the node: a-z, 0-9, '-' and '.'")
     parser.add_argument("--policy", metavar="POLICY", required=True, help="the policy that judges the node")
     keys = parser.add_mutually_exclusive_group(required=True)
-    add_file(keys, "--ek-certificate", summary="EK certificate, DER or PEM (tpm2_getekcertificate writes it)")
-    add_file(keys, "--ek-public", summary="EK public key: PEM, DER, TPM2B_PUBLIC or TPMT_PUBLIC (tpm2_createek -u)")
+    add_file(keys, "--ek-certificate", summary="EK certificate, DER or PEM (tccp node ek writes it)")
+    add_file(keys, "--ek-public", summary="EK public key: PEM, DER, TPM2B_PUBLIC or TPMT_PUBLIC (tccp node ek)")
     parser.add_argument(
         "--attribute",
         metavar="NAME=VALUE",

@@ -23,7 +23,9 @@ def add_parser(commands: Commands) -> None:
         examples=("tccp coordinator nodes", "tccp coordinator nodes --json | jq -r '.nodes[].name'"),
     )
     add_socket(listing, COORDINATOR_SOCKET)
-    group = add_group(commands, "node", summary="show or change one node")
+    group = add_group(
+        commands, "node", summary="show or change one node", examples=("tccp coordinator node show rack1-07",)
+    )
     show = add_command(
         group,
         "show",

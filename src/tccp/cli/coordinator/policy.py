@@ -29,7 +29,9 @@ The newest version of a name is in force; older ones stay in the record. A compl
 
 def add_parser(commands: Commands) -> None:
     """Add the commands."""
-    group = add_group(commands, "policy", summary="add, list and show policies")
+    group = add_group(
+        commands, "policy", summary="add, list and show policies", examples=("tccp coordinator policy list",)
+    )
     add = add_command(
         group,
         "add",

@@ -11,6 +11,11 @@ def add_parser(commands: Commands) -> None:
         "evidence",
         summary="check quotes, event logs and EK certificates offline",
         about="Each says what was checked, what was found and what was not proved; nothing is sent anywhere.",
+        examples=(
+            "tccp evidence quote --ak ak.pem --message quote.msg --signature quote.sig",
+            "tccp evidence eventlog /sys/kernel/security/tpm0/binary_bios_measurements",
+            "tccp evidence ek ek.der --authorities /etc/tccp/ek-authorities",
+        ),
     )
     for command in (quote, eventlog, ek):
         command.add_parser(group)

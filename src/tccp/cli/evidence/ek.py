@@ -29,7 +29,7 @@ def add_parser(commands: Commands) -> None:
         about="Looks for a chain from the certificate to one of the authorities, each valid now and issued for it.\n"
         "Of a folder, files called .pem, .crt, .cer and .der count, each with one certificate or many.",
         examples=(
-            "tpm2_getekcertificate -o ek.der && tccp evidence ek ek.der --authorities /etc/tccp/ek-authorities",
+            "tccp node ek --certificate ek.der && tccp evidence ek ek.der --authorities /etc/tccp/ek-authorities",
             "tccp evidence ek ek.pem --authorities roots --intermediates between --at 2026-11-01 --json",
         ),
     )
