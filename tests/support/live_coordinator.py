@@ -17,8 +17,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from tccp.control.server import Peer
-from tccp.coordinator.control import ControlAnswers
+from tccp.control.client import ControlClient
 from tccp.coordinator.daemon import serve
 from tccp.coordinator.identity import create_keys
 from tccp.coordinator.services import Services
@@ -46,13 +45,13 @@ from tccp.transport.connection import Connection, RefusalError, fresh_nonce
 from tccp.transport.trust import CoordinatorTrust, parse_trust
 from tests.support.soft_tpm import SoftTpm
 
+A = TypeVar("A", bound=msgspec.Struct)
 M = TypeVar("M", bound=AnyMessage)
 
 DEADLINE_S = 30.0
 HOST = "127.0.0.1"
 POLICY = "tvmm"
 ZERO = bytes(32)
-ADMIN = Peer(pid=0, uid=0, gid=0, role=c.ControlRole.ADMIN)
 
 
 class LiveCoordinator:
@@ -72,21 +71,22 @@ class LiveCoordinator:
         """Where nodes connect."""
         return int(self.services.listening.rpartition(":")[2])
 
-    async def ask(self, request: msgspec.Struct) -> object:
-        """What the control socket would answer an administrator."""
-        return await ControlAnswers(self.services)(request, ADMIN)
+    async def ask(self, request: msgspec.Struct, answer: type[A]) -> A:
+        """One request on the control socket."""
+        return await ask_control(Path(self.services.config.control.socket), request, answer)
 
     async def add_policy(self, pcrs: dict[int, bytes], *, version: int = 1, bank: str = "sha256") -> None:
         """Put a version of the policy in force: one allowed value for each PCR."""
         lines = [f'name = "{POLICY}"', f"version = {version}", f'bank = "{bank}"', "[pcrs]"]
         lines += [f'{index} = ["{value.hex()}"]' for index, value in pcrs.items()]
-        await self.ask(c.AddPolicy(body="\n".join(lines).encode()))
+        await self.ask(c.AddPolicy(body="\n".join(lines).encode()), c.PolicyInfo)
 
     async def enrol(self, name: str, host: NodeTpm, *, by_key: bool = False) -> None:
         """Take a host into the perimeter, by the certificate of its EK or by the key alone."""
         certificate, public = (b"", host.ek.public) if by_key else (host.ek.certificate or b"", b"")
         await self.ask(
-            c.EnrolNode(name=name, ek_certificate=certificate, ek_public=public, policy=POLICY, attributes={})
+            c.EnrolNode(name=name, ek_certificate=certificate, ek_public=public, policy=POLICY, attributes={}),
+            c.NodeInfo,
         )
 
     async def leases(self) -> dict[str, LeaseRecord]:
@@ -104,9 +104,9 @@ class LiveCoordinator:
         ended = await self.store.leases_of(NodeName(name), 1)
         return ended[0].end_reason if ended else None
 
-    def challenge_now(self, name: str) -> None:
+    async def challenge_now(self, name: str) -> None:
         """Have the coordinator want fresh evidence of a node at once, instead of when half of its lease is over."""
-        self.services.sessions.ask_all({NodeName(name)})
+        await self.ask(c.SetNodePolicy(name=name, policy=POLICY), c.NodeInfo)
 
     async def until(self, what: str) -> None:
         """Until the log tells of an event of this kind, for instance ``end``."""
@@ -131,16 +131,24 @@ async def live_coordinator(
         create_keys(folder / "state", now=dt.datetime.now(tz=dt.UTC))
     async with trio.open_nursery() as nursery:
         services = await nursery.start(serve, config)
-        trust = await ControlAnswers(services)(c.GetTrust(), ADMIN)
-        assert isinstance(trust, c.TrustFile)
+        trust = await ask_control(Path(services.config.control.socket), c.GetTrust(), c.TrustFile)
         running = LiveCoordinator(services, config, parse_trust(trust.body))
         try:
             yield running
         finally:
-            with trio.CancelScope(shield=True):
-                for connection in running.connections:
-                    await connection.aclose()
+            for connection in running.connections:
+                connection.close()
         nursery.cancel_scope.cancel()
+
+
+async def ask_control(path: Path, request: msgspec.Struct, answer: type[A]) -> A:
+    """One request on a daemon's control socket, while the daemon runs in this very process."""
+
+    def ask() -> A:
+        with ControlClient(path) as client:
+            return client.ask(request, answer)
+
+    return await trio.to_thread.run_sync(ask)
 
 
 def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "") -> None:
@@ -256,7 +264,7 @@ class HonestNode:
 
     async def renew(self) -> Renewed:
         """Be challenged at once, and answer."""
-        self.coordinator.challenge_now(self.identity.name)
+        await self.coordinator.challenge_now(self.identity.name)
         await self.connection.send(await self.answer_renewal(await self.receive(RenewalChallenge)))
         return await self.receive(Renewed)
 
@@ -265,9 +273,14 @@ class HonestNode:
         with trio.fail_after(DEADLINE_S):
             return await self.connection.receive(kind)
 
-    async def leave(self) -> None:
+    async def say(self, data: bytes) -> None:
+        """Put bytes into the TLS connection, whether the protocol allows them or not."""
+        self.connection._stream.send_nowait(data)
+        await self.connection._stream.flush()
+
+    def leave(self) -> None:
         """Vanish without a word."""
-        await self.connection.aclose()
+        self.connection.close()
 
     # ---- the verdicts ----
 

@@ -3,14 +3,15 @@
 Each function takes the defence out of a running coordinator, for the time of one test.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tccp.attestation.policy import PcrPolicy, TrustedPlatform
-from tccp.attestation.quote import QuoteClaim, VerifiedQuote, inspect_quote, verify_quote
+from tccp.attestation.quote import QuoteClaim, VerifiedQuote, inspect_quote, verify_quotes
+from tccp.errors import QuoteError
 from tccp.model import PcrBank, PcrSelection, PcrValues
 from tccp.protocol.statements import decode_identity
 from tests.support.live_coordinator import LiveCoordinator
@@ -19,34 +20,30 @@ Weaken = Callable[[LiveCoordinator, pytest.MonkeyPatch], None]
 REGISTRATION = "tccp.coordinator.registration"
 
 
-@dataclass
-class BlindVerifier:
-    """Verifies another claim than it was asked to, and says yes to the one that it was."""
+def _believe(monkeypatch: pytest.MonkeyPatch, adapt: Callable[[QuoteClaim], QuoteClaim]) -> None:
+    """Have other claims verified than were made, and those that were made believed."""
 
-    adapt: Callable[[QuoteClaim], QuoteClaim]
+    def verify_some(claims: Sequence[QuoteClaim]) -> list[VerifiedQuote | QuoteError]:
+        verdicts = verify_quotes([adapt(claim) for claim in claims])
+        for claim, verdict in zip(claims, verdicts, strict=True):
+            if isinstance(verdict, VerifiedQuote):
+                object.__setattr__(verdict, "pcrs", claim.pcrs)
+        return verdicts
 
-    async def verify(self, claim: QuoteClaim) -> VerifiedQuote:
-        """The claim, believed."""
-        seen = self.adapt(claim)
-        quote = verify_quote(seen.attest, seen.signature, seen.pcrs, ak=seen.ak, qualifying_data=seen.qualifying_data)
-        object.__setattr__(quote, "pcrs", claim.pcrs)
-        return quote
-
-
-def _blind(coordinator: LiveCoordinator, adapt: Callable[[QuoteClaim], QuoteClaim]) -> None:
-    coordinator.services.verifier = BlindVerifier(adapt)  # type: ignore[assignment]
+    for user in ("verifier", "renewals"):
+        monkeypatch.setattr(f"tccp.coordinator.{user}.verify_quotes", verify_some)
 
 
-def takes_any_nonce(coordinator: LiveCoordinator, _: pytest.MonkeyPatch) -> None:
+def takes_any_nonce(_: LiveCoordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the quote answers is not looked at."""
 
     def adapt(claim: QuoteClaim) -> QuoteClaim:
         return replace(claim, qualifying_data=inspect_quote(claim.attest, claim.signature, ak=claim.ak).extra_data)
 
-    _blind(coordinator, adapt)
+    _believe(monkeypatch, adapt)
 
 
-def takes_any_selection(coordinator: LiveCoordinator, _: pytest.MonkeyPatch) -> None:
+def takes_any_selection(_: LiveCoordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which PCRs were quoted is not looked at: the claimed values, one after another, may be those of others."""
 
     def adapt(claim: QuoteClaim) -> QuoteClaim:
@@ -55,14 +52,14 @@ def takes_any_selection(coordinator: LiveCoordinator, _: pytest.MonkeyPatch) -> 
         values = [value.ljust(quoted.bank.digest_bytes, b"\0") for value in claim.pcrs.values.values()]
         return replace(claim, pcrs=PcrValues(quoted, dict(zip(indexes, values, strict=True))))
 
-    _blind(coordinator, adapt)
+    _believe(monkeypatch, adapt)
 
 
 def takes_any_values(true: PcrValues) -> Weaken:
     """The claimed PCR values are not held against the digest that was signed, which is that of *true*."""
 
-    def weaken(coordinator: LiveCoordinator, _: pytest.MonkeyPatch) -> None:
-        _blind(coordinator, lambda claim: replace(claim, pcrs=true))
+    def weaken(_: LiveCoordinator, monkeypatch: pytest.MonkeyPatch) -> None:
+        _believe(monkeypatch, lambda claim: replace(claim, pcrs=true))
 
     return weaken
 
@@ -89,11 +86,11 @@ def takes_any_nonce_and_identity(coordinator: LiveCoordinator, monkeypatch: pyte
     takes_any_identity(coordinator, monkeypatch)
 
 
-def leaves_out(name: str) -> Weaken:
-    """A check of `tccp.coordinator.registration` that returns nothing is not done."""
+def leaves_out(name: str, *, module: str = REGISTRATION) -> Weaken:
+    """A check of *module* that returns nothing is not done."""
 
     def weaken(_: LiveCoordinator, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(f"{REGISTRATION}.{name}", _nothing)
+        monkeypatch.setattr(f"{module}.{name}", _nothing)
 
     return weaken
 
