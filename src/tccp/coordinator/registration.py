@@ -88,8 +88,8 @@ async def _serve(services: Services, renewals: Renewals, connection: Connection,
         return
     policy, version = lease.record.policy, lease.record.policy_version
     session = NodeSession(lease.record.node, address, connection, channel, lease, policy, version)
-    renewals.add(session)
     try:
+        await renewals.add(session)
         with session.scope:
             while True:
                 renewals.answer(session, await connection.receive(RenewalEvidence))

@@ -62,10 +62,21 @@ class Renewals:
 
     # ---- from outside
 
-    def add(self, session: NodeSession) -> None:
-        """Look after a session whose lease was just granted."""
+    async def add(self, session: NodeSession) -> None:
+        """Look after a session whose lease was just granted; what has happened since that transaction counts.
+
+        Raises:
+            StoreError: The record cannot be read.
+        """
+        store = self._services.store
+        node, lease = await store.node_by_name(session.node), await store.open_lease(session.node)
+        if node is None or lease is None or lease.lease_id != session.lease.record.lease_id:
+            self._send(session, Revoked(reason="revoked"))
+            session.scope.cancel()
+            return
+        session.policy = node.policy
         self._services.sessions.open(session)
-        self._plan_next(session)
+        self._plan_next(session, lease.policy)
 
     def answer(self, session: NodeSession, evidence: RenewalEvidence) -> None:
         """Take what *session*'s node answered; the protocol has seen to it that it was asked."""
@@ -98,10 +109,20 @@ class Renewals:
         if self._due[0][2] is session:
             self._sooner.set()
 
-    def _plan_next(self, session: NodeSession) -> None:
+    def _plan_next(self, session: NodeSession, judged_by: str) -> None:
+        if not self._is_in_force(session, judged_by):
+            self._plan(session, trio.current_time())
+            return
         lease_s = self._services.config.leases.seconds
         early = random.uniform(0.0, SPREAD) * lease_s  # noqa: S311 - spreads load, keeps no secret
         self._plan(session, session.lease.deadline - lease_s / 2 - early)
+
+    def _is_in_force(self, session: NodeSession, policy: str) -> bool:
+        """Whether the policy that judged a node last is still the one that judges it."""
+        try:
+            return policy == session.policy and session.policy_version == self._services.policies.get(policy).version
+        except EvidenceError:
+            return False
 
     async def _keep_schedule(self) -> None:
         while True:
@@ -241,7 +262,7 @@ class Renewals:
         self._services.sessions.counters.renewals += 1
         certificate = session.lease.certificates.issue(not_before_ms=renewal.at_ms, not_after_ms=renewal.expires_ms)
         self._send(session, Renewed(lease_id=renewal.lease_id, lease_s=lease_s, certificate=certificate))
-        self._plan_next(session)
+        self._plan_next(session, renewal.policy)
 
     # ---- the end
 

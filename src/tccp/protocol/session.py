@@ -60,6 +60,7 @@ TRANSITIONS: dict[tuple[Role, State, type], State] = {
     (Role.COORDINATOR, State.ANSWERED, Admitted): State.ADMITTED,
     (Role.COORDINATOR, State.ANSWERED, Refused): State.CLOSED,
     (Role.COORDINATOR, State.ADMITTED, RenewalChallenge): State.RENEWAL_CHALLENGED,
+    (Role.COORDINATOR, State.ADMITTED, Refused): State.CLOSED,
     (Role.NODE, State.RENEWAL_CHALLENGED, RenewalEvidence): State.RENEWAL_ANSWERED,
     (Role.COORDINATOR, State.RENEWAL_ANSWERED, Renewed): State.ADMITTED,
     # The policy changed while the node answered, or the answer could not be stored: once more.

@@ -67,8 +67,10 @@ class Connection:
         """Put *message* on the wire without waiting; False when some of it has to wait for `flush`.
 
         Raises:
-            PeerGoneError: The peer is gone, or has not read for long.
+            PeerGoneError: The peer is gone, has not read for long, or has broken the protocol meanwhile.
         """
+        if self.state is State.CLOSED:
+            raise PeerGoneError("peer_gone", "the conversation is over")
         return self._stream.send_nowait(self._session.send(message))
 
     async def flush(self) -> None:

@@ -1,0 +1,229 @@
+"""What happens between two steps: an operator, the disk or the node itself acts while the coordinator is at work."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import pytest
+import trio
+
+from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
+from tccp.errors import QuoteError, StoreError
+from tccp.model import NodeName
+from tccp.protocol import control as c
+from tccp.protocol.encoding import encode
+from tccp.protocol.framing import frame
+from tccp.protocol.messages import Admitted, AnyMessage, RenewalChallenge, Renewed
+from tccp.store import ConflictError, Renewal
+from tccp.transport.connection import Connection, RefusalError
+from tests.coordinator.test_quote_attacks import EVIL
+from tests.support.live_coordinator import ZERO, HonestNode, LiveCoordinator
+
+REVOKE = c.RevokeNode(name="alpha", reason="sold")
+
+
+def while_quotes_are_verified(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[object]]) -> None:
+    """Do something between the arrival of the next renewal's quote and its verdict."""
+
+    def verify(claims: Sequence[QuoteClaim]) -> list[VerifiedQuote | QuoteError]:
+        monkeypatch.setattr("tccp.coordinator.renewals.verify_quotes", verify_quotes)
+        trio.from_thread.run(act)
+        return verify_quotes(claims)
+
+    monkeypatch.setattr("tccp.coordinator.renewals.verify_quotes", verify)
+
+
+def while_admitted_is_said(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[object]]) -> None:
+    """Do something between the moment when a lease is in the store and the moment when its node is told."""
+    send = Connection.send
+
+    async def send_later(connection: Connection, message: AnyMessage) -> None:
+        if isinstance(message, Admitted):
+            await act()
+        await send(connection, message)
+
+    monkeypatch.setattr(Connection, "send", send_later)
+
+
+async def is_alive(coordinator: LiveCoordinator) -> bool:
+    return (await coordinator.ask(c.GetStatus(), c.CoordinatorStatus)).nodes_enrolled == 1
+
+
+# ---- the policy changes ----
+
+
+async def test_a_policy_that_comes_while_a_node_answers_is_applied_with_a_second_question(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    await alpha.register()
+    await coordinator.challenge_now("alpha")
+    challenge = await alpha.receive(RenewalChallenge)
+    await coordinator.add_policy({0: ZERO, 7: ZERO}, version=2)
+    await alpha.connection.send(await alpha.answer_renewal(challenge))
+
+    again = await alpha.receive(RenewalChallenge)
+    assert again.pcr_indexes == (0, 7)
+    await alpha.connection.send(await alpha.answer_renewal(again))
+    await alpha.receive(Renewed)
+
+    assert (await coordinator.leases())["alpha"].policy_version == 2
+
+
+async def test_a_policy_that_comes_while_a_node_answers_puts_it_out_if_it_must(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    await alpha.register()
+    await coordinator.challenge_now("alpha")
+    challenge = await alpha.receive(RenewalChallenge)
+    await coordinator.add_policy({0: EVIL}, version=2)
+    await alpha.connection.send(await alpha.answer_renewal(challenge))
+
+    await alpha.connection.send(await alpha.answer_renewal(await alpha.receive(RenewalChallenge)))
+    with pytest.raises(RefusalError, match="pcr_not_in_policy"):
+        await alpha.receive(Renewed)
+    assert await coordinator.leases() == {}
+
+
+async def test_a_policy_that_comes_while_a_node_is_admitted_is_not_missed(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    while_admitted_is_said(monkeypatch, lambda: coordinator.add_policy({0: EVIL}, version=2))
+    await alpha.register()
+
+    await alpha.connection.send(await alpha.answer_renewal(await alpha.receive(RenewalChallenge)))
+    with pytest.raises(RefusalError, match="pcr_not_in_policy"):
+        await alpha.receive(Renewed)
+    assert await coordinator.leases() == {}
+
+
+async def test_another_policy_given_to_a_node_while_it_is_admitted_is_not_missed(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f'name = "strict"\nversion = 1\n[pcrs]\n0 = "{EVIL.hex()}"\n'.encode()
+    await coordinator.ask(c.AddPolicy(body=body), c.PolicyInfo)
+    while_admitted_is_said(
+        monkeypatch, lambda: coordinator.ask(c.SetNodePolicy(name="alpha", policy="strict"), c.NodeInfo)
+    )
+    await alpha.register()
+
+    await alpha.connection.send(await alpha.answer_renewal(await alpha.receive(RenewalChallenge)))
+    with pytest.raises(RefusalError, match="pcr_not_in_policy"):
+        await alpha.receive(Renewed)
+    assert await coordinator.leases() == {}
+
+
+# ---- a node is revoked ----
+
+
+async def test_a_node_that_is_revoked_while_it_is_admitted_is_told(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    while_admitted_is_said(monkeypatch, lambda: coordinator.ask(REVOKE, c.NodeInfo))
+    await alpha.register()
+
+    with pytest.raises(RefusalError, match="revoked"):
+        await alpha.receive(RenewalChallenge)
+    assert await coordinator.leases() == {}
+
+
+async def test_a_node_that_is_revoked_while_its_good_quote_is_verified_is_out(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await alpha.register()
+    while_quotes_are_verified(monkeypatch, lambda: coordinator.ask(REVOKE, c.NodeInfo))
+
+    assert await alpha.is_put_out() == "revoked"
+
+
+async def test_a_node_that_is_revoked_while_its_bad_quote_is_verified_harms_nobody(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await alpha.register()
+    while_quotes_are_verified(monkeypatch, lambda: coordinator.ask(REVOKE, c.NodeInfo))
+    alpha.lease_id = bytes(16)  # its quote covers another lease
+
+    assert await alpha.is_put_out() == "revoked"
+    assert await is_alive(coordinator)
+
+
+async def test_a_node_that_is_revoked_while_it_answers_is_told_at_once(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    await alpha.register()
+    await coordinator.challenge_now("alpha")
+    await alpha.receive(RenewalChallenge)
+    await coordinator.ask(REVOKE, c.NodeInfo)
+
+    with pytest.raises(RefusalError, match="revoked"):
+        await alpha.receive(Renewed)
+    assert await coordinator.leases() == {}
+
+
+async def test_a_node_that_is_revoked_while_it_registers_gets_no_lease(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    challenge = await alpha.get_challenge()
+    await coordinator.ask(REVOKE, c.NodeInfo)
+    await alpha.connection.send(await alpha.answer(challenge))
+
+    with pytest.raises(RefusalError, match="node_revoked"):
+        await alpha.receive(Admitted)
+    assert await coordinator.leases() == {}
+
+
+# ---- the node itself ----
+
+
+async def test_garbage_behind_a_bad_quote_harms_nobody(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def say_garbage_and_be_cut_off() -> None:
+        await alpha.say(frame(b"garbage"))
+        while coordinator.services.sessions.get(NodeName("alpha")) is not None:
+            await trio.lowlevel.checkpoint()
+
+    await alpha.register()
+    while_quotes_are_verified(monkeypatch, say_garbage_and_be_cut_off)
+    await coordinator.challenge_now("alpha")
+    challenge = await alpha.receive(RenewalChallenge)
+    bad = msgspec.structs.replace(await alpha.answer_renewal(challenge), pcrs=(EVIL, EVIL))
+    await alpha.say(frame(encode(bad)))
+
+    await coordinator.until("end")
+    assert await coordinator.last_end("alpha") == "pcr_digest_mismatch"
+    assert await is_alive(coordinator)
+
+
+async def test_the_newest_connection_of_a_node_counts_and_the_older_one_is_closed(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    await alpha.register()
+    again = HonestNode(coordinator, "alpha", alpha.host)
+    assert await again.is_admitted()
+
+    with pytest.raises(Exception, match="peer_gone"):
+        await alpha.receive(RenewalChallenge)
+    assert await coordinator.last_end("alpha") == "replaced"
+    await again.renew()
+
+
+# ---- the disk ----
+
+
+async def test_a_renewal_that_the_disk_did_not_take_is_asked_for_again(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = type(coordinator.store)
+
+    async def fail(_: object, renewals: Sequence[Renewal]) -> list[ConflictError | None]:
+        monkeypatch.undo()
+        raise StoreError("disk_full", "no space")
+
+    await alpha.register()
+    before = (await coordinator.leases())["alpha"].expires_ms
+    monkeypatch.setattr(store, "renew_all", fail)
+    await coordinator.challenge_now("alpha")
+    await alpha.connection.send(await alpha.answer_renewal(await alpha.receive(RenewalChallenge)))
+
+    await alpha.connection.send(await alpha.answer_renewal(await alpha.receive(RenewalChallenge)))
+    await alpha.receive(Renewed)
+    assert (await coordinator.leases())["alpha"].expires_ms > before
