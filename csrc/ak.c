@@ -14,6 +14,7 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
+#include "lanes_rsa.h"
 #include "tpm_public.h"
 
 /* SEC 2, 2.4.2 and 2.5.1: the orders of the curves. */
@@ -39,15 +40,36 @@ static void words_from_bytes(const uint8_t *bytes, size_t len, uint64_t *ret_wor
     }
 }
 
+static bool prepare_digits(tccp_ak *ak, BN_CTX *ctx)
+{
+    uint8_t bytes[TCCP_RSA_BYTES_MAX];
+    ak->digit_count = (8 * ak->bytes + 2 + 51) / 52;
+    lanes_rsa_digits(ak->modulus_bytes, ak->bytes, ak->modulus_digits, 1, ak->digit_count);
+
+    BIGNUM *square = BN_new();
+    bool made = square != NULL && BN_set_bit(square, (int) (2 * 52 * ak->digit_count)) &&
+                BN_mod(square, square, ak->modulus, ctx) &&
+                BN_bn2binpad(square, bytes, (int) ak->bytes) == (int) ak->bytes;
+    BN_free(square);
+    if (made)
+        lanes_rsa_digits(bytes, ak->bytes, ak->square_digits, 1, ak->digit_count);
+
+    /* Newton's iteration doubles the bits that are right: an odd number is its own inverse modulo 8. */
+    uint64_t modulus = ak->modulus_digits[0], inverse = modulus;
+    for (int i = 0; i < 5; i++)
+        inverse *= 2 - modulus * inverse;
+    ak->inverse_digit = (0 - inverse) & ((1ull << 52) - 1);
+    return made;
+}
+
 static tccp_status prepare_rsa(tccp_ak *ak, const uint8_t *modulus)
 {
     memcpy(ak->modulus_bytes, modulus, ak->bytes);
-    words_from_bytes(modulus, ak->bytes, ak->modulus_words);
     BN_CTX *ctx = BN_CTX_new();
     ak->modulus = BN_bin2bn(modulus, (int) ak->bytes, NULL);
     ak->montgomery = BN_MONT_CTX_new();
     int made = ctx != NULL && ak->modulus != NULL && ak->montgomery != NULL &&
-               BN_MONT_CTX_set(ak->montgomery, ak->modulus, ctx);
+               BN_MONT_CTX_set(ak->montgomery, ak->modulus, ctx) && prepare_digits(ak, ctx);
     BN_CTX_free(ctx);
     return made ? TCCP_OK : TCCP_ERR_NO_MEMORY;
 }

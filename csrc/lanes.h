@@ -1,4 +1,4 @@
-/* lanes.h: eight signatures at once, by Intel crypto_mb on CPUs with AVX-512 IFMA. */
+/* lanes.h: eight signatures at once on CPUs with AVX-512 IFMA, when built with Intel crypto_mb. */
 #ifndef TCCP_LANES_H
 #define TCCP_LANES_H
 

@@ -10,6 +10,7 @@
 
 #include "hash.h"
 #include "lanes.h"
+#include "lanes_rsa.h"
 #include "signature.h"
 #include "tpm_public.h"
 
@@ -184,6 +185,78 @@ static void lanes_agree_with_libcrypto(void)
     }
 }
 
+#ifdef TCCP_HAVE_LANES
+
+/* Each lane another modulus, and among the signatures those for which a power stays next to nothing or to the modulus:
+ * there a result that was not reduced to the end would show. */
+static void rsa_lanes_compute_what_libcrypto_computes(int bits)
+{
+    const tccp_ak *aks[RSA_LANES];
+    tccp_ak *owned[RSA_LANES];
+    uint8_t signatures[RSA_LANES][TCCP_RSA_BYTES_MAX], powers[RSA_LANES][TCCP_RSA_BYTES_MAX];
+    const uint8_t *given[RSA_LANES];
+    BN_CTX *ctx = BN_CTX_new();
+    BIGNUM *modulus = BN_new(), *signature = BN_new(), *exponent = BN_new(), *power = BN_new();
+    int size = bits / 8;
+    CHECK(BN_set_word(exponent, 65537));
+    for (int round = 0; round < 8; round++) {
+        for (size_t lane = 0; lane < RSA_LANES; lane++) {
+            uint8_t bytes[TCCP_RSA_BYTES_MAX], spki[TCCP_SPKI_BYTES_MAX];
+            size_t spki_len = 0;
+            EVP_PKEY *key = NULL;
+            int top = lane % 2 ? BN_RAND_TOP_ONE : BN_RAND_TOP_TWO;
+            CHECK(BN_rand(modulus, bits, top, BN_RAND_BOTTOM_ODD) && BN_bn2binpad(modulus, bytes, size) == size);
+            if (lane == 6)
+                memset(bytes, 0xff, (size_t) size);
+            if (lane == 7) {
+                memset(bytes, 0x00, (size_t) size);
+                bytes[0] = 0x80;
+                bytes[size - 1] = 0x01;
+            }
+            CHECK(BN_bin2bn(bytes, size, modulus) != NULL && BN_rand_range(signature, modulus));
+            if (round < 3) /* 0, 1 and -1 */
+                CHECK(round < 2 ? BN_set_word(signature, (BN_ULONG) round) : BN_sub(signature, modulus, BN_value_one()));
+            CHECK(BN_bn2binpad(signature, signatures[lane], size) == size);
+            CHECK(tpm_rsa_key(bytes, (size_t) size, &key) == TCCP_OK);
+            CHECK(tpm_key_spki(key, spki, &spki_len) == TCCP_OK);
+            CHECK(tccp_ak_from_spki(spki, spki_len, &owned[lane]) == TCCP_OK);
+            aks[lane] = owned[lane];
+            given[lane] = signatures[lane];
+            EVP_PKEY_free(key);
+        }
+        lanes_rsa_power(aks, given, powers);
+        for (size_t lane = 0; lane < RSA_LANES; lane++) {
+            uint8_t expected[TCCP_RSA_BYTES_MAX];
+            CHECK(BN_bin2bn(given[lane], size, signature) != NULL);
+            CHECK(BN_mod_exp(power, signature, exponent, aks[lane]->modulus, ctx));
+            CHECK(BN_bn2binpad(power, expected, size) == size && memcmp(powers[lane], expected, (size_t) size) == 0);
+            tccp_ak_free(owned[lane]);
+        }
+    }
+    BN_free(power);
+    BN_free(exponent);
+    BN_free(signature);
+    BN_free(modulus);
+    BN_CTX_free(ctx);
+}
+
+static void rsa_lanes_compute_in_each_size(void)
+{
+    if (!tccp_lanes_available())
+        return;
+    for (int bits = 2048; bits <= 4096; bits += 1024)
+        rsa_lanes_compute_what_libcrypto_computes(bits);
+}
+
+#else
+
+static void rsa_lanes_compute_in_each_size(void)
+{
+    CHECK(!tccp_lanes_available());
+}
+
+#endif
+
 /* ---- the interface ------------------------------------------------------------------------------------------- */
 
 static void a_call_that_cannot_be_meant_is_refused(void)
@@ -239,6 +312,7 @@ int main(void)
     only_keys_of_ours_become_handles();
     a_spki_with_bytes_behind_it_is_refused();
     lanes_agree_with_libcrypto();
+    rsa_lanes_compute_in_each_size();
     a_call_that_cannot_be_meant_is_refused();
     tccp_ak_free(NULL);
     return failures != 0;
