@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from tccp.errors import ConfigError
-from tccp.model import NodeName, PcrBank, PcrSelection
+from tccp.model import RESETTABLE_PCRS, NodeName, PcrBank, PcrSelection
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
@@ -33,6 +33,11 @@ class CoordinatorTpmConfig(TpmConfig, frozen=True):
 
     bank: Literal["sha256", "sha384", "sha512"] = "sha256"
     pcrs: Annotated[tuple[PcrIndex, ...], Meta(min_length=1)] = (0, 2, 4, 7)
+
+    def __post_init__(self) -> None:
+        """Nobody would believe PCRs that any software can reset."""
+        if not RESETTABLE_PCRS.isdisjoint(self.pcrs):
+            raise ValueError("PCR 16 and 23 prove nothing: software can reset them")
 
     @property
     def selection(self) -> PcrSelection:

@@ -5,7 +5,7 @@ from nacl.signing import VerifyKey
 
 from tccp.attestation.quote import AkKey, verify_quote
 from tccp.errors import PolicyError, QuoteError
-from tccp.model import PcrBank, PcrSelection, PcrValues, spki_sha256
+from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues, spki_sha256
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
 from tccp.protocol.merkle import root_from_path
@@ -35,32 +35,33 @@ def check_coordinator(
     root = root_from_path(leaf, evidence.leaf_index, evidence.leaf_count, evidence.path)
     if root is None:
         raise QuoteError("coordinator_path", "the Merkle path fits no tree of that size")
+    claimed = _claimed_pcrs(evidence, trust.pcrs.selection.bank)
     verify_quote(
         evidence.attest,
         evidence.signature,
-        _claimed_pcrs(evidence),
+        claimed,
         ak=AkKey.from_spki(trust.ak_spki),
         qualifying_data=binding.coordinator(root, evidence.statement),
     )
-    _judge_pcrs(evidence, trust.pcrs)
+    _judge_pcrs(claimed, trust.pcrs)
     statement = decode_coordinator(evidence.statement)
     if statement.identity_key != trust.identity_key or spki_sha256(statement.tls_spki) != channel.coordinator_spki:
         raise QuoteError("coordinator_keys", "the statement speaks of other keys than this connection's")
     return statement
 
 
-def _claimed_pcrs(evidence: CoordinatorEvidence) -> PcrValues:
+def _claimed_pcrs(evidence: CoordinatorEvidence, bank: PcrBank) -> PcrValues:
     try:
         selection = PcrSelection(PcrBank(evidence.bank), evidence.pcr_indexes)
-        return PcrValues(selection, dict(zip(evidence.pcr_indexes, evidence.pcrs, strict=True)))
+        claimed = PcrValues(selection, dict(zip(evidence.pcr_indexes, evidence.pcrs, strict=True)))
     except ValueError as problem:
         raise QuoteError("coordinator_pcrs", str(problem)) from None
+    if selection.bank != bank or not RESETTABLE_PCRS.isdisjoint(selection.indexes):
+        raise QuoteError("coordinator_pcrs", f"{selection} proves nothing; {bank.hash_name} is what we trust")
+    return claimed
 
 
-def _judge_pcrs(evidence: CoordinatorEvidence, trusted: PcrValues) -> None:
-    claimed = _claimed_pcrs(evidence)
-    if claimed.selection.bank != trusted.selection.bank:
-        raise PolicyError("coordinator_platform", f"quoted the {claimed.selection.bank.hash_name} bank")
+def _judge_pcrs(claimed: PcrValues, trusted: PcrValues) -> None:
     for index in trusted.selection.indexes:
         if claimed.values.get(index) != trusted.values[index]:
             found = claimed.values.get(index, b"").hex() or "not quoted"

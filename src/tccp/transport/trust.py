@@ -21,7 +21,7 @@ from pathlib import Path
 from cryptography import x509
 
 from tccp.errors import ConfigError
-from tccp.model import PcrBank, PcrSelection, PcrValues
+from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues
 from tccp.protocol.statements import coordinator_id
 from tccp.transport.certificates import Authority, KeyPair
 
@@ -106,6 +106,8 @@ def parse_trust(body: bytes) -> CoordinatorTrust:
         identity_key = bytes.fromhex(table["identity"])
         if len(identity_key) != 32:
             raise ConfigError("trust_invalid", "identity: not 32 bytes")
+        if bank is PcrBank.SHA1 or not RESETTABLE_PCRS.isdisjoint(values):
+            raise ConfigError("trust_invalid", "pcrs: the sha1 bank, PCR 16 and PCR 23 prove nothing")
         return CoordinatorTrust(
             identity_key=identity_key,
             ca_certificate=table["ca"].encode(),
