@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tccp.errors import ProtocolError
 
 AUTHORITY_YEARS = 20
 # Clocks of two hosts differ; a certificate that begins in the peer's future would be refused.
@@ -38,12 +41,16 @@ def spki_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def spki_of_certificate(certificate: bytes) -> bytes:
-    """The public key in a DER certificate, DER SubjectPublicKeyInfo."""
-    return (
-        x509.load_der_x509_certificate(certificate)
-        .public_key()
-        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    """The public key in a DER certificate that a peer showed, DER SubjectPublicKeyInfo.
+
+    Raises:
+        ProtocolError: ``tls_certificate``: TLS has accepted it, and it is malformed all the same.
+    """
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+        return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm) as problem:
+        raise ProtocolError("tls_certificate", str(problem)) from None
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
