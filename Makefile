@@ -55,6 +55,13 @@ check-packages:
 demo: setup
 	$(BIN)/python tools/demo.py $(if $(KEEP),--keep)
 
+# BENCH="bench_quote bench_event_log" picks some; what they find replaces those sections of bench/RESULTS.md.
+BENCH ?= $(patsubst bench/%.py,%,$(wildcard bench/bench_*.py))
+bench: setup
+	tools/system_packages.sh tools/apt-packages-bench.txt
+	$(BIN)/python -m pytest -q $(BENCH:%=bench/%.py)
+	$(BIN)/python -m bench.report
+
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,23 +1,24 @@
-"""Parse and replay firmware event logs through the Python function, and what the same work costs elsewhere.
+"""Parse and replay firmware event logs through the Python function, beside what Keylime does with the same log.
 
-The peer is what Keylime does with a log (7.14, ``bootlog_parse``): it runs ``tpm2_eventlog`` and reads the YAML that it
-prints. ``tpm2_eventlog`` alone is measured here, which is a floor under that. The bar is a hundred times Keylime.
+    pytest bench/bench_event_log.py && python -m bench.report
 
-    pytest bench/bench_event_log.py
+Keylime 7.14 runs ``tpm2_eventlog`` and reads the YAML that it prints (``bootlog_parse``). The bar is a hundred times.
 """
 
-import subprocess
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import keylime_peer
+from bench.conftest import RESULTS, Section
 from tccp.attestation.event_log import explain_incomplete, replay_event_log
 from tccp.model import PcrBank, PcrSelection, PcrValues
 
 VECTORS = Path(__file__).parents[1] / "tests" / "vectors" / "eventlog"
-Benchmark = Callable[..., Any]  # pytest-benchmark's fixture
+ROUNDS = 7
 
 LOGS = {
     "laptop, 2 banks, 49 KB": "keylime/binary_bios_measurements",
@@ -27,42 +28,52 @@ LOGS = {
     "cloud VM, 3 banks, 24 KB": "gce/eventlog.bin",
     "systemd-boot, 1 bank, 3 KB": "tpm2-tools/event-sd-boot-fedora37.bin",
 }
+WAYS = ("quoted bank", "all banks", "explained, every event decoded")
 
 
-@pytest.fixture(params=LOGS.values(), ids=LOGS.keys())
-def path(request: pytest.FixtureRequest) -> Path:
-    return VECTORS / str(request.param)
+@pytest.fixture(scope="module")
+def section() -> Iterator[Section]:
+    made = Section(
+        "Firmware event logs",
+        "`pytest bench/bench_event_log.py`. Microseconds for one log through Python, medians; in brackets how many "
+        "times faster than Keylime 7.14.3's `bootlog_parse` (milliseconds, median of seven). Bar: >= 100.",
+        ["log", "Keylime", *WAYS],
+    )
+    yield made
+    made.save()
 
 
-@pytest.fixture(autouse=True)
-def _one_group_for_each_log(request: pytest.FixtureRequest, benchmark: Any) -> None:
-    benchmark.group = request.node.callspec.id
+@pytest.fixture(scope="module")
+def keylime() -> dict[str, float]:
+    """Seconds that Keylime takes for each log that it can read."""
+    given = {name: b64encode((VECTORS / path).read_bytes()).decode() for name, path in LOGS.items()}
+    found: dict[str, float] = keylime_peer.run(RESULTS, "parse_event_log.py", given, str(ROUNDS))
+    return found
 
 
-def test_tccp_in_the_quoted_bank(benchmark: Benchmark, path: Path) -> None:
-    replayed = benchmark(replay_event_log, path.read_bytes(), [PcrBank.SHA256])
-    assert replayed.extended(PcrBank.SHA256)
+@pytest.fixture(scope="module", params=LOGS)
+def row(request: pytest.FixtureRequest, section: Section, keylime: dict[str, float]) -> Iterator[dict[str, float]]:
+    name = str(request.param)
+    found = {"keylime": keylime[name], "log": float(list(LOGS).index(name))}
+    yield found
+    cells = [f"{1e6 * found[way]:,.0f} ({found['keylime'] / found[way]:,.0f}x)" for way in WAYS if way in found]
+    section.rows.append([name, f"{1e3 * found['keylime']:.1f} ms", *cells])
 
 
-def test_tccp_in_all_banks(benchmark: Benchmark, path: Path) -> None:
-    replayed = benchmark(replay_event_log, path.read_bytes())
-    assert replayed.extended(PcrBank.SHA256)
-
-
-def test_tccp_explaining_pcrs_with_every_event_decoded(benchmark: Benchmark, path: Path) -> None:
-    log = path.read_bytes()
+@pytest.mark.parametrize("way", WAYS)
+def test_replay(benchmark: Any, row: dict[str, float], way: str) -> None:
+    log = (VECTORS / list(LOGS.values())[int(row["log"])]).read_bytes()
     values = dict(replay_event_log(log).pcrs(PcrBank.SHA256))
     pcrs = PcrValues(PcrSelection.of(PcrBank.SHA256, values), values)
 
-    def work() -> int:
-        explained = explain_incomplete(replay_event_log(log, [PcrBank.SHA256]), pcrs)
-        return len([entry.event.content() for entry in explained.events])
+    def explained() -> int:
+        found = explain_incomplete(replay_event_log(log, [PcrBank.SHA256]), pcrs)
+        return len([entry.event.content() for entry in found.events])
 
-    assert benchmark(work) > 0
-
-
-def test_tpm2_eventlog(benchmark: Any, path: Path) -> None:
-    def work() -> bytes:
-        return subprocess.run(["tpm2_eventlog", path], capture_output=True, check=True).stdout
-
-    assert b"pcrs:" in benchmark.pedantic(work, rounds=10)
+    work: Callable[[], Any] = {
+        WAYS[0]: lambda: replay_event_log(log, [PcrBank.SHA256]).extended(PcrBank.SHA256),
+        WAYS[1]: lambda: replay_event_log(log).extended(PcrBank.SHA256),
+        WAYS[2]: explained,
+    }[way]
+    assert benchmark(work)
+    row[way] = benchmark.stats.stats.median
