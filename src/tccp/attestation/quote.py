@@ -25,7 +25,6 @@ from tccp.model import RESETTABLE_PCRS, PcrBank, PcrValues
 _RSASSA, _RSAPSS, _ECDSA = 0x0014, 0x0016, 0x0018
 _SCHEMES = {_RSASSA: "rsassa", _RSAPSS: "rsapss", _ECDSA: "ecdsa"}
 _RESETTABLE_MASK = sum(1 << index for index in RESETTABLE_PCRS)
-_FOUND = ("clock_ms", "reset_count", "restart_count", "safe", "firmware_version")
 _PEM_CHARACTERS_MAX = 4096
 _PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----\s([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
 
@@ -272,6 +271,10 @@ def _verified(pcrs: PcrValues, ak: AkKey, qualifying_data: bytes, found: core.Ve
     put(verified, "pcrs", pcrs)
     put(verified, "ak", ak)
     put(verified, "qualifying_data", qualifying_data)
-    for name, value in zip(_FOUND, found, strict=True):
-        put(verified, name, value)
+    clock_ms, reset_count, restart_count, safe, firmware_version = found
+    put(verified, "clock_ms", clock_ms)
+    put(verified, "reset_count", reset_count)
+    put(verified, "restart_count", restart_count)
+    put(verified, "safe", safe)
+    put(verified, "firmware_version", firmware_version)
     return verified
