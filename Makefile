@@ -69,3 +69,4 @@ clean:
 	rm -rf src/tccp.egg-info
 
 -include csrc/native.mk
+-include tools/fuzz/fuzz.mk

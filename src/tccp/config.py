@@ -146,7 +146,7 @@ def load_config(path: Path, kind: type[C]) -> C:
         raise ConfigError("config_invalid", f"{path}: not UTF-8 text") from None
     try:
         return msgspec.convert(tomllib.loads(text), kind, strict=True)
-    except tomllib.TOMLDecodeError as problem:
+    except (tomllib.TOMLDecodeError, RecursionError) as problem:
         raise ConfigError("config_invalid", f"{path}: {problem}") from None
     except msgspec.ValidationError as problem:
         raise ConfigError("config_invalid", f"{path}: {_readable(str(problem))}") from None

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from tccp.errors import ConfigError
 from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues
@@ -115,5 +116,12 @@ def parse_trust(body: bytes) -> CoordinatorTrust:
             door=door,
             pcrs=PcrValues(PcrSelection.of(bank, values), values),
         )
-    except (ValueError, TypeError, AttributeError, tomllib.TOMLDecodeError) as problem:
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        UnsupportedAlgorithm,
+        x509.InvalidVersion,
+    ) as problem:
         raise ConfigError("trust_invalid", str(problem)) from None
