@@ -299,6 +299,14 @@ static void a_call_that_cannot_be_meant_is_refused(void)
         CHECK(tccp_quote_verify_batch(aks, claims, 2, statuses, quotes) == TCCP_OK);
         CHECK(statuses[0] == TCCP_ERR_USAGE && statuses[1] == TCCP_ERR_USAGE);
     }
+    const uint32_t numbers[TCCP_PACKED_NUMBERS] = {16, 16, 16, 16, 1, TPM_ALG_SHA256};
+    const tccp_ak *aks[] = {by.ak};
+    tccp_status status = TCCP_OK;
+    CHECK(tccp_quote_verify_packed(aks, bytes, 64, numbers, 1, &status, &quote) == TCCP_OK);
+    CHECK(status == TCCP_ERR_USAGE); /* 16 bytes are no PCR value */
+    CHECK(tccp_quote_verify_packed(aks, bytes, 63, numbers, 1, &status, &quote) == TCCP_ERR_USAGE);
+    CHECK(tccp_quote_verify_packed(aks, bytes, 65, numbers, 1, &status, &quote) == TCCP_ERR_USAGE);
+    CHECK(tccp_quote_verify_packed(aks, bytes, 64, numbers, TCCP_BATCH_MAX + 1, &status, &quote) == TCCP_ERR_USAGE);
     CHECK(tccp_quote_verify_batch(NULL, NULL, 0, NULL, NULL) == TCCP_OK);
     CHECK(tccp_quote_verify_batch(NULL, &good, 1, NULL, NULL) == TCCP_ERR_USAGE);
     CHECK(tccp_quote_inspect(NULL, bytes, 64, bytes, 64, &quote) == TCCP_ERR_USAGE);
