@@ -175,3 +175,11 @@ async def test_removing_a_node_ends_its_lease(store: Store) -> None:
     ended = await store.lease(lease("a", 1).lease_id)
     assert ended == replace(lease("a", 1), ended_ms=5_000, end_reason="removed")
     assert await store.leases_of(NodeName("a")) == [ended]
+
+
+async def test_each_policy_knows_how_many_nodes_it_judges(store: Store) -> None:
+    for name, judged_by in (("a", "one"), ("b", "one"), ("c", "two"), ("d", "three")):
+        await store.enrol_node(replace(node(name), policy=judged_by))
+    await store.revoke_node(NodeName("d"), "sold", 1)
+
+    assert await store.nodes_by_policy() == {"one": 2, "two": 1}

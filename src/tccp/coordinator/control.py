@@ -90,15 +90,15 @@ class ControlAnswers:
             record, event_body(policy=policy.name, version=policy.version, sha256=policy.sha256)
         )
         services.policies.put_in_force(policy)
-        judged = {node.name for node in await perimeter.all_nodes(services) if node.policy == policy.name}
-        self._renewals.ask_now(judged)
-        return self._policy_info(record, nodes=len(judged), in_force=True, with_body=False)
+        self._renewals.ask_now(services.sessions.judged_by(policy.name))
+        judged = (await services.store.nodes_by_policy()).get(policy.name, 0)
+        return self._policy_info(record, nodes=judged, in_force=True, with_body=False)
 
     async def _policies(self, _: c.ListPolicies) -> c.Policies:
-        nodes = await perimeter.all_nodes(self._services)
+        nodes = await self._services.store.nodes_by_policy()
         infos = []
         for newest in await self._services.store.policies():
-            judged = sum(node.policy == newest.name for node in nodes)
+            judged = nodes.get(newest.name, 0)
             for record in await self._services.store.policy_versions(newest.name):
                 in_force = record.version == newest.version
                 infos.append(
@@ -112,7 +112,7 @@ class ControlAnswers:
         newest = await self._services.store.policy(name)
         if record is None or newest is None:
             raise PolicyError("no_policy", f"there is no policy {name!r}" + (f" version {version}" if version else ""))
-        nodes = sum(node.policy == name for node in await perimeter.all_nodes(self._services))
+        nodes = (await self._services.store.nodes_by_policy()).get(name, 0)
         in_force = record.version == newest.version
         return self._policy_info(record, nodes=nodes if in_force else 0, in_force=in_force, with_body=True)
 

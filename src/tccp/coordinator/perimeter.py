@@ -118,7 +118,7 @@ async def set_policy(services: Services, renewals: Renewals, request: SetNodePol
     )
     if (session := services.sessions.get(name)) is not None:
         session.policy = request.policy
-        renewals.ask_now({name})
+        renewals.ask_now([session])
     return await show(services, name)
 
 

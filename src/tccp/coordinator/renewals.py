@@ -13,6 +13,7 @@ import heapq
 import itertools
 import math
 import random
+from collections.abc import Iterable
 
 import structlog
 import trio
@@ -86,13 +87,13 @@ class Renewals:
         self._answers.append((session, challenge, evidence))
         self._answered.set()
 
-    def ask_now(self, nodes: set[NodeName]) -> None:
-        """Challenge those of *nodes* that are connected now, whatever is left of their leases."""
-        for node in nodes:
-            session = self._services.sessions.get(node)
+    def ask_now(self, sessions: Iterable[NodeSession]) -> None:
+        """Challenge these nodes now, whatever is left of their leases."""
+        now = trio.current_time()
+        for session in sessions:
             # Whoever is being asked or judged meets the new policy in the store's transaction.
-            if session is not None and session.challenge is None and session.due < math.inf:
-                self._plan(session, trio.current_time())
+            if session.challenge is None and session.due < math.inf:
+                self._plan(session, now)
 
     def revoke(self, node: NodeName) -> None:
         """Tell *node*, whose lease is ended, that it is out."""

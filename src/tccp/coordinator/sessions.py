@@ -88,6 +88,10 @@ class Sessions:
         """The session of *node*."""
         return self._by_node.get(node)
 
+    def judged_by(self, policy: str) -> list[NodeSession]:
+        """The sessions of all nodes that this policy judges."""
+        return [session for session in self._by_node.values() if session.policy == policy]
+
     def open(self, session: NodeSession) -> None:
         """Enter *session*; an older one of the same node, whose lease was replaced, is ended."""
         older = self._by_node.get(session.node)

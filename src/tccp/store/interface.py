@@ -94,6 +94,10 @@ class Store(abc.ABC):
     async def list_nodes(self, after: NodeName | None = None, limit: int = PAGE) -> list[NodeRecord]:
         """A page of the nodes in order of name, from the one after *after* on."""
 
+    @abc.abstractmethod
+    async def nodes_by_policy(self) -> dict[str, int]:
+        """How many nodes that are not revoked each policy judges; policies without any are left out."""
+
     # ---- policies ----
 
     @abc.abstractmethod

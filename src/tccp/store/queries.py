@@ -114,6 +114,12 @@ def meta(connection: sqlite3.Connection, key: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
+def nodes_by_policy(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many nodes each policy judges."""
+    statement = "SELECT policy, count(*) FROM node WHERE revoked_ms IS NULL GROUP BY policy"
+    return dict(connection.execute(statement).fetchall())
+
+
 def newest_time_ms(connection: sqlite3.Connection) -> int:
     """The time of the last event or of the last renewal, whichever is later."""
     event = "SELECT at_ms FROM event ORDER BY seq DESC LIMIT 1"

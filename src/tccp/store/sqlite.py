@@ -129,6 +129,9 @@ class _SqliteStore(Store):
     async def node_by_ek(self, ek_id: bytes) -> NodeRecord | None:
         return await self._look_up(queries.node_by_ek, ek_id)
 
+    async def nodes_by_policy(self) -> dict[str, int]:
+        return await self._read_page(queries.nodes_by_policy)
+
     async def list_nodes(self, after: NodeName | None = None, limit: int = PAGE) -> list[NodeRecord]:
         return await self._read_page(queries.nodes, after, min(limit, PAGE_MAX))
 
