@@ -31,6 +31,13 @@ def other_tpm(soft_tpms: SoftTpmPool) -> Iterator[SoftTpm]:
         yield lent
 
 
+@pytest.fixture(scope="session")
+def other_coordinator_tpm(soft_tpms: SoftTpmPool) -> Iterator[SoftTpm]:
+    """The TPM of a second coordinator."""
+    with soft_tpms.lend() as lent:
+        yield lent
+
+
 @pytest.fixture
 async def coordinator(coordinator_tpm: SoftTpm, tmp_path: Path) -> AsyncIterator[LiveCoordinator]:
     """Running, with a policy, and with no node yet."""

@@ -1,7 +1,11 @@
 """The perimeter record as operators see it: enrol, import, export, revoke, show."""
 
 import base64
+import binascii
 import re
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 
 from tccp.attestation.ek_id import ek_spki_of
 from tccp.attestation.enrolment import verify_ek_certificate
@@ -51,7 +55,7 @@ async def enrol(services: Services, request: EnrolNode) -> NodeInfo:
         verified = verify_ek_certificate(certificate, (), authorities=services.authorities, now=services.clock.now())
         ek_id, ek_public = spki_sha256(verified.spki), None
     else:
-        ek_public = ek_spki_of(_der(request.ek_public))
+        ek_public = _canonical(ek_spki_of(_der(request.ek_public)))
         ek_id = spki_sha256(ek_public)
     record = NodeRecord(
         name=name,
@@ -205,4 +209,16 @@ def _enrol_body(record: NodeRecord) -> bytes:
 def _der(given: bytes) -> bytes:
     """DER from PEM; what is no PEM is taken as it is."""
     match = PEM.search(given)
-    return base64.b64decode(match[1]) if match else given
+    try:
+        return base64.b64decode(match[1]) if match else given
+    except binascii.Error as problem:
+        raise ConfigError("bad_request", f"damaged PEM: {problem}") from None
+
+
+def _canonical(spki: bytes) -> bytes:
+    """The same key as our own reading of a TPM's public area gives it: its hash is how a node is found."""
+    try:
+        key = serialization.load_der_public_key(spki)
+        return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm) as problem:
+        raise ConfigError("bad_request", f"no public key: {problem}") from None

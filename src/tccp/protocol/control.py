@@ -18,8 +18,9 @@ CONTROL_ITEMS_MAX = 131_072
 
 Text = Annotated[str, Meta(max_length=4096)]
 PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024)]
-Attributes = Annotated[dict[str, str], Meta(max_length=64)]
-Count = Annotated[int, Meta(ge=0)]
+Word = Annotated[str, Meta(min_length=1, max_length=256)]
+Attributes = Annotated[dict[Word, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # no database counts further
 
 
 class ControlRole(enum.IntEnum):
