@@ -6,9 +6,13 @@ Prints one JSON line when all are admitted, and one at the end.
 """
 
 import argparse
+import collections
 import json
+import select
+import ssl
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import trio
@@ -21,9 +25,11 @@ from tccp.node.identity import make_node_identity
 from tccp.node.registration import connect, door_context
 from tccp.protocol import binding
 from tccp.protocol import control as c
+from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
     PROTOCOL_VERSION,
     Admitted,
+    AnyMessage,
     Challenge,
     Evidence,
     Hello,
@@ -31,7 +37,8 @@ from tccp.protocol.messages import (
     RenewalEvidence,
     Renewed,
 )
-from tccp.transport.connection import RefusalError, fresh_nonce
+from tccp.transport.connection import Connection, RefusalError, fresh_nonce
+from tccp.transport.tls_stream import TlsStream
 from tccp.transport.trust import CoordinatorTrust, parse_trust
 
 HANDSHAKES_AT_ONCE = 64
@@ -40,74 +47,105 @@ HANDSHAKES_AT_ONCE = 64
 class LoadNode:
     """One node: its software TPM, its keys, its session."""
 
-    def __init__(self, name: str, delay_s: float) -> None:
+    def __init__(self, name: str) -> None:
         self.tpm, self.identity = SoftwareTpm(), make_node_identity(name)
-        self.delay_s = delay_s
         self.registration_s = 0.0
-        self.renewals = 0
+        self.connection: Connection
+        self._channel: Channel
+        self._selection: PcrSelection
+        self._digests: tuple[bytes, ...]
 
-    async def live(
-        self, port: int, trust: CoordinatorTrust, limiter: trio.CapacityLimiter, admitted: trio.Event
-    ) -> None:
-        """Register, then answer challenges."""
-        async with limiter:
-            began = time.perf_counter()
-            connection = await connect("127.0.0.1", port, self.identity, door_context(self.identity, trust))
-            channel = connection.channel(trust.coordinator_id, own_end_is_coordinator=False)
-            await connection.send(
-                Hello(PROTOCOL_VERSION, fresh_nonce().value, b"", (), self.tpm.ek_public, self.tpm.ak_public)
-            )
-            challenge = await connection.receive(Challenge)
-            credential = self.tpm.activate_credential(challenge.id_object, challenge.encrypted_secret)
-            selection = PcrSelection(PcrBank(challenge.bank), challenge.pcr_indexes)
-            bound = binding.registration(challenge.nonce, channel, self.identity.statement)
-            attest, signature, pcrs = self.tpm.quote(bound, selection)
-            digests = tuple(pcrs.values.values())
-            await connection.send(Evidence(credential, self.identity.statement, attest, signature, digests, b""))
-            lease_id = (await connection.receive(Admitted)).lease_id
-            self.registration_s = time.perf_counter() - began
-        admitted.set()
-        while True:
-            asked = await connection.receive(RenewalChallenge)
-            if self.delay_s:
-                await trio.sleep(self.delay_s)
-            bound = binding.renewal(asked.nonce, channel, lease_id, self.identity.statement)
-            attest, signature, _ = self.tpm.quote(bound, selection)
-            await connection.send(RenewalEvidence(attest, signature, digests))
-            await connection.receive(Renewed)
-            self.renewals += 1
+    async def register(self, port: int, trust: CoordinatorTrust) -> None:
+        """Messages 1 to 4, without looking at the coordinator's evidence."""
+        began = time.perf_counter()
+        self.connection = await connect("127.0.0.1", port, self.identity, door_context(self.identity, trust))
+        self._channel = self.connection.channel(trust.coordinator_id, own_end_is_coordinator=False)
+        hello = Hello(PROTOCOL_VERSION, fresh_nonce().value, b"", (), self.tpm.ek_public, self.tpm.ak_public)
+        await self.connection.send(hello)
+        challenge = await self.connection.receive(Challenge)
+        credential = self.tpm.activate_credential(challenge.id_object, challenge.encrypted_secret)
+        self._selection = PcrSelection(PcrBank(challenge.bank), challenge.pcr_indexes)
+        bound = binding.registration(challenge.nonce, self._channel, self.identity.statement)
+        attest, signature, pcrs = self.tpm.quote(bound, self._selection)
+        self._digests = tuple(pcrs.values.values())
+        evidence = Evidence(credential, self.identity.statement, attest, signature, self._digests, b"")
+        await self.connection.send(evidence)
+        await self.connection.receive(Admitted)
+        self.registration_s = time.perf_counter() - began
+
+    def answer(self, asked: RenewalChallenge) -> None:
+        """A fresh quote."""
+        bound = binding.renewal(asked.nonce, self._channel, asked.lease_id, self.identity.statement)
+        attest, signature, _ = self.tpm.quote(bound, self._selection)
+        self.connection.send_nowait(RenewalEvidence(attest, signature, self._digests))
 
 
-async def run(control: Path, port: int, names: list[str], policy: str, delay_s: float) -> None:
-    """Everything; see the module."""
-    nodes = [LoadNode(name, delay_s) for name in names]
+async def register_all(control: Path, port: int, nodes: list[LoadNode], policy: str) -> None:
+    """Enrol and register every node."""
     with ControlClient(control) as client:
         trust = parse_trust(client.ask(c.GetTrust(), c.TrustFile).body)
         for node in nodes:
-            request = c.EnrolNode(node.identity.name, b"", node.tpm.ek_public, policy, {})
-            client.ask(request, c.NodeInfo)
-    limiter, events = trio.CapacityLimiter(HANDSHAKES_AT_ONCE), [trio.Event() for _ in nodes]
+            client.ask(c.EnrolNode(node.identity.name, b"", node.tpm.ek_public, policy, {}), c.NodeInfo)
+    limiter = trio.CapacityLimiter(HANDSHAKES_AT_ONCE)
     began, failures = time.perf_counter(), 0
 
-    async def one(node: LoadNode, admitted: trio.Event) -> None:
+    async def one(node: LoadNode) -> None:
         nonlocal failures
         try:
-            await node.live(port, trust, limiter, admitted)
+            async with limiter:
+                await node.register(port, trust)
         except (TccpError, RefusalError) as problem:
             failures += 1
             print(f"{node.identity.name}: {problem!r}", file=sys.stderr)
-            admitted.set()
 
     async with trio.open_nursery() as nursery:
-        for node, event in zip(nodes, events, strict=True):
-            nursery.start_soon(one, node, event)
-        for event in events:
-            await event.wait()
-        times = [node.registration_s for node in nodes]
-        _say(event="registered", seconds=time.perf_counter() - began, failures=failures, times_s=times)
-        await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
-        _say(event="end", renewals=sum(node.renewals for node in nodes), failures=failures)
-        nursery.cancel_scope.cancel()
+        for node in nodes:
+            nursery.start_soon(one, node)
+    times = [node.registration_s for node in nodes]
+    _say(event="registered", seconds=time.perf_counter() - began, failures=failures, times_s=times)
+
+
+def answer_all(nodes: list[LoadNode], delay_s: float) -> None:
+    """Answer challenges, each after *delay_s*, until standard input ends.
+
+    A loop over epoll and the node's own session and TLS: one core of this must keep one core of a coordinator busy.
+    """
+    poll = select.epoll()
+    poll.register(sys.stdin.fileno(), select.EPOLLIN)
+    by_fd = {}
+    for node in nodes:
+        stream = node.connection._stream
+        by_fd[stream._socket.fileno()] = node, stream
+        poll.register(stream._socket.fileno(), select.EPOLLIN)
+    renewals, waiting = 0, collections.deque[tuple[float, LoadNode, RenewalChallenge]]()
+    while True:
+        timeout = max(waiting[0][0] - time.monotonic(), 0) if waiting else None
+        for fd, _ in poll.poll(timeout):
+            if fd == sys.stdin.fileno():
+                _say(event="end", renewals=renewals)
+                return
+            node, stream = by_fd[fd]
+            for message in _arrived(node.connection, stream):
+                if isinstance(message, RenewalChallenge):
+                    waiting.append((time.monotonic() + delay_s, node, message))
+                else:
+                    assert isinstance(message, Renewed), message
+                    renewals += 1
+        while waiting and waiting[0][0] <= time.monotonic():
+            _, node, asked = waiting.popleft()
+            node.answer(asked)
+
+
+def _arrived(connection: Connection, stream: TlsStream) -> Iterator[AnyMessage]:
+    stream._incoming.write(stream._socket.recv(65_536))
+    session = connection._session
+    try:
+        while True:
+            session.receive_data(stream._tls.read(65_536))
+    except ssl.SSLWantReadError:
+        pass
+    while (message := session.next_message()) is not None:
+        yield message
 
 
 def _say(**fields: object) -> None:
@@ -125,7 +163,9 @@ def main() -> None:
     parser.add_argument("--delay-ms", type=float, default=0, help="round-trip time that each answer takes beside")
     options = parser.parse_args()
     names = [f"load-{number}" for number in range(options.first, options.first + options.count)]
-    trio.run(run, options.control, options.port, names, options.policy, options.delay_ms / 1000)
+    nodes = [LoadNode(name) for name in names]
+    trio.run(register_all, options.control, options.port, nodes, options.policy)
+    answer_all(nodes, options.delay_ms / 1000)
 
 
 if __name__ == "__main__":
