@@ -23,6 +23,7 @@ from tccp.protocol.framing import FrameReader, frame
 
 CONNECTIONS_MAX = 64
 IDLE_S = 300.0
+LINGER_S = 2.0
 
 log = structlog.get_logger()
 
@@ -65,17 +66,18 @@ async def serve_control(
     groups: ControlGroups,
 ) -> None:
     """Serve the control socket until cancelled. *answer* may return one message or an async iterator of them."""
-    limit = trio.CapacityLimiter(CONNECTIONS_MAX)
+    # Each role has places of its own: viewers who sit on theirs lock no administrator out.
+    places = {role: trio.CapacityLimiter(CONNECTIONS_MAX) for role in ControlRole}
 
     async def serve(stream: trio.SocketStream) -> None:
         peer = peer_of(stream.socket, own_uid=own_uid, groups=groups)
         async with stream:
             try:
-                if peer.role is ControlRole.NONE:
-                    await _send(stream, _not_permitted(peer, "connect", ControlRole.VIEWER))
-                    return
-                async with limit:
-                    await _serve_peer(stream, peer, request_kind, answer)
+                async with places[peer.role]:
+                    if peer.role is ControlRole.NONE:
+                        await _send_last(stream, _not_permitted(peer, "connect", ControlRole.VIEWER))
+                    else:
+                        await _serve_peer(stream, peer, request_kind, answer)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 log.debug("control_peer_left", user=peer.user)
 
@@ -118,8 +120,17 @@ async def _serve_peer(stream: trio.SocketStream, peer: Peer, request_kind: Any, 
             for payload in frames.frames():
                 await _answer_one(stream, peer, decode(payload, request_kind, items_max=CONTROL_ITEMS_MAX), answer)
         except ProtocolError as problem:
-            await _send(stream, failure_of(problem))
+            await _send_last(stream, failure_of(problem))
             return
+
+
+async def _send_last(stream: trio.SocketStream, message: msgspec.Struct) -> None:
+    """Say this and no more, and wait a moment for the peer to hear it: closing on unread bytes would take it back."""
+    with trio.move_on_after(LINGER_S):
+        await _send(stream, message)
+        await stream.send_eof()
+        while await stream.receive_some(65_536):
+            pass
 
 
 async def _answer_one(stream: trio.SocketStream, peer: Peer, request: Any, answer: AnswerFunction) -> None:

@@ -61,5 +61,5 @@ def _remove_stale(path: Path) -> None:
         raise ConfigError(
             "already_running", f"{path}: another daemon listens there", hint="stop it, or set control.socket"
         )
-    if problem == errno.ECONNREFUSED:
+    if problem == errno.ECONNREFUSED and path.is_socket():
         path.unlink()

@@ -1,0 +1,182 @@
+"""Who may do what on a control socket is decided by the credentials that the kernel gives, and by nothing else."""
+
+import grp
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from tccp.control.client import ControlClient
+from tccp.control.server import CONNECTIONS_MAX, ControlGroups, Peer, serve_control
+from tccp.control.sockets import control_listeners
+from tccp.errors import ConfigError
+from tccp.protocol import control as c
+from tccp.protocol.encoding import decode, encode
+from tccp.protocol.framing import HEADER_BYTES, frame
+
+# Being somebody else takes root; elsewhere the one user that there is owns the daemon, and may do everything.
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can connect as somebody else")
+
+DEADLINE_S = 20.0
+ADMINS, VIEWERS, STRANGERS = "adm", "games", "mail"  # groups that every Debian has
+# One that everybody may run, wherever this one lives.
+PYTHON = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
+NOBODY = pwd.getpwnam("nobody").pw_uid
+ASK = """
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+client.sendall(bytes.fromhex(sys.argv[2]))
+client.shutdown(socket.SHUT_WR)
+answer = b""
+while part := client.recv(65536):
+    answer += part
+print(answer.hex())
+"""
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that everybody may enter."""
+    with tempfile.TemporaryDirectory(prefix="tccp-control-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+async def done(_request: msgspec.Struct, _peer: Peer) -> msgspec.Struct:
+    return c.Done(count=7)
+
+
+@pytest.fixture
+async def control(public_folder: Path) -> AsyncIterator[Path]:
+    """The socket of a daemon that runs as a user of its own and does whatever an authorised peer asks."""
+    path = public_folder / "control.sock"
+    groups = ControlGroups(admin=ADMINS, viewer=VIEWERS)
+    async with control_listeners(path, None) as listeners, trio.open_nursery() as nursery:
+        nursery.start_soon(
+            lambda: serve_control(listeners, c.CoordinatorRequest, done, own_uid=NOBODY + 1, groups=groups)
+        )
+        yield path
+        nursery.cancel_scope.cancel()
+
+
+async def ask_as(path: Path, group: str, request: msgspec.Struct) -> c.Done | c.Failure:
+    """The answer to a process of the user nobody in *group*."""
+    person = ["setpriv", f"--reuid={NOBODY}", f"--regid={grp.getgrnam(group).gr_gid}", "--clear-groups", "--"]
+    asked = frame(encode(request)).hex()
+    with trio.fail_after(DEADLINE_S):
+        finished = await trio.run_process(
+            [*person, PYTHON, "-I", "-S", "-c", ASK, str(path), asked], capture_stdout=True
+        )
+    answer = bytes.fromhex(finished.stdout.decode())
+    decoded: c.Done | c.Failure = decode(answer[HEADER_BYTES:], c.Done | c.Failure)
+    return decoded
+
+
+VIEWER_REQUESTS = [
+    c.GetStatus(),
+    c.ListNodes(),
+    c.ShowNode(name="x"),
+    c.ExportNodes(),
+    c.ListPolicies(),
+    c.ShowPolicy(name="x", version=0),
+]
+ADMIN_REQUESTS = [
+    c.GetTrust(),
+    c.EnrolNode(name="x", ek_certificate=b"", ek_public=b"1", policy="p", attributes={}),
+    c.ImportNodes(record=c.PerimeterRecord(nodes=())),
+    c.SetNodePolicy(name="x", policy="p"),
+    c.RevokeNode(name="x", reason=""),
+    c.AddPolicy(body=b"x"),
+]
+
+
+def name_of(request: msgspec.Struct) -> str:
+    return type(request).__name__
+
+
+def test_every_request_needs_a_role() -> None:
+    tried = {type(request) for request in [*VIEWER_REQUESTS, *ADMIN_REQUESTS]}
+
+    assert tried | {c.WatchEvents} == set(c.ROLE_NEEDED)
+    assert {kind for kind, role in c.ROLE_NEEDED.items() if role is c.ControlRole.ADMIN} == {
+        type(request) for request in ADMIN_REQUESTS
+    }
+
+
+async def test_the_groups_decide(control: Path) -> None:
+    for group, request, allowed in [
+        (VIEWERS, VIEWER_REQUESTS[0], True),
+        *((VIEWERS, request, False) for request in ADMIN_REQUESTS),
+        (ADMINS, VIEWER_REQUESTS[0], True),
+        *((ADMINS, request, True) for request in ADMIN_REQUESTS[:2]),
+        (STRANGERS, VIEWER_REQUESTS[0], False),
+        (STRANGERS, ADMIN_REQUESTS[0], False),
+    ]:
+        answer = await ask_as(control, group, request)
+        assert isinstance(answer, c.Done) == allowed, (group, request)
+        if isinstance(answer, c.Failure):
+            assert (answer.kind, answer.reason) == ("permission", "not_permitted")
+
+
+async def test_root_may_do_everything(control: Path) -> None:
+    def ask() -> list[c.Done]:
+        with ControlClient(control) as client:
+            return [client.ask(request, c.Done) for request in [*VIEWER_REQUESTS, *ADMIN_REQUESTS]]
+
+    assert len(await trio.to_thread.run_sync(ask)) == len(VIEWER_REQUESTS) + len(ADMIN_REQUESTS)
+
+
+async def test_viewers_who_keep_all_connections_do_not_lock_administrators_out(control: Path) -> None:
+    sit = "import socket, sys, time\nkept = [socket.socket(socket.AF_UNIX) for _ in range(int(sys.argv[2]))]\n"
+    sit += "for one in kept: one.connect(sys.argv[1])\nprint('sitting', flush=True)\nsys.stdin.read()\n"
+    person = ["setpriv", f"--reuid={NOBODY}", f"--regid={grp.getgrnam(VIEWERS).gr_gid}", "--clear-groups", "--"]
+    command = [*person, PYTHON, "-I", "-S", "-c", sit, str(control), str(CONNECTIONS_MAX + 5)]
+    async with trio.open_nursery() as nursery:
+        viewer = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            assert viewer.stdout is not None
+            assert await viewer.stdout.receive_some() == b"sitting\n"
+
+            answer = await ask_as(control, ADMINS, c.RevokeNode(name="x", reason=""))
+            assert isinstance(answer, c.Done)
+        finally:
+            viewer.kill()
+            nursery.start_soon(viewer.wait)
+
+
+async def test_a_second_daemon_on_the_same_socket_is_told_so_and_the_first_keeps_it(control: Path) -> None:
+    with pytest.raises(ConfigError, match="already_running"):
+        async with control_listeners(control, None):
+            pass
+
+    assert isinstance(await ask_as(control, VIEWERS, c.GetStatus()), c.Done)
+
+
+async def test_the_socket_of_a_daemon_that_was_killed_is_taken_over(public_folder: Path) -> None:
+    path = public_folder / "control.sock"
+    killed = "import os, socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen()\nos._exit(0)\n"
+    await trio.run_process([PYTHON, "-I", "-S", "-c", killed, str(path)])
+    assert path.exists()
+
+    async with control_listeners(path, None):
+        assert path.exists()
+    assert not path.exists()
+
+
+async def test_a_file_in_the_place_of_the_socket_is_not_removed(public_folder: Path) -> None:
+    path = public_folder / "control.sock"
+    path.write_text("somebody's diary")
+
+    with pytest.raises(ConfigError, match="control_socket"):
+        async with control_listeners(path, None):
+            pass
+    assert path.read_text() == "somebody's diary"
