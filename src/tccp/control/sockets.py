@@ -40,14 +40,18 @@ async def control_listeners(
 
 
 def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         _remove_stale(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         path.chmod(0o666)
         listener.listen(BACKLOG)
+    except ConfigError:
+        listener.close()
+        raise
     except OSError as problem:
+        listener.close()
         hint = "set control.socket to a path in a folder that the daemon may write"
         raise ConfigError("control_socket", f"{path}: {os.strerror(problem.errno or 0)}", hint=hint) from None
     return listener
