@@ -33,6 +33,7 @@ from tccp.transport.errors import PeerGoneError
 
 ANSWER_S = 30.0  # how long a nonce is good for
 BATCH_MAX = 256
+JUDGES = 2  # one waits for the disk, the other for the C core
 TICK_S = 0.02  # due times this close together are dealt with at once
 GATHER_S = 0.02  # answers this close together are judged at once
 RETRY_S = 1.0  # after the store failed
@@ -59,7 +60,8 @@ class Renewals:
         """Look after all sessions, until cancelled."""
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._keep_schedule)
-            self._nursery.start_soon(self._give_verdicts)
+            for _ in range(JUDGES):
+                self._nursery.start_soon(self._give_verdicts)
 
     # ---- from outside
 
@@ -179,11 +181,13 @@ class Renewals:
     async def _give_verdicts(self) -> None:
         while True:
             await self._answered.wait()
-            await trio.sleep(GATHER_S)
+            if len(self._answers) < BATCH_MAX:
+                await trio.sleep(GATHER_S)
             batch, self._answers = self._answers[:BATCH_MAX], self._answers[BATCH_MAX:]
             if not self._answers:
                 self._answered = trio.Event()
-            await self._judge([answer for answer in batch if not answer[0].ended])
+            if batch := [answer for answer in batch if not answer[0].ended]:
+                await self._judge(batch)
 
     async def _judge(self, batch: list[Answer]) -> None:
         quotes = await self._verify(batch)
