@@ -1,6 +1,5 @@
 """Documents cannot rot: what they name exists, what they say to type works, where they point there is something."""
 
-import importlib
 import os
 import re
 import subprocess
@@ -21,26 +20,6 @@ def tracked() -> list[Path]:
 
 
 DOCUMENTS = [path for path in tracked() if path.suffix == ".md" and "vectors" not in path.parts]
-
-
-def where_is() -> list[str]:
-    """The targets of the README's table: ``package.module:name``, or a path."""
-    table = README.split("## Where is ...?")[1].split("\n## ")[0]
-    targets = re.findall(r"^\|.*\|(.*)\|$", table, re.MULTILINE)
-    return [target for cell in targets for target in re.findall(r"`([^`]+)`", cell)]
-
-
-@pytest.mark.parametrize("target", where_is())
-def test_what_the_readme_points_to_is_there(target: str) -> None:
-    module, colon, name = target.partition(":")
-    if not colon:
-        assert (ROOT / target).exists()
-        return
-    assert callable(getattr(importlib.import_module(module), name))
-
-
-def test_the_table_has_targets() -> None:
-    assert len(where_is()) > 15
 
 
 def runnable() -> list[str]:

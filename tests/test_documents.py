@@ -4,9 +4,13 @@ import ast
 import functools
 import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from tccp.cli.exit_codes import UsageError
+from tccp.cli.main import build_parser
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -37,6 +41,38 @@ def test_what_a_document_names_in_the_code_exists(module: str, name: str) -> Non
     assert hasattr(importlib.import_module(module), name)
 
 
+def commands() -> list[str]:
+    """Every `tccp` command that a document shows, in its text or in a block of its own, without pipes around it."""
+    found: set[str] = set()
+    for path in [*DOCUMENTS, ROOT / "systemd" / "README.md"]:
+        text = path.read_text()
+        blocks = re.findall(r"^```sh[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        lines = [line for block in blocks for line in block.splitlines()]
+        lines += re.findall(r"`((?:sudo )?tccp [^`]+)`", text.replace("\n", " "))
+        found |= {line.removeprefix("sudo ").split(" > ")[0] for line in lines if re.match(r"(sudo )?tccp ", line)}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_that_a_document_shows_is_one(command: str) -> None:
+    """Parsed with all its options, and not run."""
+    words = shlex.split(command)[1:]
+    try:
+        build_parser().parse_args(words)
+    except UsageError as problem:
+        assert problem.detail == "the following arguments are required: COMMAND"  # noqa: PT017 - a whole group
+    except SystemExit as end:
+        assert words[-1] == "--help"
+        assert end.code == 0  # noqa: PT017
+
+
+def test_every_unit_that_a_document_names_exists() -> None:
+    units = set(re.findall(r"\btccp-[a-z-]+\.(?:service|socket)", " ".join(path.read_text() for path in DOCUMENTS)))
+
+    assert units
+    assert not [unit for unit in units if not (ROOT / "systemd" / unit).exists()]
+
+
 def test_every_file_that_a_document_names_exists() -> None:
     assert not [name for (name,) in named(FILE) if not (ROOT / name).exists()]
 
@@ -44,3 +80,4 @@ def test_every_file_that_a_document_names_exists() -> None:
 def test_the_documents_name_tests_and_code() -> None:
     assert len(named(TEST)) > 40
     assert len(named(TARGET)) > 40
+    assert len(commands()) > 15

@@ -59,6 +59,18 @@ class ControlConfig(_Table, frozen=True):
     viewer_group: str = "tccp-viewer"
 
 
+class CoordinatorControlConfig(ControlConfig, frozen=True):
+    """``[control]`` of a coordinator."""
+
+    socket: AbsolutePath = "/run/tccp/coordinator/control.sock"
+
+
+class NodeControlConfig(ControlConfig, frozen=True):
+    """``[control]`` of a node."""
+
+    socket: AbsolutePath = "/run/tccp/node/control.sock"
+
+
 class LogConfig(_Table, frozen=True):
     """``[log]``."""
 
@@ -92,7 +104,7 @@ class CoordinatorConfig(_Table, frozen=True):
 
     state_directory: AbsolutePath = "/var/lib/tccp/coordinator"
     listen: ListenConfig = ListenConfig()
-    control: ControlConfig = ControlConfig(socket="/run/tccp/coordinator/control.sock")
+    control: CoordinatorControlConfig = CoordinatorControlConfig()
     tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
     leases: LeaseConfig = LeaseConfig()
@@ -121,7 +133,7 @@ class NodeConfig(_Table, frozen=True):
 
     name: str
     coordinator: NodeCoordinatorConfig
-    control: ControlConfig = ControlConfig(socket="/run/tccp/node/control.sock")
+    control: NodeControlConfig = NodeControlConfig()
     tpm: NodeTpmConfig = NodeTpmConfig()
     log: LogConfig = LogConfig()
 

@@ -1,0 +1,72 @@
+"""The example files are legal, and show every key there is with its default."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tccp.attestation.policy import parse_policy
+from tccp.config import CoordinatorConfig, NodeConfig, load_config
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+CONFIGS: list[tuple[str, type[msgspec.Struct]]] = [("coordinator.toml", CoordinatorConfig), ("node.toml", NodeConfig)]
+
+
+def keys_of(table: dict[str, Any], before: str = "") -> set[str]:
+    """``{"tpm.ak", ...}``: all that have a value."""
+    found: set[str] = set()
+    for key, value in table.items():
+        found |= keys_of(value, f"{before}{key}.") if isinstance(value, dict) else {before + key}
+    return found
+
+
+def keys_there_are(kind: Any, before: str = "") -> set[str]:
+    found: set[str] = set()
+    for field in msgspec.structs.fields(kind):
+        is_table = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+        found |= keys_there_are(field.type, f"{before}{field.name}.") if is_table else {before + field.name}
+    return found
+
+
+@pytest.mark.parametrize(("name", "kind"), CONFIGS)
+def test_an_example_of_a_configuration_is_legal_and_shows_each_key_once(name: str, kind: type[msgspec.Struct]) -> None:
+    load_config(EXAMPLES / name, kind)
+
+    text = (EXAMPLES / name).read_text()
+    assert keys_of(tomllib.loads(text)) == keys_there_are(kind)
+    assert len(re.findall(r"^\w+ = ", text, re.MULTILINE)) == len(keys_there_are(kind))
+
+
+@pytest.mark.parametrize(("name", "kind"), CONFIGS)
+def test_what_an_example_shows_is_the_default_unless_it_says_that_there_is_none(
+    name: str, kind: type[msgspec.Struct], tmp_path: Path
+) -> None:
+    text = (EXAMPLES / name).read_text()
+    bare = re.sub(r"^(?!.*# no default)\w+ = .*\n", "", text, flags=re.MULTILINE)
+    (tmp_path / name).write_text(bare)
+
+    assert load_config(tmp_path / name, kind) == load_config(EXAMPLES / name, kind)
+
+
+@pytest.mark.parametrize(("name", "kind"), CONFIGS)
+def test_what_has_no_default_has_none(name: str, kind: type[msgspec.Struct], tmp_path: Path) -> None:
+    lines = (EXAMPLES / name).read_text().splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if "# no default" not in line or line.startswith("#"):
+            continue
+        (tmp_path / name).write_text("".join([*lines[:number], *lines[number + 1 :]]))
+        try:
+            without = load_config(tmp_path / name, kind)
+        except Exception as problem:  # noqa: BLE001 - which one is not the question
+            assert "config_invalid" in str(problem)  # noqa: PT017
+        else:
+            assert without != load_config(EXAMPLES / name, kind)
+
+
+def test_the_example_of_a_policy_is_legal() -> None:
+    policy = parse_policy((EXAMPLES / "policy.toml").read_bytes())
+
+    assert policy.selection.indexes == (0, 2, 4, 7)
