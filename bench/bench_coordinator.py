@@ -17,7 +17,7 @@ from bench.conftest import Section
 from bench.load.coordinator import LoadedCoordinator
 from bench.load.registering import RegisteringNode
 
-NODES = 2_000
+NODES = 5_000
 REGISTRATIONS = 200
 ROUNDS = 7
 
