@@ -8,6 +8,8 @@ const char *tccp_status_name(int status)
     case TCCP_ERR_USAGE: return "usage";
     case TCCP_ERR_INTERNAL: return "internal";
     case TCCP_ERR_NO_MEMORY: return "no_memory";
+    case TCCP_ERR_IO: return "os_error";
+    case TCCP_ERR_CANCELLED: return "cancelled";
     case TCCP_ERR_MALFORMED: return "malformed";
     case TCCP_ERR_TOO_LARGE: return "too_large";
     case TCCP_ERR_UNSUPPORTED: return "unsupported";
@@ -21,6 +23,16 @@ const char *tccp_status_name(int status)
     case TCCP_ERR_KEY_MISMATCH: return "key_mismatch";
     case TCCP_ERR_EXPIRED: return "expired";
     case TCCP_ERR_TRUNCATED: return "truncated";
+    case TCCP_ERR_EXTENDED: return "extended";
+    case TCCP_ERR_WRONG_KEY: return "wrong_key";
+    case TCCP_ERR_SUITE_ALTERED: return "suite_altered";
+    case TCCP_ERR_HEADER_ALTERED: return "header_altered";
+    case TCCP_ERR_RECIPIENTS_ALTERED: return "recipients_altered";
+    case TCCP_ERR_TAGS_ALTERED: return "tags_altered";
+    case TCCP_ERR_TAGS_ZEROED: return "tags_zeroed";
+    case TCCP_ERR_CHUNK_ALTERED: return "chunk_altered";
+    case TCCP_ERR_CHUNK_MOVED: return "chunk_moved";
+    case TCCP_ERR_ROOT: return "wrong_root";
     default: return "unknown";
     }
 }

@@ -8,6 +8,7 @@
     |  |  |- EventLogError           the firmware log: structure, or it explains other PCR values
     |  |  |- EnrolmentError          EK certificate, EK/AK public area, credential activation
     |  |  '- PolicyError             a genuine but unknown platform
+    |  |- SealedImageError       a sealed image: truncated, altered, of another key or tenant
     |  '- RefusedError           the other side refused us, and said why
     |- HostError             our TPM, disk or network failed: retry or give up the task
     |  |- TpmError               the TPM answered with an error code, or not at all
@@ -60,6 +61,10 @@ class EnrolmentError(EvidenceError):
 
 class PolicyError(EvidenceError):
     """A genuine platform, but not one that a policy names."""
+
+
+class SealedImageError(PeerError):
+    """A sealed image does not hold: truncated, altered, under another key, of another tenant."""
 
 
 class RefusedError(PeerError):

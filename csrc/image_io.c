@@ -1,0 +1,56 @@
+/* image_io.c: reading and writing at a place, completely or not at all. */
+#define _XOPEN_SOURCE 700 /* pread, pwrite */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "image.h"
+
+bool image_read_at(int fd, void *buffer, size_t len, uint64_t offset)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t got = pread(fd, (uint8_t *) buffer + done, len - done, (off_t) (offset + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got == 0)
+            errno = ENODATA;
+        if (got <= 0)
+            return false;
+        done += (size_t) got;
+    }
+    return true;
+}
+
+bool image_write_at(int fd, const void *buffer, size_t len, uint64_t offset)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t put = pwrite(fd, (const uint8_t *) buffer + done, len - done, (off_t) (offset + done));
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put == 0)
+            errno = EIO;
+        if (put <= 0)
+            return false;
+        done += (size_t) put;
+    }
+    return true;
+}
+
+/* Data is told from zeros by its first words, so only zeros are looked at whole. */
+bool image_is_zero(const uint8_t *bytes, size_t len)
+{
+    size_t at = 0;
+    for (; at + 64 <= len; at += 64) {
+        uint64_t words[8], any = 0;
+        memcpy(words, bytes + at, sizeof words);
+        for (int i = 0; i < 8; i++)
+            any |= words[i];
+        if (any != 0)
+            return false;
+    }
+    for (; at < len; at++) {
+        if (bytes[at] != 0)
+            return false;
+    }
+    return true;
+}
