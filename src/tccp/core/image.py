@@ -185,7 +185,7 @@ def image_header_write(info: ImageInfo, recipients: Sequence[bytes], key: ImageK
 
 
 def image_seal(
-    source_fd: int, target_fd: int, key: ImageKey, suite: int, threads: int, progress: ImageProgress
+    source_fd: int, target_fd: int, key: ImageKey, *, suite: int, threads: int, progress: ImageProgress
 ) -> ImageInfo:
     """Encrypt one descriptor into another; see ``tccp_image_seal``. Blocks: run it in a thread of its own."""
     struct = ffi.new("tccp_image_info *")
@@ -194,7 +194,7 @@ def image_seal(
 
 
 def image_open(
-    image_fd: int, target_fd: int, info: ImageInfo, key: ImageKey, threads: int, progress: ImageProgress
+    image_fd: int, target_fd: int, info: ImageInfo, key: ImageKey, *, threads: int, progress: ImageProgress
 ) -> None:
     """Decrypt, or with *target_fd* -1 only verify; see ``tccp_image_open``. Blocks: run it in a thread of its own."""
     struct = _struct_of(info)
