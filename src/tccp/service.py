@@ -46,9 +46,9 @@ def _calm_the_garbage_collector() -> None:
 
 
 def _report(problem: TccpError) -> int:
-    print(f"tccp: error: {problem}", file=sys.stderr)
+    print(f"tccp: error: {logs.escape(str(problem))}", file=sys.stderr)
     if problem.hint:
-        print(f"tccp: hint: {problem.hint}", file=sys.stderr)
+        print(f"tccp: hint: {logs.escape(problem.hint)}", file=sys.stderr)
     return EXIT_CONFIG_ERROR if isinstance(problem, ConfigError) else EXIT_HOST_ERROR
 
 

@@ -18,10 +18,7 @@ def load_authorities(config: EnrolmentConfig) -> EkAuthorities:
     """
     authorities = _read_folder(config.ek_authorities, "enrolment.ek_authorities")
     intermediates = _read_folder(config.ek_intermediates, "enrolment.ek_intermediates")
-    try:
-        return EkAuthorities(authorities, intermediates)
-    except EnrolmentError as problem:
-        raise ConfigError("bad_authority", f"{config.ek_authorities}: {problem}") from None
+    return EkAuthorities(authorities, intermediates)
 
 
 def _read_folder(folder: str | None, key: str) -> list[bytes]:
@@ -39,4 +36,8 @@ def _read(path: Path) -> bytes:
         content = file.read(CERTIFICATE_BYTES_MAX + 1)
     if len(content) > CERTIFICATE_BYTES_MAX:
         raise ConfigError("bad_authority", f"{path}: more than {CERTIFICATE_BYTES_MAX} bytes")
+    try:
+        EkAuthorities([content])  # alone, so that the message can name the file
+    except EnrolmentError as problem:
+        raise ConfigError("bad_authority", f"{path}: {problem}") from None
     return content
