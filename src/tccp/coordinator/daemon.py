@@ -6,6 +6,7 @@ Nothing is served before all of it is there, and a part that fails for good ends
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import signal
@@ -86,11 +87,17 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
     """Run the coordinator until it is told to stop (SIGTERM, SIGINT) or cancelled."""
     config = load_config(config_path, CoordinatorConfig)
     sockets = systemd.listen_fds()
-    control = control_listeners(Path(config.control.socket), sockets.get("control"))
-    async with running_services(config) as services, control as control_ends, trio.open_nursery() as nursery:
+    async with contextlib.AsyncExitStack() as opened:
+        # First what two coordinators cannot both have: opening the store shuts out whoever has it open.
+        control = control_listeners(Path(config.control.socket), sockets.get("control"))
+        control_ends = await opened.enter_async_context(control)
+        listeners = await _node_listeners(config, sockets)
+        for listener in listeners:
+            await opened.enter_async_context(listener)
+        services = await opened.enter_async_context(running_services(config))
+        nursery = await opened.enter_async_context(trio.open_nursery())
         keys = services.identity.keys
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
-        listeners = await _node_listeners(config, sockets)
         renewals = Renewals(services)
         services.listening = _name_of(listeners[0])
         nursery.start_soon(services.evidence.run)

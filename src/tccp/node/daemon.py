@@ -64,22 +64,23 @@ class Node:
         """Register, keep the lease, and after whatever ends that, wait and begin again."""
         backoff = BACKOFF_FIRST_S
         while True:
+            at_least = 0.0
             try:
                 await self._one_connection()
             except RefusalError as refusal:
                 self._refused(refusal)
-                backoff = max(backoff, BACKOFF_REFUSED_S if refusal.message.reason != "rebooted" else 0.0)
+                at_least = BACKOFF_REFUSED_S if refusal.message.reason != "rebooted" else 0.0
             except EvidenceError as problem:
                 log.error("coordinator_not_trusted", reason=problem.reason, detail=problem.detail)
                 self.last_problem = problem
-                backoff = max(backoff, BACKOFF_REFUSED_S)
+                at_least = BACKOFF_REFUSED_S
             except TpmError:
                 raise
             except (HostError, ProtocolError) as problem:
                 log.warning("connection_lost", reason=problem.reason, detail=problem.detail)
                 self.last_problem = problem
-            if self.lease.renewals or self.state == "admitted":
-                backoff = BACKOFF_FIRST_S
+            # Who was in has not been waiting before.
+            backoff = max(BACKOFF_FIRST_S if self.state == "admitted" else backoff, at_least)
             self.state = "waiting"
             pause = backoff * random.uniform(0.5, 1.5)  # noqa: S311 - spreads nodes out, keeps no secret
             self.retry_at = trio.current_time() + pause
@@ -137,7 +138,9 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
     config = load_config(config_path, NodeConfig)
     trust = load_trust(Path(config.coordinator.trust_file))
     sockets = systemd.listen_fds()
-    async with open_tpm(config.tpm.tcti) as tpm:
+    control = control_listeners(Path(config.control.socket), sockets.get("control"))
+    # The control socket first: while another daemon of this node runs, its TPM is left alone.
+    async with control as listeners, open_tpm(config.tpm.tcti) as tpm:
         event_log = Path(config.tpm.event_log) if config.tpm.event_log else None
         host = NodeTpm(tpm, await tpm.read_ek(), await tpm.create_ak(kind=config.tpm.ak), event_log)
         properties = await tpm.properties()
@@ -149,8 +152,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             started_ms=_unix_ms(),
         )
-        control = control_listeners(Path(config.control.socket), sockets.get("control"))
-        async with control as listeners, trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
             groups = ControlGroups(admin=config.control.admin_group, viewer=config.control.viewer_group)
 
             async def answer(request: GetStatus, peer: Peer) -> NodeStatus:  # noqa: ARG001
