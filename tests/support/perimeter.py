@@ -34,7 +34,7 @@ class Daemon:
     """One of our daemons as a process; its log goes to a file."""
 
     def __init__(self, command: str, config: Path, control: Path) -> None:
-        self.control = control
+        self.config, self.control = config, control
         self.log_path = config.with_suffix(".log")
         self._arguments = [str(SCRIPTS / command), "--config", str(config)]
         self._process: subprocess.Popen[bytes] | None = None

@@ -113,10 +113,10 @@ def load_keys(state: Path) -> CoordinatorKeys:
         seed, ca_pem, ca_key, door_pem, door_key = (
             (keys / name).read_bytes() for name in ("identity.key", "ca.pem", "ca.key", "door.pem", "door.key")
         )
+        door = KeyPair(certificate=door_pem, key=door_key)
+        Authority(door)
         return CoordinatorKeys(
-            signing_key=SigningKey(seed),
-            ca=Authority(KeyPair(certificate=ca_pem, key=ca_key)),
-            door=KeyPair(certificate=door_pem, key=door_key),
+            signing_key=SigningKey(seed), ca=Authority(KeyPair(certificate=ca_pem, key=ca_key)), door=door
         )
     except FileNotFoundError as problem:
         hint = "make the keys once: `tccp coordinator init --config FILE`"
