@@ -20,7 +20,7 @@ from tccp.transport.connection import RefusalError
 from tccp.transport.trust import CoordinatorTrust
 
 GONE = HostError("peer_gone")
-REFUSED, REBOOTED = RefusalError(Refused(reason="pcr_not_in_policy")), RefusalError(Refused(reason="rebooted"))
+REFUSED = RefusalError(Refused(reason="pcr_not_in_policy"))
 IMPOSTOR = QuoteError("coordinator_signature")
 TRIES = 9
 
@@ -111,9 +111,11 @@ async def test_a_node_that_is_refused_after_many_renewals_does_not_hurry(
     assert pauses[2] > BACKOFF_REFUSED_S
 
 
-async def test_a_node_that_was_rebooted_registers_again_at_once(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reason", ["rebooted", "lease_expired", "lease_ended", "policy_changed"])
+async def test_a_node_that_only_has_to_register_again_does_so_soon(
+    reason: str, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses = await pauses_after(Ends((True, REBOOTED), (True, GONE)), mock_clock, monkeypatch)
+    again = RefusalError(Refused(reason=reason))
+    pauses = await pauses_after(Ends((True, again), (True, GONE)), mock_clock, monkeypatch)
 
     assert pauses[0] == BACKOFF_FIRST_S

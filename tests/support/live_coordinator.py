@@ -50,6 +50,16 @@ M = TypeVar("M", bound=AnyMessage)
 
 DEADLINE_S = 30.0
 HOST = "127.0.0.1"
+STEPS = (
+    "connection",
+    "hello",
+    "challenge",
+    "evidence",
+    "admitted",
+    "renewal challenge",
+    "renewal evidence",
+    "renewed",
+)
 POLICY = "tvmm"
 ZERO = bytes(32)
 
@@ -267,6 +277,26 @@ class HonestNode:
         await self.coordinator.challenge_now(self.identity.name)
         await self.connection.send(await self.answer_renewal(await self.receive(RenewalChallenge)))
         return await self.receive(Renewed)
+
+    async def go_until(self, step: str) -> None:
+        """Be honest up to one of `STEPS`, and no further."""
+        left = STEPS[: STEPS.index(step) + 1]
+        await self.connect()
+        if "hello" in left:
+            await self.connection.send(await self.hello())
+        if "challenge" in left:
+            challenge = await self.receive(Challenge)
+        if "evidence" in left:
+            await self.connection.send(await self.answer(challenge))
+        if "admitted" in left:
+            self.lease_id = (await self.receive(Admitted)).lease_id
+        if "renewal challenge" in left:
+            await self.coordinator.challenge_now(self.identity.name)
+            renewal = await self.receive(RenewalChallenge)
+        if "renewal evidence" in left:
+            await self.connection.send(await self.answer_renewal(renewal))
+        if "renewed" in left:
+            await self.receive(Renewed)
 
     async def receive(self, kind: type[M]) -> M:
         """The coordinator's next message."""

@@ -31,6 +31,8 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 60.0
 # What a refused node can change is changed by a person, so it asks less often.
 BACKOFF_REFUSED_S = 10.0
+# But these say only that something came in between: registering again is all that it takes.
+AGAIN_SOON = frozenset({"rebooted", "lease_expired", "lease_ended", "policy_changed"})
 
 HINTS = {
     "not_enrolled": "enrol this node's EK at the coordinator: `tccp coordinator enrol`",
@@ -69,7 +71,7 @@ class Node:
                 await self._one_connection()
             except RefusalError as refusal:
                 self._refused(refusal)
-                at_least = BACKOFF_REFUSED_S if refusal.message.reason != "rebooted" else 0.0
+                at_least = 0.0 if refusal.message.reason in AGAIN_SOON else BACKOFF_REFUSED_S
             except EvidenceError as problem:
                 log.error("coordinator_not_trusted", reason=problem.reason, detail=problem.detail)
                 self.last_problem = problem
