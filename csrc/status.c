@@ -10,6 +10,7 @@ const char *tccp_status_name(int status)
     case TCCP_ERR_NO_MEMORY: return "no_memory";
     case TCCP_ERR_IO: return "os_error";
     case TCCP_ERR_CANCELLED: return "cancelled";
+    case TCCP_ERR_NO_SPACE: return "no_space";
     case TCCP_ERR_MALFORMED: return "malformed";
     case TCCP_ERR_TOO_LARGE: return "too_large";
     case TCCP_ERR_UNSUPPORTED: return "unsupported";
@@ -33,6 +34,10 @@ const char *tccp_status_name(int status)
     case TCCP_ERR_CHUNK_ALTERED: return "chunk_altered";
     case TCCP_ERR_CHUNK_MOVED: return "chunk_moved";
     case TCCP_ERR_ROOT: return "wrong_root";
+    case TCCP_ERR_DISK_KEY: return "wrong_disk_key";
+    case TCCP_ERR_DISK_CORRUPT: return "disk_corrupt";
+    case TCCP_ERR_DISK_ROOT: return "wrong_disk_root";
+    case TCCP_ERR_DISK_BASE: return "wrong_base_image";
     default: return "unknown";
     }
 }

@@ -31,6 +31,7 @@ typedef enum tccp_status {
     TCCP_ERR_NO_MEMORY = 3,      /* an allocation failed */
     TCCP_ERR_IO = 4,             /* the operating system refused: the errno stands beside it */
     TCCP_ERR_CANCELLED = 5,      /* the caller asked for it */
+    TCCP_ERR_NO_SPACE = 6,       /* a file of this host has no room left */
 
     TCCP_ERR_MALFORMED = 16,     /* the bytes are not the structure they claim to be */
     TCCP_ERR_TOO_LARGE = 17,     /* larger, or more of them, than we accept */
@@ -55,7 +56,12 @@ typedef enum tccp_status {
     TCCP_ERR_TAGS_ZEROED = 46,   /* the same, and a page of them is all zeros: never written, or wiped */
     TCCP_ERR_CHUNK_ALTERED = 47, /* a chunk is not the one that was sealed at its place */
     TCCP_ERR_CHUNK_MOVED = 48,   /* the same, and it is another chunk of this image */
-    TCCP_ERR_ROOT = 49           /* a sealed image, but not the one that was asked for */
+    TCCP_ERR_ROOT = 49,          /* a sealed image, but not the one that was asked for */
+
+    TCCP_ERR_DISK_KEY = 64,      /* another key than the disk was made with */
+    TCCP_ERR_DISK_CORRUPT = 65,  /* a part of the disk does not verify: altered, moved or cut */
+    TCCP_ERR_DISK_ROOT = 66,     /* a genuine state of the disk, but not the one asked for: rolled back, or gone on */
+    TCCP_ERR_DISK_BASE = 67      /* made over another base image than the one given */
 } tccp_status;
 
 /* The stable lower-case name of a status: "nonce_mismatch"; "unknown" for a number that is none. */
@@ -485,6 +491,88 @@ TCCP_MUST_USE tccp_status tccp_image_check_tags(int image_fd, const tccp_image_i
  * TCCP_ERR_TAGS_..., TCCP_ERR_CHUNK_ALTERED, TCCP_ERR_CHUNK_MOVED. */
 TCCP_MUST_USE tccp_status tccp_image_open(int image_fd, int target_fd, const tccp_image_info *info,
                                           const tccp_image_key *key, uint32_t threads, tccp_image_progress *progress);
+/* ---- live disks (disk.c; the format is docs/DISK_FORMAT.md) ---------------------------------------------------- */
+
+#define TCCP_DISK_BLOCK_BYTES 4096
+#define TCCP_DISK_KEY_BYTES 32
+#define TCCP_DISK_ROOT_BYTES 32
+#define TCCP_DISK_LOG_BYTES_DEFAULT 67108864
+
+/* A key in locked memory that no core dump shows; wiped when freed. */
+typedef struct tccp_disk_key tccp_disk_key;
+
+/* Read a key from a descriptor: exactly TCCP_DISK_KEY_BYTES until its end. The descriptor stays open. */
+TCCP_MUST_USE tccp_status tccp_disk_key_read(int descriptor, tccp_disk_key **ret_key);
+void tccp_disk_key_free(tccp_disk_key *key);
+
+/* What a disk shows where nothing has been written yet. It outlives the disk; read is called by many threads at once. */
+typedef struct tccp_disk_base {
+    void *context;
+    uint64_t blocks;            /* beyond these, zeros */
+    uint8_t root[TCCP_DISK_ROOT_BYTES];  /* names the base; the disk is bound to it */
+    /* Fill buffer with count blocks from block on, all of them inside the base, all of them verified. */
+    tccp_status (*read)(void *context, uint64_t block, uint32_t count, uint8_t *buffer);
+} tccp_disk_base;
+
+typedef struct tccp_disk tccp_disk;
+
+typedef struct tccp_disk_info {
+    uint8_t disk_id[16];
+    uint8_t root[TCCP_DISK_ROOT_BYTES];       /* of the last checkpoint: after tccp_disk_close_clean, of everything */
+    uint8_t base_root[TCCP_DISK_ROOT_BYTES];  /* zeros without a base */
+    uint64_t base_blocks;
+    uint64_t size_bytes;
+    uint64_t generation;        /* checkpoints so far */
+    uint64_t sequence;          /* commits so far */
+    uint64_t replayed;          /* commits after the last checkpoint that were found when it was opened */
+    uint64_t dropped;           /* 1: the last commit was torn by a crash, and no flush had answered yet */
+    uint64_t data_blocks;       /* blocks with contents of their own */
+    uint64_t zero_blocks;       /* blocks discarded or written with zeros */
+    uint64_t slots;             /* room in the file, in blocks */
+    uint64_t slots_free;
+} tccp_disk_info;
+
+/* Make a disk in an empty file. size_bytes is a multiple of the block size and not smaller than the base; log_bytes is a
+ * multiple of the block size from 65536 on. base may be NULL. */
+TCCP_MUST_USE tccp_status tccp_disk_create(int file, const tccp_disk_key *key, const tccp_disk_base *base,
+                                           uint64_t size_bytes, uint64_t log_bytes);
+
+/* Open a disk, and bring it to the last state that a flush answered for, or a later one.
+ *   expected_root   TCCP_DISK_ROOT_BYTES, or NULL: the disk must stand exactly as when that root was returned
+ *   read_only       nothing is written to the file
+ * The caller has locked the file against a second process; the descriptor must stay open as long as the disk. */
+TCCP_MUST_USE tccp_status tccp_disk_open(int file, const tccp_disk_key *key, const tccp_disk_base *base,
+                                         const uint8_t *expected_root, int read_only, tccp_disk **ret_disk);
+
+/* Read, write and zero any bytes inside the disk; from any number of threads. A write is durable when a flush that began
+ * after its end has returned TCCP_OK. After a failed flush every write and flush fails. */
+TCCP_MUST_USE tccp_status tccp_disk_read(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer);
+TCCP_MUST_USE tccp_status tccp_disk_write(tccp_disk *disk, uint64_t offset, size_t len, const uint8_t *bytes);
+TCCP_MUST_USE tccp_status tccp_disk_zero(tccp_disk *disk, uint64_t offset, uint64_t len);
+TCCP_MUST_USE tccp_status tccp_disk_flush(tccp_disk *disk);
+
+/* Whether the len bytes from offset on begin with data (1) or with a hole that reads as zeros (0), and for how long. */
+TCCP_MUST_USE tccp_status tccp_disk_extent(tccp_disk *disk, uint64_t offset, uint64_t len, int *ret_is_data,
+                                           uint64_t *ret_len);
+
+/* Verify count blocks from block on, those of the base included. ret_bad counts those that do not, ret_first_bad is the
+ * first of them. TCCP_OK also when some are bad. */
+TCCP_MUST_USE tccp_status tccp_disk_verify(tccp_disk *disk, uint64_t block, uint64_t count, uint64_t *ret_bad,
+                                           uint64_t *ret_first_bad);
+
+/* Grow a disk that nobody is using; durable on return. */
+TCCP_MUST_USE tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes);
+
+/* Give the room of all free slots back to the file system; nobody is using the disk. */
+TCCP_MUST_USE tccp_status tccp_disk_compact(tccp_disk *disk, uint64_t *ret_freed_bytes);
+
+void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info);
+
+/* Write everything, and return the root of what the disk now is. The disk is not usable any more, only to be freed. */
+TCCP_MUST_USE tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_root);
+
+/* Forget a disk and wipe its keys. What no flush answered for may be lost. */
+void tccp_disk_free(tccp_disk *disk);
 
 /* cffi] */
 

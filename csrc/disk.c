@@ -1,0 +1,248 @@
+/* disk.c: making, opening and closing a live disk. */
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk.h"
+
+static uint64_t slots_offset(uint64_t log_bytes)
+{
+    return DISK_LOG_OFFSET + log_bytes;
+}
+
+/* ---- making -------------------------------------------------------------------------------------------------------- */
+
+tccp_status disk_create_io(const disk_io *io, const tccp_disk_key *key, const tccp_disk_base *base,
+                           uint64_t size_bytes, uint64_t log_bytes)
+{
+    uint64_t base_blocks = base == NULL ? 0 : base->blocks;
+    uint64_t there;
+    if (key == NULL || size_bytes == 0 || size_bytes % DISK_BLOCK != 0 ||
+        size_bytes / DISK_BLOCK > DISK_BLOCKS_MAX || base_blocks > size_bytes / DISK_BLOCK ||
+        log_bytes < DISK_LOG_BYTES_MIN || log_bytes > DISK_LOG_BYTES_MAX || log_bytes % DISK_BLOCK != 0)
+        return TCCP_ERR_USAGE;
+    if (sodium_init() < 0)
+        return TCCP_ERR_INTERNAL;
+    if (io->size(io->context, &there) != 0)
+        return TCCP_ERR_IO;
+    if (there != 0)
+        return TCCP_ERR_USAGE;  /* an empty file: nothing is written over by mistake */
+
+    uint8_t bytes[DISK_BLOCK];
+    disk_keys *keys = NULL;
+    disk_superblock superblock = {
+        .size_bytes = size_bytes, .generation = 1, .log_bytes = log_bytes, .base_blocks = base_blocks};
+    randombytes_buf(superblock.disk_id, sizeof superblock.disk_id);
+    randombytes_buf(superblock.chain, sizeof superblock.chain);
+    if (base != NULL)
+        memcpy(superblock.base_root, base->root, sizeof superblock.base_root);
+    tccp_status status = disk_keys_derive(key, superblock.disk_id, &keys);
+    if (status != TCCP_OK)
+        return status;
+    disk_superblock_encode(&superblock, keys, bytes);
+    disk_keys_free(keys);
+
+    /* The log is written in full, so that a flush later changes no block map of the file system beneath. */
+    uint8_t *zeros = calloc(1, DISK_LOG_BYTES_MIN);
+    int error = 0;
+    if (zeros == NULL)
+        return TCCP_ERR_NO_MEMORY;
+    for (uint64_t at = 0, part; at < log_bytes && error == 0; at += part) {
+        part = log_bytes - at < DISK_LOG_BYTES_MIN ? log_bytes - at : DISK_LOG_BYTES_MIN;
+        error = io->write(io->context, zeros, (size_t) part, DISK_LOG_OFFSET + at);
+    }
+    free(zeros);
+    if (error == 0)
+        error = io->write(io->context, bytes, DISK_BLOCK, superblock.generation % 2 * DISK_BLOCK);
+    if (error == 0)
+        error = io->sync(io->context);
+    return disk_status_of(error);
+}
+
+tccp_status tccp_disk_create(int file, const tccp_disk_key *key, const tccp_disk_base *base, uint64_t size_bytes,
+                             uint64_t log_bytes)
+{
+    disk_io io;
+    disk_file_io(file, &io);
+    return disk_create_io(&io, key, base, size_bytes, log_bytes);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------------- */
+
+/* The newer of the two superblocks that verify. One that does not may have been torn by a crash. */
+static tccp_status read_superblock(tccp_disk *disk, const tccp_disk_key *key)
+{
+    tccp_status worst = TCCP_ERR_MALFORMED;
+    for (unsigned copy = 0; copy < 2; copy++) {
+        uint8_t bytes[DISK_BLOCK], disk_id[16];
+        disk_keys *keys = NULL;
+        disk_superblock found;
+        int error = disk->io.read(disk->io.context, bytes, DISK_BLOCK, (uint64_t) copy * DISK_BLOCK);
+        if (error != 0)
+            return disk_status_of(error);
+        if (disk_superblock_peek(bytes, disk_id) != TCCP_OK)
+            continue;
+        tccp_status status = disk_keys_derive(key, disk_id, &keys);
+        if (status != TCCP_OK)
+            return status;
+        status = disk_superblock_decode(bytes, keys, &found);
+        if (status == TCCP_OK && found.generation % 2 != copy)
+            status = TCCP_ERR_DISK_CORRUPT;
+        if (status == TCCP_OK && (disk->keys == NULL || found.generation > disk->superblock.generation)) {
+            disk_keys_free(disk->keys);
+            disk->keys = keys;
+            disk->superblock = found;
+            disk_superblock_root(bytes, disk->root);
+        } else {
+            disk_keys_free(keys);
+        }
+        if (status != TCCP_OK)
+            worst = status;
+    }
+    return disk->keys != NULL ? TCCP_OK : worst;
+}
+
+static tccp_status check_base(const tccp_disk *disk)
+{
+    static const uint8_t none[TCCP_DISK_ROOT_BYTES];
+    const uint8_t *root = disk->base.read != NULL ? disk->base.root : none;
+    if (disk->base.blocks != disk->superblock.base_blocks ||
+        memcmp(root, disk->superblock.base_root, sizeof none) != 0)
+        return TCCP_ERR_DISK_BASE;
+    return TCCP_OK;
+}
+
+static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const uint8_t *expected_root)
+{
+    int anything = 0;
+    tccp_status status = read_superblock(disk, key);
+    if (status == TCCP_OK)
+        status = check_base(disk);
+    if (status == TCCP_OK && expected_root != NULL && sodium_memcmp(disk->root, expected_root, sizeof disk->root) != 0)
+        status = TCCP_ERR_DISK_ROOT;
+    if (status != TCCP_OK)
+        return status;
+
+    const disk_superblock *superblock = &disk->superblock;
+    disk->slots_offset = slots_offset(superblock->log_bytes);
+    disk->log_head = superblock->log_position;
+    disk->sequence = superblock->sequence;
+    memcpy(disk->chain, superblock->chain, sizeof disk->chain);
+    disk->dirty_max = (superblock->log_bytes / 8 - DISK_BLOCK) / DISK_RECORD_ENTRY_BYTES;
+    if (disk->dirty_max > DISK_DIRTY_MAX)
+        disk->dirty_max = DISK_DIRTY_MAX;
+    randombytes_buf(disk->salt, sizeof disk->salt);
+
+    status = disk_tree_size(disk, superblock->size_bytes / DISK_BLOCK);
+    if (status == TCCP_OK)
+        status = disk_tree_load(disk);
+    if (status == TCCP_OK)
+        status = disk_log_replay(disk, &anything);
+    /* The root was that of a clean end, so nothing may have been written since. */
+    if (status == TCCP_OK && expected_root != NULL && (anything || disk->dropped))
+        status = TCCP_ERR_DISK_ROOT;
+    if (status == TCCP_OK)
+        status = disk_tree_mark_slots(disk);
+    if (status != TCCP_OK || disk->read_only)
+        return status;
+
+    /* What was found may still be in the kernel's cache alone. Once another record follows, nobody verifies the slots
+     * of the last one any more: so first a sync, then the empty record. */
+    status = disk_status_of(disk->io.sync(disk->io.context));
+    if (status == TCCP_OK)
+        status = disk_commit(disk, 1);
+    return status;
+}
+
+tccp_status disk_open_io(const disk_io *io, const tccp_disk_key *key, const tccp_disk_base *base,
+                         const uint8_t *expected_root, int read_only, tccp_disk **ret_disk)
+{
+    if (key == NULL || ret_disk == NULL || (base != NULL && base->read == NULL))
+        return TCCP_ERR_USAGE;
+    if (sodium_init() < 0)
+        return TCCP_ERR_INTERNAL;
+    tccp_disk *disk = calloc(1, sizeof *disk);
+    if (disk == NULL)
+        return TCCP_ERR_NO_MEMORY;
+    disk->io = *io;
+    disk->read_only = read_only;
+    if (base != NULL)
+        disk->base = *base;
+    (void) pthread_mutex_init(&disk->lock, NULL);
+    (void) pthread_mutex_init(&disk->commit_lock, NULL);
+    tccp_status status = bring_up(disk, key, expected_root);
+    if (status != TCCP_OK) {
+        tccp_disk_free(disk);
+        return status;
+    }
+    *ret_disk = disk;
+    return TCCP_OK;
+}
+
+tccp_status tccp_disk_open(int file, const tccp_disk_key *key, const tccp_disk_base *base,
+                           const uint8_t *expected_root, int read_only, tccp_disk **ret_disk)
+{
+    disk_io io;
+    disk_file_io(file, &io);
+    return disk_open_io(&io, key, base, expected_root, read_only, ret_disk);
+}
+
+/* ---- closing ------------------------------------------------------------------------------------------------------- */
+
+tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_root)
+{
+    if (disk == NULL || ret_root == NULL || disk->read_only)
+        return TCCP_ERR_USAGE;
+    (void) pthread_mutex_lock(&disk->commit_lock);
+    tccp_status status = disk_checkpoint(disk);
+    if (status == TCCP_OK)
+        memcpy(ret_root, disk->root, sizeof disk->root);
+    (void) pthread_mutex_lock(&disk->lock);
+    disk->failed = 1;  /* a write from now on would not be in the root */
+    (void) pthread_mutex_unlock(&disk->lock);
+    (void) pthread_mutex_unlock(&disk->commit_lock);
+    return status;
+}
+
+void tccp_disk_free(tccp_disk *disk)
+{
+    if (disk == NULL)
+        return;
+    disk_tree_free(disk);
+    disk_slots_free(&disk->slots);
+    free(disk->dirty.items);
+    free(disk->retired.items);
+    disk_keys_free(disk->keys);
+    (void) pthread_mutex_destroy(&disk->lock);
+    (void) pthread_mutex_destroy(&disk->commit_lock);
+    free(disk);
+}
+
+void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info)
+{
+    tccp_disk_info info = {.size_bytes = disk->blocks * DISK_BLOCK, .replayed = disk->replayed,
+                           .dropped = disk->dropped, .base_blocks = disk->base.blocks};
+    (void) pthread_mutex_lock(&disk->commit_lock);
+    memcpy(info.disk_id, disk->superblock.disk_id, sizeof info.disk_id);
+    memcpy(info.root, disk->root, sizeof info.root);
+    memcpy(info.base_root, disk->superblock.base_root, sizeof info.base_root);
+    info.generation = disk->superblock.generation;
+    info.sequence = disk->sequence;
+    (void) pthread_mutex_lock(&disk->lock);
+    for (uint64_t page = 0; page < disk->level[1].count; page++) {
+        /* Pages that were never written are not looked at, so their memory stays untouched. */
+        if (disk->level[1].entries[page].place == 0 &&
+            (disk->level[0].changed[page / 64] >> (page % 64) & 1) == 0)
+            continue;
+        for (unsigned i = 0; i < DISK_FANOUT; i++) {
+            uint64_t state = disk_state(&disk->level[0].entries[page * DISK_FANOUT + i]);
+            info.data_blocks += state == DISK_STATE_DATA;
+            info.zero_blocks += state == DISK_STATE_ZERO;
+        }
+    }
+    info.slots = disk->slots.count;
+    info.slots_free = disk->slots.free;
+    (void) pthread_mutex_unlock(&disk->lock);
+    (void) pthread_mutex_unlock(&disk->commit_lock);
+    *ret_info = info;
+}

@@ -1,0 +1,408 @@
+/* disk_blocks.c: reading, writing and zeroing, from any number of threads. */
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk.h"
+
+enum { WRITE_BATCH = 32 };  /* sealed on the stack, and still in the cache when the kernel copies it */
+
+static const uint8_t ZEROS[DISK_BLOCK];
+
+int disk_list_push(disk_list *list, uint64_t item)
+{
+    if (list->len == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 256 : list->capacity * 2;
+        uint64_t *items = realloc(list->items, capacity * sizeof *items);
+        if (items == NULL)
+            return 0;
+        list->items = items;
+        list->capacity = capacity;
+    }
+    list->items[list->len++] = item;
+    return 1;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *) a, right = *(const uint64_t *) b;
+    return left < right ? -1 : left > right;
+}
+
+void disk_release(tccp_disk *disk, disk_list *retired)
+{
+    if (retired->len == 0)
+        return;
+    /* Those to punch sort behind the others. They go while nobody can have them; a file system that cannot punch
+     * holes keeps the room, and it is used again. */
+    qsort(retired->items, retired->len, sizeof *retired->items, by_number);
+    for (size_t i = 0; i < retired->len;) {
+        size_t run = 1;
+        while (i + run < retired->len && retired->items[i + run] == retired->items[i] + run)
+            run++;
+        if ((retired->items[i] & DISK_RETIRED_PUNCH) != 0)
+            (void) disk->io.punch(disk->io.context, disk_slot_offset(disk, retired->items[i] & DISK_SLOT_MASK),
+                                  (uint64_t) run * DISK_BLOCK);
+        i += run;
+    }
+    (void) pthread_mutex_lock(&disk->lock);
+    for (size_t i = 0; i < retired->len; i++)
+        disk_slots_give(&disk->slots, retired->items[i] & DISK_SLOT_MASK);
+    (void) pthread_mutex_unlock(&disk->lock);
+    retired->len = 0;
+}
+
+static int inside(const tccp_disk *disk, uint64_t offset, uint64_t len)
+{
+    uint64_t size = disk->blocks * DISK_BLOCK;
+    return offset <= size && len <= size - offset;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------- */
+
+tccp_status disk_read_slot(tccp_disk *disk, uint64_t block, const disk_entry *entry, uint8_t *buffer)
+{
+    int error = disk->io.read(disk->io.context, buffer, DISK_BLOCK, disk_slot_offset(disk, disk_slot(entry)));
+    if (error != 0)
+        return disk_status_of(error);
+    return disk_unseal(disk->keys->data, entry->counter, block, entry->salt, buffer, DISK_BLOCK, entry->tag);
+}
+
+/* With the lock held nobody can give this block's slot away: what does not verify now is altered. */
+static tccp_status read_again(tccp_disk *disk, uint64_t block, disk_entry *ret_entry, uint8_t *buffer)
+{
+    tccp_status status = TCCP_OK;
+    (void) pthread_mutex_lock(&disk->lock);
+    *ret_entry = disk->level[0].entries[block];
+    if (disk_state(ret_entry) == DISK_STATE_DATA)
+        status = disk_read_slot(disk, block, ret_entry, buffer);
+    else
+        memset(buffer, 0, DISK_BLOCK);
+    (void) pthread_mutex_unlock(&disk->lock);
+    return status;
+}
+
+static tccp_status read_base(tccp_disk *disk, uint64_t block, uint32_t count, uint8_t *buffer)
+{
+    uint64_t there = block < disk->base.blocks ? disk->base.blocks - block : 0;
+    if (there > count)
+        there = count;
+    if (there < count)
+        memset(buffer + there * DISK_BLOCK, 0, (count - there) * DISK_BLOCK);
+    return there == 0 ? TCCP_OK : disk->base.read(disk->base.context, block, (uint32_t) there, buffer);
+}
+
+/* How many of the entries continue the first: the same state, and neighbouring slots. */
+static uint32_t run_of(const disk_entry *entries, uint32_t count)
+{
+    uint32_t run = 1;
+    uint64_t step = disk_state(entries) == DISK_STATE_DATA;
+    while (run < count && disk_state(&entries[run]) == disk_state(entries) &&
+           disk_slot(&entries[run]) == disk_slot(entries) + run * step)
+        run++;
+    return run;
+}
+
+/* Whole blocks; entries is room for count of them, and says in the end what was read. */
+static tccp_status read_blocks(tccp_disk *disk, uint64_t block, uint32_t count, disk_entry *entries, uint8_t *buffer)
+{
+    (void) pthread_mutex_lock(&disk->lock);
+    memcpy(entries, disk->level[0].entries + block, count * sizeof *entries);
+    (void) pthread_mutex_unlock(&disk->lock);
+    tccp_status status = TCCP_OK;
+    for (uint32_t i = 0; i < count && status == TCCP_OK;) {
+        uint32_t run = run_of(entries + i, count - i);
+        uint8_t *at = buffer + (size_t) i * DISK_BLOCK;
+        switch (disk_state(&entries[i])) {
+        case DISK_STATE_BASE: status = read_base(disk, block + i, run, at); break;
+        case DISK_STATE_ZERO: memset(at, 0, (size_t) run * DISK_BLOCK); break;
+        default:
+            status = disk_status_of(disk->io.read(disk->io.context, at, (size_t) run * DISK_BLOCK,
+                                                  disk_slot_offset(disk, disk_slot(&entries[i]))));
+            for (uint32_t k = 0; k < run && status == TCCP_OK; k++, at += DISK_BLOCK)
+                if (disk_unseal(disk->keys->data, entries[i + k].counter, block + i + k, entries[i + k].salt, at,
+                                DISK_BLOCK, entries[i + k].tag) != TCCP_OK)
+                    status = read_again(disk, block + i + k, &entries[i + k], at);
+        }
+        i += run;
+    }
+    return status;
+}
+
+tccp_status tccp_disk_read(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer)
+{
+    disk_entry entries[DISK_BATCH];
+    uint8_t partial[DISK_BLOCK];
+    tccp_status status = TCCP_OK;
+    if (disk == NULL || (buffer == NULL && len > 0) || !inside(disk, offset, len))
+        return TCCP_ERR_USAGE;
+    while (len > 0 && status == TCCP_OK) {
+        uint64_t block = offset / DISK_BLOCK;
+        size_t from = offset % DISK_BLOCK, part;
+        if (from != 0 || len < DISK_BLOCK) {
+            part = len < DISK_BLOCK - from ? len : DISK_BLOCK - from;
+            status = read_blocks(disk, block, 1, entries, partial);
+            if (status == TCCP_OK)
+                memcpy(buffer, partial + from, part);
+        } else {
+            size_t count = len / DISK_BLOCK < DISK_BATCH ? len / DISK_BLOCK : DISK_BATCH;
+            part = count * DISK_BLOCK;
+            status = read_blocks(disk, block, (uint32_t) count, entries, buffer);
+        }
+        buffer += part;
+        offset += part;
+        len -= part;
+    }
+    return status;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------- */
+
+/* Wait until the next record has room for count more blocks. */
+static tccp_status reserve(tccp_disk *disk, uint64_t count)
+{
+    tccp_status status = TCCP_OK;
+    (void) pthread_mutex_lock(&disk->lock);
+    while (status == TCCP_OK && disk->dirty.len + disk->reserved + count > disk->dirty_max) {
+        (void) pthread_mutex_unlock(&disk->lock);
+        status = tccp_disk_flush(disk);
+        (void) sched_yield();  /* the others that hold reservations are about to make them dirty */
+        (void) pthread_mutex_lock(&disk->lock);
+    }
+    if (status == TCCP_OK && disk->failed)
+        status = TCCP_ERR_IO;
+    if (status == TCCP_OK)
+        disk->reserved += count;
+    (void) pthread_mutex_unlock(&disk->lock);
+    return status;
+}
+
+static void unreserve(tccp_disk *disk, uint64_t count)
+{
+    (void) pthread_mutex_lock(&disk->lock);
+    disk->reserved -= count;
+    (void) pthread_mutex_unlock(&disk->lock);
+}
+
+/* The lock is held. */
+static void publish(tccp_disk *disk, uint64_t block, const disk_entry *entry)
+{
+    disk_entry *at = &disk->level[0].entries[block];
+    int was_dirty = (at->place & DISK_DIRTY) != 0;
+    if (disk_state(at) == DISK_STATE_DATA) {
+        uint64_t punch = disk_state(entry) == DISK_STATE_ZERO ? DISK_RETIRED_PUNCH : 0;
+        if (was_dirty)
+            disk_slots_give(&disk->slots, disk_slot(at));
+        else if (!disk_list_push(&disk->retired, disk_slot(at) | punch))
+            disk->failed = 1;  /* a slot that leaks is no harm, one that is given away too early would be */
+    }
+    if (!was_dirty && !disk_list_push(&disk->dirty, block))
+        disk->failed = 1;
+    *at = *entry;
+    at->place |= DISK_DIRTY;
+    disk_tree_changed(disk, 0, block / DISK_FANOUT);
+}
+
+/* Take count slots, as few runs as there are; slots[i] is that of block i. */
+static tccp_status take_slots(tccp_disk *disk, uint32_t count, uint64_t *slots, uint64_t *ret_counter)
+{
+    uint32_t taken = 0;
+    (void) pthread_mutex_lock(&disk->lock);
+    while (taken < count) {
+        uint64_t first;
+        uint32_t got = disk_slots_take(&disk->slots, count - taken, &first);
+        if (got == 0)
+            break;
+        for (uint32_t i = 0; i < got; i++)
+            slots[taken + i] = first + i;
+        taken += got;
+    }
+    for (uint32_t i = 0; taken < count && i < taken; i++)
+        disk_slots_give(&disk->slots, slots[i]);
+    *ret_counter = disk->counter + 1;
+    disk->counter += count;
+    (void) pthread_mutex_unlock(&disk->lock);
+    return taken == count ? TCCP_OK : TCCP_ERR_NO_MEMORY;
+}
+
+/* Seal blocks into free slots and make entries of them; nothing refers to the slots yet. */
+static tccp_status store(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes, disk_entry *entries)
+{
+    uint8_t sealed[WRITE_BATCH * DISK_BLOCK];
+    uint64_t slots[WRITE_BATCH], counter = 0;
+    tccp_status status = take_slots(disk, count, slots, &counter);
+    if (status != TCCP_OK)
+        return status;
+    for (uint32_t i = 0; i < count; i++) {
+        entries[i].place = DISK_STATE_DATA | slots[i];
+        entries[i].counter = counter + i;
+        memcpy(entries[i].salt, disk->salt, DISK_SALT_BYTES);
+        disk_seal(disk->keys->data, counter + i, block + i, disk->salt, bytes + (size_t) i * DISK_BLOCK,
+                  sealed + (size_t) i * DISK_BLOCK, DISK_BLOCK, entries[i].tag);
+    }
+    for (uint32_t i = 0, run; i < count && status == TCCP_OK; i += run) {
+        run = run_of(entries + i, count - i);
+        status = disk_status_of(disk->io.write(disk->io.context, sealed + (size_t) i * DISK_BLOCK,
+                                               (size_t) run * DISK_BLOCK, disk_slot_offset(disk, slots[i])));
+    }
+    if (status != TCCP_OK) {
+        (void) pthread_mutex_lock(&disk->lock);
+        for (uint32_t i = 0; i < count; i++)
+            disk_slots_give(&disk->slots, slots[i]);
+        (void) pthread_mutex_unlock(&disk->lock);
+    }
+    return status;
+}
+
+static tccp_status write_blocks(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes)
+{
+    disk_entry entries[WRITE_BATCH];
+    tccp_status status = reserve(disk, count);
+    if (status != TCCP_OK)
+        return status;
+    status = store(disk, block, count, bytes, entries);
+    (void) pthread_mutex_lock(&disk->lock);
+    disk->reserved -= count;
+    for (uint32_t i = 0; i < count && status == TCCP_OK; i++)
+        publish(disk, block + i, &entries[i]);
+    (void) pthread_mutex_unlock(&disk->lock);
+    return status;
+}
+
+static int same(const disk_entry *a, const disk_entry *b)
+{
+    return (a->place & ~DISK_DIRTY) == (b->place & ~DISK_DIRTY) && a->counter == b->counter &&
+           memcmp(a->salt, b->salt, DISK_SALT_BYTES) == 0;
+}
+
+/* Change some bytes of a block. When somebody else changed the block meanwhile, both changes must be seen: begin again
+ * with what is there now. */
+static tccp_status change_block(tccp_disk *disk, uint64_t block, size_t from, size_t len, const uint8_t *bytes)
+{
+    uint8_t whole[DISK_BLOCK];
+    for (int done = 0; !done;) {
+        disk_entry before, after;
+        tccp_status status = read_blocks(disk, block, 1, &before, whole);
+        if (status != TCCP_OK)
+            return status;
+        memcpy(whole + from, bytes, len);
+        status = reserve(disk, 1);
+        if (status != TCCP_OK)
+            return status;
+        status = store(disk, block, 1, whole, &after);
+        if (status != TCCP_OK) {
+            unreserve(disk, 1);
+            return status;
+        }
+        (void) pthread_mutex_lock(&disk->lock);
+        disk->reserved--;
+        done = same(&before, &disk->level[0].entries[block]);
+        if (done)
+            publish(disk, block, &after);
+        else
+            disk_slots_give(&disk->slots, disk_slot(&after));
+        (void) pthread_mutex_unlock(&disk->lock);
+    }
+    return TCCP_OK;
+}
+
+tccp_status tccp_disk_write(tccp_disk *disk, uint64_t offset, size_t len, const uint8_t *bytes)
+{
+    tccp_status status = TCCP_OK;
+    if (disk == NULL || (bytes == NULL && len > 0) || disk->read_only || !inside(disk, offset, len))
+        return TCCP_ERR_USAGE;
+    while (len > 0 && status == TCCP_OK) {
+        uint64_t block = offset / DISK_BLOCK;
+        size_t from = offset % DISK_BLOCK, part;
+        if (from != 0 || len < DISK_BLOCK) {
+            part = len < DISK_BLOCK - from ? len : DISK_BLOCK - from;
+            status = change_block(disk, block, from, part, bytes);
+        } else {
+            size_t count = len / DISK_BLOCK < WRITE_BATCH ? len / DISK_BLOCK : WRITE_BATCH;
+            part = count * DISK_BLOCK;
+            status = write_blocks(disk, block, (uint32_t) count, bytes);
+        }
+        bytes += part;
+        offset += part;
+        len -= part;
+    }
+    return status;
+}
+
+static int reads_as_zeros(const tccp_disk *disk, uint64_t block)
+{
+    uint64_t state = disk_state(&disk->level[0].entries[block]);
+    return state == DISK_STATE_ZERO || (state == DISK_STATE_BASE && block >= disk->base.blocks);
+}
+
+static tccp_status zero_blocks(tccp_disk *disk, uint64_t block, uint32_t count)
+{
+    disk_entry zero = {.place = DISK_STATE_ZERO};
+    tccp_status status = reserve(disk, count);
+    if (status != TCCP_OK)
+        return status;
+    (void) pthread_mutex_lock(&disk->lock);
+    disk->reserved -= count;
+    for (uint32_t i = 0; i < count; i++)
+        if (!reads_as_zeros(disk, block + i)) {
+            /* A counter of its own, so that a change to the block in between is seen. */
+            zero.counter = ++disk->counter;
+            memcpy(zero.salt, disk->salt, DISK_SALT_BYTES);
+            publish(disk, block + i, &zero);
+        }
+    (void) pthread_mutex_unlock(&disk->lock);
+    return TCCP_OK;
+}
+
+tccp_status tccp_disk_zero(tccp_disk *disk, uint64_t offset, uint64_t len)
+{
+    tccp_status status = TCCP_OK;
+    if (disk == NULL || disk->read_only || !inside(disk, offset, len))
+        return TCCP_ERR_USAGE;
+    while (len > 0 && status == TCCP_OK) {
+        uint64_t block = offset / DISK_BLOCK, part;
+        size_t from = offset % DISK_BLOCK;
+        if (from != 0 || len < DISK_BLOCK) {
+            part = len < DISK_BLOCK - from ? len : DISK_BLOCK - from;
+            status = change_block(disk, block, from, (size_t) part, ZEROS);
+        } else {
+            uint64_t count = len / DISK_BLOCK < WRITE_BATCH ? len / DISK_BLOCK : WRITE_BATCH;
+            part = count * DISK_BLOCK;
+            status = zero_blocks(disk, block, (uint32_t) count);
+        }
+        offset += part;
+        len -= part;
+    }
+    return status;
+}
+
+tccp_status tccp_disk_extent(tccp_disk *disk, uint64_t offset, uint64_t len, int *ret_is_data, uint64_t *ret_len)
+{
+    if (disk == NULL || ret_is_data == NULL || ret_len == NULL || len == 0 || !inside(disk, offset, len))
+        return TCCP_ERR_USAGE;
+    uint64_t block = offset / DISK_BLOCK, end = (offset + len + DISK_BLOCK - 1) / DISK_BLOCK;
+    (void) pthread_mutex_lock(&disk->lock);
+    int zeros = reads_as_zeros(disk, block);
+    while (block + 1 < end && reads_as_zeros(disk, block + 1) == zeros)
+        block++;
+    (void) pthread_mutex_unlock(&disk->lock);
+    uint64_t found = (block + 1) * DISK_BLOCK - offset;
+    *ret_is_data = !zeros;
+    *ret_len = found < len ? found : len;
+    return TCCP_OK;
+}
+
+tccp_status tccp_disk_flush(tccp_disk *disk)
+{
+    if (disk == NULL)
+        return TCCP_ERR_USAGE;
+    if (disk->read_only)
+        return TCCP_OK;
+    (void) pthread_mutex_lock(&disk->lock);
+    uint64_t wanted = disk->commits_started + 1;  /* the first commit that surely has all that was written so far */
+    (void) pthread_mutex_unlock(&disk->lock);
+    (void) pthread_mutex_lock(&disk->commit_lock);
+    tccp_status status = disk->commits_done >= wanted ? TCCP_OK : disk_commit(disk, 0);
+    (void) pthread_mutex_unlock(&disk->commit_lock);
+    return status;
+}

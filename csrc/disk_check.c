@@ -1,0 +1,71 @@
+/* disk_check.c: proving, growing and compacting a disk that nobody is using. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk.h"
+
+tccp_status tccp_disk_verify(tccp_disk *disk, uint64_t block, uint64_t count, uint64_t *ret_bad,
+                             uint64_t *ret_first_bad)
+{
+    uint8_t bytes[DISK_BLOCK];
+    uint64_t bad = 0, first_bad = 0;
+    if (disk == NULL || ret_bad == NULL || ret_first_bad == NULL || block > disk->blocks ||
+        count > disk->blocks - block)
+        return TCCP_ERR_USAGE;
+    for (uint64_t at = block; at < block + count; at++) {
+        tccp_status status = tccp_disk_read(disk, at * DISK_BLOCK, DISK_BLOCK, bytes);
+        if (status != TCCP_OK && bad++ == 0)
+            first_bad = at;
+    }
+    *ret_bad = bad;
+    *ret_first_bad = first_bad;
+    return TCCP_OK;
+}
+
+tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes)
+{
+    if (disk == NULL || disk->read_only || size_bytes % DISK_BLOCK != 0 ||
+        size_bytes / DISK_BLOCK > DISK_BLOCKS_MAX || size_bytes / DISK_BLOCK < disk->blocks)
+        return TCCP_ERR_USAGE;
+    (void) pthread_mutex_lock(&disk->commit_lock);
+    tccp_status status = disk_tree_size(disk, size_bytes / DISK_BLOCK);
+    if (status == TCCP_OK)
+        status = disk_checkpoint(disk);
+    else
+        disk->failed = 1;
+    (void) pthread_mutex_unlock(&disk->commit_lock);
+    return status;
+}
+
+tccp_status tccp_disk_compact(tccp_disk *disk, uint64_t *ret_freed_bytes)
+{
+    if (disk == NULL || disk->read_only || ret_freed_bytes == NULL)
+        return TCCP_ERR_USAGE;
+    (void) pthread_mutex_lock(&disk->commit_lock);
+    /* After a checkpoint nothing but the tree refers to slots: those retired are free. */
+    tccp_status status = disk_checkpoint(disk);
+    uint64_t freed = 0, end = 0;
+    (void) pthread_mutex_lock(&disk->lock);
+    for (uint64_t slot = 0, run; slot < disk->slots.count && status == TCCP_OK; slot += run) {
+        int used = (int) (disk->slots.used[slot / 64] >> (slot % 64) & 1);
+        run = 1;
+        while (slot + run < disk->slots.count &&
+               (int) (disk->slots.used[(slot + run) / 64] >> ((slot + run) % 64) & 1) == used)
+            run++;
+        if (used) {
+            end = slot + run;
+            continue;
+        }
+        status = disk_status_of(
+            disk->io.punch(disk->io.context, disk_slot_offset(disk, slot), run * DISK_BLOCK));
+        freed += run * DISK_BLOCK;
+    }
+    if (status == TCCP_OK)
+        status = disk_status_of(disk->io.cut(disk->io.context, disk_slot_offset(disk, end)));
+    disk->slots.next = 0;
+    (void) pthread_mutex_unlock(&disk->lock);
+    (void) pthread_mutex_unlock(&disk->commit_lock);
+    if (status == TCCP_OK)
+        *ret_freed_bytes = freed;
+    return status;
+}

@@ -1,0 +1,83 @@
+/* disk_slots.c: which 4 KiB slots of the file are free. Kept in memory only: the tree and the log say what is used. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk.h"
+
+enum { GROWTH = 4096 };  /* slots added at once; a sparse file pays for none of them before it is written */
+
+static int grow(disk_slots *slots, uint64_t count)
+{
+    count = (count + GROWTH - 1) / GROWTH * GROWTH;
+    if (count <= slots->count)
+        return 1;
+    if (count > DISK_SLOTS_MAX)
+        return 0;
+    uint64_t *used = realloc(slots->used, count / 8);
+    if (used == NULL)
+        return 0;
+    memset(used + slots->count / 64, 0, (count - slots->count) / 8);
+    slots->used = used;
+    slots->free += count - slots->count;
+    slots->count = count;
+    return 1;
+}
+
+static int is_used(const disk_slots *slots, uint64_t slot)
+{
+    return (int) (slots->used[slot / 64] >> (slot % 64) & 1);
+}
+
+/* The first free slot from a place on, going round once; there is one. */
+static uint64_t find(const disk_slots *slots, uint64_t from)
+{
+    if (from >= slots->count)
+        from = 0;
+    uint64_t word = from / 64;
+    uint64_t open = ~slots->used[word] & ~UINT64_C(0) << (from % 64);
+    while (open == 0) {
+        word = word + 1 < slots->count / 64 ? word + 1 : 0;
+        open = ~slots->used[word];
+    }
+    return word * 64 + (uint64_t) __builtin_ctzll(open);
+}
+
+uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, uint64_t *ret_first)
+{
+    /* A little more room than needed keeps the search short. */
+    if (slots->free <= slots->count / 128 && !grow(slots, slots->count + 1) && slots->free == 0)
+        return 0;
+    uint64_t first = find(slots, slots->next);
+    uint32_t got = 0;
+    while (got < wanted && first + got < slots->count && !is_used(slots, first + got)) {
+        slots->used[(first + got) / 64] |= UINT64_C(1) << ((first + got) % 64);
+        got++;
+    }
+    slots->free -= got;
+    slots->next = first + got;
+    *ret_first = first;
+    return got;
+}
+
+void disk_slots_give(disk_slots *slots, uint64_t slot)
+{
+    slots->used[slot / 64] &= ~(UINT64_C(1) << (slot % 64));
+    slots->free++;
+}
+
+tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot)
+{
+    if (!grow(slots, slot + 1))
+        return slot >= DISK_SLOTS_MAX ? TCCP_ERR_DISK_CORRUPT : TCCP_ERR_NO_MEMORY;
+    if (is_used(slots, slot))
+        return TCCP_ERR_DISK_CORRUPT;
+    slots->used[slot / 64] |= UINT64_C(1) << (slot % 64);
+    slots->free--;
+    return TCCP_OK;
+}
+
+void disk_slots_free(disk_slots *slots)
+{
+    free(slots->used);
+    *slots = (disk_slots){.used = NULL};
+}
