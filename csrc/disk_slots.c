@@ -81,3 +81,48 @@ void disk_slots_free(disk_slots *slots)
     free(slots->used);
     *slots = (disk_slots){.used = NULL};
 }
+
+/* ---- slots that are still referred to for a while ---------------------------------------------------------------- */
+
+int disk_list_push(disk_list *list, uint64_t item)
+{
+    if (list->len == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 256 : list->capacity * 2;
+        uint64_t *items = realloc(list->items, capacity * sizeof *items);
+        if (items == NULL)
+            return 0;
+        list->items = items;
+        list->capacity = capacity;
+    }
+    list->items[list->len++] = item;
+    return 1;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *) a, right = *(const uint64_t *) b;
+    return left < right ? -1 : left > right;
+}
+
+void disk_release(tccp_disk *disk, disk_list *retired)
+{
+    if (retired->len == 0)
+        return;
+    /* Those to punch sort behind the others. They go while nobody can have them; a file system that cannot punch
+     * holes keeps the room, and it is used again. */
+    qsort(retired->items, retired->len, sizeof *retired->items, by_number);
+    for (size_t i = 0; i < retired->len;) {
+        size_t run = 1;
+        while (i + run < retired->len && retired->items[i + run] == retired->items[i] + run)
+            run++;
+        if ((retired->items[i] & DISK_RETIRED_PUNCH) != 0)
+            (void) disk->io.punch(disk->io.context, disk_slot_offset(disk, retired->items[i] & DISK_SLOT_MASK),
+                                  (uint64_t) run * DISK_BLOCK);
+        i += run;
+    }
+    (void) pthread_mutex_lock(&disk->lock);
+    for (size_t i = 0; i < retired->len; i++)
+        disk_slots_give(&disk->slots, retired->items[i] & DISK_SLOT_MASK);
+    (void) pthread_mutex_unlock(&disk->lock);
+    retired->len = 0;
+}

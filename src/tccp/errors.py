@@ -9,6 +9,7 @@
     |  |  |- EnrolmentError          EK certificate, EK/AK public area, credential activation
     |  |  '- PolicyError             a genuine but unknown platform
     |  |- SealedImageError       a sealed image: truncated, altered, of another key or tenant
+    |  |- DiskError              a live disk: altered, rolled back, of another key or base
     |  '- RefusedError           the other side refused us, and said why
     |- HostError             our TPM, disk or network failed: retry or give up the task
     |  |- TpmError               the TPM answered with an error code, or not at all
@@ -65,6 +66,10 @@ class PolicyError(EvidenceError):
 
 class SealedImageError(PeerError):
     """A sealed image does not hold: truncated, altered, under another key, of another tenant."""
+
+
+class DiskError(PeerError):
+    """The bytes of a live disk are not what they were: altered, rolled back, or of another key or base image."""
 
 
 class RefusedError(PeerError):

@@ -1,7 +1,7 @@
 """The one place where a status of the C core becomes an exception."""
 
 from tccp._core import ffi, lib
-from tccp.errors import PeerError
+from tccp.errors import TccpError
 
 __all__ = ["check", "ffi", "lib", "status_name"]
 
@@ -11,7 +11,7 @@ def status_name(status: int) -> str:
     return str(ffi.string(lib.tccp_status_name(status)), "ascii")
 
 
-def check(status: int, error: type[PeerError], detail: str = "") -> None:
+def check(status: int, error: type[TccpError], detail: str = "") -> None:
     """Raise *error* with the status's name as its reason unless *status* is ``TCCP_OK``.
 
     Raises:

@@ -1,0 +1,201 @@
+"""Live disks: the engine of csrc/disk.c as a Python object.
+
+Keys never enter Python: they go from a descriptor into locked memory of the C core.
+"""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from tccp.core._lib import check, ffi, lib
+from tccp.errors import DiskError, HostError
+
+__all__ = ["BLOCK_BYTES", "LOG_BYTES_DEFAULT", "ROOT_BYTES", "DiskInfo", "DiskKey", "LiveDisk", "create_disk"]
+
+BLOCK_BYTES: int = lib.TCCP_DISK_BLOCK_BYTES
+ROOT_BYTES: int = lib.TCCP_DISK_ROOT_BYTES
+LOG_BYTES_DEFAULT: int = lib.TCCP_DISK_LOG_BYTES_DEFAULT
+_HOST_STATUSES = {lib.TCCP_ERR_IO, lib.TCCP_ERR_NO_SPACE}
+
+
+def _check(status: int, detail: str = "") -> None:
+    check(status, HostError if status in _HOST_STATUSES else DiskError, detail)
+
+
+class DiskKey:
+    """The key of one disk, in locked memory until `wipe` or the end of this object."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, descriptor: int) -> None:
+        """Read exactly 32 bytes from *descriptor*, up to its end.
+
+        Raises:
+            DiskError: ``malformed``: more or fewer bytes.
+            HostError: It cannot be read.
+        """
+        key = ffi.new("tccp_disk_key **")
+        _check(lib.tccp_disk_key_read(descriptor, key), f"a key has {lib.TCCP_DISK_KEY_BYTES} bytes")
+        self._key = ffi.gc(key[0], lib.tccp_disk_key_free)
+
+    def wipe(self) -> None:
+        """Wipe the key now; the object is of no use afterwards."""
+        ffi.release(self._key)
+        self._key = ffi.NULL
+
+
+@dataclass(frozen=True, slots=True)
+class DiskInfo:
+    """What a disk says of itself; see ``tccp_disk_info`` in csrc/tccp.h."""
+
+    disk_id: bytes
+    root: bytes
+    base_root: bytes
+    base_bytes: int
+    size_bytes: int
+    generation: int
+    sequence: int
+    replayed: int
+    dropped: bool
+    data_bytes: int
+    zero_bytes: int
+    free_bytes: int
+
+
+def create_disk(file: int, key: DiskKey, size_bytes: int, *, log_bytes: int = LOG_BYTES_DEFAULT) -> None:
+    """Make a live disk of zeros in the empty file *file*, durable on return.
+
+    Args:
+        size_bytes: A multiple of `BLOCK_BYTES`.
+        log_bytes: Room for commits between two checkpoints; a multiple of `BLOCK_BYTES`, 64 KiB at least.
+
+    Raises:
+        HostError: The file cannot be written.
+    """
+    _check(lib.tccp_disk_create(file, key._key, ffi.NULL, size_bytes, log_bytes), "tccp_disk_create")
+
+
+class LiveDisk:
+    """An open live disk. Its methods may be called from any thread, all but the last four at the same time.
+
+    The caller holds a lock on the file, and keeps *file* open as long as this object.
+    """
+
+    __slots__ = ("_disk",)
+
+    def __init__(self, file: int, key: DiskKey, *, root: bytes | None = None, read_only: bool = False) -> None:
+        """Open the disk in *file*, and bring it to the last state that a flush answered for, or a later one.
+
+        Args:
+            root: What `close` returned: the disk must stand exactly so. Without it, any state is accepted.
+            read_only: Change nothing in the file.
+
+        Raises:
+            DiskError: ``wrong_disk_key``, ``disk_corrupt``, ``wrong_disk_root`` (rolled back, or gone on),
+                ``wrong_base_image``, ``malformed`` (no disk at all), ``unsupported``.
+            HostError: The file cannot be read or written.
+        """
+        assert root is None or len(root) == ROOT_BYTES
+        disk = ffi.new("tccp_disk **")
+        expected = ffi.NULL if root is None else root
+        _check(lib.tccp_disk_open(file, key._key, ffi.NULL, expected, read_only, disk), "tccp_disk_open")
+        self._disk = ffi.gc(disk[0], lib.tccp_disk_free)
+
+    @property
+    def handle(self) -> Any:
+        """The ``tccp_disk *`` itself, for other modules of `tccp.core`."""
+        return self._disk
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The bytes there, verified.
+
+        Raises:
+            DiskError: ``disk_corrupt``: a block does not verify.
+        """
+        buffer = ffi.new("uint8_t[]", max(length, 1))
+        _check(lib.tccp_disk_read(self._disk, offset, length, buffer), f"{length} bytes at {offset}")
+        return bytes(ffi.buffer(buffer, length))
+
+    def write(self, offset: int, content: bytes) -> None:
+        """Write; durable after the next `flush`."""
+        _check(lib.tccp_disk_write(self._disk, offset, len(content), content), f"{len(content)} bytes at {offset}")
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make the bytes zeros, and give their room back; durable after the next `flush`."""
+        _check(lib.tccp_disk_zero(self._disk, offset, length), f"{length} bytes at {offset}")
+
+    def flush(self) -> None:
+        """Make everything durable that was written before this call.
+
+        Raises:
+            HostError: It is unknown what the disk holds now; every later write and flush fails, too.
+        """
+        _check(lib.tccp_disk_flush(self._disk), "flush")
+
+    def extent(self, offset: int, length: int) -> tuple[bool, int]:
+        """Whether *offset* begins data (or a hole that reads as zeros), and for how many bytes."""
+        is_data = ffi.new("int *")
+        found = ffi.new("uint64_t *")
+        _check(lib.tccp_disk_extent(self._disk, offset, length, is_data, found), "extent")
+        return bool(is_data[0]), int(found[0])
+
+    def verify(self, first_block: int, count: int) -> tuple[int, int]:
+        """Verify some blocks: how many are bad, and which is the first of them."""
+        bad = ffi.new("uint64_t *")
+        first_bad = ffi.new("uint64_t *")
+        _check(lib.tccp_disk_verify(self._disk, first_block, count, bad, first_bad), "verify")
+        return int(bad[0]), int(first_bad[0])
+
+    def describe(self) -> DiskInfo:
+        """What the disk says of itself."""
+        info = ffi.new("tccp_disk_info *")
+        lib.tccp_disk_describe(self._disk, info)
+        return DiskInfo(
+            disk_id=bytes(info.disk_id),
+            root=bytes(info.root),
+            base_root=bytes(info.base_root),
+            base_bytes=int(info.base_blocks) * BLOCK_BYTES,
+            size_bytes=int(info.size_bytes),
+            generation=int(info.generation),
+            sequence=int(info.sequence),
+            replayed=int(info.replayed),
+            dropped=bool(info.dropped),
+            data_bytes=int(info.data_blocks) * BLOCK_BYTES,
+            zero_bytes=int(info.zero_blocks) * BLOCK_BYTES,
+            free_bytes=int(info.slots_free) * BLOCK_BYTES,
+        )
+
+    def grow(self, size_bytes: int) -> None:
+        """Make the disk larger; nobody else uses it. Durable on return."""
+        _check(lib.tccp_disk_grow(self._disk, size_bytes), f"grow to {size_bytes} bytes")
+
+    def compact(self) -> int:
+        """Give all free room back to the file system; nobody else uses the disk. Returns the bytes given back."""
+        freed = ffi.new("uint64_t *")
+        _check(lib.tccp_disk_compact(self._disk, freed), "compact")
+        return int(freed[0])
+
+    def close(self) -> bytes:
+        """Write everything, and return the root to demand at the next opening. The disk is forgotten in any case."""
+        root = ffi.new("uint8_t[]", ROOT_BYTES)
+        try:
+            _check(lib.tccp_disk_close_clean(self._disk, root), "close")
+        finally:
+            self.forget()
+        return bytes(ffi.buffer(root))
+
+    def forget(self) -> None:
+        """Let go of the disk and wipe its keys; what no flush answered for may be lost."""
+        ffi.release(self._disk)
+        self._disk = ffi.NULL
+
+    def __enter__(self) -> "LiveDisk":
+        """Nothing but the object."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Forget the disk, unless it was closed."""
+        if self._disk != ffi.NULL:
+            self.forget()
