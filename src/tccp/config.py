@@ -117,6 +117,11 @@ class NodeCoordinatorConfig(_Table, frozen=True):
     address: Annotated[str, Meta(pattern=r"^[^\s:]+:[0-9]{1,5}$|^\[[0-9a-fA-F:]+\]:[0-9]{1,5}$")]
     trust_file: AbsolutePath
 
+    def __post_init__(self) -> None:
+        """The pattern cannot count."""
+        if not 1 <= self.port <= 65_535:
+            raise ValueError(f"{self.port} is no TCP port")
+
     @property
     def host(self) -> str:
         """The host part of the address, without brackets."""

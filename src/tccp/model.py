@@ -135,7 +135,7 @@ class NodeName:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SecretBytes:
     """Bytes that must not be printed: keys. Not comparable with ``==`` by accident of timing."""
 
