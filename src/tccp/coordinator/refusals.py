@@ -12,7 +12,8 @@ from tccp.store import ConflictError, EventDraft, EventKind
 from tccp.transport.connection import Connection
 
 SEND_S = 5.0
-# A node that keeps trying is entered once, and again when the reason changes or this has passed.
+# A node that keeps trying is entered once for each reason, and again when this has passed: anybody can fail in the
+# name of a node.
 REPEAT_MS = 600_000
 DETAIL_CHARS_MAX = 1024
 
@@ -44,8 +45,10 @@ async def refuse(
 async def _record(services: Services, node: NodeName, problem: EvidenceError | ConflictError) -> None:
     now_ms = services.clock.now_ms()
     before = services.sessions.refusals.get(node)
-    repeated = before and before.reason == problem.reason and now_ms - before.logged_ms < REPEAT_MS
-    logged_ms = before.logged_ms if before and repeated else now_ms
+    logged_ms = dict(before.logged_ms) if before else {}
+    repeated = now_ms - logged_ms.get(problem.reason, -REPEAT_MS) < REPEAT_MS
+    if not repeated:
+        logged_ms[problem.reason] = now_ms
     services.sessions.refusals[node] = Refusal(now_ms, problem.reason, problem.detail, logged_ms)
     if not repeated:
         body = event_body(reason=problem.reason, detail=problem.detail[:DETAIL_CHARS_MAX])

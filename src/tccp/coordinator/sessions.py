@@ -1,5 +1,6 @@
 """Who is connected: the sessions of admitted nodes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import trio
@@ -60,7 +61,7 @@ class Refusal:
     at_ms: int
     reason: str
     detail: str
-    logged_ms: int  # when it was last entered in the log
+    logged_ms: Mapping[str, int]  # by reason, when it was last entered in the log
 
 
 @dataclass(slots=True)

@@ -1,0 +1,105 @@
+"""Two coordinators on one database, more peers than places, strangers who fill logs: the daemon as a whole."""
+
+import contextlib
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from tccp.coordinator.daemon import serve
+from tccp.errors import ConfigError, RefusedError
+from tccp.node.registration import NodeTpm
+from tccp.protocol import control as c
+from tccp.protocol.messages import Challenge, Evidence, Hello
+from tccp.transport.connection import RefusalError
+from tccp.transport.errors import PeerGoneError
+from tests.support.live_coordinator import HOST, ZERO, HonestNode, LiveCoordinator, live_coordinator
+from tests.support.soft_tpm import SoftTpm
+
+
+async def test_a_second_coordinator_on_the_same_database_shuts_the_first_out(
+    coordinator: LiveCoordinator, alpha: HonestNode, other_coordinator_tpm: SoftTpm, tmp_path: Path
+) -> None:
+    await alpha.register()
+    second_folder = tmp_path / "second"
+    second_folder.mkdir()
+    (second_folder / "state").symlink_to(tmp_path / "state")
+    async with live_coordinator(second_folder, other_coordinator_tpm) as second:
+        late = HonestNode(coordinator, "alpha", alpha.host)
+        with pytest.raises(PeerGoneError):
+            await late.register()
+        with pytest.raises(Exception, match="fenced"):
+            await coordinator.ask(c.RevokeNode(name="alpha", reason=""), c.NodeInfo)
+
+        assert await HonestNode(second, "alpha", alpha.host).is_admitted()
+        assert len(await second.leases()) == 1
+        await second.log()
+
+
+async def test_a_second_start_on_the_same_socket_leaves_the_first_alone(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    with pytest.raises(ConfigError, match="already_running"):
+        await serve(coordinator.config)
+
+    assert await alpha.is_admitted()
+
+
+async def test_a_second_start_on_the_same_port_leaves_the_first_alone(
+    coordinator: LiveCoordinator, alpha: HonestNode, tmp_path: Path
+) -> None:
+    config = tmp_path / "again.toml"
+    body = coordinator.config.read_text().replace("control.sock", "other.sock")
+    config.write_text(body.replace("port = 0", f"port = {coordinator.port}"))
+    with pytest.raises(ConfigError, match="cannot_listen"):
+        await serve(config)
+
+    assert await alpha.is_admitted()
+
+
+async def test_when_all_places_are_taken_the_next_one_waits_its_turn(
+    coordinator_tpm: SoftTpm, host: NodeTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tccp.transport.connection.HANDSHAKE_S", 0.5)
+    async with live_coordinator(tmp_path, coordinator_tpm, extra="connections_max = 2") as coordinator:
+        await coordinator.add_policy({0: ZERO})
+        await coordinator.enrol("alpha", host)
+        async with contextlib.AsyncExitStack() as idlers:
+            for _ in range(2):
+                await idlers.enter_async_context(await trio.open_tcp_stream(HOST, coordinator.port))
+            assert await HonestNode(coordinator, "alpha", host).is_admitted()
+
+
+async def test_a_stranger_behind_a_nodes_name_neither_ends_its_lease_nor_fills_the_log(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    class KnowsOnlyThePublicKeys(HonestNode):
+        """EKs are public: anybody with the trust file can speak in the name of a node, and fail."""
+
+        async def answer(self, challenge: Challenge) -> Evidence:
+            return Evidence(bytes(32), b"x", bytes(16), bytes(16), (ZERO, ZERO), b"")
+
+    class AndHasNoAk(HonestNode):
+        async def hello(self) -> Hello:
+            return msgspec.structs.replace(await super().hello(), ak_public=bytes(16))
+
+    await alpha.register()
+    size = len(await coordinator.log())
+    for _ in range(5):
+        for stranger in (KnowsOnlyThePublicKeys, AndHasNoAk):
+            await stranger(coordinator, "alpha", alpha.host).is_refused()
+
+    await alpha.renew()
+    assert len(await coordinator.log()) <= size + 3  # one of each, and the question that `renew` begins with
+
+
+async def test_a_node_that_was_removed_from_the_record_renews_nothing(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    await alpha.register()
+    await coordinator.store.remove_node(next(iter(await coordinator.store.list_nodes())).name, 1)
+
+    with pytest.raises((RefusalError, RefusedError)):
+        await alpha.renew()
+    assert await HonestNode(coordinator, "alpha", alpha.host).is_refused() == "not_enrolled"
