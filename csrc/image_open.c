@@ -172,7 +172,7 @@ static tccp_status prepare(image_job *job, const tccp_image_key *key)
     if (job->target_fd >= 0) {
         if (fstat(job->target_fd, &target) != 0)
             return TCCP_ERR_IO;
-        job->target_is_stream = !S_ISREG(target.st_mode);
+        job->target_is_stream |= !S_ISREG(target.st_mode);
         if (!job->target_is_stream && ftruncate(job->target_fd, (off_t) job->info.size) != 0)
             return TCCP_ERR_IO;
     }
@@ -184,14 +184,14 @@ static tccp_status prepare(image_job *job, const tccp_image_key *key)
     return image_check_pages(job->source_fd, &job->info, job->leaves, NULL);
 }
 
-tccp_status tccp_image_open(int image_fd, int target_fd, const tccp_image_info *info, const tccp_image_key *key,
-                            uint32_t threads, tccp_image_progress *progress)
+tccp_status tccp_image_open(int image_fd, int target_fd, int in_order, const tccp_image_info *info,
+                            const tccp_image_key *key, uint32_t threads, tccp_image_progress *progress)
 {
     if (info == NULL || key == NULL || progress == NULL || info->size > TCCP_IMAGE_SIZE_MAX || threads == 0 ||
         threads > TCCP_IMAGE_THREADS_MAX)
         return TCCP_ERR_USAGE;
     image_job job = {.progress = progress, .source_fd = image_fd, .target_fd = target_fd, .info = *info,
-                     .work = open_group};
+                     .target_is_stream = in_order != 0, .work = open_group};
     __atomic_store_n(&progress->total_bytes, info->size, __ATOMIC_RELAXED);
     tccp_status status = prepare(&job, key);
     if (status == TCCP_ERR_IO)

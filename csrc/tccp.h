@@ -485,11 +485,12 @@ TCCP_MUST_USE tccp_status tccp_image_seal(int source_fd, int target_fd, const tc
 TCCP_MUST_USE tccp_status tccp_image_check_tags(int image_fd, const tccp_image_info *info,
                                                 tccp_image_progress *progress);
 
-/* Decrypt image_fd into target_fd: an empty regular file, which gets holes; or anything else, which is written in order.
+/* Decrypt image_fd into target_fd: an empty regular file, which gets holes; or, with in_order, whatever it is, from where
+ * it stands to its end. What is no regular file is always written in order.
  * With target_fd -1 everything is verified and nothing written. Tags are checked first, as tccp_image_check_tags does;
  * nothing of a chunk is written before its own tag was verified. The caller has checked the header with this key.
  * TCCP_ERR_TAGS_..., TCCP_ERR_CHUNK_ALTERED, TCCP_ERR_CHUNK_MOVED. */
-TCCP_MUST_USE tccp_status tccp_image_open(int image_fd, int target_fd, const tccp_image_info *info,
+TCCP_MUST_USE tccp_status tccp_image_open(int image_fd, int target_fd, int in_order, const tccp_image_info *info,
                                           const tccp_image_key *key, uint32_t threads, tccp_image_progress *progress);
 /* ---- live disks (disk.c; the format is docs/DISK_FORMAT.md) ---------------------------------------------------- */
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tccp import __version__
-from tccp.cli import completion, coordinator, doctor, evidence, exit_codes, node
+from tccp.cli import completion, coordinator, doctor, evidence, exit_codes, image, key, node
 from tccp.cli.arguments import HelpFormatter, Parser
 from tccp.cli.output import complain, print_json
 from tccp.errors import TccpError
@@ -24,6 +24,7 @@ examples:
   tccp doctor                            is this machine ready, and if not, how to mend it
   tccp coordinator nodes                 who is admitted, and who was refused and why
   tccp node status                       is this node admitted
+  tccp image seal disk.qcow2 disk.sealed --to node.pub --sign tenant.key
   tccp evidence quote --help             verify a quote that tpm2-tools wrote
   eval "$(tccp completion bash)"         completion for this shell
 
@@ -47,6 +48,8 @@ def build_parser() -> Parser:
     evidence.add_parser(commands)
     coordinator.add_parser(commands)
     node.add_parser(commands)
+    image.add_parser(commands)
+    key.add_parser(commands)
     doctor.add_parser(commands)
     completion.add_parser(commands)
     return parser

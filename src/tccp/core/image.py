@@ -9,14 +9,15 @@ from typing import Any
 from tccp.core._lib import check, ffi, lib
 from tccp.errors import HostError, SealedImageError
 
-HEADER_BYTES = lib.TCCP_IMAGE_HEADER_BYTES
-CHUNK_BYTES = lib.TCCP_IMAGE_CHUNK_BYTES
-RECIPIENT_BYTES = lib.TCCP_IMAGE_RECIPIENT_BYTES
-RECIPIENTS_MAX = lib.TCCP_IMAGE_RECIPIENTS_MAX
-SIZE_MAX = lib.TCCP_IMAGE_SIZE_MAX
-THREADS_MAX = lib.TCCP_IMAGE_THREADS_MAX
+HEADER_BYTES: int = lib.TCCP_IMAGE_HEADER_BYTES
+CHUNK_BYTES: int = lib.TCCP_IMAGE_CHUNK_BYTES
+RECIPIENT_BYTES: int = lib.TCCP_IMAGE_RECIPIENT_BYTES
+RECIPIENTS_MAX: int = lib.TCCP_IMAGE_RECIPIENTS_MAX
+SIZE_MAX: int = lib.TCCP_IMAGE_SIZE_MAX
+THREADS_MAX: int = lib.TCCP_IMAGE_THREADS_MAX
+DESCRIPTOR_BYTES = 256
 RECIPIENTS_OFFSET = 4096
-SUITES = {lib.TCCP_SUITE_AEGIS256: "AEGIS-256", lib.TCCP_SUITE_XCHACHA20_POLY1305: "XChaCha20-Poly1305"}
+SUITES: dict[int, str] = {lib.TCCP_SUITE_AEGIS256: "AEGIS-256", lib.TCCP_SUITE_XCHACHA20_POLY1305: "XChaCha20-Poly1305"}
 
 
 class CancelledError(Exception):
@@ -194,11 +195,18 @@ def image_seal(
 
 
 def image_open(
-    image_fd: int, target_fd: int, info: ImageInfo, key: ImageKey, *, threads: int, progress: ImageProgress
+    image_fd: int,
+    target_fd: int,
+    info: ImageInfo,
+    key: ImageKey,
+    *,
+    in_order: bool,
+    threads: int,
+    progress: ImageProgress,
 ) -> None:
     """Decrypt, or with *target_fd* -1 only verify; see ``tccp_image_open``. Blocks: run it in a thread of its own."""
     struct = _struct_of(info)
-    _end(lib.tccp_image_open(image_fd, target_fd, struct, key.handle, threads, progress.struct), progress)
+    _end(lib.tccp_image_open(image_fd, target_fd, in_order, struct, key.handle, threads, progress.struct), progress)
 
 
 def image_check_tags(image_fd: int, info: ImageInfo, progress: ImageProgress) -> None:

@@ -1,0 +1,86 @@
+"""Keys from the command line: public ones from any file, secret ones only from where nobody else can read them."""
+
+import argparse
+import os
+import re
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from tccp.cli.files import STDIN, read_file
+from tccp.errors import ConfigError, HostError
+
+if TYPE_CHECKING:
+    from nacl.signing import SigningKey, VerifyKey
+
+    from tccp.image.keys import RecipientPublicKey, RecipientSecretKey
+
+DESCRIPTOR = re.compile(r"fd:([0-9]{1,9})")
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+Key = TypeVar("Key")
+
+
+def recipient_public(path: Path) -> "RecipientPublicKey":
+    """The public key of a recipient."""
+    from tccp.image.keys import KEY_FILE_BYTES_MAX, read_recipient_public
+
+    return _named(path, read_recipient_public, read_file(path, bytes_max=KEY_FILE_BYTES_MAX))
+
+
+def recipients_public(paths: Sequence[Path]) -> list["RecipientPublicKey"]:
+    """The public keys of several."""
+    return [recipient_public(path) for path in paths]
+
+
+def tenant_public(path: Path) -> "VerifyKey":
+    """The public key of a tenant."""
+    from tccp.image.keys import KEY_FILE_BYTES_MAX, read_tenant_public
+
+    return _named(path, read_tenant_public, read_file(path, bytes_max=KEY_FILE_BYTES_MAX))
+
+
+def recipient_secret(path: Path) -> "RecipientSecretKey":
+    """The secret key of a recipient, from a file or ``fd:N``."""
+    from tccp.image.keys import read_recipient_secret
+
+    return _named(path, read_recipient_secret, _read_secret(path))
+
+
+def tenant_secret(path: Path) -> "SigningKey":
+    """The secret key of a tenant, from a file or ``fd:N``."""
+    from tccp.image.keys import read_tenant_secret
+
+    return _named(path, read_tenant_secret, _read_secret(path))
+
+
+def _named(path: Path, read: Callable[[bytes], Key], content: bytes) -> Key:
+    """The same, with the file's name in the error."""
+    try:
+        return read(content)
+    except ConfigError as error:
+        raise ConfigError(error.reason, f"{path}: {error.detail}", hint=error.hint) from error
+
+
+def _read_secret(path: Path) -> bytes:
+    from tccp.image.keys import KEY_FILE_BYTES_MAX
+
+    handed_over = DESCRIPTOR.fullmatch(str(path))
+    try:
+        descriptor = int(handed_over[1]) if handed_over else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not handed_over and stat.S_ISREG(mode) and mode & OTHERS:
+                raise ConfigError(
+                    "key_exposed", f"{path}: others may read or write it", hint=f"chmod 600 {path}; was it ever copied?"
+                )
+            return file.read(KEY_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise HostError("file_unreadable", f"{path}: {error.strerror}") from error
+
+
+def secret_path(text: str) -> Path:
+    """A file or ``fd:N``; a type for ``add_argument``."""
+    if Path(text) == STDIN:
+        raise argparse.ArgumentTypeError("a secret key comes from a file or a descriptor (fd:3)")
+    return Path(text)
