@@ -19,7 +19,7 @@ def add_parser(commands: Commands) -> None:
         "also reads every chunk and writes nothing.",
         examples=(
             "tccp image verify disk.sealed --tenant tenant.pub",
-            "tccp image verify disk.sealed --tenant tenant.pub --key recipient.key --root 5f0c...",
+            "tccp image verify disk.sealed --tenant tenant.pub --key recipient.key",
         ),
     )
     add_file(parser, "image", summary="the sealed image; - is standard input")
