@@ -71,6 +71,19 @@ async def test_when_all_places_are_taken_the_next_one_waits_its_turn(
             assert await HonestNode(coordinator, "alpha", host).is_admitted()
 
 
+async def test_beyond_its_places_a_coordinator_opens_no_files(
+    coordinator_tpm: SoftTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strangers = 40
+    async with live_coordinator(tmp_path, coordinator_tpm, extra="connections_max = 3") as coordinator:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        async with contextlib.AsyncExitStack() as idlers:
+            for _ in range(strangers):
+                await idlers.enter_async_context(await trio.open_tcp_stream(HOST, coordinator.port))
+            await coordinator.ask(c.GetStatus(), c.CoordinatorStatus)  # it had time to accept them all
+            assert len(list(Path("/proc/self/fd").iterdir())) <= before + strangers + 3 + 2
+
+
 async def test_a_stranger_behind_a_nodes_name_neither_ends_its_lease_nor_fills_the_log(
     coordinator: LiveCoordinator, alpha: HonestNode
 ) -> None:

@@ -122,3 +122,16 @@ async def until_admitted(node: Node, folder: Path) -> None:
         status = await ask_control(folder / "node.sock", c.GetStatus(), c.NodeStatus)
         if status.state == "admitted" and status.lease_id == node.lease.lease_id:
             return
+
+
+async def test_a_policy_that_this_tpm_cannot_answer_does_not_end_the_daemon(
+    coordinator: LiveCoordinator, hasty_alpha: SoftTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tccp.node.daemon.BACKOFF_REFUSED_S", 0.01)
+    await coordinator.add_policy({0: bytes(64)}, version=2, bank="sha512")
+    async with node_daemon(coordinator, hasty_alpha, coordinator.port, tmp_path) as node:
+        with trio.fail_after(DEADLINE_S):
+            while "pcr_bank_inactive" not in node.status().last_error:
+                await trio.lowlevel.checkpoint()
+            await coordinator.add_policy({0: ZERO}, version=3)
+            await until_admitted(node, tmp_path)

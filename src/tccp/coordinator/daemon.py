@@ -7,6 +7,7 @@ Nothing is served before all of it is there, and a part that fails for good ends
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import os
 import signal
@@ -42,6 +43,7 @@ from tccp.tpm import open_tpm
 from tccp.transport.tls import coordinator_context
 
 BACKLOG = 4096
+ACCEPT_PAUSE_S = 0.1
 LAPSE_SWEEP_S = 1.0
 # A disk may take its time; a store that is silent for longer is not coming back.
 STORE_SILENCE_S = 10.0
@@ -119,13 +121,32 @@ async def serve_nodes(
     services: Services, renewals: Renewals, listeners: list[trio.SocketListener], context: ssl.SSLContext
 ) -> None:
     """Serve nodes, at most as many at once as the configuration allows; the rest wait in the kernel's backlog."""
-    limiter = trio.CapacityLimiter(services.config.listen.connections_max)
+    places = trio.Semaphore(services.config.listen.connections_max)
 
-    async def one(stream: trio.SocketStream) -> None:
-        async with limiter:
+    async def serve_one(stream: trio.SocketStream) -> None:
+        try:
             await serve_node(services, renewals, stream, context)
+        finally:
+            places.release()
 
-    await trio.serve_listeners(one, listeners)
+    async def accept(listener: trio.SocketListener) -> None:
+        while True:
+            await places.acquire()
+            try:
+                stream = await listener.accept()
+            except OSError as problem:
+                # Too many files: some of them will be closed. Anything else means that the listener is lost.
+                if problem.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                    raise HostError("listener_lost", str(problem)) from None
+                log.error("cannot_accept", detail=str(problem))
+                places.release()
+                await trio.sleep(ACCEPT_PAUSE_S)
+            else:
+                nursery.start_soon(serve_one, stream)
+
+    async with trio.open_nursery() as nursery:
+        for listener in listeners:
+            nursery.start_soon(accept, listener)
 
 
 async def _node_listeners(

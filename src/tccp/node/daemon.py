@@ -33,6 +33,8 @@ BACKOFF_MAX_S = 60.0
 BACKOFF_REFUSED_S = 10.0
 # But these say only that something came in between: registering again is all that it takes.
 AGAIN_SOON = frozenset({"rebooted", "lease_expired", "lease_ended", "policy_changed"})
+# The connection to the TPM is closed after these: the daemon ends, and its restart opens a new one.
+LOST_TPM = frozenset({"tpm_gone", "tpm_timeout", "tpm_malformed_response"})
 
 HINTS = {
     "not_enrolled": "enrol this node's EK at the coordinator: `tccp coordinator enrol`",
@@ -76,8 +78,12 @@ class Node:
                 log.error("coordinator_not_trusted", reason=problem.reason, detail=problem.detail)
                 self.last_problem = problem
                 at_least = BACKOFF_REFUSED_S
-            except TpmError:
-                raise
+            except TpmError as problem:
+                if problem.reason in LOST_TPM:
+                    raise
+                log.error("tpm_refused", reason=problem.reason, detail=problem.detail)
+                self.last_problem = problem
+                at_least = BACKOFF_REFUSED_S
             except (HostError, ProtocolError) as problem:
                 log.warning("connection_lost", reason=problem.reason, detail=problem.detail)
                 self.last_problem = problem
