@@ -14,6 +14,7 @@ from tccp.protocol import binding
 from tccp.protocol.messages import Challenge, Evidence, Hello
 from tccp.protocol.statements import decode_identity, encode_statement
 from tccp.tpm import Quote
+from tccp.transport.errors import PeerGoneError
 from tests.support import weakened
 from tests.support.event_logs import EV_SEPARATOR, event, header
 from tests.support.live_coordinator import ZERO, HonestNode, LiveCoordinator, open_host
@@ -169,6 +170,19 @@ async def test_without_the_defence_it_would_be_admitted(
     admitted = await attack(coordinator, "alpha", host).register()
 
     assert (await coordinator.leases())["alpha"].lease_id == admitted.lease_id
+
+
+async def test_a_statement_that_is_none_admits_nobody_though_the_quote_covers_it(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    good = alpha.identity
+    alpha.identity = replace(good, statement=b"nonsense")
+    with pytest.raises(PeerGoneError):
+        await alpha.register()
+    assert await coordinator.leases() == {}
+
+    alpha.identity = good
+    assert await alpha.is_admitted()
 
 
 async def test_a_log_that_explains_the_pcrs_is_welcome(coordinator: LiveCoordinator, soft_tpms: SoftTpmPool) -> None:
