@@ -575,6 +575,17 @@ TCCP_MUST_USE tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_ro
 /* Forget a disk and wipe its keys. What no flush answered for may be lost. */
 void tccp_disk_free(tccp_disk *disk);
 
+/* Serve a disk over NBD to whoever connects to a listening stream socket, up to 16 at a time, until `stop` can be read.
+ * Every connection has been ended and its thread joined on return; nothing is flushed. */
+TCCP_MUST_USE tccp_status tccp_nbd_serve(tccp_disk *disk, int listener, int stop);
+
+/* Before the process reads a key: no core dumps, no debugger of the same user, no privileges by executing. For good. */
+TCCP_MUST_USE tccp_status tccp_disk_process_harden(void);
+
+/* Before it serves: only the system calls that serving and ending need; any other is refused. For good, for all threads.
+ * TCCP_ERR_UNSUPPORTED on architectures whose calls are not listed. */
+TCCP_MUST_USE tccp_status tccp_disk_process_confine(void);
+
 /* cffi] */
 
 #endif /* TCCP_H */

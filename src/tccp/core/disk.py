@@ -10,7 +10,18 @@ from typing import Any
 from tccp.core._lib import check, ffi, lib
 from tccp.errors import DiskError, HostError
 
-__all__ = ["BLOCK_BYTES", "LOG_BYTES_DEFAULT", "ROOT_BYTES", "DiskInfo", "DiskKey", "LiveDisk", "create_disk"]
+__all__ = [
+    "BLOCK_BYTES",
+    "LOG_BYTES_DEFAULT",
+    "ROOT_BYTES",
+    "DiskInfo",
+    "DiskKey",
+    "LiveDisk",
+    "confine",
+    "create_disk",
+    "harden",
+    "serve_nbd",
+]
 
 BLOCK_BYTES: int = lib.TCCP_DISK_BLOCK_BYTES
 ROOT_BYTES: int = lib.TCCP_DISK_ROOT_BYTES
@@ -199,3 +210,26 @@ class LiveDisk:
         """Forget the disk, unless it was closed."""
         if self._disk != ffi.NULL:
             self.forget()
+
+
+def serve_nbd(disk: LiveDisk, listener: int, stop: int) -> None:
+    """Serve *disk* over NBD to whoever connects to the socket *listener*, until *stop* can be read.
+
+    Blocks, with the interpreter's lock released; see ``tccp_nbd_serve``. Nothing is flushed at the end.
+    """
+    _check(lib.tccp_nbd_serve(disk.handle, listener, stop), "tccp_nbd_serve")
+
+
+def harden() -> None:
+    """No core dumps, no debuggers, no privileges by executing, for this process and for good."""
+    _check(lib.tccp_disk_process_harden(), "prctl")
+
+
+def confine() -> None:
+    """Refuse this process every system call that serving a disk and ending do not need; see csrc/disk_process.c.
+
+    Raises:
+        HostError: The kernel has no seccomp.
+        DiskError: ``unsupported``: an architecture whose calls are not listed.
+    """
+    _check(lib.tccp_disk_process_confine(), "seccomp")

@@ -1,0 +1,181 @@
+/* nbd_server.c: a thread for each connection. A whole socket buffer comes in at once, all requests in it are answered,
+ * and the answers leave together: what costs most at 4 KiB is the way in and out of the kernel. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "disk.h"
+#include "nbd.h"
+
+enum { CONNECTIONS_MAX = 16, SOCKET_BUFFER_BYTES = 4 << 20 };
+
+typedef struct connection {
+    int socket;
+    int in_use;
+    int finished;                /* the thread is about to end, and can be joined */
+    pthread_t thread;
+    struct server *server;
+} connection;
+
+typedef struct server {
+    tccp_disk *disk;
+    pthread_mutex_t lock;
+    connection connections[CONNECTIONS_MAX];
+} server;
+
+static int send_all(int socket, const uint8_t *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t sent = send(socket, bytes, len, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent <= 0)
+            return 0;
+        bytes += sent;
+        len -= (size_t) sent;
+    }
+    return 1;
+}
+
+/* Untouched memory costs nothing: only a client that asks for 32 MiB at once makes these large. */
+static uint8_t *buffer_of(size_t len)
+{
+    uint8_t *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void talk(nbd_session *session, int socket, uint8_t *in)
+{
+    size_t len = 0, used = 0;
+    for (;;) {
+        used += nbd_session_receive(session, in + used, len - used);
+        /* With nothing to send and the session open, what is left is an incomplete message. */
+        int waiting = session->out_len == 0;
+        if (!waiting && !send_all(socket, session->out, session->out_len))
+            return;
+        session->out_len = 0;
+        if (session->phase == NBD_PHASE_CLOSED)
+            return;
+        if (!waiting && used < len)
+            continue;
+        if (used == len) {
+            used = len = 0;
+        } else if (used > len - used || NBD_IN_CAPACITY - len < NBD_IN_CAPACITY / 8) {
+            memmove(in, in + used, len - used);
+            len -= used;
+            used = 0;
+        }
+        ssize_t got = recv(socket, in + len, NBD_IN_CAPACITY - len, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return;
+        len += (size_t) got;
+    }
+}
+
+static void *serve_connection(void *argument)
+{
+    connection *mine = argument;
+    int size = SOCKET_BUFFER_BYTES;
+    /* Larger than the system's limit where we may; as large as that otherwise. */
+    if (setsockopt(mine->socket, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
+        (void) setsockopt(mine->socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    uint8_t *in = buffer_of(NBD_IN_CAPACITY), *out = buffer_of(NBD_OUT_CAPACITY);
+    if (in != NULL && out != NULL) {
+        nbd_session session;
+        nbd_session_start(&session, mine->server->disk, out);
+        talk(&session, mine->socket, in);
+    }
+    /* They held plaintext; unmapped pages are cleared by the kernel before anybody else gets them. */
+    if (in != NULL)
+        (void) munmap(in, NBD_IN_CAPACITY);
+    if (out != NULL)
+        (void) munmap(out, NBD_OUT_CAPACITY);
+    (void) shutdown(mine->socket, SHUT_RDWR);
+    (void) pthread_mutex_lock(&mine->server->lock);
+    mine->finished = 1;
+    (void) pthread_mutex_unlock(&mine->server->lock);
+    return NULL;
+}
+
+/* Join those that have ended, or all of them after hanging up. */
+static void reap(server *all, int everybody)
+{
+    for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+        connection *one = &all->connections[i];
+        if (!one->in_use)
+            continue;
+        (void) pthread_mutex_lock(&all->lock);
+        int finished = one->finished;
+        (void) pthread_mutex_unlock(&all->lock);
+        if (!finished && !everybody)
+            continue;
+        if (everybody)
+            (void) shutdown(one->socket, SHUT_RDWR);
+        (void) pthread_join(one->thread, NULL);
+        (void) close(one->socket);
+        one->in_use = 0;
+    }
+}
+
+static void welcome(server *all, int socket)
+{
+    reap(all, 0);
+    for (unsigned i = 0; i < CONNECTIONS_MAX; i++) {
+        connection *one = &all->connections[i];
+        if (one->in_use)
+            continue;
+        *one = (connection){.socket = socket, .in_use = 1, .server = all};
+        /* Signals are for the thread that called us, or for others of its process. */
+        sigset_t every, before;
+        (void) sigfillset(&every);
+        (void) pthread_sigmask(SIG_SETMASK, &every, &before);
+        int error = pthread_create(&one->thread, NULL, serve_connection, one);
+        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (error == 0)
+            return;
+        one->in_use = 0;
+        break;
+    }
+    (void) close(socket);
+}
+
+tccp_status tccp_nbd_serve(tccp_disk *disk, int listener, int stop)
+{
+    if (disk == NULL || listener < 0 || stop < 0)
+        return TCCP_ERR_USAGE;
+    server all = {.disk = disk};
+    (void) pthread_mutex_init(&all.lock, NULL);
+    tccp_status status = TCCP_OK;
+    for (;;) {
+        struct pollfd wait[] = {{.fd = stop, .events = POLLIN}, {.fd = listener, .events = POLLIN}};
+        if (poll(wait, 2, -1) < 0) {
+            if (errno == EINTR)
+                continue;
+            status = TCCP_ERR_IO;
+            break;
+        }
+        if (wait[0].revents != 0)
+            break;
+        if (wait[1].revents == 0)
+            continue;
+        int socket = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (socket >= 0)
+            welcome(&all, socket);
+        else if (errno != EINTR && errno != EAGAIN && errno != ECONNABORTED && errno != EMFILE && errno != ENFILE) {
+            status = TCCP_ERR_IO;
+            break;
+        }
+    }
+    reap(&all, 1);
+    (void) pthread_mutex_destroy(&all.lock);
+    return status;
+}

@@ -1,0 +1,96 @@
+"""What the commands about disks share: keys, roots and sizes on a command line."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tccp.cli.arguments import Parser, add_file, hex_bytes
+from tccp.errors import HostError
+
+if TYPE_CHECKING:
+    from tccp.core.disk import DiskKey, LiveDisk
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+SIZE_MAX = 16 << 40
+ROOT_BYTES = 32
+
+
+def add_disk(parser: Parser, *, root: bool = True) -> None:
+    """The disk, its key, and the root that it must have."""
+    add_file(parser, "disk", summary="the file of the disk")
+    source = parser.add_mutually_exclusive_group(required=True)
+    add_file(source, "--key", summary="file with the 32 bytes of the disk's key")
+    source.add_argument("--key-fd", metavar="N", type=int, help="descriptor that the key can be read from")
+    if root:
+        parser.add_argument(
+            "--root", metavar="HEX", type=root_bytes, help="refuse the disk unless this is its root: no rollback"
+        )
+
+
+def root_bytes(text: str) -> bytes:
+    """The root of a disk; a type for ``add_argument``."""
+    value = hex_bytes(text)
+    if len(value) != ROOT_BYTES:
+        raise argparse.ArgumentTypeError(f"a root has {ROOT_BYTES} bytes, {2 * ROOT_BYTES} hexadecimal digits")
+    return value
+
+
+def size_bytes(text: str) -> int:
+    """A size such as ``20G``, a multiple of 4 KiB; a type for ``add_argument``."""
+    unit = text[-1:].upper() if text[-1:].upper() in UNITS else ""
+    digits = text[: len(text) - len(unit)]
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 20G (K, M, G, T; powers of 1024)")
+    size = int(digits) * UNITS[unit]
+    if size == 0 or size % 4096 or size > SIZE_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no multiple of 4 KiB up to 16T")
+    return size
+
+
+def key_descriptor(args: argparse.Namespace) -> int:
+    """A descriptor to read the key from; the caller closes it."""
+    if args.key_fd is not None:
+        return int(args.key_fd)
+    try:
+        return os.open(args.key, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError("file_unreadable", f"{args.key}: {error.strerror}") from error
+
+
+@contextmanager
+def disk_key(args: argparse.Namespace) -> "Iterator[DiskKey]":
+    """The key, wiped at the end of the block."""
+    from tccp.core.disk import DiskKey, harden
+
+    harden()
+    descriptor = key_descriptor(args)
+    try:
+        key = DiskKey(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        yield key
+    finally:
+        key.wipe()
+
+
+@contextmanager
+def opened(args: argparse.Namespace, *, read_only: bool) -> "Iterator[LiveDisk]":
+    """The disk that the command line names."""
+    from tccp.disk.file import open_live_disk
+
+    path: Path = args.disk
+    with disk_key(args) as key, open_live_disk(path, key, root=args.root, read_only=read_only) as disk:
+        yield disk
+
+
+def in_units(size: int) -> str:
+    """A size for a person: ``20.0 GiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024  # type: ignore[assignment]
+    return f"{size} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

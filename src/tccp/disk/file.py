@@ -1,0 +1,51 @@
+"""Disk files: opened by one process at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tccp.core.disk import DiskKey, LiveDisk
+from tccp.errors import HostError
+
+
+@contextmanager
+def locked_file(path: Path, *, read_only: bool = False) -> Iterator[int]:
+    """A descriptor of the file, locked against other processes (readers share) until the end of the block.
+
+    Raises:
+        HostError: ``disk_in_use``, or it cannot be opened.
+    """
+    try:
+        file = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError("disk_unreadable", f"{path}: {error.strerror}") from error
+    try:
+        _lock(file, path, fcntl.LOCK_SH if read_only else fcntl.LOCK_EX)
+        yield file
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, path: Path, kind: int) -> None:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise HostError("disk_in_use", f"{path}: another process uses it") from None
+    except OSError as error:
+        raise HostError("disk_unreadable", f"{path}: {error.strerror}") from error
+
+
+@contextmanager
+def open_live_disk(
+    path: Path, key: DiskKey, *, root: bytes | None = None, read_only: bool = False
+) -> Iterator[LiveDisk]:
+    """The disk in the file *path*, locked; forgotten at the end of the block unless it was closed.
+
+    Raises:
+        DiskError: See `LiveDisk`.
+        HostError: ``disk_in_use``, or the file cannot be read or written.
+    """
+    with locked_file(path, read_only=read_only) as file, LiveDisk(file, key, root=root, read_only=read_only) as disk:
+        yield disk
