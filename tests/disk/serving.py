@@ -23,19 +23,20 @@ class ServedDisk:
         self.socket = socket
         self.uri = f"nbd+unix:///?socket={socket}"
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[reader], text=True
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[reader], text=True
         )
         os.close(reader)
         assert self.process.stdout is not None
         first = self.process.stdout.readline()
         if not first.startswith('{"ready"'):
-            raise AssertionError("".join([first, *self.process.communicate()]))
+            raise AssertionError(first + self.process.stdout.read())
 
     def stop(self) -> bytes | None:
         """End it as a supervisor does; the root it reports."""
         self.process.terminate()
-        output, errors = self.process.communicate()
-        assert self.process.returncode == 0, errors
+        assert self.process.stdout is not None
+        output = self.process.stdout.read()
+        assert self.process.wait() == 0, output
         root = json.loads(output)["root"]
         return bytes.fromhex(root) if root else None
 

@@ -1,7 +1,6 @@
 """``tccp disk info``: what a disk says of itself."""
 
 import argparse
-import dataclasses
 
 from tccp.cli.arguments import Commands, add_command
 from tccp.cli.disk.common import add_disk, in_units, opened
@@ -23,6 +22,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Open it for reading, and report."""
+    import dataclasses
+
     with opened(args, read_only=True) as disk:
         info = disk.describe()
     if args.json:

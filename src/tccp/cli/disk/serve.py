@@ -17,7 +17,7 @@ def add_parser(commands: Commands) -> None:
         about="Runs until SIGTERM or SIGINT, writes everything, and prints the root to demand at the next start.\n"
         "With --json, the first document says that clients may connect, the second has the root.",
         examples=(
-            "tccp disk serve vm.disk --key-fd 3 --socket /run/vm.sock --user qemu 3< vm.key",
+            "tccp disk serve vm.disk --key-fd 3 --socket /run/vm.sock --user qemu",
             "nbdinfo nbd+unix:///?socket=/run/vm.sock",
         ),
     )
