@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from tccp.coordinator.daemon import serve
 from tccp.errors import ConfigError, RefusedError
@@ -58,6 +59,9 @@ async def test_a_second_start_on_the_same_port_leaves_the_first_alone(
     assert await alpha.is_admitted()
 
 
+PATIENT_S = 30.0
+
+
 async def test_when_all_places_are_taken_the_next_one_waits_its_turn(
     coordinator_tpm: SoftTpm, host: NodeTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +72,9 @@ async def test_when_all_places_are_taken_the_next_one_waits_its_turn(
         async with contextlib.AsyncExitStack() as idlers:
             for _ in range(2):
                 await idlers.enter_async_context(await trio.open_tcp_stream(HOST, coordinator.port))
+            await coordinator.ask(c.GetStatus(), c.CoordinatorStatus)
+            await trio.testing.wait_all_tasks_blocked(0.1)  # both are waited for, and for half a second only
+            monkeypatch.setattr("tccp.transport.connection.HANDSHAKE_S", PATIENT_S)
             assert await HonestNode(coordinator, "alpha", host).is_admitted()
 
 

@@ -38,7 +38,7 @@ from tccp.coordinator.services import Services, event_body
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.service import run_daemon
-from tccp.store import EventDraft, EventKind, open_store
+from tccp.store import EventDraft, EventKind, FencedError, open_store
 from tccp.tpm import open_tpm
 from tccp.transport.tls import coordinator_context
 
@@ -172,11 +172,16 @@ async def _sweep_lapsed_leases(services: Services, store_answers: systemd.Heartb
     """End what was not renewed in time. The record must say so even if no node ever comes back.
 
     The sweep goes through the store's thread, and so it is that thread's heartbeat as well.
+
+    Raises:
+        FencedError: Another coordinator has taken the database over; this one is over.
     """
     while True:
         await trio.sleep(LAPSE_SWEEP_S)
         try:
             lapsed = await services.store.lapse_leases(services.clock.now_ms())
+        except FencedError:
+            raise
         except HostError as problem:
             log.error("sweep_failed", reason=problem.reason, detail=problem.detail)
             lapsed = []

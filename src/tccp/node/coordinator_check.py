@@ -11,6 +11,7 @@ from tccp.protocol.binding import Channel
 from tccp.protocol.merkle import root_from_path
 from tccp.protocol.messages import CoordinatorEvidence
 from tccp.protocol.statements import CoordinatorStatement, decode_coordinator
+from tccp.transport.certificates import spki_of_pem
 from tccp.transport.trust import CoordinatorTrust
 
 
@@ -45,7 +46,12 @@ def check_coordinator(
     )
     _judge_pcrs(claimed, trust.pcrs)
     statement = decode_coordinator(evidence.statement)
-    if statement.identity_key != trust.identity_key or spki_sha256(statement.tls_spki) != channel.coordinator_spki:
+    same = (
+        statement.identity_key == trust.identity_key
+        and statement.ca_spki == spki_of_pem(trust.ca_certificate)
+        and spki_sha256(statement.tls_spki) == channel.coordinator_spki
+    )
+    if not same:
         raise QuoteError("coordinator_keys", "the statement speaks of other keys than this connection's")
     return statement
 

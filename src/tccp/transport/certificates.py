@@ -53,6 +53,12 @@ def spki_of_certificate(certificate: bytes) -> bytes:
         raise ProtocolError("tls_certificate", str(problem)) from None
 
 
+def spki_of_pem(certificate: bytes) -> bytes:
+    """The public key in a PEM certificate of our own files, DER SubjectPublicKeyInfo."""
+    key = x509.load_pem_x509_certificate(certificate).public_key()
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """*key* as unencrypted PKCS#8 PEM."""
     return key.private_bytes(
