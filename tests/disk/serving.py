@@ -29,7 +29,9 @@ class ServedDisk:
         assert self.process.stdout is not None
         first = self.process.stdout.readline()
         if not first.startswith('{"ready"'):
-            raise AssertionError(first + self.process.stdout.read())
+            said = first + self.process.stdout.read()
+            self.kill()
+            raise AssertionError(said)
 
     def stop(self) -> bytes | None:
         """End it as a supervisor does; the root it reports."""
@@ -42,7 +44,9 @@ class ServedDisk:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 @contextmanager

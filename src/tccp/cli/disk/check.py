@@ -18,7 +18,7 @@ def add_parser(commands: Commands) -> None:
         run,
         summary="verify every block of a disk, and its root",
         about="Nobody may be writing to it. Changes nothing.",
-        examples=("tccp disk check vm.disk --key vm.key", "tccp disk check vm.disk --key vm.key --root $ROOT --json"),
+        examples=("tccp disk check vm.disk --key vm.key", "tccp disk check vm.disk --key vm.key --json"),
     )
     add_disk(parser)
 
