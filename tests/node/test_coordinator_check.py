@@ -244,13 +244,14 @@ async def test_without_the_quote_it_would_be_believed(
     assert (await meet(true_coordinator, trust, host)).holds
 
 
-async def test_a_statement_of_an_earlier_start_does_not_vouch_for_this_tls_key(
-    trust: CoordinatorTrust, true_coordinator: LiveCoordinator, host: NodeTpm
+@pytest.mark.parametrize("key", ["tls_spki", "ca_spki"])
+async def test_a_statement_of_other_keys_does_not_vouch_for_these(
+    key: str, trust: CoordinatorTrust, true_coordinator: LiveCoordinator, host: NodeTpm
 ) -> None:
     identity = true_coordinator.services.identity
-    earlier = encode_statement(msgspec.structs.replace(decode_coordinator(identity.statement), tls_spki=EVIL))
-    signature = identity.keys.signing_key.sign(earlier).signature
-    true_coordinator.services.evidence._identity = replace(identity, statement=earlier, statement_signature=signature)
+    other = encode_statement(msgspec.structs.replace(decode_coordinator(identity.statement), **{key: EVIL}))
+    signature = identity.keys.signing_key.sign(other).signature
+    true_coordinator.services.evidence._identity = replace(identity, statement=other, statement_signature=signature)
 
     assert await is_found_out(true_coordinator, trust, host) == "coordinator_keys"
 
