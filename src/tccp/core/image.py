@@ -219,6 +219,8 @@ def _end(status: int, progress: ImageProgress) -> None:
     struct = progress.struct
     if status == lib.TCCP_ERR_CANCELLED:
         raise CancelledError
+    if status == lib.TCCP_ERR_IO and struct.os_error == errno.EPIPE:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
     if status == lib.TCCP_ERR_IO:
         raise HostError(errno.errorcode.get(struct.os_error, "os_error").lower(), os.strerror(struct.os_error))
     check(status, SealedImageError, _job_detail(status, struct))

@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from tccp.core.image import DESCRIPTOR_BYTES, HEADER_BYTES, ImageInfo, image_header_write
-from tccp.errors import ConfigError, SealedImageError
+from tccp.errors import ConfigError
 from tccp.image.keys import RecipientPublicKey, RecipientSecretKey
 from tccp.image.output import new_file
 from tccp.image.recipients import Recipient, check_recipients, wrap_image_key
 from tccp.image.sealed import read_sealed_image, unlock_image, write_header
 
-Rotation = tuple[bytes, RecipientPublicKey]
+# A recipient of the image: its key id, or the hexadecimal digits that it begins with.
+Named = bytes | str
+Rotation = tuple[Named, RecipientPublicKey]
 
 
 def rewrap_image(
@@ -23,14 +25,14 @@ def rewrap_image(
     secret: RecipientSecretKey,
     *,
     add: Sequence[RecipientPublicKey] = (),
-    remove: Sequence[bytes] = (),
+    remove: Sequence[Named] = (),
     rotate: Sequence[Rotation] = (),
 ) -> tuple[ImageInfo, list[Recipient]]:
     """Add, remove and replace recipients of the image at *path*, in place; *secret* is one of them now.
 
     Args:
-        remove: Key ids.
-        rotate: Pairs of the key id that goes and the key that takes its place.
+        remove: Those who go.
+        rotate: Pairs of who goes and the key that takes the place.
 
     The old header is kept beside the image until the new one is on the disk: what a crash tears is put back by the next
     call.
@@ -72,21 +74,14 @@ def _mend(descriptor: int, backup: Path) -> None:
     backup.unlink()
 
 
-def _leave_out(entries: list[Recipient], key_ids: Sequence[bytes]) -> list[Recipient]:
-    present = {entry.key_id for entry in entries}
-    for key_id in key_ids:
-        if key_id not in present:
-            raise ConfigError("no_such_recipient", f"{key_id.hex()[:16]} is no recipient of the image")
-    return [entry for entry in entries if entry.key_id not in set(key_ids)]
+def _leave_out(entries: list[Recipient], names: Sequence[Named]) -> list[Recipient]:
+    gone = {_key_id(entries, name) for name in names}
+    return [entry for entry in entries if entry.key_id not in gone]
 
 
-def recipient_named(entries: Sequence[Recipient], beginning: str) -> bytes:
-    """The key id that begins with these hexadecimal digits.
-
-    Raises:
-        SealedImageError: None does, or more than one.
-    """
-    found = [entry.key_id for entry in entries if entry.key_id.hex().startswith(beginning.lower())]
+def _key_id(entries: Sequence[Recipient], name: Named) -> bytes:
+    beginning = name.hex() if isinstance(name, bytes) else name.lower()
+    found = [entry.key_id for entry in entries if entry.key_id.hex().startswith(beginning)]
     if len(found) != 1:
-        raise SealedImageError("no_such_recipient", f"{len(found)} recipients begin with {beginning!r}")
+        raise ConfigError("no_such_recipient", f"{len(found)} recipients begin with {beginning[:16]}")
     return found[0]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.exit_codes import UsageError
-from tccp.cli.image.arguments import add_secret, sealed_image
+from tccp.cli.image.arguments import add_secret
 from tccp.cli.output import Screen, print_json
 
 if TYPE_CHECKING:
-    from tccp.image.recipients import Recipient
+    from tccp.image.rewrap import Named
 
 HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
@@ -55,14 +55,12 @@ def run(args: argparse.Namespace) -> int:
 
     if not (args.add or args.remove or args.rotate):
         raise UsageError("usage", "nothing to change: --add, --remove or --rotate")
-    with sealed_image(args.image) as image:
-        present = image.recipients
     info, entries = rewrap_image(
         args.image,
         recipient_secret(args.key),
         add=recipients_public(args.add),
-        remove=[_key_id(name, present) for name in args.remove],
-        rotate=[(_key_id(old, present), recipient_public(Path(new))) for old, new in args.rotate],
+        remove=[_named(name) for name in args.remove],
+        rotate=[(_named(old), recipient_public(Path(new))) for old, new in args.rotate],
     )
     if args.json:
         print_json(document(info, entries))
@@ -73,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
     return exit_codes.OK
 
 
-def _key_id(name: str, present: "list[Recipient]") -> bytes:
+def _named(name: str) -> "Named":
+    """Digits, unless there is a file of that name: then the key in it."""
     from tccp.cli.image.keys import recipient_public
-    from tccp.image.rewrap import recipient_named
 
     if set(name) <= HEX_DIGITS and not Path(name).exists():
-        return recipient_named(present, name)
+        return name
     return recipient_public(Path(name)).key_id
