@@ -215,6 +215,8 @@ async def test_an_ek_certified_by_another_authority_is_refused(coordinator: Live
     await import_by_id(coordinator, "alpha", host)
 
     assert await HonestNode(coordinator, "alpha", with_certificate(host, certificate)).is_refused() == "untrusted"
+    shown = await coordinator.ask(c.ShowNode(name="alpha"), c.NodeInfo)
+    assert (shown.state, shown.last_refusal.partition(":")[0]) == ("refused", "untrusted")
 
 
 async def test_if_that_authority_were_trusted_it_would_be_admitted(coordinator: LiveCoordinator, host: NodeTpm) -> None:

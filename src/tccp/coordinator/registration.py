@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import structlog
 import trio
 
+from tccp.attestation.ek_id import ek_id_of
 from tccp.attestation.enrolment import BoundAk, challenge_ak, confirm_activation
 from tccp.attestation.quote import AkKey, QuoteClaim
 from tccp.coordinator.admission import (
@@ -27,8 +28,8 @@ from tccp.coordinator.refusals import refuse
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.coordinator.sessions import Lease, NodeSession
-from tccp.errors import EvidenceError, HostError, PolicyError, ProtocolError
-from tccp.model import spki_sha256
+from tccp.errors import EnrolmentError, EvidenceError, HostError, PolicyError, ProtocolError
+from tccp.model import NodeName, spki_sha256
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
@@ -78,13 +79,12 @@ async def _serve(services: Services, renewals: Renewals, connection: Connection,
     channel = connection.channel(services.coordinator_id, own_end_is_coordinator=True)
     with _silence_after(HELLO_S):
         hello = await connection.receive(Hello)
-    node: KnownNode | None = None
     try:
         _check_version(hello)
         node = await identify(hello, store=services.store, authorities=services.authorities, now=services.clock.now())
         lease = await register(services, connection, channel, hello, node)
     except (EvidenceError, ConflictError) as problem:
-        await refuse(services, connection, address, node.record.name if node else None, problem)
+        await refuse(services, connection, address, await _claimed_name(services, hello), problem)
         return
     policy, version = lease.record.policy, lease.record.policy_version
     session = NodeSession(lease.record.node, address, connection, channel, lease, policy, version)
@@ -95,6 +95,15 @@ async def _serve(services: Services, renewals: Renewals, connection: Connection,
                 renewals.answer(session, await connection.receive(RenewalEvidence))
     finally:
         services.sessions.close(session)
+
+
+async def _claimed_name(services: Services, hello: Hello) -> NodeName | None:
+    """Whom a peer claims to be by the EK that it shows; None when that is nobody's."""
+    try:
+        record = await services.store.node_by_ek(ek_id_of(hello.ek_public))
+    except EnrolmentError:
+        return None
+    return record.name if record else None
 
 
 def _check_version(hello: Hello) -> None:
