@@ -7,7 +7,8 @@
     |  |  |- QuoteError              the quote: signature, structure, nonce, PCR selection or digest
     |  |  |- EventLogError           the firmware log: structure, or it explains other PCR values
     |  |  |- EnrolmentError          EK certificate, EK/AK public area, credential activation
-    |  |  '- PolicyError             a genuine but unknown platform
+    |  |  |- PolicyError             a genuine but unknown platform
+    |  |  '- LogError                the transparency log: note, checkpoint, tile or proof; rollback or fork
     |  |- SealedImageError       a sealed image: truncated, altered, of another key or tenant
     |  |- DiskError              a live disk: altered, rolled back, of another key or base
     |  '- RefusedError           the other side refused us, and said why
@@ -62,6 +63,10 @@ class EnrolmentError(EvidenceError):
 
 class PolicyError(EvidenceError):
     """A genuine platform, but not one that a policy names."""
+
+
+class LogError(EvidenceError):
+    """What a transparency log shows does not hold: a note, a checkpoint, a tile, a proof, or two that contradict."""
 
 
 class SealedImageError(PeerError):

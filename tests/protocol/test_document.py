@@ -8,13 +8,13 @@ from typing import get_args
 
 import msgspec
 import pytest
+from tccp.protocol.merkle import merkle_tree
 
 from tccp.core._lib import lib, status_name
 from tccp.protocol import binding, control, statements
 from tccp.protocol.binding import Channel
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
-from tccp.protocol.merkle import merkle_tree
 from tccp.protocol.messages import AnyMessage, CoordinatorEvidence, Refused, RenewalChallenge
 from tccp.protocol.session import TRANSITIONS, State
 from tccp.transport.trust import KEYS

@@ -10,9 +10,9 @@ import trio
 from tccp.coordinator.batching import Waiting, batches
 from tccp.coordinator.identity import CoordinatorIdentity
 from tccp.errors import HostError
+from tccp.merkle import merkle_tree
 from tccp.model import PcrSelection, PcrValues
 from tccp.protocol import binding
-from tccp.protocol.merkle import merkle_tree
 from tccp.protocol.messages import CoordinatorEvidence
 from tccp.tpm import Ak, Quote, Tpm
 

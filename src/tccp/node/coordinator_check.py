@@ -5,10 +5,10 @@ from nacl.signing import VerifyKey
 
 from tccp.attestation.quote import AkKey, verify_quote
 from tccp.errors import PolicyError, QuoteError
+from tccp.merkle import root_from_path
 from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues, spki_sha256
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
-from tccp.protocol.merkle import root_from_path
 from tccp.protocol.messages import CoordinatorEvidence
 from tccp.protocol.statements import CoordinatorStatement, decode_coordinator
 from tccp.transport.certificates import spki_of_pem

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tccp.protocol.merkle import merkle_tree, root_from_path
+from tccp.merkle import merkle_tree, root_from_path
 
 # RFC 9162, 2.1.5: the tree of seven leaves, by hand.
 D = [bytes([number]) for number in range(7)]
