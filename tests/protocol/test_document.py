@@ -8,9 +8,9 @@ from typing import get_args
 
 import msgspec
 import pytest
-from tccp.protocol.merkle import merkle_tree
 
 from tccp.core._lib import lib, status_name
+from tccp.merkle import merkle_tree
 from tccp.protocol import binding, control, statements
 from tccp.protocol.binding import Channel
 from tccp.protocol.encoding import encode

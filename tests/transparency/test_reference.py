@@ -64,9 +64,9 @@ def test_our_consistency_proofs_are_theirs(tiles: MemoryTiles) -> None:
 def test_our_tiles_are_theirs(tiles: MemoryTiles) -> None:
     for path, digest in reference()["Tiles"].items():
         tile = parse_tile_path(path)
-        data = tiles[tile] if tile in tiles else MemoryTiles(entries_of(513))[tile]
+        widest = max(each for each in tiles if (each.level, each.index) == (tile.level, tile.index))
 
-        assert hashlib.sha256(data).hexdigest() == digest, path
+        assert hashlib.sha256(tiles[widest][: 32 * tile.width]).hexdigest() == digest, path
 
 
 def test_our_notes_are_theirs() -> None:
@@ -94,14 +94,12 @@ def test_a_log_on_disk_is_theirs(tmp_path: Path) -> None:
         for size in (1, 257, 513, 65_537, SIZE):
             log.append(log.size, entries_of(size - log.size, log.size))
             (theirs,) = [vector["Note"] for vector in reference()["Notes"] if f"\n{size}\n" in vector["Text"]]
-            assert (tmp_path / "log" / "checkpoint").read_text() == theirs[: theirs.index("\n\n") + 2] + str(
-                signer().sign(log.head.note.text)
-            )
+            text, _, signatures = theirs.partition("\n\n")
+            assert (tmp_path / "log" / "checkpoint").read_text() == f"{text}\n\n{signatures.splitlines()[0]}\n"
     for path, digest in reference()["Tiles"].items():
         tile = parse_tile_path(path)
         if tile == tile_at(tile.level, tile.index, SIZE):
             assert hashlib.sha256((tmp_path / "log" / path).read_bytes()).hexdigest() == digest
     last = tile_at(ENTRIES, SIZE // 256, SIZE)
-    assert decode_entries(last, (tmp_path / "log" / last.path).read_bytes()) == entries_of(
-        last.width, SIZE // 256 * 256
-    )
+    entries = decode_entries(last, (tmp_path / "log" / last.path).read_bytes())
+    assert entries == entries_of(last.width, SIZE // 256 * 256)
