@@ -21,7 +21,7 @@ class RegisteringNode:
         answer = perimeter.ask(c.GetTrust(), c.TrustFile)
         assert isinstance(answer, c.TrustFile)
         self._trust, self._port = parse_trust(answer.body), perimeter.port
-        self._identity, self._tcti = make_node_identity(node.name), node.mux.tcti
+        self._identity, self._tcti = make_node_identity(node.name), node.relay.tcti
         self._ready, self._end = threading.Event(), trio.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._run,))
 

@@ -34,7 +34,7 @@ def test_a_node_is_enrolled_admitted_looked_at_and_revoked(perimeter: Perimeter,
     assert ask(perimeter, "policy", "list").out.splitlines()[1].split()[:4] == ["tvmm", "1", "yes", "0"]
 
     node = perimeter.make_node("alpha", enrol=False)
-    read = tccp("node", "ek", "--tcti", node.mux.tcti, "--certificate", tmp_path / "ek.der", "--json").document
+    read = tccp("node", "ek", "--tcti", node.relay.tcti, "--certificate", tmp_path / "ek.der", "--json").document
     assert (tmp_path / "ek.der").read_bytes().hex() == read["certificate"]
     enrolled = ask(
         perimeter, "enrol", "alpha", "--policy", "tvmm", "--ek-certificate", tmp_path / "ek.der", "--json"

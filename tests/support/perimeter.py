@@ -21,12 +21,10 @@ from tccp.coordinator.identity import create_keys
 from tccp.errors import TccpError
 from tccp.protocol import control as c
 from tests.support.soft_tpm import EkAuthority, SoftTpm
-from tests.support.tpm_mux import TpmMux
+from tests.support.tpm_relay import TpmRelay
 
 DEADLINE_S = 30.0
 ZERO_PCR = "00" * 32
-# TPM2_PCR_Extend with an empty password: one SHA-256 digest (TPM 2.0 Library, Part 3, 22.2).
-PCR_EXTEND = "8002 00000041 00000182 {index:08x} 00000009 40000009 0000 00 0000 00000001 000b" + 32 * "ab"
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -111,8 +109,8 @@ class Daemon:
 class Node:
     """A host: its TPM behind a resource manager, and its daemon."""
 
-    def __init__(self, name: str, tpm: SoftTpm, mux: TpmMux, daemon: Daemon) -> None:
-        self.name, self.tpm, self.mux, self.daemon = name, tpm, mux, daemon
+    def __init__(self, name: str, tpm: SoftTpm, relay: TpmRelay, daemon: Daemon) -> None:
+        self.name, self.tpm, self.relay, self.daemon = name, tpm, relay, daemon
 
     def status(self) -> c.NodeStatus:
         """What its daemon says."""
@@ -127,7 +125,7 @@ class Node:
 
     def extend_pcr(self, index: int) -> None:
         """What an attacker on the host does: something else was booted, a PCR says so."""
-        self.mux.command(PCR_EXTEND.format(index=index))
+        self.relay.extend_pcr(index, "sha256", b"\xab" * 32)
 
 
 class Perimeter:
@@ -200,8 +198,7 @@ class Perimeter:
         self._ended.callback(tpm.stop)
         tpm.start()
         certificate = ek_certificate(tpm)
-        mux = TpmMux(folder / "mux", tpm.socket_path)
-        self._ended.callback(mux.close)
+        relay = self._ended.enter_context(TpmRelay(tpm))
         if enrol:
             request = c.EnrolNode(name=name, ek_certificate=certificate, ek_public=b"", policy=policy, attributes={})
             self.ask(request, c.NodeInfo)
@@ -214,12 +211,12 @@ class Perimeter:
             f'name = "{name}"\n'
             f'[coordinator]\naddress = "127.0.0.1:{self.port}"\ntrust_file = "{trust}"\n'
             f'[control]\nsocket = "{folder}/node.sock"\n'
-            f'[tpm]\ntcti = "{mux.tcti}"\nevent_log = ""\n'
+            f'[tpm]\ntcti = "{relay.tcti}"\nevent_log = ""\n'
             f'[log]\nformat = "console"\n'
         )
         daemon = Daemon("tccp-node", config, folder / "node.sock")
         self._ended.callback(daemon.kill)
-        node = Node(name, tpm, mux, daemon)
+        node = Node(name, tpm, relay, daemon)
         self.nodes[name] = node
         return node
 

@@ -141,7 +141,7 @@ def test_a_node_whose_tpm_dies_ends_and_says_so(perimeter: Perimeter) -> None:
     node = perimeter.make_node("tpmless")
     node.daemon.start()
     node.wait_for_state("admitted")
-    node.mux.close()
+    node.tpm.kill()
 
     assert node.daemon.wait() == EXIT_HOST_ERROR
     assert "tccp: error: tpm_gone" in node.daemon.log_path.read_text()
