@@ -48,7 +48,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def test_registrations(benchmark: Any, coordinator: LoadedCoordinator, section: Section) -> None:
-    """Many at once, with prepared keys; enrolment through the control socket is in the CPU time."""
+    """Many at once, with prepared keys; their enrolment by one import is in the CPU time."""
     cpu: list[float] = []
     latencies: list[float] = []
     seconds: list[float] = []

@@ -18,6 +18,7 @@ from pathlib import Path
 import trio
 
 from bench.load.software_tpm import SoftwareTpm
+from tccp.attestation.ek_id import ek_id_of, ek_spki_of
 from tccp.control.client import ControlClient
 from tccp.errors import TccpError
 from tccp.model import PcrBank, PcrSelection
@@ -84,8 +85,17 @@ async def register_all(control: Path, port: int, nodes: list[LoadNode], policy: 
     """Enrol and register every node."""
     with ControlClient(control) as client:
         trust = parse_trust(client.ask(c.GetTrust(), c.TrustFile).body)
-        for node in nodes:
-            client.ask(c.EnrolNode(node.identity.name, b"", node.tpm.ek_public, policy, {}), c.NodeInfo)
+        enrolled = tuple(
+            c.EnrolledNode(
+                name=node.identity.name,
+                ek_id=ek_id_of(node.tpm.ek_public),
+                ek_public=ek_spki_of(node.tpm.ek_public),
+                policy=policy,
+                attributes={},
+            )
+            for node in nodes
+        )
+        client.ask(c.ImportNodes(c.PerimeterRecord(enrolled)), c.Done)
     limiter = trio.CapacityLimiter(HANDSHAKES_AT_ONCE)
     began, failures = time.perf_counter(), 0
 
