@@ -8,11 +8,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from nacl import bindings as sodium
-from tccp.protocol.merkle import merkle_tree
 
 from tccp.image.keys import RecipientSecretKey, read_recipient_secret
 from tccp.image.recipients import HPKE
 from tccp.image.sealed import read_sealed_image, unlock_image
+from tccp.merkle import merkle_tree
 from tests.image.images import CHUNK, HEADER, PAGE, chunk_at, opened, tag_at
 from tests.vectors.image.make import plaintext
 
