@@ -133,6 +133,12 @@ static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const uin
         disk->dirty_max = DISK_DIRTY_MAX;
     randombytes_buf(disk->salt, sizeof disk->salt);
 
+    uint64_t size;
+    int error = disk->io.size(disk->io.context, &size);
+    if (error != 0)
+        return disk_status_of(error);
+    disk->slots_max = size < disk->slots_offset ? 0 : (size - disk->slots_offset) / DISK_BLOCK;
+
     status = disk_tree_size(disk, superblock->size_bytes / DISK_BLOCK);
     if (status == TCCP_OK)
         status = disk_tree_load(disk);
@@ -229,17 +235,12 @@ void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info)
     info.generation = disk->superblock.generation;
     info.sequence = disk->sequence;
     (void) pthread_mutex_lock(&disk->lock);
-    for (uint64_t page = 0; page < disk->level[1].count; page++) {
-        /* Pages that were never written are not looked at, so their memory stays untouched. */
-        if (disk->level[1].entries[page].place == 0 &&
-            (disk->level[0].changed[page / 64] >> (page % 64) & 1) == 0)
-            continue;
+    for (uint64_t page = 0; disk_tree_next_page(disk, 0, &page); page++)
         for (unsigned i = 0; i < DISK_FANOUT; i++) {
             uint64_t state = disk_state(&disk->level[0].entries[page * DISK_FANOUT + i]);
             info.data_blocks += state == DISK_STATE_DATA;
             info.zero_blocks += state == DISK_STATE_ZERO;
         }
-    }
     info.slots = disk->slots.count;
     info.slots_free = disk->slots.free;
     (void) pthread_mutex_unlock(&disk->lock);

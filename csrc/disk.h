@@ -149,8 +149,8 @@ typedef struct disk_slots {
 /* Take up to wanted neighbouring slots; returns how many, 0 when there is no memory. */
 uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, uint64_t *ret_first);
 void disk_slots_give(disk_slots *slots, uint64_t slot);
-/* Mark a slot of a loaded disk; TCCP_ERR_DISK_CORRUPT when it is marked already. */
-tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot);
+/* Mark a slot of a loaded disk; TCCP_ERR_DISK_CORRUPT when it is marked already, or not inside the file. */
+tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot, uint64_t slots_max);
 void disk_slots_free(disk_slots *slots);
 
 /* ---- the disk -------------------------------------------------------------------------------------------------- */
@@ -179,6 +179,7 @@ struct tccp_disk {
     unsigned levels;                 /* levels of pages; level[levels] has the root entry alone */
     uint64_t dirty_max;
     uint64_t slots_offset;
+    uint64_t slots_max;              /* as many as the file had room for when it was opened */
     uint64_t replayed, dropped;
 
     pthread_mutex_t commit_lock;
@@ -218,6 +219,8 @@ static inline uint64_t disk_slot_offset(const tccp_disk *disk, uint64_t slot)
 tccp_status disk_tree_size(tccp_disk *disk, uint64_t blocks);
 tccp_status disk_tree_load(tccp_disk *disk);
 tccp_status disk_tree_mark_slots(tccp_disk *disk);
+/* Go to the next page of a level that has anything in it, from *page on; 0 when there is none. */
+int disk_tree_next_page(const tccp_disk *disk, unsigned level, uint64_t *page);
 void disk_tree_free(tccp_disk *disk);
 void disk_tree_changed(tccp_disk *disk, unsigned level, uint64_t page);
 /* Write all changed pages and a superblock. commit_lock is held. */

@@ -290,7 +290,10 @@ tccp_status tccp_disk_write(tccp_disk *disk, uint64_t offset, size_t len, const 
 static int reads_as_zeros(const tccp_disk *disk, uint64_t block)
 {
     uint64_t state = disk_state(&disk->level[0].entries[block]);
-    return state == DISK_STATE_ZERO || (state == DISK_STATE_BASE && block >= disk->base.blocks);
+    if (state != DISK_STATE_BASE)
+        return state == DISK_STATE_ZERO;
+    return block >= disk->base.blocks ||
+           (disk->base.is_zero != NULL && disk->base.is_zero(disk->base.context, block));
 }
 
 static tccp_status zero_blocks(tccp_disk *disk, uint64_t block, uint32_t count)

@@ -65,10 +65,12 @@ void disk_slots_give(disk_slots *slots, uint64_t slot)
     slots->free++;
 }
 
-tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot)
+tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot, uint64_t slots_max)
 {
+    if (slot >= slots_max)
+        return TCCP_ERR_DISK_CORRUPT;
     if (!grow(slots, slot + 1))
-        return slot >= DISK_SLOTS_MAX ? TCCP_ERR_DISK_CORRUPT : TCCP_ERR_NO_MEMORY;
+        return TCCP_ERR_NO_MEMORY;
     if (is_used(slots, slot))
         return TCCP_ERR_DISK_CORRUPT;
     slots->used[slot / 64] |= UINT64_C(1) << (slot % 64);

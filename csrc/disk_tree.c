@@ -154,11 +154,24 @@ tccp_status disk_tree_load(tccp_disk *disk)
     return load_below(disk, disk->levels - 1, 0);
 }
 
-/* Pages with anything in them: those of the last checkpoint, and those that replayed records changed. */
-static int page_in_use(const tccp_disk *disk, unsigned level, uint64_t page)
+/* Pages with anything in them: those of the last checkpoint, and those changed since. The 64 pages of one word of
+ * `changed` share the page above them: where that is absent, too, they are passed over together. */
+int disk_tree_next_page(const tccp_disk *disk, unsigned level, uint64_t *page)
 {
-    return disk->level[level + 1].entries[page].place != 0 ||
-           (disk->level[level].changed[page / 64] >> (page % 64) & 1) != 0;
+    const disk_level *at = &disk->level[level];
+    uint64_t pages = disk->level[level + 1].count;
+    while (*page < pages) {
+        uint64_t word = *page / 64;
+        int shared_absent = level + 2 <= disk->levels && disk->level[level + 2].entries[word].place == 0;
+        if (*page % 64 == 0 && at->changed[word] == 0 && shared_absent) {
+            *page += 64;
+            continue;
+        }
+        if (disk->level[level + 1].entries[*page].place != 0 || (at->changed[word] >> (*page % 64) & 1) != 0)
+            return 1;
+        (*page)++;
+    }
+    return 0;
 }
 
 tccp_status disk_tree_mark_slots(tccp_disk *disk)
@@ -166,18 +179,14 @@ tccp_status disk_tree_mark_slots(tccp_disk *disk)
     tccp_status status = TCCP_OK;
     const disk_entry *root = &disk->level[disk->levels].entries[0];
     if (disk_state(root) == DISK_STATE_DATA)
-        status = disk_slots_mark(&disk->slots, disk_slot(root));
-    for (unsigned level = 0; level < disk->levels; level++) {
-        uint64_t pages = disk->level[level + 1].count;
-        for (uint64_t page = 0; page < pages && status == TCCP_OK; page++) {
-            if (!page_in_use(disk, level, page))
-                continue;
+        status = disk_slots_mark(&disk->slots, disk_slot(root), disk->slots_max);
+    for (unsigned level = 0; level < disk->levels; level++)
+        for (uint64_t page = 0; status == TCCP_OK && disk_tree_next_page(disk, level, &page); page++) {
             const disk_entry *entries = disk->level[level].entries + page * DISK_FANOUT;
             for (unsigned i = 0; i < DISK_FANOUT && status == TCCP_OK; i++)
                 if (disk_state(&entries[i]) == DISK_STATE_DATA)
-                    status = disk_slots_mark(&disk->slots, disk_slot(&entries[i]));
+                    status = disk_slots_mark(&disk->slots, disk_slot(&entries[i]), disk->slots_max);
         }
-    }
     return status;
 }
 

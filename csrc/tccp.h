@@ -513,7 +513,17 @@ typedef struct tccp_disk_base {
     uint8_t root[TCCP_DISK_ROOT_BYTES];  /* names the base; the disk is bound to it */
     /* Fill buffer with count blocks from block on, all of them inside the base, all of them verified. */
     tccp_status (*read)(void *context, uint64_t block, uint32_t count, uint8_t *buffer);
+    /* Whether a block inside the base is known to be zeros without reading it; may be NULL. */
+    int (*is_zero)(void *context, uint64_t block);
 } tccp_disk_base;
+
+/* A sealed image as a base. Its key is the disk's: what is derived from it differs by purpose and by id.
+ *   image   a descriptor that stays open as long as the base
+ *   root    TCCP_DISK_ROOT_BYTES that name the image, or NULL: a disk that exists accepts no other than its own base
+ * Statuses are those of sealed images. */
+TCCP_MUST_USE tccp_status tccp_disk_base_open(int image, const tccp_disk_key *key, const uint8_t *root,
+                                              tccp_disk_base **ret_base);
+void tccp_disk_base_close(tccp_disk_base *base);
 
 typedef struct tccp_disk tccp_disk;
 

@@ -73,8 +73,41 @@ class DiskInfo:
     free_bytes: int
 
 
-def create_disk(file: int, key: DiskKey, size_bytes: int, *, log_bytes: int = LOG_BYTES_DEFAULT) -> None:
-    """Make a live disk of zeros in the empty file *file*, durable on return.
+class BaseImage:
+    """A sealed image that live disks are made over; it outlives them."""
+
+    __slots__ = ("_base",)
+
+    def __init__(self, file: int, key: DiskKey, *, root: bytes | None = None) -> None:
+        """Verify the header and tags of the sealed image in *file*, which stays open as long as this object.
+
+        Args:
+            key: The image's; the disk over it has the same.
+            root: What a ticket names; without it any image is taken that the key opens.
+
+        Raises:
+            DiskError: As for sealed images: ``wrong_key``, ``wrong_root``, ``truncated`` and so on.
+            HostError: It cannot be read.
+        """
+        base = ffi.new("tccp_disk_base **")
+        _check(lib.tccp_disk_base_open(file, key._key, ffi.NULL if root is None else root, base), "the base image")
+        self._base = ffi.gc(base[0], lib.tccp_disk_base_close)
+
+    @property
+    def size_bytes(self) -> int:
+        """The smallest size of a disk over it."""
+        return int(self._base.blocks) * BLOCK_BYTES
+
+    @property
+    def root(self) -> bytes:
+        """What a ticket names."""
+        return bytes(self._base.root)
+
+
+def create_disk(
+    file: int, key: DiskKey, size_bytes: int, *, base: BaseImage | None = None, log_bytes: int = LOG_BYTES_DEFAULT
+) -> None:
+    """Make a live disk in the empty file *file*, of zeros or of what *base* shows; durable on return.
 
     Args:
         size_bytes: A multiple of `BLOCK_BYTES`.
@@ -83,7 +116,8 @@ def create_disk(file: int, key: DiskKey, size_bytes: int, *, log_bytes: int = LO
     Raises:
         HostError: The file cannot be written.
     """
-    _check(lib.tccp_disk_create(file, key._key, ffi.NULL, size_bytes, log_bytes), "tccp_disk_create")
+    below = ffi.NULL if base is None else base._base
+    _check(lib.tccp_disk_create(file, key._key, below, size_bytes, log_bytes), "tccp_disk_create")
 
 
 class LiveDisk:
@@ -92,12 +126,21 @@ class LiveDisk:
     The caller holds a lock on the file, and keeps *file* open as long as this object.
     """
 
-    __slots__ = ("_disk",)
+    __slots__ = ("_base", "_disk")
 
-    def __init__(self, file: int, key: DiskKey, *, root: bytes | None = None, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        file: int,
+        key: DiskKey,
+        *,
+        base: BaseImage | None = None,
+        root: bytes | None = None,
+        read_only: bool = False,
+    ) -> None:
         """Open the disk in *file*, and bring it to the last state that a flush answered for, or a later one.
 
         Args:
+            base: The image that it was made over.
             root: What `close` returned: the disk must stand exactly so. Without it, any state is accepted.
             read_only: Change nothing in the file.
 
@@ -109,7 +152,9 @@ class LiveDisk:
         assert root is None or len(root) == ROOT_BYTES
         disk = ffi.new("tccp_disk **")
         expected = ffi.NULL if root is None else root
-        _check(lib.tccp_disk_open(file, key._key, ffi.NULL, expected, read_only, disk), "tccp_disk_open")
+        below = ffi.NULL if base is None else base._base
+        _check(lib.tccp_disk_open(file, key._key, below, expected, read_only, disk), "tccp_disk_open")
+        self._base = base  # the C core calls into it
         self._disk = ffi.gc(disk[0], lib.tccp_disk_free)
 
     @property

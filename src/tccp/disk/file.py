@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tccp.core.disk import DiskKey, LiveDisk
+from tccp.core.disk import BaseImage, DiskKey, LiveDisk
 from tccp.errors import HostError
 
 
@@ -38,14 +38,42 @@ def _lock(file: int, path: Path, kind: int) -> None:
 
 
 @contextmanager
+def open_base(path: Path | None, key: DiskKey, *, root: bytes | None = None) -> Iterator[BaseImage | None]:
+    """The sealed image in the file *path*, if there is one.
+
+    Raises:
+        DiskError: It is not the image it was, or of another key; see `BaseImage`.
+        HostError: It cannot be read.
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        image = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError("image_unreadable", f"{path}: {error.strerror}") from error
+    try:
+        yield BaseImage(image, key, root=root)
+    finally:
+        os.close(image)
+
+
+@contextmanager
 def open_live_disk(
-    path: Path, key: DiskKey, *, root: bytes | None = None, read_only: bool = False
+    path: Path, key: DiskKey, *, base: Path | None = None, root: bytes | None = None, read_only: bool = False
 ) -> Iterator[LiveDisk]:
     """The disk in the file *path*, locked; forgotten at the end of the block unless it was closed.
 
+    Args:
+        base: The sealed image that it was made over.
+
     Raises:
-        DiskError: See `LiveDisk`.
-        HostError: ``disk_in_use``, or the file cannot be read or written.
+        DiskError: See `LiveDisk` and `BaseImage`.
+        HostError: ``disk_in_use``, or a file cannot be read or written.
     """
-    with locked_file(path, read_only=read_only) as file, LiveDisk(file, key, root=root, read_only=read_only) as disk:
+    with (
+        locked_file(path, read_only=read_only) as file,
+        open_base(base, key) as image,
+        LiveDisk(file, key, base=image, root=root, read_only=read_only) as disk,
+    ):
         yield disk

@@ -24,6 +24,7 @@ def add_disk(parser: Parser, *, root: bool = True) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     add_file(source, "--key", summary="file with the 32 bytes of the disk's key")
     source.add_argument("--key-fd", metavar="N", type=int, help="descriptor that the key can be read from")
+    add_file(parser, "--base", summary="the sealed image that the disk was made over; its key is the disk's")
     if root:
         parser.add_argument(
             "--root", metavar="HEX", type=root_bytes, help="refuse the disk unless this is its root: no rollback"
@@ -83,7 +84,7 @@ def opened(args: argparse.Namespace, *, read_only: bool) -> "Iterator[LiveDisk]"
     from tccp.disk.file import open_live_disk
 
     path: Path = args.disk
-    with disk_key(args) as key, open_live_disk(path, key, root=args.root, read_only=read_only) as disk:
+    with disk_key(args) as key, open_live_disk(path, key, base=args.base, root=args.root, read_only=read_only) as disk:
         yield disk
 
 

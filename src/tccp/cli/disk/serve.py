@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         disk=args.disk,
         key_descriptor=key_descriptor(args),
         socket=args.socket,
+        base=args.base,
         root=args.root,
         read_only=args.read_only,
         user=args.user,
