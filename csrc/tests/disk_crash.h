@@ -371,7 +371,7 @@ static uint64_t run_trials(uint64_t first, uint64_t count, int sync_lies)
     file.sync_lies = sync_lies;
     for (uint64_t seed = first; seed < first + count; seed++) {
         const char *complaint = trial(&file, &key, seed);
-        if (complaint != NULL && wrong++ == 0)
+        if (complaint != NULL && wrong++ == 0 && !sync_lies)
             printf("trial %llu: %s\n", (unsigned long long) seed, complaint);
     }
     fragile_free(&file);
