@@ -33,6 +33,7 @@ from tccp.protocol.statements import (
 )
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
+from tests.fuzz import log_targets
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -229,4 +230,7 @@ TARGETS: dict[str, Target] = {
     "coordinator_evidence": Target(feed_coordinator_evidence, _evidence, is_msgpack=True),
     "trust_file": Target(feed_trust_file, lambda: [write_trust(_coordinator()[0])]),
     "policy": Target(feed_policy, _policies),
+    "log_note": Target(log_targets.feed_note, log_targets.notes),
+    "log_checkpoint": Target(log_targets.feed_checkpoint, log_targets.checkpoints),
+    "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
 }
