@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tccp.transparency.checkpoint import parse_checkpoint, verify_checkpoint
+from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint, verify_checkpoint
 from tccp.transparency.note import open_note, parse_note_key, sign_note
 from tccp.transparency.proof import (
     TileHashes,
@@ -18,8 +18,9 @@ from tccp.transparency.proof import (
     verify_inclusion,
 )
 from tccp.transparency.tile import ENTRIES, decode_entries, parse_tile_path, tile_at
+from tccp.transparency.witness import cosign
 from tccp.transparency.writer import LogWriter
-from tests.transparency.support import ORIGIN, VECTORS, MemoryTiles, entries_of, signer
+from tests.transparency.support import ORIGIN, VECTORS, MemoryTiles, entries_of, signer, witness
 
 SIZE = 70_000
 
@@ -87,6 +88,15 @@ def test_their_checkpoints_are_checkpoints() -> None:
 
         assert parse_checkpoint(vector["Text"]) == checkpoint
         assert checkpoint.root.hex() == reference()["Roots"][str(checkpoint.size)]
+
+
+def test_our_cosignature_is_the_one_that_another_implementation_verified() -> None:
+    """Cosignatures are younger than Go's packages: the README beside the vectors says who verified this one."""
+    checkpoint = Checkpoint(ORIGIN, SIZE, bytes.fromhex(reference()["Roots"][str(SIZE)]))
+    new = verify_checkpoint(sign_note(checkpoint.text(), signer()).encode(), origin=ORIGIN, log_key=signer().key)
+    _, note = cosign(witness(), None, new, [], at_s=1_700_000_000)
+
+    assert note.encode() == (VECTORS / "cosigned.txt").read_bytes()
 
 
 def test_a_log_on_disk_is_theirs(tmp_path: Path) -> None:
