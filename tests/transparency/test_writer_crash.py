@@ -127,7 +127,8 @@ def test_every_file_and_folder_is_synced_before_the_checkpoint_speaks_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     power = Power(monkeypatch)
-    with LogWriter.create(tmp_path / "log", signer()) as writer:
+    with LogWriter.create(tmp_path / "logs" / "log", signer()) as writer:
+        assert {f"fsync {tmp_path}", f"fsync {tmp_path / 'logs'}"} <= set(power.done)
         power.done.clear()
         writer.append(0, entries_of(600))
 
@@ -144,8 +145,22 @@ def test_every_file_and_folder_is_synced_before_the_checkpoint_speaks_of_it(
             assert not unsynced_folders
         unsynced_folders.add(str(Path(target[0]).parent))
     assert not unsynced_folders
-    folders = {str(folder) for folder in (tmp_path / "log" / "tile").rglob("*") if folder.is_dir()}
+    folders = {str(folder) for folder in (tmp_path / "logs" / "log" / "tile").rglob("*") if folder.is_dir()}
     assert folders <= synced
+
+
+def test_folders_of_one_who_was_killed_are_synced_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """She may have made them and come no further; a power failure after our commit would take them and our tiles."""
+    LogWriter.create(tmp_path / "log", signer()).close()
+    made = [tmp_path / "log" / folder for folder in ("tile", "tile/0", "tile/0/000.p", "tile/entries")]
+    for folder in made:
+        folder.mkdir()
+    power = Power(monkeypatch)
+
+    with LogWriter.open(tmp_path / "log", signer(), signed=None) as writer:
+        writer.append(0, entries_of(3))
+
+    assert {f"fsync {folder}" for folder in (*made, *(folder.parent for folder in made))} <= set(power.done)
 
 
 def test_what_a_crash_left_beyond_the_checkpoint_is_written_over(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ class TileDirectory:
         self.directory = directory
         self._new = directory / "new"
         self._lock: int | None = None
+        self._durable = {directory}  # folders that are on the disk for certain
 
     # ---- reading
 
@@ -91,7 +92,9 @@ class TileDirectory:
         Raises:
             StoreError: ``locked``: somebody else is.
         """
+        missing = [folder for folder in (self.directory, *self.directory.parents) if not folder.is_dir()]
         self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _at_once(_sync_folder, [(folder.parent,) for folder in missing or [self.directory]])
         lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,13 +123,16 @@ class TileDirectory:
 
     def _write(self, files: Mapping[str, bytes]) -> None:
         _at_once(self._write_new, [(self._new / str(number), data) for number, data in enumerate(files.values())])
+        made: set[Path] = set()
         changed: set[Path] = set()
         for number, path in enumerate(files):
             target = self.directory / path
-            self._make_folder(target.parent, changed)
+            self._make_folder(target.parent, made)
             (self._new / str(number)).replace(target)
             changed.add(target.parent)
+        changed |= {folder.parent for folder in made}
         _at_once(_sync_folder, [(folder,) for folder in changed])
+        self._durable |= made
 
     @staticmethod
     def _write_new(path: Path, data: bytes) -> None:
@@ -135,19 +141,23 @@ class TileDirectory:
             file.flush()
             os.fsync(file.fileno())
 
-    def _make_folder(self, folder: Path, changed: set[Path]) -> None:
-        """Make *folder* and those above it; note whose contents changed."""
-        if folder in changed or folder.is_dir():
+    def _make_folder(self, folder: Path, made: set[Path]) -> None:
+        """Make *folder* and those above it. One that is there counts as made when we have not synced it ourselves: who
+        made it may have been killed before that.
+        """
+        if folder in self._durable or folder in made:
             return
-        self._make_folder(folder.parent, changed)
-        folder.mkdir(mode=0o755)
-        changed.add(folder.parent)
+        self._make_folder(folder.parent, made)
+        folder.mkdir(mode=0o755, exist_ok=True)
+        made.add(folder)
 
     def remove_partials(self, tiles: Iterable[Tile]) -> None:
         """Remove what full tiles were before; nothing depends on its success."""
         for tile in tiles:
+            folder = self.directory / f"{tile.path}.p"
+            self._durable.discard(folder)
             with suppress(OSError):
-                shutil.rmtree(self.directory / f"{tile.path}.p")
+                shutil.rmtree(folder)
 
 
 def _at_once(work: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:
