@@ -9,7 +9,9 @@ Every file is filled once before anything is timed. Servers take turns within ea
 
 import json
 import os
+import random
 import shutil
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +22,11 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from bench.conftest import Section
-from tests.disk.opening import make_disk
+from tests.disk.opening import make_disk, open_disk
 from tests.disk.serving import served_disk
 
 SIZE = 512 << 20
+FLUSHES = 40
 SECONDS = os.environ.get("FIO_SECONDS", "3")
 FOLDER = os.environ.get("BENCH_FOLDER", "/dev/shm")  # noqa: S108 - tmpfs on purpose
 SECRET = "0123456789abcdef"  # noqa: S105 - of files that live for a minute
@@ -136,3 +139,48 @@ def test_disks_under_fio() -> None:
         section.save()
         for row in [section.columns, *section.rows]:
             print("  ".join(f"{cell:>26}" for cell in row))
+
+
+def test_a_flush_beside_writing_in_place(tmp_path: Path) -> None:
+    """The peer is what nobody should do: blocks written in place, without anything that makes them safe."""
+    section = Section(
+        "Flush of random blocks",
+        f"Medians of {FLUSHES} on the file system of tmp_path, {SIZE >> 20} MiB files, in turns. Bars: 1.3, 0.5, "
+        "0.2 times writing in place. In new room the file system allocates blocks, too; used room is what overwriting "
+        "leaves after a while.",
+        ["blocks", "in place, unsafe", "tccp", "ratio"],
+    )
+    make_disk(tmp_path / "tccp.disk", SIZE, log_bytes=64 << 20)
+    in_place = os.open(tmp_path / "raw", os.O_RDWR | os.O_CREAT, 0o600)
+    with open_disk(tmp_path / "tccp.disk") as disk:
+        filling = os.urandom(1 << 20)
+        for at in range(0, SIZE, 1 << 20):
+            os.pwrite(in_place, filling, at)
+            disk.write(at, filling)
+        os.fdatasync(in_place)
+        disk.flush()
+        for count, room in [(1, "new"), (16, "new"), (256, "new"), (1, "used"), (16, "used"), (256, "used")]:
+            if (count, room) == (1, "used"):  # from here on, free slots have been written before
+                for at in range(0, SIZE, 1 << 20):
+                    disk.write(at, filling)
+                disk.flush()
+            times: dict[str, list[float]] = {"raw": [], "tccp": []}
+            for turn in range(2 * FLUSHES):
+                offsets = [random.randrange(SIZE // 4096) * 4096 for _ in range(count)]  # noqa: S311
+                start = time.perf_counter()
+                for offset in offsets:
+                    if turn % 2:
+                        disk.write(offset, filling[:4096])
+                    else:
+                        os.pwrite(in_place, filling[:4096], offset)
+                if turn % 2:
+                    disk.flush()
+                else:
+                    os.fdatasync(in_place)
+                times["tccp" if turn % 2 else "raw"].append(time.perf_counter() - start)
+            raw, ours = (statistics.median(times[who]) * 1e3 for who in ("raw", "tccp"))
+            section.rows.append([f"{count}, {room} room", f"{raw:.2f} ms", f"{ours:.2f} ms", f"{ours / raw:.2f}"])
+    os.close(in_place)
+    section.save()
+    for row in section.rows:
+        print("  ".join(f"{cell:>18}" for cell in row))
