@@ -8,22 +8,13 @@
 
 #include <openssl/err.h>
 
+#include "check.h"
 #include "tccp.h"
 
 #define ROOTS "tests/vectors/ek/go-tpm-tools-roots/"
 #define LEAVES "tests/vectors/ek/go-tpm-tools-certs/"
 
 enum { NOW_S = 1780272000, THREADS = 4, ROUNDS = 50 }; /* 2026-06-01 */
-
-static int failures;
-
-#define CHECK(condition)                                                      \
-    do {                                                                      \
-        if (!(condition)) {                                                   \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);   \
-            failures++;                                                       \
-        }                                                                     \
-    } while (0)
 
 typedef struct file {
     uint8_t bytes[8192];

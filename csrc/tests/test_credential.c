@@ -4,17 +4,8 @@
 
 #include <openssl/core_names.h>
 
+#include "check.h"
 #include "tpm_public.h"
-
-static int failures;
-
-#define CHECK(condition)                                                      \
-    do {                                                                      \
-        if (!(condition)) {                                                   \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);   \
-            failures++;                                                       \
-        }                                                                     \
-    } while (0)
 
 typedef struct area {
     uint8_t bytes[1024];

@@ -2,17 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "check.h"
 #include "event_log.h"
-
-static int failures;
-
-#define CHECK(condition)                                                      \
-    do {                                                                      \
-        if (!(condition)) {                                                   \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);   \
-            failures++;                                                       \
-        }                                                                     \
-    } while (0)
 
 enum { EV_SEPARATOR = 4, ALL = 0x0F, SHA1 = 0, SHA256 = 1, ROOM = 16 };
 

@@ -8,21 +8,12 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include "check.h"
 #include "hash.h"
 #include "lanes.h"
 #include "lanes_rsa.h"
 #include "signature.h"
 #include "tpm_public.h"
-
-static int failures;
-
-#define CHECK(condition)                                                      \
-    do {                                                                      \
-        if (!(condition)) {                                                   \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);   \
-            failures++;                                                       \
-        }                                                                     \
-    } while (0)
 
 /* ---- keys ---------------------------------------------------------------------------------------------------- */
 

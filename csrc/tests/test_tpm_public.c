@@ -3,17 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "check.h"
 #include "tpm_public.h"
-
-static int failures;
-
-#define CHECK(condition)                                                      \
-    do {                                                                      \
-        if (!(condition)) {                                                   \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);   \
-            failures++;                                                       \
-        }                                                                     \
-    } while (0)
 
 /* The generator of P-256 is a point on it (FIPS 186-4, D.1.2.3). */
 static const uint8_t GENERATOR_X[32] = {

@@ -48,9 +48,6 @@ from tccp.transport.errors import PeerGoneError
 
 ANSWER_S = 30.0  # how long a nonce is good for
 HELLO_S = 10.0
-REFUSAL_SEND_S = 5.0
-# A node that keeps trying is logged once, and again when the reason changes or this has passed.
-REFUSAL_REPEAT_MS = 600_000
 
 log = structlog.get_logger()
 
