@@ -1,5 +1,6 @@
 """How both daemons run: arguments, logs, foreseen failures as one line and a hint, exit codes."""
 
+import argparse
 import gc
 import sys
 from collections.abc import Awaitable, Callable
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from tccp import logs
+from tccp import __version__, logs
 from tccp.config import CoordinatorConfig, NodeConfig, load_config
 from tccp.errors import ConfigError, TccpError
 
@@ -16,9 +17,25 @@ EXIT_CONFIG_ERROR = 4
 
 
 def run_daemon(
-    serve: Callable[[Path], Awaitable[None]], config: Path, kind: type[CoordinatorConfig] | type[NodeConfig]
+    serve: Callable[[Path], Awaitable[None]],
+    kind: type[CoordinatorConfig] | type[NodeConfig],
+    arguments: list[str] | None,
+    *,
+    name: str,
+    description: str,
 ) -> int:
-    """Run *serve* until it ends; the exit code. A foreseen failure is told in two lines, a bug with its trace."""
+    """Run the daemon called ``tccp-<name>`` until it ends; the exit code.
+
+    A foreseen failure is told in two lines, a bug with its trace.
+    """
+    default = f"/etc/tccp/{name}.toml"
+    program = f"tccp-{name}"
+    parser = argparse.ArgumentParser(
+        prog=program, description=description, epilog=f"example: {program} --config {default}"
+    )
+    parser.add_argument("--config", type=Path, default=Path(default), help="default: %(default)s")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    config = parser.parse_args(arguments).config
     try:
         logged = load_config(config, kind).log
         logs.configure(log_format=logged.format, level=logged.level)

@@ -5,7 +5,6 @@
 Nothing is served before all of it is there, and a part that fails for good ends the daemon: systemd starts it anew.
 """
 
-import argparse
 import contextlib
 import errno
 import hashlib
@@ -228,11 +227,5 @@ def _name_of(listener: trio.SocketListener) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
-    parser = argparse.ArgumentParser(
-        prog="tccp-coordinator",
-        description="The trusted coordinator: attests nodes and leases them their place in the perimeter.",
-        epilog="example: tccp-coordinator --config /etc/tccp/coordinator.toml",
-    )
-    parser.add_argument("--config", type=Path, default=Path("/etc/tccp/coordinator.toml"), help="default: %(default)s")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return run_daemon(serve, parser.parse_args(arguments).config, CoordinatorConfig)
+    description = "The trusted coordinator: attests nodes and leases them their place in the perimeter."
+    return run_daemon(serve, CoordinatorConfig, arguments, name="coordinator", description=description)

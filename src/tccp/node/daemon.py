@@ -1,6 +1,5 @@
 """``tccp-node``: register with the coordinator, keep the lease, come back when the connection is lost."""
 
-import argparse
 import os
 import random
 import signal
@@ -92,7 +91,7 @@ class Node:
             self.state = "waiting"
             pause = backoff * random.uniform(0.5, 1.5)  # noqa: S311 - spreads nodes out, keeps no secret
             self.retry_at = trio.current_time() + pause
-            systemd.notify(f"STATUS=waiting {pause:.0f} s: {self.last_problem}".replace("\n", " "))
+            systemd.notify(f"STATUS=waiting {pause:.0f} s: {self.last_problem}")
             await trio.sleep(pause)
             backoff = min(2 * backoff, BACKOFF_MAX_S)
 
@@ -214,11 +213,5 @@ def _unix_ms() -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-node``; exit codes as `tccp` has them."""
-    parser = argparse.ArgumentParser(
-        prog="tccp-node",
-        description="A node: proves with its TPM what this host runs, and keeps a lease from the trusted coordinator.",
-        epilog="example: tccp-node --config /etc/tccp/node.toml",
-    )
-    parser.add_argument("--config", type=Path, default=Path("/etc/tccp/node.toml"), help="default: %(default)s")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return run_daemon(serve, parser.parse_args(arguments).config, NodeConfig)
+    description = "A node: proves with its TPM what this host runs, and keeps a lease from the trusted coordinator."
+    return run_daemon(serve, NodeConfig, arguments, name="node", description=description)
