@@ -26,13 +26,12 @@ QEMU = "qemu-system-x86_64"
 CONSOLE = "console=ttyS0 quiet panic=-1"
 _DEADLINE_S = 120
 _PACKAGE = "linux-image-cloud-amd64"
-_FOLDERS = ("proc", "sys", "dev", "tmp", "mnt", "run", "sbin", "usr/bin", "usr/sbin")
+_FOLDERS = ("proc", "sys", "dev", "tmp", "mnt", "run", "etc", "usr/bin")
 _VIRTIO = ("virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "virtio_console")
-# Programs of Debian come before those of busybox.
 _INIT = """\
 #!/bin/busybox sh
 /bin/busybox --install -s /bin 2>/dev/null
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export PATH=/usr/bin:/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -104,7 +103,8 @@ def make_initramfs(
     Args:
         path: Where to write it.
         script: For sh, with busybox's commands; /proc, /sys, /dev and /tmp are there, and the modules of virtio.
-        programs: Of this machine, with the libraries that they need: ``"mke2fs"``.
+        programs: Of this machine, with the libraries that they need. Call ``"mke2fs"`` as ``/usr/bin/mke2fs``: this
+            shell prefers busybox's own commands to files of the same name.
         modules: Of the kernel, with those that they need: ``"virtio_balloon"``.
         files: What else: ``{"etc/key": b"..."}``.
     """
@@ -113,8 +113,10 @@ def make_initramfs(
         "bin/busybox": File(Path("/bin/busybox").read_bytes(), executable=True),
     }
     for program in programs:
-        for file in _with_libraries(program):
-            tree[str(file).removeprefix("/")] = File(file.read_bytes(), executable=True)
+        file = _find(program)
+        tree[f"usr/bin/{program}"] = File(file.read_bytes(), executable=True)
+        for library in _libraries(file):
+            tree[str(library).removeprefix("/")] = File(library.read_bytes(), executable=True)
     for number, module in enumerate(_in_order([*_VIRTIO, *modules])):
         tree[f"modules/{number:03}-{module.name}"] = File(module.read_bytes())
     for name, content in (files or {}).items():
@@ -123,13 +125,17 @@ def make_initramfs(
     return path
 
 
-def _with_libraries(program: str) -> list[Path]:
-    """A program and all that the loader opens for it, under the names by which it does."""
+def _find(program: str) -> Path:
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found is None:
         raise RuntimeError(f"no program {program}; see tools/apt-packages.txt")
-    needed = subprocess.run(["ldd", found], capture_output=True, text=True, check=False).stdout
-    return [Path(found), *(Path(name) for name in re.findall(r"(/\S+) \(0x", needed))]
+    return Path(found)
+
+
+def _libraries(program: Path) -> list[Path]:
+    """What the loader opens for it, and the loader itself, under the names by which it does."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+    return [Path(name) for name in re.findall(r"(/\S+) \(0x", listed)]
 
 
 def _in_order(names: Iterable[str]) -> list[Path]:

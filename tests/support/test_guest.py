@@ -9,7 +9,7 @@ from tests.support.guest import Guest, make_initramfs
 SCRIPT = """
 echo "word: $(sed 's/.*word=//' /proc/cmdline)"
 echo "file: $(cat /etc/note)"
-echo "program: $(openssl version | cut -d" " -f1)"
+echo "program: $(/usr/bin/openssl version | cut -d" " -f1)"
 echo "disk: $(head -c 5 /dev/vda)"
 echo "modules: $(cut -d' ' -f1 /proc/modules | sort | xargs)"
 read line
