@@ -235,4 +235,7 @@ TARGETS: dict[str, Target] = {
     "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
     "http_request": Target(http_targets.feed_request, http_targets.requests),
     "http_response": Target(http_targets.feed_response, http_targets.responses),
+    "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
+    "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, is_msgpack=True),
+    "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),
 }
