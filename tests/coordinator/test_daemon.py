@@ -24,8 +24,8 @@ async def test_a_second_coordinator_on_the_same_database_shuts_the_first_out(
 ) -> None:
     await alpha.register()
     second_folder = tmp_path / "second"
-    second_folder.mkdir()
-    (second_folder / "state").symlink_to(tmp_path / "state")
+    (second_folder / "state").mkdir(parents=True)
+    (second_folder / "state" / "coordinator.db").symlink_to(tmp_path / "state" / "coordinator.db")
     async with live_coordinator(second_folder, other_coordinator_tpm) as second:
         late = HonestNode(coordinator, "alpha", alpha.host)
         with pytest.raises(PeerGoneError):

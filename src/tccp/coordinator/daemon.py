@@ -1,6 +1,6 @@
 """``tccp-coordinator``: start everything in order, serve, and stop in order.
 
-    TPM -> keys -> store -> policies -> listeners -> READY ... SIGHUP: reload ... SIGTERM: stop accepting, close
+    keys of the TPM -> store -> policies -> listeners -> READY ... SIGHUP: reload ... SIGTERM: stop accepting, close
 
 Nothing is served before all of it is there, and a part that fails for good ends the daemon: systemd starts it anew.
 """
@@ -28,8 +28,10 @@ from tccp.control.sockets import control_listeners
 from tccp.coordinator.authorities import load_authorities
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
+from tccp.coordinator.custody.journal import log_what_was_done
+from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
 from tccp.coordinator.evidence import OwnEvidence
-from tccp.coordinator.identity import load_keys, make_identity
+from tccp.coordinator.identity import CoordinatorKeys, make_identity
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
@@ -38,7 +40,7 @@ from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.service import run_daemon
 from tccp.store import EventDraft, EventKind, FencedError, open_store
-from tccp.tpm import open_tpm
+from tccp.tpm import Tpm, open_tpm
 from tccp.transport.tls import coordinator_context
 
 BACKLOG = 4096
@@ -55,9 +57,8 @@ log = structlog.get_logger()
 async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]:
     """Everything but the listeners, started in order and stopped in reverse."""
     state = Path(config.state_directory)
-    keys = load_keys(state)
     authorities = load_authorities(config.enrolment)
-    async with open_tpm(config.tpm.tcti) as tpm, open_store(state / "coordinator.db") as store:
+    async with _tpm_and_keys(config) as (tpm, keys), open_store(state / "coordinator.db") as store:
         clock = SteadyClock(not_before_ms=await store.newest_time_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
@@ -75,6 +76,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
             started_ms=clock.now_ms(),
         )
+        await log_what_was_done(state / KEYS, store, clock.now_ms())
         body = event_body(
             coordinator_id=services.coordinator_id,
             software=__version__,
@@ -82,6 +84,15 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         )
         await store.append_event(EventDraft(clock.now_ms(), EventKind.START, None, body))
         yield services
+
+
+@asynccontextmanager
+async def _tpm_and_keys(config: CoordinatorConfig) -> AsyncIterator[tuple[Tpm, CoordinatorKeys]]:
+    """The TPM, and the keys that it gives back because this machine is in an approved state."""
+    state = Path(config.state_directory)
+    sealed = read_vault(state)
+    async with open_tpm(config.tpm.tcti) as tpm:
+        yield tpm, CoordinatorKeys.of(await unseal_keys(tpm, state, sealed))
 
 
 async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" = trio.TASK_STATUS_IGNORED) -> None:
