@@ -102,27 +102,25 @@ async def test_the_authority_alone_does_not_make_a_coordinator(
         assert await is_found_out(coordinator, trust, host) == "coordinator_signature"
 
 
-async def test_stolen_keys_do_not_make_a_coordinator_without_its_tpm(
-    trust: CoordinatorTrust, true_keys: KeySet, other_tpm: SoftTpm, host: NodeTpm, tmp_path: Path
-) -> None:
-    folder = await with_keys(tmp_path / "impostor", other_tpm, true_keys)
+@pytest.fixture
+async def stolen(true_keys: KeySet, other_tpm: SoftTpm, tmp_path: Path) -> Path:
+    """A folder with the true keys, for another TPM."""
+    return await with_keys(tmp_path / "impostor", other_tpm, true_keys)
 
-    async with impostor(folder, other_tpm, host) as coordinator:
+
+async def test_stolen_keys_do_not_make_a_coordinator_without_its_tpm(
+    trust: CoordinatorTrust, stolen: Path, other_tpm: SoftTpm, host: NodeTpm
+) -> None:
+    async with impostor(stolen, other_tpm, host) as coordinator:
         assert await is_found_out(coordinator, trust, host) == "bad_signature"
 
 
 async def test_without_the_quote_stolen_keys_would_be_believed(
-    trust: CoordinatorTrust,
-    true_keys: KeySet,
-    other_tpm: SoftTpm,
-    host: NodeTpm,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    trust: CoordinatorTrust, stolen: Path, other_tpm: SoftTpm, host: NodeTpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{CHECK}.verify_quote", lambda *_, **__: None)
-    folder = await with_keys(tmp_path / "impostor", other_tpm, true_keys)
 
-    async with impostor(folder, other_tpm, host) as coordinator:
+    async with impostor(stolen, other_tpm, host) as coordinator:
         assert (await meet(coordinator, trust, host)).holds
 
 

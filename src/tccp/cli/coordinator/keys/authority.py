@@ -1,11 +1,10 @@
 """``tccp coordinator keys authority``: make the key that approves states of a coordinator's machine."""
 
 import argparse
-from pathlib import Path
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file
-from tccp.cli.files import PUBLIC_MODE, SECRET_MODE, write_new
+from tccp.cli.coordinator.keys.common import write_authority
 from tccp.cli.output import Screen, print_json
 
 
@@ -28,9 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from tccp.coordinator.custody import authority as a
 
     key = a.make_authority()
-    public = args.out.with_suffix(".pub")
-    write_new(args.out, a.secret_pem(key), SECRET_MODE)
-    _write_public(args.out, public, a.public_pem(key.public_key()))
+    public = write_authority(args.out, key)
     key_id = a.authority_id(key.public_key())
     if args.json:
         print_json({"secret": str(args.out), "public": str(public), "id": key_id.hex()})
@@ -40,11 +37,3 @@ def run(args: argparse.Namespace) -> int:
     screen.line(f"{public}: the public key, for `tccp coordinator init --authority`")
     screen.line(f"id {key_id.hex()}")
     return exit_codes.OK
-
-
-def _write_public(secret: Path, public: Path, content: bytes) -> None:
-    try:
-        write_new(public, content, PUBLIC_MODE)
-    except BaseException:
-        secret.unlink()
-        raise

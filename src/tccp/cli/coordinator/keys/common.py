@@ -95,15 +95,33 @@ def found_keys(args: argparse.Namespace, config: "CoordinatorConfig", keys: "Key
         return Found(a.authority_id(named), request=path)
     new = a.make_authority()
     path = args.config.with_name(NEW_AUTHORITY)
-    write_new(path, a.secret_pem(new), SECRET_MODE)
+    public_path = write_authority(path, new)
     try:
-        path.with_suffix(".pub").write_bytes(a.public_pem(new.public_key()))
-        path.with_suffix(".pub").chmod(PUBLIC_MODE)
         trio.run(_seal_by, config, keys, new, event)
     except BaseException:
         path.unlink()
+        public_path.unlink()
         raise
     return Found(a.authority_id(new.public_key()), new_authority=path)
+
+
+def write_authority(path: Path, authority: "ec.EllipticCurvePrivateKey") -> Path:
+    """Write the secret key of *authority* to *path*, and the public one beside it, where that is; both or neither.
+
+    Raises:
+        ConfigError: ``key_exists``.
+        HostError: ``file_unwritable``.
+    """
+    from tccp.coordinator.custody.authority import public_pem, secret_pem
+
+    public_path = path.with_suffix(".pub")
+    write_new(path, secret_pem(authority), SECRET_MODE)
+    try:
+        write_new(public_path, public_pem(authority.public_key()), PUBLIC_MODE)
+    except BaseException:
+        path.unlink()
+        raise
+    return public_path
 
 
 async def _seal_for(
