@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -27,7 +27,7 @@ Facts = Mapping[str, str | int]
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
-    kind: EventKind
+    kind: Literal["keys_sealed", "keys_restored", "keys_backed_up", "approval_installed", "approvals_ended"]
     done_ms: Annotated[int, Meta(ge=0, lt=1 << 48)]
     facts: Annotated[dict[str, str | int], Meta(max_length=16)]
 
@@ -87,7 +87,7 @@ def parse_journal(content: bytes) -> list[KeyEvent]:
 
 def _event_of(line: _Line) -> KeyEvent:
     body = {"journal_id": line.id, "done_ms": line.done_ms, **line.facts}
-    return KeyEvent(line.kind, msgspec.msgpack.encode(body))
+    return KeyEvent(EventKind(line.kind), msgspec.msgpack.encode(body))
 
 
 def _read(path: Path) -> list[KeyEvent]:

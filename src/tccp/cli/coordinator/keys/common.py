@@ -3,9 +3,8 @@
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tccp.cli.arguments import Parser, add_file
 from tccp.cli.files import PUBLIC_MODE, SECRET_MODE, read_file, write_new
@@ -23,8 +22,7 @@ NEW_AUTHORITY = "update-authority.key"
 FIRST_REQUEST = "request.toml"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What came of sealing a coordinator's keys: a new authority, or a request to the one that was named."""
 
     authority_id: bytes

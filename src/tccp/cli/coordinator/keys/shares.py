@@ -35,8 +35,7 @@ def _add_backup(commands: Commands) -> None:
         "officer's own key (`tccp key generate`) and can be stored anywhere, or printed. The TPM must give the keys\n"
         "back for it, so the machine is in an approved state. It is logged. The database is a backup of its own.",
         examples=(
-            "sudo tccp coordinator keys backup --officer ann=ann.pub --officer bob=bob.pub --officer eve=eve.pub \\\n"
-            "      --threshold 2 --out shares",
+            "sudo tccp coordinator keys backup --officer ann=ann.pub --officer bob=bob.pub --threshold 2 --out shares",
         ),
     )
     parser.add_argument(
