@@ -1,6 +1,6 @@
 """``tccp-coordinator``: start everything in order, serve, and stop in order.
 
-    TPM -> keys -> store -> policies -> listeners -> READY ... SIGHUP: reload ... SIGTERM: stop accepting, close
+    keys of the TPM -> store -> policies -> listeners -> READY ... SIGHUP: reload ... SIGTERM: stop accepting, close
 
 Nothing is served before all of it is there, and a part that fails for good ends the daemon: systemd starts it anew.
 """
@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import structlog
@@ -26,10 +26,12 @@ from tccp.control.sockets import control_listeners
 from tccp.coordinator.authorities import load_authorities
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
+from tccp.coordinator.custody.journal import log_what_was_done
+from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
 from tccp.coordinator.evidence import OwnEvidence
-from tccp.coordinator.identity import load_keys, make_identity
+from tccp.coordinator.identity import CoordinatorKeys, make_identity
 from tccp.coordinator.policies import PolicyBook
-from tccp.coordinator.published_log import open_published_log
+from tccp.coordinator.published_log import PublishedLog, open_published_log
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
@@ -38,8 +40,8 @@ from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.protocol.statements import log_origin
 from tccp.service import run_daemon
-from tccp.store import FencedError, open_store
-from tccp.tpm import open_tpm
+from tccp.store import FencedError, Store, open_store
+from tccp.tpm import Tpm, open_tpm
 from tccp.transparency.note import NoteSigner
 from tccp.transport.accepting import serve_connections
 from tccp.transport.tls import coordinator_context
@@ -57,15 +59,14 @@ log = structlog.get_logger()
 async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]:
     """Everything but the listeners, started in order and stopped in reverse."""
     state = Path(config.state_directory)
-    keys = load_keys(state)
     authorities = load_authorities(config.enrolment)
-    signer = NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
     async with (
-        open_tpm(config.tpm.tcti) as tpm,
+        _tpm_and_keys(config) as (tpm, keys),
         open_store(state / "coordinator.db") as store,
-        open_published_log(state / "log", store, signer, keys.log_salt_key) as published,
+        _log(state, store, keys) as published,
     ):
         clock = SteadyClock(not_before_ms=await store.newest_time_ms())
+        await log_what_was_done(state / KEYS, store, clock.now_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
         properties = await tpm.properties()
@@ -83,6 +84,20 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
             started_ms=clock.now_ms(),
         )
+
+
+def _log(state: Path, store: Store, keys: CoordinatorKeys) -> AbstractAsyncContextManager[PublishedLog]:
+    signer = NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
+    return open_published_log(state / "log", store, signer, keys.log_salt_key)
+
+
+@asynccontextmanager
+async def _tpm_and_keys(config: CoordinatorConfig) -> AsyncIterator[tuple[Tpm, CoordinatorKeys]]:
+    """The TPM, and the keys that it gives back because this machine is in an approved state."""
+    state = Path(config.state_directory)
+    sealed = read_vault(state)
+    async with open_tpm(config.tpm.tcti) as tpm:
+        yield tpm, CoordinatorKeys.of(await unseal_keys(tpm, state, sealed))
 
 
 async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" = trio.TASK_STATUS_IGNORED) -> None:
