@@ -201,10 +201,10 @@ def test_ciphers_beside_memcpy(repository: Path) -> None:
             for count in counts
         ]
 
-    axes = {"x_label": "KiB of a chunk", "y_label": "GB/s"}
+    titles = {"Through memory": [work for work in works if work != "files"], "From file to file": ["files"]}
     CIPHERS.charts = [
-        Panel(title="Through memory", lines=lines([work for work in works if work != "files"]), **axes),
-        Panel(title="From file to file", lines=lines(["files"]), **axes),
+        Panel(title=title, x_label="KiB of a chunk", y_label="GB/s", lines=lines(names))
+        for title, names in titles.items()
     ]
     CIPHERS.save()
     assert speed["AEGIS-256", 65536, 1] > speed["XChaCha20-Poly1305", 65536, 1]
