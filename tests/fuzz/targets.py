@@ -33,7 +33,7 @@ from tccp.protocol.statements import (
 )
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
-from tests.fuzz import log_targets
+from tests.fuzz import http_targets, log_targets
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -236,4 +236,6 @@ TARGETS: dict[str, Target] = {
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
     "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, is_msgpack=True),
     "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),
+    "http_request": Target(http_targets.feed_request, http_targets.requests),
+    "http_response": Target(http_targets.feed_response, http_targets.responses),
 }
