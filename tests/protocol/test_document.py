@@ -88,6 +88,7 @@ def test_every_domain_is_there() -> None:
         binding.RENEWAL,
         binding.COORDINATOR_LEAF,
         binding.TENANT_LEAF,
+        binding.COORDINATOR_START,
         binding.COORDINATOR,
     ]
 
@@ -185,6 +186,7 @@ def vectors_of_the_text() -> list[bytes]:
         sha256(b"tccp/v1/quote/renewal\0", NONCE, channel, LEASE, sha256(b"identity")),
         leaf,
         sha256(b"tccp/v1/quote/tenant-leaf\0", NONCE, CHANNEL.coordinator_id, CHANNEL.coordinator_spki),
+        sha256(b"tccp/v1/quote/coordinator-start\0", b"\2" * 32, bytes([0, 0, 0, 0, 0, 1, 0, 0]), b"\x08" * 32),
         root,
         sha256(b"tccp/v1/quote/coordinator\0", root, sha256(b"statement")),
         bytes.fromhex("00000016 92") + b"\xa7refused" + b"\xacnot_enrolled",
@@ -202,6 +204,7 @@ def vectors_of_the_code() -> list[bytes]:
         binding.renewal(NONCE, CHANNEL, LEASE, b"identity"),
         leaf,
         binding.tenant_leaf(NONCE, CHANNEL.coordinator_id, CHANNEL.coordinator_spki),
+        binding.coordinator_start(b"\2" * 32, 65_536, b"\x08" * 32),
         root,
         binding.coordinator(root, b"statement"),
         frame(encode(Refused("not_enrolled"))),

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import trio
 
-from tccp.coordinator.log_view import LOG
+from tccp.coordinator.services import event_body
 from tccp.protocol.statements import log_origin
+from tccp.store import EventDraft, EventKind
 from tccp.tenant.policy import TenantPolicy, parse_tenant_policy
 from tccp.tenant.trust import Look, add_trust, check_trust
 from tccp.tenant.trust_store import TrustStore
@@ -64,26 +65,25 @@ class Tenant:
 async def coordinator_with_log(
     folder: Path, tpm: SoftTpm, *, entries: int = 3, extra: str = ""
 ) -> AsyncIterator[LiveCoordinator]:
-    """A running coordinator whose log has some entries."""
+    """A running coordinator whose log has so many entries; the first is its start."""
     async with live_coordinator(folder, tpm, extra=extra) as coordinator:
-        grow(coordinator, entries)
+        await grow(coordinator, entries - coordinator.services.log.size)
         yield coordinator
 
 
-def grow(coordinator: LiveCoordinator, entries: int, *, what: bytes = b"entry") -> None:
-    """Append to the log, with the coordinator's key."""
-    keys = coordinator.services.identity.keys
-    signer = NoteSigner(origin_of(coordinator), keys.log_signing_key)
-    directory = Path(coordinator.services.config.state_directory) / LOG
-    if not directory.exists():
-        LogWriter.create(directory, signer).close()
-    with LogWriter.open(directory, signer, signed=None) as writer:
-        writer.append(writer.size, [what + b" %d" % number for number in range(entries)])
+async def grow(coordinator: LiveCoordinator, entries: int) -> None:
+    """Have some things happen, each of which becomes an entry."""
+    services = coordinator.services
+    for _ in range(entries):
+        event = EventDraft(services.clock.now_ms(), EventKind.REFUSE, None, event_body(reason="untrusted"))
+        seq = await services.store.append_event(event)
+    if entries > 0:
+        await services.log.included(seq)
 
 
 def rewrite_log(coordinator: LiveCoordinator, numbers: Sequence[int]) -> None:
     """Another log from the beginning, signed by the same key: what only who owns the coordinator can do."""
-    directory = Path(coordinator.services.config.state_directory) / LOG
+    directory = coordinator.services.log.files.directory
     shutil.rmtree(directory, ignore_errors=True)
     signer = NoteSigner(origin_of(coordinator), coordinator.services.identity.keys.log_signing_key)
     with LogWriter.create(directory, signer) as writer:

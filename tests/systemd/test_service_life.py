@@ -7,7 +7,7 @@ import pytest
 from tests.support.booted_systemd import BootedSystemd
 from tests.systemd.booted import CONTROL, SOCKETS, ask, command, drop_in
 
-SOCKETS = {"coordinator": {"nodes": 1, "tenants": 1, "control": 1}, "node": {"control": 1}}
+DESCRIPTORS = {"coordinator": {"nodes": 1, "tenants": 1, "control": 1}, "node": {"control": 1}}
 
 
 @pytest.fixture(params=["coordinator", "node"])
@@ -32,7 +32,7 @@ def test_the_first_connection_starts_the_daemon(machine: BootedSystemd, daemon: 
 
     state = ask(machine, CONTROL[daemon], "state")
 
-    assert state["sockets"] == SOCKETS[daemon]
+    assert state["sockets"] == DESCRIPTORS[daemon]
     assert machine.show(f"tccp-{daemon}.service", "ActiveState") == "active"
     assert machine.show(f"tccp-{daemon}.service", "StatusText") == "serving"
     assert machine.show(f"tccp-{daemon}.service", "MainPID") == str(state["pid"])

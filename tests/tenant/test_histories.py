@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tccp.coordinator.log_view import LOG
 from tccp.errors import LogError
 from tests.support.live_coordinator import LiveCoordinator
 from tests.support.soft_tpm import SoftTpm
@@ -64,7 +63,7 @@ async def test_another_history_is_found(
     rewrite: Rewrite, reason: str, coordinator_tpm: SoftTpm, tmp_path: Path
 ) -> None:
     tenant = Tenant(tmp_path, policy_for(coordinator_tpm, tmp_path))
-    async with coordinator_with_log(tmp_path, coordinator_tpm, entries=0) as coordinator:
+    async with coordinator_with_log(tmp_path, coordinator_tpm, entries=1) as coordinator:
         rewrite_log(coordinator, NUMBERS)
         pinned = (await tenant.add(coordinator.tenants_port)).pinned
         rewrite(coordinator)
@@ -84,7 +83,7 @@ async def test_without_a_memory_it_is_believed(
     rewrite: Rewrite, coordinator_tpm: SoftTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tenant = Tenant(tmp_path, policy_for(coordinator_tpm, tmp_path))
-    async with coordinator_with_log(tmp_path, coordinator_tpm, entries=0) as coordinator:
+    async with coordinator_with_log(tmp_path, coordinator_tpm, entries=1) as coordinator:
         rewrite_log(coordinator, NUMBERS)
         await tenant.add(coordinator.tenants_port)
         rewrite(coordinator)
@@ -110,7 +109,7 @@ async def test_the_head_that_was_seen_is_on_the_disk_before_it_is_told(
     tenant = Tenant(tmp_path, policy_for(coordinator_tpm, tmp_path))
     async with coordinator_with_log(tmp_path, coordinator_tpm) as coordinator:
         await tenant.add(coordinator.tenants_port)
-        grow(coordinator, 4)
+        await grow(coordinator, 4)
 
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
@@ -128,8 +127,8 @@ async def test_a_tile_that_was_altered_leads_to_no_proof(coordinator_tpm: SoftTp
     tenant = Tenant(tmp_path, policy_for(coordinator_tpm, tmp_path))
     async with coordinator_with_log(tmp_path, coordinator_tpm, entries=5) as coordinator:
         await tenant.add(coordinator.tenants_port)
-        grow(coordinator, 3)
-        tile = tmp_path / "state" / LOG / "tile" / "0" / "000.p" / "8"
+        await grow(coordinator, 3)
+        tile = coordinator.services.log.files.directory / "tile" / "0" / "000.p" / "8"
         tile.write_bytes(bytes(32) + tile.read_bytes()[32:])
 
         with pytest.raises(LogError, match="inconsistent"):

@@ -195,7 +195,7 @@ async def test_a_client_that_does_not_check_tells_the_relay_what_it_knows(
     tenant = Tenant(tmp_path, policy_for(coordinator_tpm, tmp_path))
     async with coordinator_with_log(tmp_path, coordinator_tpm, entries=5) as coordinator:
         await tenant.add(coordinator.tenants_port)
-        grow(coordinator, 2)
+        await grow(coordinator, 2)
         believes_anything(monkeypatch)
         own = Authority.create("interceptor", now=dt.datetime.now(tz=dt.UTC))
         with interceptor_before(coordinator.tenants_port, own) as interceptor:

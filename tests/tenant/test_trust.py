@@ -19,7 +19,7 @@ async def test_a_coordinator_that_proves_itself_is_pinned(coordinator_tpm: SoftT
         assert pinned.release_key_raw == keys.release_key.public.raw
         assert pinned.head.size == 3
 
-        grow(coordinator, 300)
+        await grow(coordinator, 300)
         again = await tenant.check()
         assert (again.before.size if again.before else None, again.pinned.head.size) == (3, 303)
         assert tenant.store.load("tc").head.size == 303

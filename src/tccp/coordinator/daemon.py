@@ -6,7 +6,6 @@ Nothing is served before all of it is there, and a part that fails for good ends
 """
 
 import contextlib
-import hashlib
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from tccp import __version__, logs, systemd
+from tccp import logs, systemd
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.attestation.quote import AkKey
 from tccp.config import CoordinatorConfig, ListenConfig, TenantsConfig, load_config
@@ -30,18 +29,21 @@ from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import load_keys, make_identity
-from tccp.coordinator.log_view import LOG, LogView
+from tccp.coordinator.log_view import LogView
 from tccp.coordinator.policies import PolicyBook
+from tccp.coordinator.published_log import open_published_log
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
-from tccp.coordinator.services import Services, event_body
+from tccp.coordinator.services import Services
+from tccp.coordinator.start import record_start
 from tccp.coordinator.tenants import TenantDesk, serve_tenant
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
+from tccp.protocol.statements import log_origin
 from tccp.service import run_daemon
-from tccp.store import EventDraft, EventKind, FencedError, open_store
+from tccp.store import FencedError, open_store
 from tccp.tpm import open_tpm
-from tccp.transparency.tile_directory import TileDirectory
+from tccp.transparency.note import NoteSigner
 from tccp.transport.accepting import serve_connections
 from tccp.transport.tls import coordinator_context, public_context
 
@@ -60,17 +62,23 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
     state = Path(config.state_directory)
     keys = load_keys(state)
     authorities = load_authorities(config.enrolment)
-    async with open_tpm(config.tpm.tcti) as tpm, open_store(state / "coordinator.db") as store:
+    signer = NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
+    async with (
+        open_tpm(config.tpm.tcti) as tpm,
+        open_store(state / "coordinator.db") as store,
+        open_published_log(state / "log", store, signer, keys.log_salt_key) as published,
+    ):
         clock = SteadyClock(not_before_ms=await store.newest_time_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
         ek = await tpm.read_ek()
         properties = await tpm.properties()
-        services = Services(
+        yield Services(
             config=config,
             identity=identity,
             authorities=authorities,
             store=store,
+            log=published,
             clock=clock,
             evidence=OwnEvidence(tpm, ak, config.tpm.selection, identity),
             policies=PolicyBook(await store.policies()),
@@ -80,13 +88,6 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             activations=Activations(tpm, ek, ak),
             started_ms=clock.now_ms(),
         )
-        body = event_body(
-            coordinator_id=services.coordinator_id,
-            software=__version__,
-            statement_sha256=hashlib.sha256(identity.statement).digest(),
-        )
-        await store.append_event(EventDraft(clock.now_ms(), EventKind.START, None, body))
-        yield services
 
 
 async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -109,6 +110,8 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         services.listening = _name_of(listeners[0])
         services.tenants_listening = _name_of(tenant_listeners[0])
         nursery.start_soon(services.evidence.run)
+        nursery.start_soon(services.log.run)
+        await record_start(services)
         nursery.start_soon(services.verifier.run)
         nursery.start_soon(renewals.run)
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
@@ -138,8 +141,7 @@ async def serve_nodes(
 async def serve_tenants(services: Services, listeners: list[trio.SocketListener]) -> None:
     """Serve tenants, at most as many at once as the configuration allows."""
     context = public_context(services.identity.tls)
-    view = LogView(TileDirectory(Path(services.config.state_directory) / LOG))
-    desk = TenantDesk(services, services.activations, view)
+    desk = TenantDesk(services, services.activations, LogView(services.log.files))
 
     async def serve_one(stream: trio.SocketStream) -> None:
         await serve_tenant(desk, stream, context)

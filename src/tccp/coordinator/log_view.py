@@ -11,7 +11,6 @@ from tccp.transparency.tile import Tile
 from tccp.transparency.tile_directory import TileDirectory
 
 THREADS_MAX = 8
-LOG = "log"
 
 T = TypeVar("T")
 

@@ -1,12 +1,14 @@
 """The node checks the coordinator before it sends its own evidence: is it the one we were told to trust, now?"""
 
 from tccp.attestation.quote import AkKey
-from tccp.errors import PolicyError, QuoteError
+from tccp.errors import LogError, PolicyError, QuoteError
 from tccp.model import PcrValues
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import CoordinatorEvidence
-from tccp.protocol.statements import CoordinatorStatement
+from tccp.protocol.statements import CoordinatorStatement, coordinator_id, log_origin
+from tccp.transparency.note import NoteKey
+from tccp.transparency.receipt import VerifiedReceipt, verify_receipt
 from tccp.transport.certificates import spki_of_pem
 from tccp.transport.coordinator_evidence import verify_coordinator
 from tccp.transport.trust import CoordinatorTrust
@@ -37,6 +39,23 @@ def check_coordinator(
     if verified.statement.ca_spki != spki_of_pem(trust.ca_certificate):
         raise QuoteError("coordinator_keys", "the statement speaks of another authority than the trust file")
     return verified.statement
+
+
+def check_admission(receipt: bytes, statement: CoordinatorStatement, *, node: str, lease_id: bytes) -> VerifiedReceipt:
+    """The entry of our admission in the coordinator's log: what it told us, it has told everybody who reads the log.
+
+    Args:
+        statement: From `check_coordinator`.
+
+    Raises:
+        LogError: as `verify_receipt`; ``another_entry``: it is of something else.
+    """
+    origin = log_origin(coordinator_id(statement.identity_key))
+    verified = verify_receipt(receipt, origin=origin, log_key=NoteKey(origin, statement.log_key))
+    told = verified.details or {}
+    if (verified.kind, told.get("node"), told.get("lease_id")) != ("admit", node, lease_id):
+        raise LogError("another_entry", f"entry {verified.index} is not our admission")
+    return verified
 
 
 def _judge_pcrs(claimed: PcrValues, trusted: PcrValues) -> None:

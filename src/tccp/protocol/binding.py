@@ -12,6 +12,7 @@ REGISTRATION = b"tccp/v1/quote/registration\0"
 RENEWAL = b"tccp/v1/quote/renewal\0"
 COORDINATOR_LEAF = b"tccp/v1/quote/coordinator-leaf\0"
 TENANT_LEAF = b"tccp/v1/quote/tenant-leaf\0"
+COORDINATOR_START = b"tccp/v1/quote/coordinator-start\0"
 COORDINATOR = b"tccp/v1/quote/coordinator\0"
 
 
@@ -67,6 +68,12 @@ def tenant_leaf(tenant_nonce: bytes, coordinator_id: bytes, coordinator_spki: by
     """
     assert len(tenant_nonce) == len(coordinator_id) == len(coordinator_spki) == 32
     return hashlib.sha256(TENANT_LEAF + tenant_nonce + coordinator_id + coordinator_spki).digest()
+
+
+def coordinator_start(coordinator_id: bytes, log_size: int, log_root: bytes) -> bytes:
+    """The leaf of the quote that a coordinator enters in its log when it starts: after a log of this size and root."""
+    assert len(coordinator_id) == len(log_root) == 32
+    return hashlib.sha256(COORDINATOR_START + coordinator_id + log_size.to_bytes(8, "big") + log_root).digest()
 
 
 def coordinator(root: bytes, statement: bytes) -> bytes:
