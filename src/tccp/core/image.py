@@ -41,7 +41,7 @@ class ImageKey:
         return cls(key[0])
 
     @classmethod
-    def take(cls, key_bytes: bytes | bytearray) -> "ImageKey":
+    def take(cls, key_bytes: bytes | bytearray | memoryview) -> "ImageKey":
         """The key with these 32 bytes, *which are wiped*: nobody else may hold on to them.
 
         Raises:
