@@ -149,6 +149,7 @@ def vectors_of_the_text() -> list[bytes]:
     root = sha256(b"\1", left, sha256(b"\0", b"\7" * 32))
     return [
         sha256(b"tccp/v1/coordinator-id\0", bytes(32)),
+        sha256(b"tccp/v1/coordinator-id\0", bytes(32)).hex()[:32].encode() + b".tccp.internal/log",
         sha256(b"tccp/v1/quote/registration\0", NONCE, channel, sha256(b"identity")),
         sha256(b"tccp/v1/quote/renewal\0", NONCE, channel, LEASE, sha256(b"identity")),
         leaf,
@@ -164,6 +165,7 @@ def vectors_of_the_code() -> list[bytes]:
     root, _ = merkle_tree([leaf, b"\6" * 32, b"\7" * 32])
     return [
         statements.coordinator_id(bytes(32)),
+        statements.log_origin(statements.coordinator_id(bytes(32))).encode(),
         binding.registration(NONCE, CHANNEL, b"identity"),
         binding.renewal(NONCE, CHANNEL, LEASE, b"identity"),
         leaf,

@@ -1,6 +1,9 @@
 """The coordinator's long-lived keys: who it is, whom it certifies, and the door key of its perimeter.
 
     identity.key   Ed25519 seed; its public half is the coordinator's identity, which nodes and tenants pin
+    log.key        Ed25519 seed; signs the checkpoints of the log
+    log_salt.key   32 bytes, from which the salts of the log's entries are derived
+    release.key    X-Wing seed; to its public half tenants wrap the keys of their VMs
     ca.key, .pem   P-256; issues lease certificates and the coordinator's own TLS certificate
     door.key, .pem P-256; given to every node in the trust file (see `tccp.transport.certificates`)
 
@@ -9,6 +12,7 @@ The TLS key is made anew at each start and lives in memory only.
 
 import datetime as dt
 import os
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from nacl.signing import SigningKey
 
 from tccp import __version__
 from tccp.errors import ConfigError, HostError
+from tccp.image.keys import RecipientSecretKey
 from tccp.protocol.statements import (
     COORDINATOR_DOMAIN,
     CoordinatorStatement,
@@ -33,6 +38,8 @@ from tccp.transport.certificates import (
 )
 
 KEYS = "keys"
+SEED_BYTES = 32
+SEEDS = ("identity.key", "log.key", "log_salt.key", "release.key")
 TLS_CERTIFICATE_DAYS = 397
 
 
@@ -41,6 +48,9 @@ class CoordinatorKeys:
     """The keys of one state directory."""
 
     signing_key: SigningKey = field(repr=False)
+    log_signing_key: SigningKey = field(repr=False)
+    log_salt_key: bytes = field(repr=False)
+    release_key: RecipientSecretKey = field(repr=False)
     ca: Authority
     door: KeyPair
 
@@ -53,6 +63,11 @@ class CoordinatorKeys:
     def coordinator_id(self) -> bytes:
         """The coordinator's id, 32 bytes."""
         return coordinator_id(self.identity_key)
+
+    @property
+    def log_key(self) -> bytes:
+        """The public key of the log's checkpoints, 32 bytes."""
+        return bytes(self.log_signing_key.verify_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +94,7 @@ def create_keys(state: Path, *, now: dt.datetime) -> CoordinatorKeys:
         raise ConfigError("already_initialised", f"{target} exists", hint=hint)
     ca = Authority.create("tccp coordinator CA", now=now)
     door = Authority.create("tccp door", now=now)
-    files = {
-        "identity.key": bytes(SigningKey.generate()),
+    files = {name: secrets.token_bytes(SEED_BYTES) for name in SEEDS} | {
         "ca.pem": ca.certificate,
         "ca.key": ca.key,
         "door.pem": door.certificate,
@@ -110,13 +124,18 @@ def load_keys(state: Path) -> CoordinatorKeys:
     try:
         if keys.stat().st_mode & 0o077:
             raise ConfigError("keys_exposed", f"{keys}: others may enter it", hint=f"chmod 700 {keys}")
-        seed, ca_pem, ca_key, door_pem, door_key = (
-            (keys / name).read_bytes() for name in ("identity.key", "ca.pem", "ca.key", "door.pem", "door.key")
+        identity, log, log_salt, release, ca_pem, ca_key, door_pem, door_key = (
+            (keys / name).read_bytes() for name in (*SEEDS, "ca.pem", "ca.key", "door.pem", "door.key")
         )
         door = KeyPair(certificate=door_pem, key=door_key)
         Authority(door)
         return CoordinatorKeys(
-            signing_key=SigningKey(seed), ca=Authority(KeyPair(certificate=ca_pem, key=ca_key)), door=door
+            signing_key=SigningKey(identity),
+            log_signing_key=SigningKey(log),
+            log_salt_key=log_salt,
+            release_key=RecipientSecretKey.from_seed(release),
+            ca=Authority(KeyPair(certificate=ca_pem, key=ca_key)),
+            door=door,
         )
     except FileNotFoundError as problem:
         hint = "make the keys once: `tccp coordinator init --config FILE`"
@@ -139,6 +158,8 @@ def make_identity(keys: CoordinatorKeys, *, now: dt.datetime) -> CoordinatorIden
             identity_key=keys.identity_key,
             ca_spki=keys.ca.spki,
             tls_spki=spki,
+            log_key=keys.log_key,
+            release_key=keys.release_key.public.raw,
             software=__version__,
         )
     )
