@@ -39,6 +39,9 @@ class EventKind(enum.StrEnum):
     END = "end"
     REVOKE = "revoke"
     REINSTATE = "reinstate"
+    TENANT = "tenant"
+    RELEASE = "release"
+    STOP = "stop"
 
 
 class EndReason(enum.StrEnum):
