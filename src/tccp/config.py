@@ -99,6 +99,12 @@ class LeaseConfig(_Table, frozen=True):
     seconds: Annotated[int, Meta(ge=2, le=86_400)] = 300
 
 
+class ReleaseConfig(_Table, frozen=True):
+    """``[releases]``: how old the evidence of a node may be that asks for keys; an older one has to quote first."""
+
+    evidence_age_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
+
+
 class CoordinatorConfig(_Table, frozen=True):
     """``coordinator.toml``."""
 
@@ -108,6 +114,7 @@ class CoordinatorConfig(_Table, frozen=True):
     tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
     leases: LeaseConfig = LeaseConfig()
+    releases: ReleaseConfig = ReleaseConfig()
     log: LogConfig = LogConfig()
 
 

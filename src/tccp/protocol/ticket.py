@@ -19,6 +19,7 @@ from tccp.protocol.encoding import Message, decode, encode
 
 DOMAIN = "tccp/v1/ticket"
 KEYS_INFO = b"tccp/v1/ticket-keys\0"
+RELEASE_INFO = b"tccp/v1/released-keys\0"
 KEY_BYTES = 32
 IMAGES_MAX = 16
 VALIDITY_S_MAX = 366 * 86_400
@@ -158,6 +159,11 @@ def keys_info(tenant_key: bytes, vm_id: bytes, images: Iterable[TicketImage]) ->
     """What the wrapped keys are bound to (HPKE's info): they open under no other tenant, VM or images."""
     named = b"".join(image.image_id + image.root for image in images)
     return KEYS_INFO + tenant_key + vm_id + hashlib.sha256(named).digest()
+
+
+def release_info(ticket_sha256: bytes, vm_id: bytes, epoch: int, lease_id: bytes, nonce: bytes) -> bytes:
+    """What released keys are bound to: they open for one request of one boot under one lease, in one epoch."""
+    return RELEASE_INFO + ticket_sha256 + vm_id + epoch.to_bytes(8, "big") + lease_id + nonce
 
 
 def _check_sense(ticket: Ticket) -> None:
