@@ -6,7 +6,6 @@ Nothing is served before all of it is there, and a part that fails for good ends
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import signal
@@ -39,10 +38,10 @@ from tccp.protocol.control import CoordinatorRequest
 from tccp.service import run_daemon
 from tccp.store import EventDraft, EventKind, FencedError, open_store
 from tccp.tpm import open_tpm
+from tccp.transport.accepting import serve_connections
 from tccp.transport.tls import coordinator_context
 
 BACKLOG = 4096
-ACCEPT_PAUSE_S = 0.1
 LAPSE_SWEEP_S = 1.0
 # A disk may take its time; a store that is silent for longer is not coming back.
 STORE_SILENCE_S = 10.0
@@ -119,33 +118,12 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
 async def serve_nodes(
     services: Services, renewals: Renewals, listeners: list[trio.SocketListener], context: ssl.SSLContext
 ) -> None:
-    """Serve nodes, at most as many at once as the configuration allows; the rest wait in the kernel's backlog."""
-    places = trio.Semaphore(services.config.listen.connections_max)
+    """Serve nodes, at most as many at once as the configuration allows."""
 
     async def serve_one(stream: trio.SocketStream) -> None:
-        try:
-            await serve_node(services, renewals, stream, context)
-        finally:
-            places.release()
+        await serve_node(services, renewals, stream, context)
 
-    async def accept(listener: trio.SocketListener) -> None:
-        while True:
-            await places.acquire()
-            try:
-                stream = await listener.accept()
-            except OSError as problem:
-                # Too many files: some of them will be closed. Anything else means that the listener is lost.
-                if problem.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                    raise HostError("listener_lost", str(problem)) from None
-                log.error("cannot_accept", detail=str(problem))
-                places.release()
-                await trio.sleep(ACCEPT_PAUSE_S)
-            else:
-                nursery.start_soon(serve_one, stream)
-
-    async with trio.open_nursery() as nursery:
-        for listener in listeners:
-            nursery.start_soon(accept, listener)
+    await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
 
 
 async def _node_listeners(
