@@ -10,6 +10,7 @@ import trio
 
 from tccp.model import NodeName
 from tccp.store import ConflictError, Store, VmRecord, VmState, open_store
+from tccp.store.ownership import STOP_GRACE_MS
 from tests.store.support import (
     TENANT,
     claim,
@@ -218,10 +219,11 @@ async def test_a_lost_vm_is_free_only_when_its_node_must_have_stopped_it(ready: 
 
     await lose(ready)
 
-    assert await state_of(ready) == (VmState.LOST, "a", 62_000)
-    await ready.admit(lease("b", 4, 61_000))
-    assert await refused(ready, ticket=2, lease_id=lease_id(4), at_ms=61_999) == "vm_not_free"
-    record = await ready.release(claim(4, ticket=2, at_ms=62_000))
+    free_ms = 62_000 + STOP_GRACE_MS
+    assert await state_of(ready) == (VmState.LOST, "a", free_ms)
+    await ready.admit(lease("b", 4, free_ms - 1_000))
+    assert await refused(ready, ticket=2, lease_id=lease_id(4), at_ms=free_ms - 1) == "vm_not_free"
+    record = await ready.release(claim(4, ticket=2, at_ms=free_ms))
     assert (record.state, record.node, record.epoch) == (VmState.RUNNING, NodeName("b"), 2)
 
 
@@ -234,7 +236,7 @@ async def test_a_vm_follows_its_node_to_a_new_lease_of_the_same_boot(ready: Stor
     assert record is not None
     assert (record.state, record.lease_id) == (VmState.RUNNING, lease_id(3))
     await ready.revoke_node(NodeName("a"), "sold", 11_000)
-    assert await state_of(ready) == (VmState.LOST, "a", 70_000)
+    assert await state_of(ready) == (VmState.LOST, "a", 70_000 + STOP_GRACE_MS)
 
 
 async def test_a_node_that_lost_its_lease_may_still_say_that_it_has_stopped(ready: Store) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tccp.model import NodeName
 from tccp.store import ConflictError, EventDraft, LeaseRecord, NodeRecord, Store, open_store
+from tccp.store.ownership import STOP_GRACE_MS
 from tests.store.support import (
     POLICY,
     TENANT,
@@ -67,7 +68,7 @@ class Model:
             self.events.append(("end", self.leases[key].node.value, at_ms))
             for vm in self.vms.values():
                 if vm.state == "running" and vm.lease == key and reason != "replaced":
-                    vm.state, vm.free_ms = "lost", max(at_ms, self.leases[key].expires_ms)
+                    vm.state, vm.free_ms = "lost", max(at_ms, self.leases[key].expires_ms + STOP_GRACE_MS)
 
     def enrol(self, name: str, ek_of: str) -> str | None:
         if self.names.get(name, ek(ek_of)) != ek(ek_of):

@@ -29,6 +29,7 @@ from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import load_keys, make_identity
+from tccp.coordinator.launch import Launches
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
@@ -99,14 +100,16 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         keys = services.identity.keys
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
         renewals = Renewals(services)
+        launches = Launches(services, renewals)
         services.listening = _name_of(listeners[0])
         nursery.start_soon(services.evidence.run)
         nursery.start_soon(services.verifier.run)
         nursery.start_soon(renewals.run)
+        nursery.start_soon(launches.run)
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, control_ends)
-        nursery.start_soon(serve_nodes, services, renewals, listeners, context)
+        nursery.start_soon(serve_nodes, services, renewals, launches, listeners, context)
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
         systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
@@ -116,12 +119,16 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
 
 
 async def serve_nodes(
-    services: Services, renewals: Renewals, listeners: list[trio.SocketListener], context: ssl.SSLContext
+    services: Services,
+    renewals: Renewals,
+    launches: Launches,
+    listeners: list[trio.SocketListener],
+    context: ssl.SSLContext,
 ) -> None:
     """Serve nodes, at most as many at once as the configuration allows."""
 
     async def serve_one(stream: trio.SocketStream) -> None:
-        await serve_node(services, renewals, stream, context)
+        await serve_node(services, renewals, launches, stream, context)
 
     await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
 

@@ -96,7 +96,6 @@ class Launches:
         )
         node_key = _boot_key(session)
         record = await self._decide(session, verified, request.nonce)
-        await services.log.included(record.seq)
         receipt = await services.log.receipt(record.seq)
         lease_id = session.lease.record.lease_id
         info = release_info(verified.sha256, ticket.vm_id, record.epoch, lease_id, request.nonce)

@@ -65,6 +65,17 @@ class ImageKey:
         """For the functions of this module."""
         return self._key
 
+    def wipe(self) -> None:
+        """Wipe the key now, whoever still refers to this object; it opens nothing any more."""
+        if self._key is not None:
+            ffi.release(self._key)
+            self._key = None
+
+    @property
+    def is_wiped(self) -> bool:
+        """Whether `wipe` was called."""
+        return self._key is None
+
 
 class ImageProgress:
     """Shared with a running job: any thread may look at it or cancel the job."""

@@ -1,0 +1,265 @@
+"""The VMs of this node, each a task: from a ticket to its end, after which its keys are wiped and the coordinator told.
+
+    checking -> asking -> starting -> running -> stopping -> ended
+        '----------'---------'----------'-----------'-----> failed
+
+A VM runs only while the node's lease holds. When it lapses, or the node is put out, every VM is ended and every key
+wiped without anybody having to reach us.
+"""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+import trio
+
+from tccp.errors import HostError, LaunchError, TccpError
+from tccp.node.hypervisor import Hypervisor, RunningVm
+from tccp.node.identity import NodeIdentity
+from tccp.node.key_desk import KeyDesk
+from tccp.node.launch import (
+    AcceptedTicket,
+    NamedImage,
+    VmOrder,
+    accept_ticket,
+    check_headers,
+    launch_receipt,
+    named_images,
+    order_vm,
+)
+from tccp.node.registration import HeldLease
+from tccp.protocol.messages import VmEnded
+from tccp.protocol.vm_control import VmInfo
+
+VMS_MAX = 256
+ENDED_KEPT_MAX = 64
+LEASE_LOOK_S = 0.5
+OVER = frozenset({"ended", "failed"})
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Vm:
+    """One VM since it was asked for."""
+
+    accepted: AcceptedTicket
+    launched_ms: int
+    state: str = "checking"
+    epoch: int = 0
+    started_ms: int = 0
+    ended_ms: int = 0
+    reason: str = ""
+    problem: TccpError | None = None
+    receipt: bytes = b""
+    running: RunningVm | None = field(default=None, repr=False)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
+
+    @property
+    def vm_id(self) -> bytes:
+        """Its id, 16 bytes."""
+        return self.accepted.verified.ticket.vm_id
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of it here."""
+        return self.state in OVER
+
+    def end(self, reason: str) -> None:
+        """End it now, whatever it is doing; the first reason counts."""
+        self.reason = self.reason or reason
+        self.scope.cancel()
+
+    def info(self) -> VmInfo:
+        """As the control socket shows it."""
+        ticket = self.accepted.verified.ticket
+        return VmInfo(
+            vm_id=self.vm_id,
+            state=self.state,
+            tenant_key=ticket.tenant_key,
+            ticket_sha256=self.accepted.verified.sha256,
+            epoch=self.epoch,
+            vcpus=ticket.shape.vcpus,
+            memory_mib=ticket.shape.memory_mib,
+            launched_ms=self.launched_ms,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+            reason=self.reason,
+            detail=self.problem.detail[:4096] if self.problem else "",
+            hint=self.problem.hint[:4096] if self.problem else "",
+            console=self.running.console if self.running and not self.is_over else "",
+            has_receipt=bool(self.receipt),
+        )
+
+
+class Vms:
+    """All VMs of this run of the daemon; `run` must be running.
+
+    Args:
+        hypervisor: Starts them.
+        lease: Without which none runs.
+    """
+
+    def __init__(
+        self, hypervisor: Hypervisor, desk: KeyDesk, lease: HeldLease, identity: NodeIdentity, coordinator_id: bytes
+    ) -> None:
+        self._hypervisor, self._desk, self._lease = hypervisor, desk, lease
+        self._identity, self._coordinator_id = identity, coordinator_id
+        self._by_id: dict[bytes, Vm] = {}
+        self._changed = trio.Event()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Look after all VMs, until cancelled; then all of them are ended."""
+        async with trio.open_nursery() as self._nursery:
+            await self._look_after_lease()
+
+    def launch(self, ticket: bytes, paths: Sequence[Path]) -> Vm:
+        """Begin to start the VM of a ticket; what becomes of it, `changes` tells.
+
+        Raises:
+            LaunchError: It is no ticket for our coordinator, or ``vm_running``: it runs here already.
+            HostError: ``not_admitted``: this node holds no lease; ``too_many_vms``.
+        """
+        assert self._nursery is not None
+        accepted = accept_ticket(ticket, self._coordinator_id)
+        if not self._lease.holds:
+            hint = "`tccp node status` says why"
+            raise HostError("not_admitted", "this node holds no lease, so it gets no keys", hint=hint)
+        before = self._by_id.get(accepted.verified.ticket.vm_id)
+        if before is not None and not before.is_over:
+            raise LaunchError("vm_running", f"{before.vm_id.hex()} is {before.state} on this node")
+        if sum(not vm.is_over for vm in self._by_id.values()) >= VMS_MAX:
+            raise HostError("too_many_vms", f"{VMS_MAX} run already")
+        vm = Vm(accepted, _unix_ms())
+        self._by_id.pop(vm.vm_id, None)
+        self._by_id[vm.vm_id] = vm
+        self._forget_old()
+        self._nursery.start_soon(self._live, vm, tuple(paths))
+        return vm
+
+    def get(self, vm_id: bytes) -> Vm:
+        """The VM of that id.
+
+        Raises:
+            LaunchError: ``vm_unknown``.
+        """
+        try:
+            return self._by_id[vm_id]
+        except KeyError:
+            raise LaunchError("vm_unknown", f"{vm_id.hex()} has not been launched here") from None
+
+    def all(self) -> list[Vm]:
+        """Every VM, the newest first."""
+        return list(reversed(self._by_id.values()))
+
+    async def stop(self, vm: Vm, *, force: bool) -> None:
+        """Ask the guest to shut down, or pull the plug."""
+        if vm.running is None or vm.is_over:
+            vm.end("stopped")
+        elif force:
+            vm.reason = vm.reason or "killed"
+            await vm.running.kill()
+        else:
+            self._set(vm, "stopping")
+            await vm.running.shut_down()
+
+    def lose_all(self, reason: str) -> None:
+        """The node is out: end every VM now."""
+        for vm in self._by_id.values():
+            if not vm.is_over:
+                vm.end(reason)
+
+    async def changes(self) -> AsyncIterator[Vm]:
+        """Each VM, the oldest first, and again each time that something about it has changed."""
+        shown: dict[bytes, VmInfo] = {}
+        while True:
+            changed = self._changed
+            for vm in list(self._by_id.values()):
+                if shown.get(vm.vm_id) != (info := vm.info()):
+                    shown[vm.vm_id] = info
+                    yield vm
+            await changed.wait()
+
+    async def steps(self, vm: Vm) -> AsyncIterator[VmInfo]:
+        """*vm* at each step that it takes, the present one first; the last is over."""
+        shown: VmInfo | None = None
+        while True:
+            changed = self._changed
+            if shown != (info := vm.info()):
+                shown = info
+                yield info
+            if vm.is_over:
+                return
+            await changed.wait()
+
+    # ---- how
+
+    async def _look_after_lease(self) -> None:
+        while True:
+            if self._lease.holds:
+                await trio.sleep(min(max(self._lease.left_s, 0.0), LEASE_LOOK_S))
+            else:
+                self.lose_all("lease_lapsed")
+                await trio.sleep(LEASE_LOOK_S)
+
+    async def _live(self, vm: Vm, paths: tuple[Path, ...]) -> None:
+        """The whole life of a VM. Nothing that happens to it ends the daemon."""
+        orders: list[VmOrder] = []
+        try:
+            with vm.scope, named_images(vm.accepted.verified, paths) as images:
+                await self._start_and_watch(vm, images, orders)
+        except TccpError as problem:
+            self._fail(vm, problem)
+        except Exception as bug:
+            log.exception("vm_bug", vm=vm.vm_id.hex())
+            self._fail(vm, HostError("bug", f"{type(bug).__name__}: {bug}"))
+        finally:
+            for order in orders:
+                order.wipe()
+            vm.running = None
+            vm.reason = vm.reason or "stopped"
+            vm.ended_ms = _unix_ms()
+            self._set(vm, "failed" if vm.problem else "ended")
+            if orders:
+                with trio.CancelScope(shield=True):
+                    await self._desk.report_end(VmEnded(vm.vm_id, vm.epoch, b"", vm.reason))
+
+    async def _start_and_watch(self, vm: Vm, images: tuple[NamedImage, ...], orders: list[VmOrder]) -> None:
+        self._set(vm, "asking")
+        order = await order_vm(self._desk, vm.accepted, images)
+        orders.append(order)
+        vm.epoch = order.keys.epoch
+        check_headers(order)
+        self._set(vm, "starting")
+        async with self._hypervisor.open(order) as running:
+            vm.running = running
+            vm.started_ms = _unix_ms()
+            vm.receipt = launch_receipt(
+                order, vm.accepted, self._identity, started_ms=vm.started_ms, ek_certificate=running.ek_certificate
+            )
+            await running.run()
+            self._set(vm, "running")
+            reason = await running.ended()
+            vm.reason = vm.reason or reason
+
+    def _fail(self, vm: Vm, problem: TccpError) -> None:
+        vm.problem = problem
+        vm.reason = problem.reason
+
+    def _set(self, vm: Vm, state: str) -> None:
+        vm.state = state
+        log.info("vm", vm=vm.vm_id.hex(), state=state, reason=vm.reason, epoch=vm.epoch)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _forget_old(self) -> None:
+        over = [vm for vm in self._by_id.values() if vm.is_over]
+        for vm in over[: max(0, len(over) - ENDED_KEPT_MAX)]:
+            del self._by_id[vm.vm_id]
+
+
+def _unix_ms() -> int:
+    return int(time.time() * 1000)
