@@ -54,7 +54,7 @@ class PolicyDemand(Message, frozen=True):
     """What the tenant demands of the node: admitted by the policy of this name, in this version or a later one."""
 
     name: f.Name
-    version_min: Annotated[int, Meta(ge=1, lt=1 << 63)]
+    version_min: f.Epoch
 
 
 class Ticket(Message, frozen=True):
