@@ -6,7 +6,6 @@ Nothing is served before all of it is there, and a part that fails for good ends
 """
 
 import contextlib
-import hashlib
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from tccp import __version__, logs, systemd
+from tccp import logs, systemd
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.attestation.quote import AkKey
 from tccp.config import CoordinatorConfig, load_config
@@ -31,14 +30,18 @@ from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import load_keys, make_identity
 from tccp.coordinator.launch import Launches
 from tccp.coordinator.policies import PolicyBook
+from tccp.coordinator.published_log import open_published_log
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
-from tccp.coordinator.services import Services, event_body
+from tccp.coordinator.services import Services
+from tccp.coordinator.start import record_start
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
+from tccp.protocol.statements import log_origin
 from tccp.service import run_daemon
-from tccp.store import EventDraft, EventKind, FencedError, open_store
+from tccp.store import FencedError, open_store
 from tccp.tpm import open_tpm
+from tccp.transparency.note import NoteSigner
 from tccp.transport.accepting import serve_connections
 from tccp.transport.tls import coordinator_context
 
@@ -57,16 +60,22 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
     state = Path(config.state_directory)
     keys = load_keys(state)
     authorities = load_authorities(config.enrolment)
-    async with open_tpm(config.tpm.tcti) as tpm, open_store(state / "coordinator.db") as store:
+    signer = NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
+    async with (
+        open_tpm(config.tpm.tcti) as tpm,
+        open_store(state / "coordinator.db") as store,
+        open_published_log(state / "log", store, signer, keys.log_salt_key) as published,
+    ):
         clock = SteadyClock(not_before_ms=await store.newest_time_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
         properties = await tpm.properties()
-        services = Services(
+        yield Services(
             config=config,
             identity=identity,
             authorities=authorities,
             store=store,
+            log=published,
             clock=clock,
             evidence=OwnEvidence(tpm, ak, config.tpm.selection, identity),
             policies=PolicyBook(await store.policies()),
@@ -75,13 +84,6 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
             started_ms=clock.now_ms(),
         )
-        body = event_body(
-            coordinator_id=services.coordinator_id,
-            software=__version__,
-            statement_sha256=hashlib.sha256(identity.statement).digest(),
-        )
-        await store.append_event(EventDraft(clock.now_ms(), EventKind.START, None, body))
-        yield services
 
 
 async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -103,6 +105,8 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         launches = Launches(services, renewals)
         services.listening = _name_of(listeners[0])
         nursery.start_soon(services.evidence.run)
+        nursery.start_soon(services.log.run)
+        await record_start(services)
         nursery.start_soon(services.verifier.run)
         nursery.start_soon(renewals.run)
         nursery.start_soon(launches.run)

@@ -40,12 +40,15 @@ def pack_map(values: Mapping[str, Value]) -> bytes:
     Raises:
         ValueError: A key or a value is none that a map of ours may have: a bug of ours.
     """
-    packed = bytes(msgpack.packb(dict(sorted(values.items()))))
+    if len(values) > ITEMS_MAX:
+        raise ValueError(f"{len(values)} values")
+    for key, value in values.items():
+        if not KEY.fullmatch(key) or isinstance(value, bool) or not isinstance(value, bytes | str | int):
+            raise ValueError(f"{key!r}: no word, or neither bytes nor text nor a number")
     try:
-        unpack_map(packed, bytes_max=len(packed), reason="not_packable")
-    except LogError as problem:
-        raise ValueError(problem.detail) from None
-    return packed
+        return bytes(msgpack.packb(dict(sorted(values.items()))))
+    except OverflowError:
+        raise ValueError("a number beyond 64 bits") from None
 
 
 def unpack_map(data: bytes, *, bytes_max: int, reason: str) -> dict[str, Value]:
