@@ -36,7 +36,7 @@ PROOF = LaunchProof(
 
 def receipt(proof: LaunchProof = PROOF, *, vm_key: bytes = VM_KEY, signing_key: SigningKey = NODE_KEY) -> LaunchReceipt:
     body, mac, signature = prove_launch(proof, vm_key=vm_key, signing_key=signing_key)
-    return LaunchReceipt(GOOD.ticket, GOOD.signature, body, mac, signature, b"")
+    return LaunchReceipt(GOOD.ticket, GOOD.signature, body, mac, signature, b"r" * 64)
 
 
 def refusal_of(found: LaunchReceipt) -> str:

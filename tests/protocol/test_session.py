@@ -40,7 +40,7 @@ RENEWED = Renewed(ID, 60, BLOB)
 REFUSED, REVOKED = Refused("untrusted"), Revoked("revoked")
 WANTED, KEYS, NO_KEYS = (
     KeyRequest(BLOB, b"s" * 64, N32),
-    KeyRelease(N32, ID, 1, b"w" * 1200, b"", b"r"),
+    KeyRelease(N32, ID, 1, b"w" * 1200, b"", BLOB),
     KeyRefused(N32, "x"),
 )
 OVER, RECORDED = VmEnded(ID, 1, b"", "crashed"), VmEndRecorded(ID, 1)

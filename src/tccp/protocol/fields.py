@@ -38,4 +38,3 @@ TicketBytes = Annotated[bytes, Meta(min_length=64, max_length=65_536)]
 # HPKE: what X-Wing encapsulates (1120), two to seventeen keys of 32, and a tag of 16.
 WrappedKeys = Annotated[bytes, Meta(min_length=1200, max_length=1680)]
 DigestOrNone = Annotated[bytes, Meta(max_length=32)]
-LogReceipt = Annotated[bytes, Meta(max_length=262_144)]
