@@ -1,167 +1,180 @@
-"""A tenant with a VM, and nodes that ask for its keys step by step: the bench for attacks on a launch."""
+"""A tenant beside a running coordinator: her policy, her store, and somebody on the wire between the two."""
 
-import os
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import contextlib
+import shutil
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import trio
-from nacl.signing import SigningKey
 
-from tccp.core.image import ImageKey
-from tccp.image.entrusting import unwrap_keys
-from tccp.image.keys import RecipientPublicKey, RecipientSecretKey
-from tccp.image.sealed import unlock_image
-from tccp.node.registration import NodeTpm
-from tccp.protocol.encoding import encode
-from tccp.protocol.messages import (
-    KeyRefused,
-    KeyRelease,
-    KeyRequest,
-    RenewalChallenge,
-    Renewed,
-    VmEnded,
-    VmEndRecorded,
-)
+from tccp.coordinator.services import event_body
 from tccp.protocol.statements import log_origin
-from tccp.protocol.ticket import PolicyDemand, Role, SignedTicket, VmShape, release_info, verify_ticket
-from tccp.protocol.vm_control import AddTenant, TenantInfo
-from tccp.tenant.launch import CoordinatorTrust
-from tccp.tenant.vm_file import TicketTerms, UnlockedImage, VmFile, new_vm, write_ticket
-from tccp.transparency.note import NoteKey
-from tests.image.images import seal_bytes, sealed
-from tests.support.live_coordinator import DEADLINE_S, POLICY, HonestNode, LiveCoordinator
+from tccp.store import EventDraft, EventKind
+from tccp.tenant.policy import TenantPolicy, parse_tenant_policy
+from tccp.tenant.trust import Look, add_trust, check_trust
+from tccp.tenant.trust_store import TrustStore
+from tccp.transparency.note import NoteSigner
+from tccp.transparency.writer import LogWriter
+from tccp.transport.certificates import KeyPair
+from tccp.transport.tls import SERVER_NAME, public_context, tenant_context
+from tests.support.live_coordinator import HOST, LiveCoordinator, live_coordinator
+from tests.support.soft_tpm import SoftTpm
 
-KERNEL = VmShape(vcpus=1, memory_mib=128, firmware="direct", cmdline="console=ttyS0", networks=())
-DISK = VmShape(vcpus=1, memory_mib=128, firmware="uefi", cmdline="", networks=())
+ZERO_PCRS = "[pcrs]\n" + "".join(f'{index} = ["{"00" * 32}"]\n' for index in (0, 4, 7))
 
 
-@dataclass
-class SealedFile:
-    """A sealed image in a file, and what is in it."""
+def policy_for(tpm: SoftTpm, folder: Path, *, extra: str = "", pcrs: str = ZERO_PCRS) -> TenantPolicy:
+    """A policy that trusts the maker of *tpm*, and a TPM as it comes.
 
-    role: Role
-    path: Path
-    content: bytes = field(repr=False)
+    Args:
+        extra: More TOML, before the tables.
+    """
+    authorities = folder / "tenant-authorities"
+    authorities.mkdir(exist_ok=True)
+    for number, certificate in enumerate(tpm.authority.certificates):
+        (authorities / f"{number}.der").write_bytes(certificate)
+    return parse_tenant_policy(f'ek_authorities = "{authorities}"\n{extra}\n{pcrs}'.encode())
 
 
 class Tenant:
-    """Somebody with images, who signs tickets for the coordinator that she trusts.
+    """Who trusts one coordinator as ``tc``.
 
     Args:
-        folder: Where her images are made.
-        release_key: Of the coordinator.
+        folder: Where her store is.
+        policy: Her demands.
     """
 
-    def __init__(self, folder: Path, coordinator_id: bytes, release_key: bytes) -> None:
-        self.folder = folder
-        self.key = SigningKey.generate()
-        self.recipient = RecipientSecretKey.from_seed(os.urandom(32))
-        now = int(time.time())
-        self.terms = TicketTerms(
-            coordinator_id=coordinator_id,
-            release_key=RecipientPublicKey(release_key),
-            not_before_s=now - 600,
-            not_after_s=now + 3600,
-            shape=DISK,
-            policy=PolicyDemand(POLICY, 1),
-            attributes={},
-        )
+    def __init__(self, folder: Path, policy: TenantPolicy) -> None:
+        self.store, self.policy = TrustStore(folder / "trust"), policy
 
-    @classmethod
-    def of(cls, folder: Path, coordinator: LiveCoordinator) -> "Tenant":
-        """A tenant of *coordinator*, who is not enrolled there yet."""
-        keys = coordinator.services.identity.keys
-        return cls(folder, keys.coordinator_id, keys.release_key.public.raw)
+    async def add(self, port: int, *, name: str = "tc") -> Look:
+        """``tccp trust add --accept-first-identity``."""
+        add = partial(add_trust, self.store, name, f"{HOST}:{port}", self.policy, accept_first_identity=True)
+        return await trio.to_thread.run_sync(add)
 
-    async def enrol(self, coordinator: LiveCoordinator, name: str = "acme") -> None:
-        """Have her tickets count."""
-        await coordinator.ask(AddTenant(name=name, key=bytes(self.key.verify_key)), TenantInfo)
-
-    def seal(self, name: str, content: bytes, role: Role = "disk") -> SealedFile:
-        """An image of hers."""
-        path = self.folder / f"{name}.sealed"
-        seal_bytes(path, content, self.recipient.public, tenant=self.key)
-        return SealedFile(role, path, content)
-
-    def unlock(self, image: SealedFile) -> UnlockedImage:
-        """The image with its key, as a ticket needs it."""
-        with sealed(image.path) as found:
-            return UnlockedImage(image.role, found.info, unlock_image(found, self.recipient))
-
-    def ticket(
-        self, images: Sequence[SealedFile], vm: VmFile | None = None, **changes: Any
-    ) -> tuple[SignedTicket, VmFile]:
-        """A ticket for *vm* (a new one by default), with other terms where *changes* says so."""
-        unlocked = [self.unlock(image) for image in images]
-        return write_ticket(vm or new_vm(), unlocked, replace(self.terms, **changes), self.key)
+    async def check(self, *, name: str = "tc") -> Look:
+        """``tccp trust check``."""
+        return await trio.to_thread.run_sync(check_trust, self.store, name)
 
 
-def trust_of(coordinator: LiveCoordinator) -> CoordinatorTrust:
-    """What a tenant has pinned."""
-    keys = coordinator.services.identity.keys
-    origin = log_origin(keys.coordinator_id)
-    return CoordinatorTrust(keys.coordinator_id, origin, NoteKey(origin, keys.log_key))
+@asynccontextmanager
+async def coordinator_with_log(
+    folder: Path, tpm: SoftTpm, *, entries: int = 3, extra: str = ""
+) -> AsyncIterator[LiveCoordinator]:
+    """A running coordinator whose log has so many entries; the first is its start."""
+    async with live_coordinator(folder, tpm, extra=extra) as coordinator:
+        await grow(coordinator, entries - coordinator.services.log.size)
+        yield coordinator
 
 
-class AskingNode(HonestNode):
-    """An honest node that asks for keys."""
+async def grow(coordinator: LiveCoordinator, entries: int) -> None:
+    """Have some things happen, each of which becomes an entry."""
+    services = coordinator.services
+    for _ in range(entries):
+        event = EventDraft(services.clock.now_ms(), EventKind.REFUSE, None, event_body(reason="untrusted"))
+        seq = await services.store.append_event(event)
+    if entries > 0:
+        await services.log.included(seq)
 
-    def __init__(self, coordinator: LiveCoordinator, name: str, host: NodeTpm) -> None:
-        super().__init__(coordinator, name, host)
-        self.challenges = 0
 
-    def request(self, signed: SignedTicket, nonce: bytes | None = None) -> KeyRequest:
-        """What it asks."""
-        return KeyRequest(signed.ticket, signed.signature, nonce or os.urandom(32))
+def rewrite_log(coordinator: LiveCoordinator, numbers: Sequence[int]) -> None:
+    """Another log from the beginning, signed by the same key: what only who owns the coordinator can do."""
+    directory = coordinator.services.log.files.directory
+    shutil.rmtree(directory, ignore_errors=True)
+    signer = NoteSigner(origin_of(coordinator), coordinator.services.identity.keys.log_signing_key)
+    with LogWriter.create(directory, signer) as writer:
+        if numbers:
+            writer.append(0, [b"entry %d" % number for number in numbers])
 
-    async def ask(self, request: KeyRequest) -> KeyRelease | KeyRefused:
-        """Ask, and answer for its state as often as the coordinator wants to know meanwhile."""
-        await self.connection.send(request)
-        return await self.answer_until_told(request.nonce)
 
-    async def answer_until_told(self, nonce: bytes) -> KeyRelease | KeyRefused:
-        """Answer challenges until the keys, or their refusal, come."""
-        with trio.fail_after(DEADLINE_S):
+def origin_of(coordinator: LiveCoordinator) -> str:
+    """The name of its log."""
+    return log_origin(coordinator.services.coordinator_id)
+
+
+class Relay:
+    """Somebody between the two who passes everything on, and keeps what the client said.
+
+    Args:
+        target: The port that it passes on to.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server((HOST, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.said = bytearray()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._sockets: list[socket.socket] = []
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
             while True:
-                message = await self.connection.receive_any()
-                if isinstance(message, RenewalChallenge):
-                    self.challenges += 1
-                    await self.connection.send(await self.answer_renewal(message))
-                elif isinstance(message, KeyRelease | KeyRefused):
-                    assert message.nonce == nonce
-                    return message
-                else:
-                    assert isinstance(message, Renewed)
+                client, _ = self._listener.accept()
+                client, server = self._connect(client)
+                self._sockets += [client, server]
+                for source, sink, kept in ((client, server, self.said), (server, client, bytearray())):
+                    thread = threading.Thread(target=self._pass_on, args=(source, sink, kept), daemon=True)
+                    thread.start()
+                    self._threads.append(thread)
 
-    async def keys(self, signed: SignedTicket) -> list[bytes]:
-        """Ask and be given: the VM's key, then those of its images."""
-        request = self.request(signed)
-        release = await self.ask(request)
-        assert isinstance(release, KeyRelease), release
-        return [bytes(key.buffer) for key in self.open(request, release)]
+    def _connect(self, client: socket.socket) -> tuple[socket.socket, socket.socket]:
+        return client, socket.create_connection((HOST, self._target))
 
-    async def reason(self, signed: SignedTicket) -> str:
-        """Ask and be refused: why."""
-        refusal = await self.ask(self.request(signed))
-        assert isinstance(refusal, KeyRefused), "released"
-        return refusal.reason
+    def _pass_on(self, source: socket.socket, sink: socket.socket, kept: bytearray) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                kept += data
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
 
-    def open(self, request: KeyRequest, release: KeyRelease) -> list[ImageKey]:
-        """The keys in *release*, with this boot's key."""
-        verified = verify_ticket(request.ticket, request.signature)
-        info = release_info(verified.sha256, release.vm_id, release.epoch, self.lease_id, request.nonce)
-        count = 1 + len(verified.ticket.images)
-        return unwrap_keys(release.wrapped_keys, self.identity.release_key, info, count=count)
-
-    async def end(self, vm: VmFile, epoch: int = 1, disk_root: bytes = b"") -> None:
-        """Say that a VM has ended, until it is recorded."""
-        await self.connection.send(VmEnded(vm.vm_id, epoch, disk_root, "shut_down"))
-        await self.receive(VmEndRecorded)
+    def close(self) -> None:
+        """End it, and wait for its threads."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for each in self._sockets:
+            each.close()
 
 
-def ticket_file(signed: SignedTicket) -> bytes:
-    """The content of a ticket's file."""
-    return encode(signed)
+class Interceptor(Relay):
+    """A relay that ends TLS with a key of its own, and so reads everything: what only the evidence can find out."""
+
+    def __init__(self, target: int, own: KeyPair) -> None:
+        self._server_context = public_context(own)
+        super().__init__(target)
+
+    def _connect(self, client: socket.socket) -> tuple[socket.socket, socket.socket]:
+        readable = self._server_context.wrap_socket(client, server_side=True)
+        plain = socket.create_connection((HOST, self._target))
+        return readable, tenant_context(None).wrap_socket(plain, server_hostname=SERVER_NAME)
+
+
+@contextlib.contextmanager
+def interceptor_before(port: int, own: KeyPair) -> Iterator[Interceptor]:
+    """An interceptor while it is wanted; *own* is its key, with a certificate of anybody's."""
+    interceptor = Interceptor(port, own)
+    try:
+        yield interceptor
+    finally:
+        interceptor.close()
+
+
+@contextlib.contextmanager
+def relay_to(port: int) -> Iterator[Relay]:
+    """A relay while it is wanted."""
+    relay = Relay(port)
+    try:
+        yield relay
+    finally:
+        relay.close()
