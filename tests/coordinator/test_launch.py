@@ -20,9 +20,9 @@ from tccp.protocol.ticket import PolicyDemand, SignedTicket, sign_ticket, verify
 from tccp.store import Renewal, VmState
 from tccp.transparency.receipt import decode_receipt, verify_receipt
 from tccp.transport.connection import RefusalError
+from tests.support.launching import AskingNode, SealedFile, Tenant, trust_of
 from tests.support.live_coordinator import ZERO, LiveCoordinator, open_host
 from tests.support.soft_tpm import SoftTpmPool
-from tests.support.launching import AskingNode, SealedFile, Tenant, trust_of
 
 EVIL = b"\xee" * 32
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tccp import __version__
-from tccp.cli import completion, coordinator, disk, doctor, evidence, exit_codes, image, key, node
+from tccp.cli import completion, coordinator, disk, doctor, evidence, exit_codes, image, key, node, ticket, vm
 from tccp.cli.arguments import HelpFormatter, Parser
 from tccp.cli.output import complain, print_json
 from tccp.errors import TccpError
@@ -51,6 +51,8 @@ def build_parser() -> Parser:
     image.add_parser(commands)
     key.add_parser(commands)
     disk.add_parser(commands)
+    ticket.add_parser(commands)
+    vm.add_parser(commands)
     doctor.add_parser(commands)
     completion.add_parser(commands)
     return parser

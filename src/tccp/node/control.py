@@ -30,7 +30,7 @@ class NodeAnswers:
             v.ListVms: lambda _: v.Vms(vms=tuple(vm.info() for vm in vms.all())),
             v.ShowVm: lambda request: vms.get(request.vm_id).info(),
             v.StopVm: self._stop,
-            v.WatchVms: lambda _: self._watch(),
+            v.WatchVms: lambda _: vms.changes(),
             v.GetLaunchReceipt: self._receipt,
         }
 
@@ -61,10 +61,6 @@ class NodeAnswers:
         await self._vms.stop(vm, force=force)
         async for info in self._vms.steps(vm):
             yield info
-
-    async def _watch(self) -> AsyncIterator[msgspec.Struct]:
-        async for vm in self._vms.changes():
-            yield vm.info()
 
     def _receipt(self, request: v.GetLaunchReceipt) -> v.LaunchReceiptFile:
         vm = self._vms.get(request.vm_id)

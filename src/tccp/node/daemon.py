@@ -200,7 +200,9 @@ async def _obey_signals(node: Node, config_path: Path, scope: trio.CancelScope) 
                 with systemd.reloading():
                     _reload(node, config_path)
             else:
+                systemd.notify("STOPPING=1")
                 log.info("stopping", signal=signal.Signals(number).name)
+                await node.vms.end_all("node_stopped")
                 scope.cancel()
                 return
 

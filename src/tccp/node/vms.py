@@ -36,6 +36,7 @@ from tccp.protocol.vm_control import VmInfo
 VMS_MAX = 256
 ENDED_KEPT_MAX = 64
 LEASE_LOOK_S = 0.5
+ENDS_RECORDED_S = 5.0
 OVER = frozenset({"ended", "failed"})
 
 log = structlog.get_logger()
@@ -108,7 +109,8 @@ class Vms:
         self._hypervisor, self._desk, self._lease = hypervisor, desk, lease
         self._identity, self._coordinator_id = identity, coordinator_id
         self._by_id: dict[bytes, Vm] = {}
-        self._changed = trio.Event()
+        self.change_count = 0
+        self._watchers = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -172,28 +174,26 @@ class Vms:
             if not vm.is_over:
                 vm.end(reason)
 
-    async def changes(self) -> AsyncIterator[Vm]:
-        """Each VM, the oldest first, and again each time that something about it has changed."""
-        shown: dict[bytes, VmInfo] = {}
-        while True:
-            changed = self._changed
-            for vm in list(self._by_id.values()):
-                if shown.get(vm.vm_id) != (info := vm.info()):
-                    shown[vm.vm_id] = info
-                    yield vm
-            await changed.wait()
+    async def end_all(self, reason: str) -> None:
+        """End every VM, and return when all are over and, if it listens, the coordinator knows."""
+        self.lose_all(reason)
+        while not all(vm.is_over for vm in self._by_id.values()):
+            await self.wait_for_change(self.change_count)
+        with trio.move_on_after(ENDS_RECORDED_S):
+            await self._desk.ends_recorded()
 
-    async def steps(self, vm: Vm) -> AsyncIterator[VmInfo]:
-        """*vm* at each step that it takes, the present one first; the last is over."""
-        shown: VmInfo | None = None
-        while True:
-            changed = self._changed
-            if shown != (info := vm.info()):
-                shown = info
-                yield info
-            if vm.is_over:
-                return
-            await changed.wait()
+    def changes(self) -> AsyncIterator[VmInfo]:
+        """Each VM, the oldest first, and again each time that something about it has changed. Nothing to close."""
+        return _Changes(self, None)
+
+    def steps(self, vm: Vm) -> AsyncIterator[VmInfo]:
+        """*vm* at each step that it takes, the present one first; ends when it is over. Nothing to close."""
+        return _Changes(self, vm)
+
+    async def wait_for_change(self, seen: int) -> None:
+        """Return once `change_count` is no longer *seen*."""
+        while self.change_count == seen:
+            await self._watchers.park()
 
     # ---- how
 
@@ -252,13 +252,33 @@ class Vms:
     def _set(self, vm: Vm, state: str) -> None:
         vm.state = state
         log.info("vm", vm=vm.vm_id.hex(), state=state, reason=vm.reason, epoch=vm.epoch)
-        self._changed.set()
-        self._changed = trio.Event()
+        self.change_count += 1
+        self._watchers.unpark_all()
 
     def _forget_old(self) -> None:
         over = [vm for vm in self._by_id.values() if vm.is_over]
         for vm in over[: max(0, len(over) - ENDED_KEPT_MAX)]:
             del self._by_id[vm.vm_id]
+
+
+class _Changes(AsyncIterator[VmInfo]):
+    """A watcher: it holds what it has shown, and pulls."""
+
+    def __init__(self, vms: Vms, only: Vm | None) -> None:
+        self._vms, self._only = vms, only
+        self._shown: dict[Vm, VmInfo] = {}
+
+    async def __anext__(self) -> VmInfo:
+        while True:
+            seen = self._vms.change_count
+            for vm in [self._only] if self._only else self._vms.all()[::-1]:
+                if self._shown.get(vm) != (info := vm.info()):
+                    self._shown[vm] = info
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    return info
+            if self._only is not None and self._only.is_over:
+                raise StopAsyncIteration
+            await self._vms.wait_for_change(seen)
 
 
 def _unix_ms() -> int:
