@@ -325,7 +325,7 @@ async def test_a_receipt_of_another_vm_ticket_coordinator_or_log_is_refused(
     refused("release_mismatch", encode(msgspec.structs.replace(receipt, log_receipt=others.log_receipt)))
     refused("proof_mac", encode(msgspec.structs.replace(receipt, proof=others.proof, mac=others.mac)))
     refused("ticket_for_another_coordinator", content, coordinator_id=bytes(32))
-    refused("not_signed|signature", content, log_key=NoteKey(trust.origin, bytes(31) + b"\x01"))
+    refused("unsigned", content, log_key=NoteKey(trust.origin, bytes(31) + b"\x01"))
     verify_launch(content, vm=vm, trust=trust)
 
 
@@ -367,4 +367,4 @@ async def test_an_image_with_an_altered_header_is_refused(alpha: LiveNode, tenan
 
     info = await alpha.launch(ticket_file(signed), disk.path)
 
-    assert (info.state, info.reason) == ("failed", "image_missing")
+    assert (info.state, info.reason) == ("failed", "malformed")

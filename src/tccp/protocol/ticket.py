@@ -171,10 +171,12 @@ def _check_sense(ticket: Ticket) -> None:
     if not begins_s < ends_s <= begins_s + VALIDITY_S_MAX:
         raise LaunchError("ticket_malformed", f"valid from {begins_s} until {ends_s}")
     roles = [image.role for image in ticket.images]
-    if any(roles.count(role) > 1 for role in ("kernel", "initrd")):
-        raise LaunchError("ticket_malformed", "two kernels, or two initrds")
+    if any(roles.count(role) > 1 for role in ("kernel", "initrd", "data")):
+        raise LaunchError("ticket_malformed", "two kernels, two initrds, or two files of data")
     if (ticket.shape.firmware == "direct") != ("kernel" in roles):
         raise LaunchError("ticket_malformed", "direct boot needs a kernel image, and nothing else takes one")
+    if "initrd" in roles and "kernel" not in roles:
+        raise LaunchError("ticket_malformed", "an initrd without a kernel")
     if ticket.shape.cmdline and "kernel" not in roles:
         raise LaunchError("ticket_malformed", "a command line without a kernel")
     if len({image.image_id for image in ticket.images}) < len(roles):

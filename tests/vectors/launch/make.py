@@ -58,6 +58,14 @@ def put(*path: Any) -> bytes:
 UEFI = [1, 512, "uefi", "", []]
 
 
+def _two_data(ticket: list[Any]) -> None:
+    ticket[8] += [["data", b"\x21" * 16, b"\x22" * 32], ["data", b"\x23" * 16, b"\x24" * 32]]
+
+
+def _initrd_alone(ticket: list[Any]) -> None:
+    ticket[7:9] = [UEFI, ticket[8][1:]]
+
+
 def vectors() -> list[tuple[str, str, bytes, bytes]]:
     """Name, expected reason, ticket, signature."""
     good = msgpack.packb(fields())
@@ -76,6 +84,8 @@ def vectors() -> list[tuple[str, str, bytes, bytes]]:
         ("seventeen images", "ticket_malformed", put(8, [["disk", bytes([n]) * 16, bytes(32)] for n in range(17)])),
         ("an image of no role", "ticket_malformed", put(8, 0, 0, "floppy")),
         ("two kernels", "ticket_malformed", put(8, 1, 0, "kernel")),
+        ("two files of data", "ticket_malformed", changed(_two_data)),
+        ("an initrd under UEFI", "ticket_malformed", changed(_initrd_alone)),
         ("an image twice", "ticket_malformed", put(8, 1, 1, b"\x05" * 16)),
         ("a direct boot without a kernel", "ticket_malformed", put(8, 0, 0, "data")),
         ("a kernel under UEFI", "ticket_malformed", put(7, 2, "uefi")),

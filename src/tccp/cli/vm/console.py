@@ -28,7 +28,7 @@ def add_parser(commands: Commands) -> None:
         summary="open the serial console of a VM",
         about="What the guest said last comes first. On a terminal Ctrl-] leaves; from a pipe, its end does not: what\n"
         "the guest says goes on until it has ended. The guest's console is no secret of the tenant's.",
-        examples=("tccp vm console 5d4c", "tccp vm console 5d4c < /dev/null | tee console.log"),
+        examples=("tccp vm console 5d4c", "tccp vm console 5d4c | tee console.log"),
     )
     add_vm(parser)
     add_socket(parser, NODE_SOCKET)
