@@ -10,7 +10,13 @@ MESSAGE_BYTES_MAX = 4096
 class CommandCode(enum.IntEnum):
     """TPM_CC: the commands that we send (Part 2, 6.5.2)."""
 
+    EVICT_CONTROL = 0x120
+    NV_UNDEFINE_SPACE = 0x122
+    NV_DEFINE_SPACE = 0x12A
+    PCR_ALLOCATE = 0x12B
     CREATE_PRIMARY = 0x131
+    NV_WRITE = 0x137
+    SHUTDOWN = 0x145
     ACTIVATE_CREDENTIAL = 0x147
     NV_READ = 0x14E
     POLICY_SECRET = 0x151
@@ -68,6 +74,7 @@ class Handle(enum.IntEnum):
     NULL = 0x40000007
     PASSWORD_SESSION = 0x40000009
     ENDORSEMENT = 0x4000000B
+    PLATFORM = 0x4000000C
 
 
 class HandleRange(enum.IntEnum):
@@ -113,9 +120,13 @@ class ObjectAttribute(enum.IntFlag):
 class NvAttribute(enum.IntFlag):
     """TPMA_NV (Part 2, 13.4)."""
 
+    PLATFORM_WRITE = 1 << 0
+    PLATFORM_READ = 1 << 16
     OWNER_READ = 1 << 17
     AUTH_READ = 1 << 18
+    NO_DICTIONARY_ATTACKS = 1 << 25
     WRITTEN = 1 << 29
+    PLATFORM_CREATE = 1 << 30
 
 
 TPM_GENERATED = 0xFF544347
