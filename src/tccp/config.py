@@ -152,6 +152,16 @@ class NodeCoordinatorConfig(_Table, frozen=True):
         return int(self.address.rpartition(":")[2])
 
 
+class VmsConfig(_Table, frozen=True):
+    """``[vms]`` of a node: where VMs live, and as which users each runs alone. Without it the node runs none."""
+
+    run: AbsolutePath = "/run/tccp/node/vms"
+    state: AbsolutePath = "/var/lib/tccp/node/vms"
+    first_user: Annotated[int, Meta(ge=1000, le=4_294_000_000)] | None = None
+    users: Annotated[int, Meta(ge=1, le=10_000)] = 256
+    console_group: str | None = None
+
+
 class NodeConfig(_Table, frozen=True):
     """``node.toml``."""
 
@@ -159,6 +169,7 @@ class NodeConfig(_Table, frozen=True):
     coordinator: NodeCoordinatorConfig
     control: NodeControlConfig = NodeControlConfig()
     tpm: NodeTpmConfig = NodeTpmConfig()
+    vms: VmsConfig | None = None
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:

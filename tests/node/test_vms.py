@@ -191,7 +191,7 @@ async def test_an_operator_stops_a_vm(  # noqa: PLR0917
     signed, vm = tenant.ticket([disk])
     await alpha.launch(ticket_file(signed), disk.path)
 
-    await alpha.node.vms.stop(alpha.node.vms.get(vm.vm_id), force=force)
+    alpha.node.vms.stop(alpha.node.vms.get(vm.vm_id), force=force)
 
     assert (await alpha.until(vm.vm_id, "ended")).reason == reason
     await last(coordinator, "stop")

@@ -19,6 +19,7 @@ from tccp.control.sockets import control_listeners
 from tccp.image.sealed import open_image
 from tccp.node.control import NodeAnswers
 from tccp.node.daemon import Node
+from tccp.node.hypervisor import VmOutcome
 from tccp.node.identity import make_node_identity
 from tccp.node.launch import VmOrder
 from tccp.node.registration import NodeTpm
@@ -40,8 +41,8 @@ class PaperVm:
         self.ek_certificate = EK_CERTIFICATE
         self.is_running = False
         self.wishes: list[str] = []
+        self.outcome: VmOutcome | None = None
         self._end = trio.Event()
-        self._reason = ""
 
     async def run(self) -> None:
         """The guest begins."""
@@ -57,13 +58,14 @@ class PaperVm:
 
     def end(self, reason: str) -> None:
         """The guest has ended by itself."""
-        self._reason = reason
+        self.outcome = VmOutcome(reason)
         self._end.set()
 
-    async def ended(self) -> str:
+    async def ended(self) -> VmOutcome:
         """Wait for it."""
         await self._end.wait()
-        return self._reason
+        assert self.outcome is not None
+        return self.outcome
 
 
 class PaperHypervisor:

@@ -106,7 +106,7 @@ class Launches:
             vm_id=ticket.vm_id,
             epoch=record.epoch,
             wrapped_keys=wrap_keys(keys, node_key, info),
-            disk_root=record.disk_root or b"",
+            disk_root=(record.disk_root or b"") if ticket.disk_state == "registered" else b"",
             receipt=receipt,
         )
 

@@ -55,12 +55,9 @@ class NodeAnswers:
                 vm.end("cancelled")
 
     def _stop(self, request: v.StopVm) -> AsyncIterator[msgspec.Struct]:
-        return self._until_over(self._vms.get(request.vm_id), force=request.force)
-
-    async def _until_over(self, vm: Vm, *, force: bool) -> AsyncIterator[msgspec.Struct]:
-        await self._vms.stop(vm, force=force)
-        async for info in self._vms.steps(vm):
-            yield info
+        vm = self._vms.get(request.vm_id)
+        self._vms.stop(vm, force=request.force)
+        return self._vms.steps(vm)
 
     def _receipt(self, request: v.GetLaunchReceipt) -> v.LaunchReceiptFile:
         vm = self._vms.get(request.vm_id)

@@ -4,6 +4,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from tccp.node.control import NodeAnswers
 from tccp.node.hypervisor import Hypervisor, NoHypervisor
 from tccp.node.identity import NodeIdentity, make_node_identity
 from tccp.node.key_desk import KeyDesk
+from tccp.node.qemu_hypervisor import open_qemu_hypervisor
 from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, keep_lease, register
 from tccp.node.vms import Vms
 from tccp.protocol.control import NodeRequest, NodeStatus
@@ -162,18 +165,19 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
     sockets = systemd.listen_fds()
     control = control_listeners(Path(config.control.socket), sockets.get("control"))
     # The control socket first: while another daemon of this node runs, its TPM is left alone.
-    async with control as listeners, open_tpm(config.tpm.tcti) as tpm:
+    async with control as listeners, open_tpm(config.tpm.tcti) as tpm, AsyncExitStack() as opened:
         event_log = Path(config.tpm.event_log) if config.tpm.event_log else None
         host = NodeTpm(tpm, await tpm.read_ek(), await tpm.create_ak(kind=config.tpm.ak), event_log)
         properties = await tpm.properties()
+        identity = make_node_identity(config.name)
         node = Node(
             config=config,
             trust=trust,
-            identity=make_node_identity(config.name),
+            identity=identity,
             host=host,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             started_ms=_unix_ms(),
-            hypervisor=NoHypervisor(),
+            hypervisor=await opened.enter_async_context(_hypervisor(config, identity)),
         )
         async with trio.open_nursery() as nursery:
             groups = ControlGroups(admin=config.control.admin_group, viewer=config.control.viewer_group)
@@ -191,6 +195,16 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
             log.info("ready", node=config.name, coordinator=config.coordinator.address)
             task_status.started(node)
     log.info("stopped")
+
+
+@asynccontextmanager
+async def _hypervisor(config: NodeConfig, identity: NodeIdentity) -> AsyncIterator[Hypervisor]:
+    """What runs VMs here."""
+    if config.vms is None:
+        yield NoHypervisor()
+        return
+    async with open_qemu_hypervisor(config.vms, identity) as hypervisor:
+        yield hypervisor
 
 
 async def _obey_signals(node: Node, config_path: Path, scope: trio.CancelScope) -> None:
@@ -215,7 +229,7 @@ def _reload(node: Node, config_path: Path) -> None:
     except TccpError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("name", "control", "tpm"):
+    for fixed in ("name", "control", "tpm", "vms"):
         if getattr(config, fixed) != getattr(node.config, fixed):
             log.warning("needs_restart", key=fixed)
     node.config = msgspec.structs.replace(node.config, coordinator=config.coordinator, log=config.log)

@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from tccp.errors import HostError, LaunchError, TccpError
-from tccp.node.hypervisor import Hypervisor, RunningVm
+from tccp.node.hypervisor import Hypervisor, RunningVm, VmOutcome
 from tccp.node.identity import NodeIdentity
 from tccp.node.key_desk import KeyDesk
 from tccp.node.launch import (
@@ -53,6 +53,7 @@ class Vm:
     started_ms: int = 0
     ended_ms: int = 0
     reason: str = ""
+    detail: str = ""
     problem: TccpError | None = None
     receipt: bytes = b""
     running: RunningVm | None = field(default=None, repr=False)
@@ -88,7 +89,7 @@ class Vm:
             started_ms=self.started_ms,
             ended_ms=self.ended_ms,
             reason=self.reason,
-            detail=self.problem.detail[:4096] if self.problem else "",
+            detail=(self.problem.detail if self.problem else self.detail)[:4096],
             hint=self.problem.hint[:4096] if self.problem else "",
             console=self.running.console if self.running and not self.is_over else "",
             has_receipt=bool(self.receipt),
@@ -157,16 +158,14 @@ class Vms:
         """Every VM, the newest first."""
         return list(reversed(self._by_id.values()))
 
-    async def stop(self, vm: Vm, *, force: bool) -> None:
-        """Ask the guest to shut down, or pull the plug."""
+    def stop(self, vm: Vm, *, force: bool) -> None:
+        """Ask the guest to shut down, or pull the plug; what comes of it, `steps` tells."""
         if vm.running is None or vm.is_over:
             vm.end("stopped")
-        elif force:
-            vm.reason = vm.reason or "killed"
-            await vm.running.kill()
         else:
+            assert self._nursery is not None
             self._set(vm, "stopping")
-            await vm.running.shut_down()
+            self._nursery.start_soon(vm.running.kill if force else vm.running.shut_down)
 
     def lose_all(self, reason: str) -> None:
         """The node is out: end every VM now."""
@@ -219,13 +218,14 @@ class Vms:
         finally:
             for order in orders:
                 order.wipe()
+            outcome = (vm.running.outcome if vm.running else None) or VmOutcome("stopped")
             vm.running = None
-            vm.reason = vm.reason or "stopped"
+            vm.reason = vm.reason or outcome.reason
             vm.ended_ms = _unix_ms()
             self._set(vm, "failed" if vm.problem else "ended")
             if orders:
                 with trio.CancelScope(shield=True):
-                    await self._desk.report_end(VmEnded(vm.vm_id, vm.epoch, b"", vm.reason))
+                    await self._desk.report_end(VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason))
 
     async def _start_and_watch(self, vm: Vm, images: tuple[NamedImage, ...], orders: list[VmOrder]) -> None:
         self._set(vm, "asking")
@@ -242,8 +242,8 @@ class Vms:
             )
             await running.run()
             self._set(vm, "running")
-            reason = await running.ended()
-            vm.reason = vm.reason or reason
+            outcome = await running.ended()
+            vm.detail = outcome.detail
 
     def _fail(self, vm: Vm, problem: TccpError) -> None:
         vm.problem = problem

@@ -23,12 +23,13 @@ RELEASE_INFO = b"tccp/v1/released-keys\0"
 KEY_BYTES = 32
 IMAGES_MAX = 16
 VALIDITY_S_MAX = 366 * 86_400
-# How every ticket begins, up to its tenant's key: an array of twelve fields, the domain, a byte string of 32.
-PREFIX = b"\x9c" + bytes([0xA0 | len(DOMAIN)]) + DOMAIN.encode("ascii") + b"\xc4\x20"
+# How every ticket begins, up to its tenant's key: an array of thirteen fields, the domain, a byte string of 32.
+PREFIX = b"\x9d" + bytes([0xA0 | len(DOMAIN)]) + DOMAIN.encode("ascii") + b"\xc4\x20"
 HEADED_BY_KEY = len(PREFIX) + KEY_BYTES
 
 Role = Literal["disk", "kernel", "initrd", "data"]
 Firmware = Literal["uefi", "direct"]
+DiskState = Literal["registered", "any"]
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -72,6 +73,7 @@ class Ticket(Message, frozen=True):
     wrapped_keys: f.WrappedKeys  # the VM's key, then that of each image, 32 bytes each
     policy: PolicyDemand
     attributes: Annotated[dict[Word, Word], Meta(max_length=32)]  # that the node must have in the perimeter record
+    disk_state: DiskState  # "any": the tenant takes the disk as it is found, perhaps an older state of it
 
 
 class SignedTicket(Message, frozen=True, tag="signed_ticket"):
@@ -173,8 +175,10 @@ def _check_sense(ticket: Ticket) -> None:
     roles = [image.role for image in ticket.images]
     if any(roles.count(role) > 1 for role in ("kernel", "initrd", "data")):
         raise LaunchError("ticket_malformed", "two kernels, two initrds, or two files of data")
-    if (ticket.shape.firmware == "direct") != ("kernel" in roles):
-        raise LaunchError("ticket_malformed", "direct boot needs a kernel image, and nothing else takes one")
+    if ticket.shape.firmware == "direct" and "kernel" not in roles:
+        raise LaunchError("ticket_malformed", "a direct boot without a kernel")
+    if not {"kernel", "disk"}.intersection(roles):
+        raise LaunchError("ticket_malformed", "nothing to boot from")
     if "initrd" in roles and "kernel" not in roles:
         raise LaunchError("ticket_malformed", "an initrd without a kernel")
     if ticket.shape.cmdline and "kernel" not in roles:

@@ -22,6 +22,7 @@ from tccp.protocol import fields as f
 from tccp.protocol.encoding import Message, decode, encode
 from tccp.protocol.ticket import (
     DOMAIN,
+    DiskState,
     PolicyDemand,
     Role,
     SignedTicket,
@@ -69,6 +70,7 @@ class TicketTerms:
     shape: VmShape
     policy: PolicyDemand
     attributes: dict[str, str]
+    disk_state: DiskState = "registered"
 
 
 def new_vm() -> VmFile:
@@ -104,6 +106,7 @@ def write_ticket(
         wrapped_keys=wrap_keys(keys, terms.release_key, keys_info(tenant_key, vm.vm_id, named)),
         policy=terms.policy,
         attributes=terms.attributes,
+        disk_state=terms.disk_state,
     )
     signed = sign_ticket(ticket, tenant)
     verified = verify_ticket(signed.ticket, signed.signature)  # what we could not read ourselves is not given away

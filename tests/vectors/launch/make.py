@@ -33,6 +33,7 @@ def fields() -> list[Any]:
         b"\x0b" * 1264,
         ["tvmm", 3],
         {"site": "delft"},
+        "registered",
     ]
 
 
@@ -62,6 +63,10 @@ def _two_data(ticket: list[Any]) -> None:
     ticket[8] += [["data", b"\x21" * 16, b"\x22" * 32], ["data", b"\x23" * 16, b"\x24" * 32]]
 
 
+def _data_alone(ticket: list[Any]) -> None:
+    ticket[7:9] = [UEFI, [["data", b"\x21" * 16, b"\x22" * 32]]]
+
+
 def _initrd_alone(ticket: list[Any]) -> None:
     ticket[7:9] = [UEFI, ticket[8][1:]]
 
@@ -73,6 +78,8 @@ def vectors() -> list[tuple[str, str, bytes, bytes]]:
     signed = [
         ("a direct boot", "accepted", good),
         ("a disk with its own boot loader", "accepted", disk_only),
+        ("a kernel that the firmware measures", "accepted", put(7, 2, "uefi")),
+        ("a disk in any state", "accepted", put(12, "any")),
         ("another domain", "ticket_malformed", put(0, "tccp/v1/tickeT")),
         ("a field too few", "ticket_malformed", changed(lambda ticket: ticket.pop())),
         ("a field too many", "ticket_malformed", changed(lambda ticket: ticket.append(b""))),
@@ -88,7 +95,8 @@ def vectors() -> list[tuple[str, str, bytes, bytes]]:
         ("an initrd under UEFI", "ticket_malformed", changed(_initrd_alone)),
         ("an image twice", "ticket_malformed", put(8, 1, 1, b"\x05" * 16)),
         ("a direct boot without a kernel", "ticket_malformed", put(8, 0, 0, "data")),
-        ("a kernel under UEFI", "ticket_malformed", put(7, 2, "uefi")),
+        ("nothing to boot from", "ticket_malformed", changed(_data_alone)),
+        ("a disk in no state that there is", "ticket_malformed", put(12, "newest")),
         ("a command line without a kernel", "ticket_malformed", put(7, [1, 512, "uefi", "quiet", []])),
         ("firmware that nobody knows", "ticket_malformed", put(7, 2, "bios")),
         ("no processor", "ticket_malformed", put(7, 0, 0)),

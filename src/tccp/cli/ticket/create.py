@@ -52,6 +52,16 @@ def add_parser(commands: Commands) -> None:
         "--disk", metavar="FILE", type=Path, action="append", default=[], help="sealed disk; may be given again"
     )
     parser.add_argument("--cmdline", metavar="TEXT", default="", help="command line of the kernel")
+    parser.add_argument(
+        "--measured",
+        action="store_true",
+        help="start the kernel through UEFI, which measures it, the initrd and the command line into the vTPM",
+    )
+    parser.add_argument(
+        "--any-disk-state",
+        action="store_true",
+        help="take the VM's disk as it is found: after a host died nobody can say that it is the newest",
+    )
     parser.add_argument("--vcpus", metavar="N", type=int, default=1, help="processors (default: 1)")
     parser.add_argument("--memory", metavar="MIB", type=int, default=512, help="memory, MiB (default: 512)")
     parser.add_argument("--network", metavar="NAME", action="append", default=[], help="a network to join")
@@ -127,7 +137,7 @@ def _terms(args: argparse.Namespace) -> "TicketTerms":
     if not (args.kernel or args.disk):
         raise UsageError("usage", "a VM boots from a --kernel or a --disk")
     pinned, now = pinned_coordinator(args), int(time.time())
-    firmware: Firmware = "direct" if args.kernel else "uefi"
+    firmware: Firmware = "direct" if args.kernel and not args.measured else "uefi"
     return TicketTerms(
         coordinator_id=pinned.coordinator_id,
         release_key=RecipientPublicKey(pinned.release_key_raw),
@@ -136,6 +146,7 @@ def _terms(args: argparse.Namespace) -> "TicketTerms":
         shape=VmShape(args.vcpus, args.memory, firmware, args.cmdline, tuple(args.network)),
         policy=PolicyDemand(*args.policy),
         attributes=attributes,
+        disk_state="any" if args.any_disk_state else "registered",
     )
 
 

@@ -62,5 +62,6 @@ def facts(verified: "VerifiedTicket") -> list[tuple[str, str]]:
         *([("command line", shape.cmdline)] if shape.cmdline else []),
         *([("networks", " ".join(shape.networks))] if shape.networks else []),
         *((f"{image.role} image", image.root.hex()) for image in ticket.images),
+        *([("disk", "in whatever state it is found")] if ticket.disk_state == "any" else []),
         ("node", f"policy {ticket.policy.name} version {ticket.policy.version_min} or later " + " ".join(demands)),
     ]
