@@ -67,6 +67,10 @@ def _data_alone(ticket: list[Any]) -> None:
     ticket[7:9] = [UEFI, [["data", b"\x21" * 16, b"\x22" * 32]]]
 
 
+def _cmdline_alone(ticket: list[Any]) -> None:
+    ticket[7:9] = [[1, 512, "uefi", "quiet", []], ticket[8][2:]]
+
+
 def _initrd_alone(ticket: list[Any]) -> None:
     ticket[7:9] = [UEFI, ticket[8][1:]]
 
@@ -97,7 +101,7 @@ def vectors() -> list[tuple[str, str, bytes, bytes]]:
         ("a direct boot without a kernel", "ticket_malformed", put(8, 0, 0, "data")),
         ("nothing to boot from", "ticket_malformed", changed(_data_alone)),
         ("a disk in no state that there is", "ticket_malformed", put(12, "newest")),
-        ("a command line without a kernel", "ticket_malformed", put(7, [1, 512, "uefi", "quiet", []])),
+        ("a command line without a kernel", "ticket_malformed", changed(_cmdline_alone)),
         ("firmware that nobody knows", "ticket_malformed", put(7, 2, "bios")),
         ("no processor", "ticket_malformed", put(7, 0, 0)),
         ("no memory", "ticket_malformed", put(7, 1, 0)),
