@@ -9,7 +9,21 @@ from pathlib import Path
 from typing import TextIO
 
 from tccp import __version__
-from tccp.cli import completion, coordinator, disk, doctor, evidence, exit_codes, image, key, log, node, receipt, trust
+from tccp.cli import (
+    completion,
+    coordinator,
+    disk,
+    doctor,
+    evidence,
+    exit_codes,
+    image,
+    key,
+    log,
+    node,
+    receipt,
+    trust,
+    witness,
+)
 from tccp.cli.arguments import HelpFormatter, Parser
 from tccp.cli.output import complain, print_json
 from tccp.errors import TccpError
@@ -55,6 +69,7 @@ def build_parser() -> Parser:
     trust.add_parser(commands)
     receipt.add_parser(commands)
     log.add_parser(commands)
+    witness.add_parser(commands)
     doctor.add_parser(commands)
     completion.add_parser(commands)
     return parser
