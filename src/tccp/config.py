@@ -97,6 +97,13 @@ class TenantsConfig(_Table, frozen=True):
     log_url: Annotated[str, Meta(max_length=512, pattern=r"^$|^https?://[!-~]+$")] = ""
 
 
+class WitnessKeyConfig(_Table, frozen=True):
+    """``[[witness]]``: whose cosignatures are collected; `tccp-feeder` takes checkpoints to *url*."""
+
+    url: Annotated[str, Meta(max_length=512, pattern=r"^https?://[!-~]+$")]
+    key: str
+
+
 class EnrolmentConfig(_Table, frozen=True):
     """``[enrolment]``: folders of PEM or DER certificates of TPM makers; none trusted unless listed."""
 
@@ -127,6 +134,7 @@ class CoordinatorConfig(_Table, frozen=True):
     enrolment: EnrolmentConfig = EnrolmentConfig()
     leases: LeaseConfig = LeaseConfig()
     releases: ReleaseConfig = ReleaseConfig()
+    witness: Annotated[tuple[WitnessKeyConfig, ...], Meta(max_length=8)] = ()
     log: LogConfig = LogConfig()
 
 
@@ -175,6 +183,36 @@ class NodeConfig(_Table, frozen=True):
     def __post_init__(self) -> None:
         """The name is one that a coordinator can enrol."""
         NodeName(self.name)
+
+
+class WitnessListenConfig(_Table, frozen=True):
+    """``[listen]`` of a witness: HTTP, unless systemd hands the socket over."""
+
+    address: str = "127.0.0.1"
+    port: Port = 7446
+    connections_max: Annotated[int, Meta(ge=1, le=100_000)] = 256
+
+
+class WitnessedLogConfig(_Table, frozen=True):
+    """``[[logs]]``: a log that is witnessed.
+
+    Attributes:
+        key: ``name+id+key``; `tccp trust show` prints a coordinator's.
+        origin: The log's name, where it is not that of its key.
+    """
+
+    key: str
+    origin: str = ""
+
+
+class WitnessConfig(_Table, frozen=True):
+    """``witness.toml``."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    state_directory: AbsolutePath = "/var/lib/tccp/witness"
+    listen: WitnessListenConfig = WitnessListenConfig()
+    logs: tuple[WitnessedLogConfig, ...] = ()
+    log: LogConfig = LogConfig()
 
 
 def load_config(path: Path, kind: type[C]) -> C:

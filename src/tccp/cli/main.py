@@ -26,6 +26,7 @@ examples:
   tccp coordinator nodes                 who is admitted, and who was refused and why
   tccp node status                       is this node admitted
   tccp image seal disk.qcow2 disk.sealed --to node.pub --sign tenant.key
+  tccp trust add tc.example.net:7444 --policy tc-policy.toml
   tccp evidence quote --help             verify a quote that tpm2-tools wrote
   eval "$(tccp completion bash)"         completion for this shell
 
@@ -35,7 +36,22 @@ environment:
   NO_COLOR       no colours, when set to anything"""
 
 # In the order of the help; each is a module beside this one with an `add_parser`.
-COMMANDS = ("evidence", "coordinator", "node", "image", "key", "disk", "ticket", "vm", "doctor", "completion")
+COMMANDS = (
+    "evidence",
+    "coordinator",
+    "node",
+    "image",
+    "key",
+    "disk",
+    "trust",
+    "receipt",
+    "log",
+    "witness",
+    "ticket",
+    "vm",
+    "doctor",
+    "completion",
+)
 
 
 def build_parser(command: str = "") -> Parser:

@@ -27,6 +27,7 @@ from tccp.coordinator.activations import Activations
 from tccp.coordinator.authorities import load_authorities
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
+from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import load_keys, make_identity
 from tccp.coordinator.launch import Launches
@@ -44,7 +45,7 @@ from tccp.protocol.statements import log_origin
 from tccp.service import run_daemon
 from tccp.store import FencedError, open_store
 from tccp.tpm import open_tpm
-from tccp.transparency.note import NoteSigner
+from tccp.transparency.note import NoteSigner, parse_note_key
 from tccp.transport.accepting import serve_connections
 from tccp.transport.tls import coordinator_context, public_context
 
@@ -87,6 +88,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
             activations=Activations(tpm, ek, ak),
+            cosignatures=Cosignatures(signer.key, tuple(parse_note_key(each.key) for each in config.witness)),
             started_ms=clock.now_ms(),
         )
 
@@ -148,7 +150,7 @@ async def serve_nodes(
 async def serve_tenants(services: Services, listeners: list[trio.SocketListener]) -> None:
     """Serve tenants, at most as many at once as the configuration allows."""
     context = public_context(services.identity.tls)
-    desk = TenantDesk(services, services.activations, LogView(services.log.files))
+    desk = TenantDesk(services, services.activations, LogView(services.log.files, services.cosignatures))
 
     async def serve_one(stream: trio.SocketStream) -> None:
         await serve_tenant(desk, stream, context)
@@ -220,7 +222,7 @@ def _reload(services: Services, config_path: Path) -> None:
     except ConfigError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("state_directory", "listen", "tenants", "control", "tpm"):
+    for fixed in ("state_directory", "listen", "tenants", "control", "tpm", "witness"):
         if getattr(config, fixed) != getattr(services.config, fixed):
             log.warning("needs_restart", key=fixed)
     services.config, services.authorities = config, authorities
