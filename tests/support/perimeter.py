@@ -135,9 +135,12 @@ class Perimeter:
     Args:
         directory: Where everything lives; the path is short, or the Unix sockets do not fit.
         lease_s: How long a lease holds.
+        evidence_age_s: How old the evidence of a node may be that asks for keys.
     """
 
-    def __init__(self, directory: Path, *, lease_s: int = 60, authority: EkAuthority | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, lease_s: int = 60, authority: EkAuthority | None = None, evidence_age_s: int = 60
+    ) -> None:
         self.directory = directory
         self.nodes: dict[str, Node] = {}
         self._ended = ExitStack()
@@ -146,11 +149,11 @@ class Perimeter:
         self.port, self.tenants_port = free_port(), free_port()
         self.config = directory / "coordinator.toml"
         self.control = directory / "tc.sock"
-        self._write_config(lease_s)
+        self._write_config(lease_s, evidence_age_s)
         create_keys(directory / "state", now=dt.datetime.now(tz=dt.UTC))
         self.coordinator = Daemon("tccp-coordinator", self.config, self.control)
 
-    def _write_config(self, lease_s: int) -> None:
+    def _write_config(self, lease_s: int, evidence_age_s: int) -> None:
         authorities = self.directory / "ek-authorities"
         authorities.mkdir(exist_ok=True)
         for number, certificate in enumerate(self.authority.certificates):
@@ -162,7 +165,7 @@ class Perimeter:
             f'[control]\nsocket = "{self.control}"\n'
             f'[tpm]\ntcti = "{self.tpm.tcti}"\n'
             f'[enrolment]\nek_authorities = "{authorities}"\n'
-            f"[leases]\nseconds = {lease_s}\n"
+            f"[leases]\nseconds = {lease_s}\n[releases]\nevidence_age_s = {evidence_age_s}\n"
             f'[log]\nformat = "console"\n'
         )
 

@@ -118,6 +118,5 @@ def _show(args: argparse.Namespace, info: object, what: str) -> int:
         print_json(plain(info))
     else:
         screen = Screen()
-        screen.line(f"tenant {info.name}: {what}")
-        screen.facts("", {"key": info.key.hex(), "since": moment(info.added_ms)})
+        screen.facts(f"tenant {info.name}: {what}", {"key": info.key.hex(), "since": moment(info.added_ms)})
     return exit_codes.OK
