@@ -46,6 +46,9 @@ COMMANDS = (
     "trust",
     "receipt",
     "log",
+    "witness",
+    "ticket",
+    "vm",
     "doctor",
     "completion",
 )

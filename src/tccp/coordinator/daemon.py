@@ -27,10 +27,12 @@ from tccp.coordinator.activations import Activations
 from tccp.coordinator.authorities import load_authorities
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
+from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.custody.journal import log_what_was_done
 from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import CoordinatorKeys, make_identity
+from tccp.coordinator.launch import Launches
 from tccp.coordinator.log_view import LogView
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.published_log import PublishedLog, open_published_log
@@ -45,7 +47,7 @@ from tccp.protocol.statements import log_origin
 from tccp.service import run_daemon
 from tccp.store import FencedError, Store, open_store
 from tccp.tpm import Tpm, open_tpm
-from tccp.transparency.note import NoteSigner
+from tccp.transparency.note import NoteSigner, parse_note_key
 from tccp.transport.accepting import serve_connections
 from tccp.transport.tls import coordinator_context, public_context
 
@@ -87,13 +89,19 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
             activations=Activations(tpm, ek, ak),
+            cosignatures=Cosignatures(
+                _log_signer(keys).key, tuple(parse_note_key(each.key) for each in config.witness)
+            ),
             started_ms=clock.now_ms(),
         )
 
 
+def _log_signer(keys: CoordinatorKeys) -> NoteSigner:
+    return NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
+
+
 def _log(state: Path, store: Store, keys: CoordinatorKeys) -> AbstractAsyncContextManager[PublishedLog]:
-    signer = NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
-    return open_published_log(state / "log", store, signer, keys.log_salt_key)
+    return open_published_log(state / "log", store, _log_signer(keys), keys.log_salt_key)
 
 
 @asynccontextmanager
@@ -122,6 +130,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         keys = services.identity.keys
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
         renewals = Renewals(services)
+        launches = Launches(services, renewals)
         services.listening = _name_of(listeners[0])
         services.tenants_listening = _name_of(tenant_listeners[0])
         nursery.start_soon(services.evidence.run)
@@ -129,10 +138,11 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         await record_start(services)
         nursery.start_soon(services.verifier.run)
         nursery.start_soon(renewals.run)
+        nursery.start_soon(launches.run)
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, control_ends)
-        nursery.start_soon(serve_nodes, services, renewals, listeners, context)
+        nursery.start_soon(serve_nodes, services, renewals, launches, listeners, context)
         nursery.start_soon(serve_tenants, services, tenant_listeners)
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
@@ -143,12 +153,16 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
 
 
 async def serve_nodes(
-    services: Services, renewals: Renewals, listeners: list[trio.SocketListener], context: ssl.SSLContext
+    services: Services,
+    renewals: Renewals,
+    launches: Launches,
+    listeners: list[trio.SocketListener],
+    context: ssl.SSLContext,
 ) -> None:
     """Serve nodes, at most as many at once as the configuration allows."""
 
     async def serve_one(stream: trio.SocketStream) -> None:
-        await serve_node(services, renewals, stream, context)
+        await serve_node(services, renewals, launches, stream, context)
 
     await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
 
@@ -156,7 +170,7 @@ async def serve_nodes(
 async def serve_tenants(services: Services, listeners: list[trio.SocketListener]) -> None:
     """Serve tenants, at most as many at once as the configuration allows."""
     context = public_context(services.identity.tls)
-    desk = TenantDesk(services, services.activations, LogView(services.log.files))
+    desk = TenantDesk(services, services.activations, LogView(services.log.files, services.cosignatures))
 
     async def serve_one(stream: trio.SocketStream) -> None:
         await serve_tenant(desk, stream, context)
@@ -228,7 +242,7 @@ def _reload(services: Services, config_path: Path) -> None:
     except ConfigError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("state_directory", "listen", "tenants", "control", "tpm"):
+    for fixed in ("state_directory", "listen", "tenants", "control", "tpm", "witness"):
         if getattr(config, fixed) != getattr(services.config, fixed):
             log.warning("needs_restart", key=fixed)
     services.config, services.authorities = config, authorities
