@@ -14,6 +14,7 @@ from tccp.model import RESETTABLE_PCRS, NodeName, PcrBank, PcrSelection
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
 PcrIndex = Annotated[int, Meta(ge=0, le=23)]
+EVENT_LOG = "/sys/kernel/security/tpm0/binary_bios_measurements"
 C = TypeVar("C", bound=msgspec.Struct)
 
 
@@ -29,10 +30,11 @@ class TpmConfig(_Table, frozen=True):
 
 
 class CoordinatorTpmConfig(TpmConfig, frozen=True):
-    """``[tpm]`` of a coordinator: beside, the PCRs that its own quotes show."""
+    """``[tpm]`` of a coordinator: beside, the PCRs that its own quotes show, and the log that explains them."""
 
     bank: Literal["sha256", "sha384", "sha512"] = "sha256"
     pcrs: Annotated[tuple[PcrIndex, ...], Meta(min_length=1)] = (0, 2, 4, 7)
+    event_log: str = EVENT_LOG
 
     def __post_init__(self) -> None:
         """Nobody would believe PCRs that any software can reset."""
@@ -48,7 +50,7 @@ class CoordinatorTpmConfig(TpmConfig, frozen=True):
 class NodeTpmConfig(TpmConfig, frozen=True):
     """``[tpm]`` of a node: beside, where its firmware's event log is; empty when there is none."""
 
-    event_log: str = "/sys/kernel/security/tpm0/binary_bios_measurements"
+    event_log: str = EVENT_LOG
 
 
 class ControlConfig(_Table, frozen=True):
@@ -86,6 +88,15 @@ class ListenConfig(_Table, frozen=True):
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
 
 
+class TenantsConfig(_Table, frozen=True):
+    """``[tenants]``: where tenants connect, unless systemd hands the socket over."""
+
+    address: str = "0.0.0.0"  # noqa: S104 - tenants come from anywhere, and are told what anybody may know
+    port: Port = 7444
+    connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    log_url: Annotated[str, Meta(max_length=512, pattern=r"^$|^https?://[!-~]+$")] = ""
+
+
 class EnrolmentConfig(_Table, frozen=True):
     """``[enrolment]``: folders of PEM or DER certificates of TPM makers; none trusted unless listed."""
 
@@ -104,6 +115,7 @@ class CoordinatorConfig(_Table, frozen=True):
 
     state_directory: AbsolutePath = "/var/lib/tccp/coordinator"
     listen: ListenConfig = ListenConfig()
+    tenants: TenantsConfig = TenantsConfig()
     control: CoordinatorControlConfig = CoordinatorControlConfig()
     tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()

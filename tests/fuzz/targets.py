@@ -31,9 +31,10 @@ from tccp.protocol.statements import (
     decode_identity,
     encode_statement,
 )
+from tccp.protocol.tenant_messages import AnyTenantMessage
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
-from tests.fuzz import http_targets, log_targets
+from tests.fuzz import http_targets, log_targets, tenant_targets
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -109,6 +110,11 @@ def _frames(parts: list[bytes]) -> list[bytes] | None:
 def feed_messages(data: bytes) -> bool:
     """A message that is accepted is the same when it is said again."""
     return _accepted(data, AnyMessage)
+
+
+def feed_tenant_messages(data: bytes) -> bool:
+    """Likewise, between tenant and coordinator."""
+    return _accepted(data, AnyTenantMessage)
 
 
 def feed_control(data: bytes) -> bool:
@@ -225,6 +231,9 @@ def _policies() -> list[bytes]:
 TARGETS: dict[str, Target] = {
     "frames": Target(feed_frames, lambda: [frame(b"one") + frame(b"two"), frame(bytes(4096)), frame(b"x")[:3]]),
     "messages": Target(feed_messages, lambda: _all_of(AnyMessage), is_msgpack=True),
+    "tenant_messages": Target(feed_tenant_messages, lambda: _all_of(AnyTenantMessage), is_msgpack=True),
+    "tenant_policy": Target(tenant_targets.feed_policy, tenant_targets.policies),
+    "pinned": Target(tenant_targets.feed_pinned, tenant_targets.pinned),
     "control": Target(feed_control, lambda: _all_of(c.CoordinatorRequest) + _all_of(c.Answer), is_msgpack=True),
     "statements": Target(feed_statements, _statements, is_msgpack=True),
     "coordinator_evidence": Target(feed_coordinator_evidence, _evidence, is_msgpack=True),
@@ -233,9 +242,9 @@ TARGETS: dict[str, Target] = {
     "log_note": Target(log_targets.feed_note, log_targets.notes),
     "log_checkpoint": Target(log_targets.feed_checkpoint, log_targets.checkpoints),
     "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
-    "http_request": Target(http_targets.feed_request, http_targets.requests),
-    "http_response": Target(http_targets.feed_response, http_targets.responses),
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
     "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, is_msgpack=True),
     "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),
+    "http_request": Target(http_targets.feed_request, http_targets.requests),
+    "http_response": Target(http_targets.feed_response, http_targets.responses),
 }

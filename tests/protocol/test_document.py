@@ -17,13 +17,21 @@ from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
 from tccp.protocol.messages import AnyMessage, CoordinatorEvidence, Refused, RenewalChallenge
 from tccp.protocol.session import TRANSITIONS, State
+from tccp.protocol.tenant_messages import AnyTenantMessage
+from tccp.protocol.tenant_session import TENANT_TRANSITIONS, TenantState
 from tccp.transport.trust import KEYS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "PROTOCOL.md").read_text()
 SOURCE = ROOT / "src" / "tccp"
 
-WIRE = [*get_args(AnyMessage), CoordinatorEvidence, *get_args(control.CoordinatorRequest), control.Failure]
+WIRE = [
+    *get_args(AnyMessage),
+    *get_args(AnyTenantMessage),
+    CoordinatorEvidence,
+    *get_args(control.CoordinatorRequest),
+    control.Failure,
+]
 # Where a refusal of a node can begin.
 REFUSING = [
     "attestation/enrolment.py",
@@ -79,6 +87,7 @@ def test_every_domain_is_there() -> None:
         binding.REGISTRATION,
         binding.RENEWAL,
         binding.COORDINATOR_LEAF,
+        binding.TENANT_LEAF,
         binding.COORDINATOR_START,
         binding.COORDINATOR,
     ]
@@ -95,6 +104,23 @@ def test_the_table_of_the_order_is_the_one_that_both_sides_run() -> None:
         for (sender, before, message), after in TRANSITIONS.items()
     }
     assert {row[0] for row in documented} == {state.value for state in State} - {State.CLOSED.value}
+
+
+def test_the_table_of_the_order_with_tenants_is_the_one_that_both_sides_run() -> None:
+    documented = {tuple(cell.strip("`") for cell in row) for row in rows("Tenants")}
+
+    assert documented == {
+        (before.value, sender.value, tag(message), after.value)
+        for (sender, before, message), after in TENANT_TRANSITIONS.items()
+    }
+    assert {row[0] for row in documented} == {state.value for state in TenantState} - {TenantState.CLOSED.value}
+
+
+def test_every_reason_for_which_a_tenant_is_refused_is_there() -> None:
+    source = (SOURCE / "coordinator" / "tenants.py").read_text()
+    given = set(re.findall(r'(?:reason=|reason = )"([a-z_]+)"|"([a-z_]+)" if', source))
+
+    assert {word for pair in given for word in pair if word} <= set(re.findall(r"`([a-z0-9_]+)`", section("Tenants")))
 
 
 @pytest.mark.parametrize("row", rows("Limits and times"), ids=lambda row: row[2].strip("`"))
@@ -159,6 +185,7 @@ def vectors_of_the_text() -> list[bytes]:
         sha256(b"tccp/v1/quote/registration\0", NONCE, channel, sha256(b"identity")),
         sha256(b"tccp/v1/quote/renewal\0", NONCE, channel, LEASE, sha256(b"identity")),
         leaf,
+        sha256(b"tccp/v1/quote/tenant-leaf\0", NONCE, CHANNEL.coordinator_id, CHANNEL.coordinator_spki),
         sha256(b"tccp/v1/quote/coordinator-start\0", b"\2" * 32, bytes([0, 0, 0, 0, 0, 1, 0, 0]), b"\x08" * 32),
         root,
         sha256(b"tccp/v1/quote/coordinator\0", root, sha256(b"statement")),
@@ -176,6 +203,7 @@ def vectors_of_the_code() -> list[bytes]:
         binding.registration(NONCE, CHANNEL, b"identity"),
         binding.renewal(NONCE, CHANNEL, LEASE, b"identity"),
         leaf,
+        binding.tenant_leaf(NONCE, CHANNEL.coordinator_id, CHANNEL.coordinator_spki),
         binding.coordinator_start(b"\2" * 32, 65_536, b"\x08" * 32),
         root,
         binding.coordinator(root, b"statement"),

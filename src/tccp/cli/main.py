@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tccp import __version__
-from tccp.cli import completion, coordinator, disk, doctor, evidence, exit_codes, image, key, node
+from tccp.cli import completion, coordinator, disk, doctor, evidence, exit_codes, image, key, log, node, receipt, trust
 from tccp.cli.arguments import HelpFormatter, Parser
 from tccp.cli.output import complain, print_json
 from tccp.errors import TccpError
@@ -25,6 +25,7 @@ examples:
   tccp coordinator nodes                 who is admitted, and who was refused and why
   tccp node status                       is this node admitted
   tccp image seal disk.qcow2 disk.sealed --to node.pub --sign tenant.key
+  tccp trust add tc.example.net:7444 --policy tc-policy.toml
   tccp evidence quote --help             verify a quote that tpm2-tools wrote
   eval "$(tccp completion bash)"         completion for this shell
 
@@ -51,6 +52,9 @@ def build_parser() -> Parser:
     image.add_parser(commands)
     key.add_parser(commands)
     disk.add_parser(commands)
+    trust.add_parser(commands)
+    receipt.add_parser(commands)
+    log.add_parser(commands)
     doctor.add_parser(commands)
     completion.add_parser(commands)
     return parser

@@ -20,20 +20,23 @@ import trio
 from tccp import logs, systemd
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.attestation.quote import AkKey
-from tccp.config import CoordinatorConfig, load_config
+from tccp.config import CoordinatorConfig, ListenConfig, TenantsConfig, load_config
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
+from tccp.coordinator.activations import Activations
 from tccp.coordinator.authorities import load_authorities
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import load_keys, make_identity
+from tccp.coordinator.log_view import LogView
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.published_log import open_published_log
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
 from tccp.coordinator.start import record_start
+from tccp.coordinator.tenants import TenantDesk, serve_tenant
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.protocol.statements import log_origin
@@ -42,7 +45,7 @@ from tccp.store import FencedError, open_store
 from tccp.tpm import open_tpm
 from tccp.transparency.note import NoteSigner
 from tccp.transport.accepting import serve_connections
-from tccp.transport.tls import coordinator_context
+from tccp.transport.tls import coordinator_context, public_context
 
 BACKLOG = 4096
 LAPSE_SWEEP_S = 1.0
@@ -68,6 +71,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         clock = SteadyClock(not_before_ms=await store.newest_time_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
+        ek = await tpm.read_ek()
         properties = await tpm.properties()
         yield Services(
             config=config,
@@ -81,6 +85,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             ak_spki=AkKey.from_tpm_public(ak.public).spki,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
+            activations=Activations(tpm, ek, ak),
             started_ms=clock.now_ms(),
         )
 
@@ -93,8 +98,9 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         # First what two coordinators cannot both have: opening the store shuts out whoever has it open.
         control = control_listeners(Path(config.control.socket), sockets.get("control"))
         control_ends = await opened.enter_async_context(control)
-        listeners = await _node_listeners(config, sockets)
-        for listener in listeners:
+        listeners = await _listeners(config.listen, sockets.get("nodes"), key="listen")
+        tenant_listeners = await _listeners(config.tenants, sockets.get("tenants"), key="tenants")
+        for listener in (*listeners, *tenant_listeners):
             await opened.enter_async_context(listener)
         services = await opened.enter_async_context(running_services(config))
         nursery = await opened.enter_async_context(trio.open_nursery())
@@ -102,6 +108,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
         renewals = Renewals(services)
         services.listening = _name_of(listeners[0])
+        services.tenants_listening = _name_of(tenant_listeners[0])
         nursery.start_soon(services.evidence.run)
         nursery.start_soon(services.log.run)
         await record_start(services)
@@ -111,6 +118,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, control_ends)
         nursery.start_soon(serve_nodes, services, renewals, listeners, context)
+        nursery.start_soon(serve_tenants, services, tenant_listeners)
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
         systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
@@ -130,16 +138,27 @@ async def serve_nodes(
     await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
 
 
-async def _node_listeners(
-    config: CoordinatorConfig, sockets: dict[str, list[socket.socket]]
+async def serve_tenants(services: Services, listeners: list[trio.SocketListener]) -> None:
+    """Serve tenants, at most as many at once as the configuration allows."""
+    context = public_context(services.identity.tls)
+    desk = TenantDesk(services, services.activations, LogView(services.log.files))
+
+    async def serve_one(stream: trio.SocketStream) -> None:
+        await serve_tenant(desk, stream, context)
+
+    await serve_connections(listeners, serve_one, connections_max=services.config.tenants.connections_max)
+
+
+async def _listeners(
+    config: ListenConfig | TenantsConfig, given: list[socket.socket] | None, *, key: str
 ) -> list[trio.SocketListener]:
-    if given := sockets.get("nodes"):
+    if given:
         return systemd.trio_listeners(given)
     try:
-        return await trio.open_tcp_listeners(config.listen.port, host=config.listen.address, backlog=BACKLOG)
+        return await trio.open_tcp_listeners(config.port, host=config.address, backlog=BACKLOG)
     except OSError as problem:
-        where = f"{config.listen.address}:{config.listen.port}"
-        raise ConfigError("cannot_listen", f"{where}: {problem.strerror or problem}", hint="set [listen]") from None
+        where = f"{config.address}:{config.port}"
+        raise ConfigError("cannot_listen", f"{where}: {problem.strerror or problem}", hint=f"set [{key}]") from None
 
 
 async def _serve_control(services: Services, renewals: Renewals, listeners: list[trio.SocketListener]) -> None:
@@ -194,7 +213,7 @@ def _reload(services: Services, config_path: Path) -> None:
     except ConfigError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("state_directory", "listen", "control", "tpm"):
+    for fixed in ("state_directory", "listen", "tenants", "control", "tpm"):
         if getattr(config, fixed) != getattr(services.config, fixed):
             log.warning("needs_restart", key=fixed)
     services.config, services.authorities = config, authorities

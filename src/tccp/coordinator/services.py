@@ -6,6 +6,7 @@ import msgspec
 
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.config import CoordinatorConfig
+from tccp.coordinator.activations import Activations
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import CoordinatorIdentity
@@ -32,8 +33,10 @@ class Services:
     ak_spki: bytes
     tpm_name: str
     pcrs_at_start: PcrValues
+    activations: Activations
     started_ms: int
     listening: str = ""
+    tenants_listening: str = ""
     verifier: QuoteVerifier = field(default_factory=QuoteVerifier)
     sessions: Sessions = field(default_factory=Sessions)
 

@@ -32,6 +32,7 @@ from tccp.protocol.messages import (
 )
 from tccp.protocol.session import Role, Session, expect
 from tccp.tpm import Ak, Ek, Tpm
+from tccp.tpm.event_log import read_event_log
 from tccp.transport.certificates import Authority
 from tccp.transport.connection import Connection, fresh_nonce, handshake
 from tccp.transport.errors import PeerGoneError
@@ -41,7 +42,6 @@ from tccp.transport.trust import CoordinatorTrust
 CONNECT_S = 10.0
 # The coordinator may wait for its own TPM, behind all the other nodes that came back with us.
 ANSWER_S = 60.0
-EVENT_LOG_BYTES_MAX = 768 * 1024
 
 log = structlog.get_logger()
 M = TypeVar("M", bound=AnyMessage)
@@ -92,18 +92,7 @@ class NodeTpm:
         Raises:
             HostError: There is one, and it cannot be read or is too large to send.
         """
-        if self.event_log is None:
-            return b""
-        try:
-            with self.event_log.open("rb") as file:
-                content = file.read(EVENT_LOG_BYTES_MAX + 1)
-        except FileNotFoundError:
-            return b""
-        except OSError as problem:
-            raise HostError("event_log", f"{self.event_log}: {problem.strerror}") from None
-        if len(content) > EVENT_LOG_BYTES_MAX:
-            raise HostError("event_log", f"{self.event_log}: more than {EVENT_LOG_BYTES_MAX} bytes")
-        return content
+        return read_event_log(self.event_log)
 
 
 async def connect(host: str, port: int, identity: NodeIdentity, context: ssl.SSLContext) -> Connection:

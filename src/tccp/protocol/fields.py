@@ -32,3 +32,9 @@ UnixMilliseconds = Annotated[int, Meta(ge=0, lt=1 << 48)]
 MerklePath = Annotated[tuple[Digest32, ...], Meta(max_length=32)]
 LogReceipt = Annotated[bytes, Meta(min_length=64, max_length=65_536)]
 Statement = Annotated[bytes, Meta(min_length=1, max_length=8192)]
+LogNote = Annotated[bytes, Meta(min_length=1, max_length=16_384)]  # a signed checkpoint
+Url = Annotated[str, Meta(max_length=512)]
+TileContent = Annotated[bytes, Meta(min_length=32, max_length=8192)]  # hashes only
+TileLevel = Annotated[int, Meta(ge=0, le=7)]
+TileIndex = Annotated[int, Meta(ge=0, lt=1 << 55)]
+TileWidth = Annotated[int, Meta(ge=1, le=256)]

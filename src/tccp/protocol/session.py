@@ -5,11 +5,8 @@ can pace renewals, ask at once after a policy changed, and needs one wake-up for
 """
 
 import enum
-from typing import TypeVar
 
-from tccp.errors import ProtocolError
-from tccp.protocol.encoding import decode, encode
-from tccp.protocol.framing import FrameReader, frame
+from tccp.protocol.conversation import Conversation, expect
 from tccp.protocol.messages import (
     Admitted,
     AnyMessage,
@@ -23,7 +20,7 @@ from tccp.protocol.messages import (
     Revoked,
 )
 
-M = TypeVar("M", bound=AnyMessage)
+__all__ = ["TRANSITIONS", "Role", "Session", "State", "expect"]
 
 
 class Role(enum.Enum):
@@ -72,60 +69,8 @@ TRANSITIONS: dict[tuple[Role, State, type], State] = {
 }
 
 
-class Session:
-    """One end of a connection: what may be said now, and what has been said."""
+class Session(Conversation[Role, State, AnyMessage]):
+    """One end of a connection between node and coordinator."""
 
     def __init__(self, role: Role) -> None:
-        self.role = role
-        self.state = State.NEW
-        self._frames = FrameReader()
-
-    def send(self, message: AnyMessage) -> bytes:
-        """The bytes to put on the wire. Sending out of turn is a bug of ours: KeyError."""
-        self.state = TRANSITIONS[self.role, self.state, type(message)]
-        return frame(encode(message))
-
-    def receive_data(self, data: bytes) -> None:
-        """Take bytes as they arrive, cut anywhere."""
-        self._frames.receive_data(data)
-
-    def next_message(self) -> AnyMessage | None:
-        """The peer's next message, or None until more data has come.
-
-        Raises:
-            ProtocolError: The peer broke the protocol; the state is CLOSED from then on.
-                Any other exception from this method is a bug in tccp.
-        """
-        try:
-            payload = self._frames.next_frame()
-            if payload is None:
-                return None
-            message: AnyMessage = decode(payload, AnyMessage)
-            self.state = self._after(message)
-        except ProtocolError:
-            self.state = State.CLOSED
-            raise
-        return message
-
-    def _after(self, message: AnyMessage) -> State:
-        after = TRANSITIONS.get((self.role.peer, self.state, type(message)))
-        if after is None:
-            said = type(message).__name__
-            raise ProtocolError("out_of_turn", f"{said} from the {self.role.peer.value} while {self.state.value}")
-        return after
-
-    @property
-    def holds_partial_message(self) -> bool:
-        """Part of a message has arrived: a peer that vanishes now broke off in the middle."""
-        return self._frames.holds_partial_frame
-
-
-def expect(message: AnyMessage, kind: type[M]) -> M:
-    """*message*, known to be a *kind*.
-
-    Raises:
-        ProtocolError: It is another message, legal in its place but not for the caller.
-    """
-    if not isinstance(message, kind):
-        raise ProtocolError("out_of_turn", f"{type(message).__name__} where {kind.__name__} was due")
-    return message
+        super().__init__(TRANSITIONS, AnyMessage, own=role, peer=role.peer, new=State.NEW, closed=State.CLOSED)
