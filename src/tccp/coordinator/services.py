@@ -1,5 +1,6 @@
 """Everything that a session or a control request of the coordinator works with, in one place."""
 
+import ssl
 from dataclasses import dataclass, field
 
 import msgspec
@@ -34,9 +35,11 @@ class Services:
     tpm_name: str
     pcrs_at_start: PcrValues
     activations: Activations
+    log_context: ssl.SSLContext
     started_ms: int
     listening: str = ""
     tenants_listening: str = ""
+    log_listening: str = ""
     verifier: QuoteVerifier = field(default_factory=QuoteVerifier)
     sessions: Sessions = field(default_factory=Sessions)
 
