@@ -140,15 +140,16 @@ class LiveCoordinator:
 
 @asynccontextmanager
 async def live_coordinator(
-    folder: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = ""
+    folder: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "", log_server: str = ""
 ) -> AsyncIterator[LiveCoordinator]:
     """Run a coordinator on the state in *folder*, made when there is none yet; it trusts the maker of *tpm*.
 
     Args:
         extra: More TOML, for instance ``connections_max = 3`` of ``[listen]``, which comes last.
+        log_server: More TOML of ``[log_server]``.
     """
     config = folder / "coordinator.toml"
-    write_config(config, tpm, lease_s=lease_s, port=port, extra=extra)
+    write_config(config, tpm, lease_s=lease_s, port=port, extra=extra, log_server=log_server)
     if not (folder / "state").exists():
         create_keys(folder / "state", now=dt.datetime.now(tz=dt.UTC))
     async with trio.open_nursery() as nursery:
@@ -173,7 +174,9 @@ async def ask_control(path: Path, request: msgspec.Struct, answer: type[A]) -> A
     return await trio.to_thread.run_sync(ask)
 
 
-def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "") -> None:
+def write_config(
+    config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "", log_server: str = ""
+) -> None:
     """A ``coordinator.toml``, and the folder of EK authorities that it names."""
     folder = config.parent
     authorities = folder / "ek-authorities"
@@ -184,7 +187,7 @@ def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0
         f'state_directory = "{folder}/state"\n[control]\nsocket = "{folder}/control.sock"\n'
         f'[tpm]\ntcti = "{tpm.tcti}"\n[enrolment]\nek_authorities = "{authorities}"\n'
         f'[leases]\nseconds = {lease_s}\n[log]\nlevel = "error"\n'
-        f'[tenants]\naddress = "{HOST}"\nport = 0\n[log_server]\naddress = "{HOST}"\nport = 0\n'
+        f'[tenants]\naddress = "{HOST}"\nport = 0\n[log_server]\naddress = "{HOST}"\nport = 0\n{log_server}'
         f'[listen]\naddress = "{HOST}"\nport = {port}\n{extra}\n'
     )
 
