@@ -124,6 +124,8 @@ def parse_pinned(body: bytes) -> PinnedCoordinator:
         raise ConfigError("trust_invalid", str(problem)) from None
     except LogError as problem:
         raise ConfigError("trust_invalid", f"seen: {problem}") from None
+    except ConfigError as problem:
+        raise ConfigError("trust_invalid", problem.detail) from None
     return pinned
 
 
