@@ -88,6 +88,11 @@ class LiveCoordinator:
         """Where tenants connect."""
         return int(self.services.tenants_listening.rpartition(":")[2])
 
+    @property
+    def log_port(self) -> int:
+        """Where the log is read."""
+        return int(self.services.log_listening.rpartition(":")[2])
+
     async def ask(self, request: msgspec.Struct, answer: type[A]) -> A:
         """One request on the control socket."""
         return await ask_control(Path(self.services.config.control.socket), request, answer)
@@ -179,7 +184,7 @@ def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0
         f'state_directory = "{folder}/state"\n[control]\nsocket = "{folder}/control.sock"\n'
         f'[tpm]\ntcti = "{tpm.tcti}"\n[enrolment]\nek_authorities = "{authorities}"\n'
         f'[leases]\nseconds = {lease_s}\n[log]\nlevel = "error"\n'
-        f'[tenants]\naddress = "{HOST}"\nport = 0\n'
+        f'[tenants]\naddress = "{HOST}"\nport = 0\n[log_server]\naddress = "{HOST}"\nport = 0\n'
         f'[listen]\naddress = "{HOST}"\nport = {port}\n{extra}\n'
     )
 

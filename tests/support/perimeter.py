@@ -142,7 +142,7 @@ class Perimeter:
         self._ended = ExitStack()
         self.authority = authority or EkAuthority(directory / "ca")
         self.tpm = SoftTpm(self.authority, directory / "tc")
-        self.port, self.tenants_port = free_port(), free_port()
+        self.port, self.tenants_port, self.log_port = free_port(), free_port(), free_port()
         self.config = directory / "coordinator.toml"
         self.control = directory / "tc.sock"
         self._write_config(lease_s)
@@ -158,6 +158,7 @@ class Perimeter:
             f'state_directory = "{self.directory}/state"\n'
             f'[listen]\naddress = "127.0.0.1"\nport = {self.port}\n'
             f'[tenants]\naddress = "127.0.0.1"\nport = {self.tenants_port}\n'
+            f'[log_server]\naddress = "127.0.0.1"\nport = {self.log_port}\n'
             f'[control]\nsocket = "{self.control}"\n'
             f'[tpm]\ntcti = "{self.tpm.tcti}"\n'
             f'[enrolment]\nek_authorities = "{authorities}"\n'

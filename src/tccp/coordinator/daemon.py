@@ -20,7 +20,7 @@ import trio
 from tccp import logs, systemd
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.attestation.quote import AkKey
-from tccp.config import CoordinatorConfig, ListenConfig, TenantsConfig, load_config
+from tccp.config import CoordinatorConfig, ListenConfig, LogServerConfig, TenantsConfig, load_config
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
 from tccp.coordinator.activations import Activations
@@ -30,6 +30,7 @@ from tccp.coordinator.control import ControlAnswers
 from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import load_keys, make_identity
+from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.published_log import open_published_log
@@ -88,6 +89,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
             activations=Activations(tpm, ek, ak),
             cosignatures=Cosignatures(signer.key, tuple(parse_note_key(each.key) for each in config.witness)),
+            log_context=log_context(config.log_server, keys.ca, now=clock.now()),
             started_ms=clock.now_ms(),
         )
 
@@ -102,7 +104,8 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         control_ends = await opened.enter_async_context(control)
         listeners = await _listeners(config.listen, sockets.get("nodes"), key="listen")
         tenant_listeners = await _listeners(config.tenants, sockets.get("tenants"), key="tenants")
-        for listener in (*listeners, *tenant_listeners):
+        log_listeners = await _listeners(config.log_server, sockets.get("log"), key="log_server")
+        for listener in (*listeners, *tenant_listeners, *log_listeners):
             await opened.enter_async_context(listener)
         services = await opened.enter_async_context(running_services(config))
         nursery = await opened.enter_async_context(trio.open_nursery())
@@ -111,6 +114,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         renewals = Renewals(services)
         services.listening = _name_of(listeners[0])
         services.tenants_listening = _name_of(tenant_listeners[0])
+        services.log_listening = _name_of(log_listeners[0])
         nursery.start_soon(services.evidence.run)
         nursery.start_soon(services.log.run)
         await record_start(services)
@@ -121,6 +125,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         nursery.start_soon(_serve_control, services, renewals, control_ends)
         nursery.start_soon(serve_nodes, services, renewals, listeners, context)
         nursery.start_soon(serve_tenants, services, tenant_listeners)
+        nursery.start_soon(serve_log, services, log_listeners)
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
         systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
@@ -151,8 +156,18 @@ async def serve_tenants(services: Services, listeners: list[trio.SocketListener]
     await serve_connections(listeners, serve_one, connections_max=services.config.tenants.connections_max)
 
 
+async def serve_log(services: Services, listeners: list[trio.SocketListener]) -> None:
+    """Serve those who read the log, at most as many at once as the configuration allows."""
+    server = LogServer(services.log, services.cosignatures)
+
+    async def serve_one(stream: trio.SocketStream) -> None:
+        await server.serve(stream, services.log_context)
+
+    await serve_connections(listeners, serve_one, connections_max=services.config.log_server.connections_max)
+
+
 async def _listeners(
-    config: ListenConfig | TenantsConfig, given: list[socket.socket] | None, *, key: str
+    config: ListenConfig | TenantsConfig | LogServerConfig, given: list[socket.socket] | None, *, key: str
 ) -> list[trio.SocketListener]:
     if given:
         return systemd.trio_listeners(given)
@@ -208,17 +223,20 @@ async def _obey_signals(services: Services, config_path: Path, scope: trio.Cance
 
 
 def _reload(services: Services, config_path: Path) -> None:
-    """Take over what can change while running: leases, EK authorities, log level; an error changes nothing."""
+    """Take over what can change while running: leases, EK authorities, the log server's certificate, log level; an
+    error changes nothing.
+    """
     try:
         config = load_config(config_path, CoordinatorConfig)
         authorities: EkAuthorities = load_authorities(config.enrolment)
+        context = log_context(config.log_server, services.identity.keys.ca, now=services.clock.now())
     except ConfigError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("state_directory", "listen", "tenants", "control", "tpm", "witness"):
+    for fixed in ("state_directory", "listen", "tenants", "log_server", "control", "tpm", "witness"):
         if getattr(config, fixed) != getattr(services.config, fixed):
             log.warning("needs_restart", key=fixed)
-    services.config, services.authorities = config, authorities
+    services.config, services.authorities, services.log_context = config, authorities, context
     logs.configure(log_format=config.log.format, level=config.log.level)
     log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
 
