@@ -130,12 +130,17 @@ def served(perimeter: Perimeter) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("how", ["directory", "http"])
+@pytest.mark.parametrize("how", ["directory", "http", "https"])
 def test_a_log_is_read_audited_and_proved(
     how: str, perimeter: Perimeter, served: str, tmp_path: Path, store: dict[str, str]
 ) -> None:
     pin(perimeter, tmp_path, store)
-    place = ["--log", served if how == "http" else str(log_of(perimeter))]
+    places = {
+        "directory": str(log_of(perimeter)),
+        "http": served,
+        "https": f"https://127.0.0.1:{perimeter.log_port}/",  # the coordinator itself
+    }
+    place = ["--log", places[how]]
 
     shown = tccp("log", "show", *place, env=store)
     assert "policy=tvmm" in shown.out, shown.err

@@ -185,7 +185,7 @@ async def serve_tenants(services: Services, listeners: list[trio.SocketListener]
 
 async def serve_log(services: Services, listeners: list[trio.SocketListener]) -> None:
     """Serve those who read the log, at most as many at once as the configuration allows."""
-    server = LogServer(services.log)
+    server = LogServer(services.log, services.cosignatures)
 
     async def serve_one(stream: trio.SocketStream) -> None:
         await server.serve(stream, services.log_context)
