@@ -36,6 +36,7 @@ from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
+from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.service import run_daemon
@@ -238,5 +239,6 @@ def _name_of(listener: trio.SocketListener) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
+    harden()
     description = "The trusted coordinator: attests nodes and leases them their place in the perimeter."
     return run_daemon(serve, CoordinatorConfig, arguments, name="coordinator", description=description)
