@@ -20,7 +20,7 @@ from tccp.control.client import ControlClient
 from tccp.coordinator.daemon import serve
 from tccp.coordinator.services import Services
 from tccp.model import NodeName, PcrBank, PcrSelection
-from tccp.node.coordinator_check import check_coordinator
+from tccp.node.coordinator_check import check_admission, check_coordinator
 from tccp.node.identity import NodeIdentity, make_node_identity
 from tccp.node.registration import NodeTpm, connect, door_context
 from tccp.protocol import binding
@@ -37,8 +37,10 @@ from tccp.protocol.messages import (
     RenewalEvidence,
     Renewed,
 )
+from tccp.protocol.statements import CoordinatorStatement
 from tccp.store import EventRecord, LeaseRecord, Store
 from tccp.tpm import Quote, open_tpm
+from tccp.transparency.receipt import VerifiedReceipt
 from tccp.transport.connection import Connection, RefusalError, fresh_nonce
 from tccp.transport.trust import CoordinatorTrust, parse_trust
 from tests.support.coordinator_keys import make_keys
@@ -196,6 +198,8 @@ class HonestNode:
         self.identity: NodeIdentity = make_node_identity(name)
         self.nonce = fresh_nonce().value
         self.lease_id = b""
+        self.statement: CoordinatorStatement
+        self.admission: VerifiedReceipt  # the entry in the coordinator's log
         self.connection: Connection
         self.channel: Channel
 
@@ -260,7 +264,9 @@ class HonestNode:
         await self.connection.send(await self.hello())
         challenge = await self.receive(Challenge)
         trust = self.coordinator.trust
-        check_coordinator(challenge.coordinator, trust=trust, node_nonce=self.nonce, channel=self.channel)
+        self.statement = check_coordinator(
+            challenge.coordinator, trust=trust, node_nonce=self.nonce, channel=self.channel
+        )
         return challenge
 
     async def register(self) -> Admitted:
@@ -269,6 +275,9 @@ class HonestNode:
         await self.connection.send(await self.answer(challenge))
         admitted = await self.receive(Admitted)
         self.lease_id = admitted.lease_id
+        self.admission = check_admission(
+            admitted.receipt, self.statement, node=self.identity.name, lease_id=self.lease_id
+        )
         return admitted
 
     async def renew(self) -> Renewed:

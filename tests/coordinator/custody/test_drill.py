@@ -48,6 +48,7 @@ async def test_a_lost_coordinator_comes_back_from_shares_with_its_identity_and_i
         async with live_coordinator(lost, lost_tpm) as before:
             events = await before.log()
         copy_database(lost / "state" / "coordinator.db", tmp_path / "backup.db")
+        shutil.copytree(lost / "state" / "log", tmp_path / "backup.log")
         shutil.rmtree(lost)
         lost_tpm.stop()
 
@@ -56,6 +57,7 @@ async def test_a_lost_coordinator_comes_back_from_shares_with_its_identity_and_i
         opened_by = ["--key", officers / "ann.key", "--key", officers / "eve.key"]
         await keys("restore", *shares, *opened_by, "--config", new / "coordinator.toml")
         shutil.copy(tmp_path / "backup.db", new / "state" / "coordinator.db")
+        shutil.copytree(tmp_path / "backup.log", new / "state" / "log")
         async with live_coordinator(new, new_tpm) as after:
             restored = after.services.identity.keys
             assert await HonestNode(after, "alpha", host).is_admitted()
