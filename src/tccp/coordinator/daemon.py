@@ -42,6 +42,7 @@ from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
 from tccp.coordinator.start import record_start
 from tccp.coordinator.tenants import TenantDesk, serve_tenant
+from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.protocol.statements import log_origin
@@ -275,5 +276,6 @@ def _name_of(listener: trio.SocketListener) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
+    harden()
     description = "The trusted coordinator: attests nodes and leases them their place in the perimeter."
     return run_daemon(serve, CoordinatorConfig, arguments, name="coordinator", description=description)
