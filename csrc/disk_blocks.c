@@ -1,4 +1,5 @@
 /* disk_blocks.c: reading, writing and zeroing, from any number of threads. */
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,22 +61,51 @@ static uint32_t run_of(const disk_entry *entries, uint32_t count)
     return run;
 }
 
-/* Whole blocks; entries is room for count of them, and says in the end what was read. */
-static tccp_status read_blocks(tccp_disk *disk, uint64_t block, uint32_t count, disk_entry *entries, uint8_t *buffer)
+/* A base always waits: whether its file is in memory is not ours to know. */
+static int base_waits(const tccp_disk *disk, uint64_t block, uint32_t count)
+{
+    for (uint32_t i = 0; i < count && block + i < disk->base.blocks; i++)
+        if (disk->base.is_zero == NULL || !disk->base.is_zero(disk->base.context, block + i))
+            return 1;
+    return 0;
+}
+
+static int read_slots(tccp_disk *disk, const disk_entry *first, uint32_t count, uint8_t *buffer, int now)
+{
+    uint64_t offset = disk_slot_offset(disk, disk_slot(first));
+    size_t len = (size_t) count * DISK_BLOCK;
+    return now && disk->io.read_now != NULL ? disk->io.read_now(disk->io.context, buffer, len, offset)
+                                            : disk->io.read(disk->io.context, buffer, len, offset);
+}
+
+/* Whole blocks; entries is room for count of them, and says in the end what was read. With ret_waits nothing is waited
+ * for: it says whether that was why nothing was read. */
+static tccp_status read_blocks(tccp_disk *disk, uint64_t block, uint32_t count, disk_entry *entries, uint8_t *buffer,
+                               int *ret_waits)
 {
     (void) pthread_mutex_lock(&disk->lock);
     memcpy(entries, disk->level[0].entries + block, count * sizeof *entries);
     (void) pthread_mutex_unlock(&disk->lock);
     tccp_status status = TCCP_OK;
-    for (uint32_t i = 0; i < count && status == TCCP_OK;) {
+    int error;
+    for (uint32_t i = 0; i < count && status == TCCP_OK && (ret_waits == NULL || !*ret_waits);) {
         uint32_t run = run_of(entries + i, count - i);
         uint8_t *at = buffer + (size_t) i * DISK_BLOCK;
         switch (disk_state(&entries[i])) {
-        case DISK_STATE_BASE: status = read_base(disk, block + i, run, at); break;
+        case DISK_STATE_BASE:
+            if (ret_waits != NULL && base_waits(disk, block + i, run))
+                *ret_waits = 1;
+            else
+                status = read_base(disk, block + i, run, at);
+            break;
         case DISK_STATE_ZERO: memset(at, 0, (size_t) run * DISK_BLOCK); break;
         default:
-            status = disk_status_of(disk->io.read(disk->io.context, at, (size_t) run * DISK_BLOCK,
-                                                  disk_slot_offset(disk, disk_slot(&entries[i]))));
+            error = read_slots(disk, &entries[i], run, at, ret_waits != NULL);
+            if (ret_waits != NULL && error == EAGAIN) {
+                *ret_waits = 1;
+                break;
+            }
+            status = disk_status_of(error);
             for (uint32_t k = 0; k < run && status == TCCP_OK; k++, at += DISK_BLOCK)
                 if (disk_unseal(&disk->keys->data, entries[i + k].counter, block + i + k, entries[i + k].salt, at,
                                 DISK_BLOCK, entries[i + k].tag) != TCCP_OK)
@@ -86,31 +116,52 @@ static tccp_status read_blocks(tccp_disk *disk, uint64_t block, uint32_t count, 
     return status;
 }
 
-tccp_status tccp_disk_read(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer)
+static tccp_status read_bytes(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer, int *ret_waits)
 {
     disk_entry entries[DISK_BATCH];
     uint8_t partial[DISK_BLOCK];
     tccp_status status = TCCP_OK;
     if (disk == NULL || (buffer == NULL && len > 0) || !inside(disk, offset, len))
         return TCCP_ERR_USAGE;
-    while (len > 0 && status == TCCP_OK) {
+    while (len > 0 && status == TCCP_OK && (ret_waits == NULL || !*ret_waits)) {
         uint64_t block = offset / DISK_BLOCK;
         size_t from = offset % DISK_BLOCK, part;
         if (from != 0 || len < DISK_BLOCK) {
             part = len < DISK_BLOCK - from ? len : DISK_BLOCK - from;
-            status = read_blocks(disk, block, 1, entries, partial);
+            status = read_blocks(disk, block, 1, entries, partial, ret_waits);
             if (status == TCCP_OK)
                 memcpy(buffer, partial + from, part);
         } else {
             size_t count = len / DISK_BLOCK < DISK_BATCH ? len / DISK_BLOCK : DISK_BATCH;
             part = count * DISK_BLOCK;
-            status = read_blocks(disk, block, (uint32_t) count, entries, buffer);
+            status = read_blocks(disk, block, (uint32_t) count, entries, buffer, ret_waits);
         }
         buffer += part;
         offset += part;
         len -= part;
     }
     return status;
+}
+
+tccp_status tccp_disk_read(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer)
+{
+    return read_bytes(disk, offset, len, buffer, NULL);
+}
+
+tccp_status disk_read_now(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer, int *ret_waits)
+{
+    *ret_waits = 0;
+    return read_bytes(disk, offset, len, buffer, ret_waits);
+}
+
+int disk_change_waits(tccp_disk *disk, uint64_t offset, uint64_t len)
+{
+    if (offset % DISK_BLOCK != 0 || len % DISK_BLOCK != 0)
+        return 1;
+    (void) pthread_mutex_lock(&disk->lock);
+    int waits = disk->dirty.len + disk->reserved + len / DISK_BLOCK > disk->dirty_max;
+    (void) pthread_mutex_unlock(&disk->lock);
+    return waits;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------------- */
@@ -223,6 +274,7 @@ static tccp_status write_blocks(tccp_disk *disk, uint64_t block, uint32_t count,
     disk->reserved -= count;
     for (uint32_t i = 0; i < count && status == TCCP_OK; i++)
         publish(disk, block + i, &entries[i]);
+    disk_keeper_look(disk);
     (void) pthread_mutex_unlock(&disk->lock);
     return status;
 }
@@ -240,7 +292,7 @@ static tccp_status change_block(tccp_disk *disk, uint64_t block, size_t from, si
     uint8_t whole[DISK_BLOCK];
     for (int done = 0; !done;) {
         disk_entry before, after;
-        tccp_status status = read_blocks(disk, block, 1, &before, whole);
+        tccp_status status = read_blocks(disk, block, 1, &before, whole, NULL);
         if (status != TCCP_OK)
             return status;
         memcpy(whole + from, bytes, len);

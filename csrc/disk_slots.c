@@ -4,13 +4,10 @@
 
 #include "disk.h"
 
-enum { GROWTH = 4096 };  /* slots added at once; a sparse file pays for none of them before it is written */
+enum { GROWTH = 1024 };  /* slots added at once; a sparse file pays for none of them before it is written */
 
-static int grow(disk_slots *slots, uint64_t count)
+static int grow_to(disk_slots *slots, uint64_t count)
 {
-    count = (count + GROWTH - 1) / GROWTH * GROWTH;
-    if (count <= slots->count)
-        return 1;
     if (count > DISK_SLOTS_MAX)
         return 0;
     uint64_t *used = realloc(slots->used, count / 8);
@@ -21,6 +18,11 @@ static int grow(disk_slots *slots, uint64_t count)
     slots->free += count - slots->count;
     slots->count = count;
     return 1;
+}
+
+static int grow(disk_slots *slots, uint64_t count)
+{
+    return count <= slots->count || grow_to(slots, (count + GROWTH - 1) / GROWTH * GROWTH);
 }
 
 static int is_used(const disk_slots *slots, uint64_t slot)
@@ -47,16 +49,42 @@ uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, uint64_t *ret_first
     /* A little more room than needed keeps the search short. */
     if (slots->free <= slots->count / 128 && !grow(slots, slots->count + 1) && slots->free == 0)
         return 0;
-    uint64_t first = find(slots, slots->next);
-    uint32_t got = 0;
+    *ret_first = find(slots, slots->next);
+    uint64_t got = disk_slots_take_run(slots, *ret_first, wanted);
+    slots->next = *ret_first + got;
+    return (uint32_t) got;
+}
+
+uint64_t disk_slots_take_run(disk_slots *slots, uint64_t first, uint64_t wanted)
+{
+    uint64_t got = 0;
     while (got < wanted && first + got < slots->count && !is_used(slots, first + got)) {
         slots->used[(first + got) / 64] |= UINT64_C(1) << ((first + got) % 64);
         got++;
     }
     slots->free -= got;
-    slots->next = first + got;
-    *ret_first = first;
     return got;
+}
+
+int disk_slots_extend(disk_slots *slots, uint64_t count, uint64_t *ret_first)
+{
+    uint64_t before = slots->count;
+    if (!grow_to(slots, before + count))
+        return 0;
+    memset(slots->used + before / 64, 0xff, count / 8);
+    slots->free -= count;
+    *ret_first = before;
+    return 1;
+}
+
+uint64_t disk_slots_cut(disk_slots *slots)
+{
+    while (slots->count > 0 && slots->used[slots->count / 64 - 1] == 0) {
+        slots->count -= 64;
+        slots->free -= 64;
+    }
+    slots->next = 0;
+    return slots->count;
 }
 
 void disk_slots_give(disk_slots *slots, uint64_t slot)
@@ -125,6 +153,8 @@ void disk_release(tccp_disk *disk, disk_list *retired)
     (void) pthread_mutex_lock(&disk->lock);
     for (size_t i = 0; i < retired->len; i++)
         disk_slots_give(&disk->slots, retired->items[i] & DISK_SLOT_MASK);
+    if ((retired->items[retired->len - 1] & DISK_RETIRED_PUNCH) != 0)
+        disk->no_room = 0;
     (void) pthread_mutex_unlock(&disk->lock);
     retired->len = 0;
 }

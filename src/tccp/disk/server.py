@@ -70,6 +70,7 @@ def serve_disk(service: DiskService, ready: Callable[[], None]) -> bytes | None:
         if user is not None:
             _become(user)
         confine()
+        disk.start_keeper()
         ready()
         serve_nbd(disk, listener.fileno(), stop)
         return None if service.read_only else disk.close()
