@@ -163,11 +163,16 @@ typedef struct disk_slots {
     uint64_t *used;              /* one bit a slot */
     uint64_t count;              /* slots known: a multiple of 64 */
     uint64_t free;
+    uint64_t held;               /* taken for a moment by compaction: as good as free */
+    uint64_t empty_words;        /* of `used`: 64 neighbours that are all free */
     uint64_t next;               /* where to look first */
 } disk_slots;
 
-/* Take up to wanted neighbouring slots; returns how many, 0 when there is no memory. */
-uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, uint64_t *ret_first);
+/* Take up to wanted neighbouring slots; returns how many, 0 when there is no memory. Without may_grow the file grows only
+ * when none is free. */
+uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, int may_grow, uint64_t *ret_first);
+/* How many may be free before the file stops growing for the sake of neighbours. */
+uint64_t disk_slots_spare(const disk_slots *slots);
 /* Take the free ones of up to wanted slots from this one on, up to the first that is used. */
 uint64_t disk_slots_take_run(disk_slots *slots, uint64_t first, uint64_t wanted);
 /* Add count slots (a multiple of 64) behind all others, taken. 0: no memory. */

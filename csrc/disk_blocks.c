@@ -218,7 +218,7 @@ static tccp_status take_slots(tccp_disk *disk, uint32_t count, uint64_t *slots, 
     (void) pthread_mutex_lock(&disk->lock);
     while (taken < count) {
         uint64_t first;
-        uint32_t got = disk_slots_take(&disk->slots, count - taken, &first);
+        uint32_t got = disk_slots_take(&disk->slots, count - taken, !disk->no_room, &first);
         if (got == 0)
             break;
         for (uint32_t i = 0; i < got; i++)
@@ -234,7 +234,7 @@ static tccp_status take_slots(tccp_disk *disk, uint32_t count, uint64_t *slots, 
 }
 
 /* Seal blocks into free slots and make entries of them; nothing refers to the slots yet. */
-static tccp_status store(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes, disk_entry *entries)
+static tccp_status store_once(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes, disk_entry *entries)
 {
     uint8_t sealed[WRITE_BATCH * DISK_BLOCK];
     uint64_t slots[WRITE_BATCH], counter = 0;
@@ -257,10 +257,20 @@ static tccp_status store(tccp_disk *disk, uint64_t block, uint32_t count, const 
         (void) pthread_mutex_lock(&disk->lock);
         for (uint32_t i = 0; i < count; i++)
             disk_slots_give(&disk->slots, slots[i]);
-        disk->slots.next = 0;  /* where the file has room already, once something was discarded */
+        if (status == TCCP_ERR_NO_SPACE) {
+            disk->no_room = 1;
+            disk->slots.next = 0;  /* where the file has room already, if it has any */
+        }
         (void) pthread_mutex_unlock(&disk->lock);
     }
     return status;
+}
+
+/* A full file system is tried once more: there may be room in the file itself. */
+static tccp_status store(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes, disk_entry *entries)
+{
+    tccp_status status = store_once(disk, block, count, bytes, entries);
+    return status == TCCP_ERR_NO_SPACE ? store_once(disk, block, count, bytes, entries) : status;
 }
 
 static tccp_status write_blocks(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes)

@@ -16,7 +16,7 @@
 enum {
     READY_SLOTS = 2048,          /* 8 MiB: more than most flushes bring */
     STEP_SLOTS = 512,            /* written at once: 2 MiB, which a flush that comes meanwhile has to wait for */
-    WINDOW_SLOTS = 4096,         /* looked at in one go by compaction, with the lock held */
+    WINDOW_SLOTS = 1024,         /* looked at in one go by compaction, with the lock held */
     ZEROS_BYTES = 65536
 };
 
@@ -60,7 +60,11 @@ static enum work work_to_do(const tccp_disk *disk)
         return NOTHING;
     if (disk->dirty.len > disk->dirty_max / 2)
         return COMMIT;
-    return disk->slots.free < READY_SLOTS + disk->slots.count / 128 && !disk->no_room ? PREPARE : NOTHING;
+    /* As the allocator would grow, but before it has to. */
+    return disk->slots.empty_words < READY_SLOTS / 64 && !disk->no_room &&
+                   disk->slots.free + disk->slots.held < disk_slots_spare(&disk->slots) + READY_SLOTS
+               ? PREPARE
+               : NOTHING;
 }
 
 void disk_keeper_look(tccp_disk *disk)
@@ -138,6 +142,7 @@ static uint64_t take_window(tccp_disk *disk, uint64_t from, uint64_t to, disk_li
             break;
         }
     }
+    disk->slots.held += taken;
     (void) pthread_mutex_unlock(&disk->lock);
     return taken;
 }
@@ -153,6 +158,7 @@ static tccp_status punch_window(tccp_disk *disk, uint64_t from, uint64_t *freed)
     for (size_t i = 0; i + 1 < runs.len; i += 2)
         for (uint64_t k = 0; k < runs.items[i + 1]; k++)
             disk_slots_give(&disk->slots, runs.items[i] + k);
+    disk->slots.held -= taken;
     (void) pthread_mutex_unlock(&disk->lock);
     free(runs.items);
     *freed += taken * DISK_BLOCK;

@@ -1,4 +1,8 @@
-/* disk_slots.c: which 4 KiB slots of the file are free. Kept in memory only: the tree and the log say what is used. */
+/* disk_slots.c: which 4 KiB slots of the file are free. Kept in memory only: the tree and the log say what is used.
+ *
+ * Neighbours are written in one go, so slots are taken where 64 of them are free together. Overwriting at random leaves
+ * free ones one by one; before those are taken the file grows, by an eighth of what is used.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +20,7 @@ static int grow_to(disk_slots *slots, uint64_t count)
     memset(used + slots->count / 64, 0, (count - slots->count) / 8);
     slots->used = used;
     slots->free += count - slots->count;
+    slots->empty_words += (count - slots->count) / 64;
     slots->count = count;
     return 1;
 }
@@ -30,39 +35,53 @@ static int is_used(const disk_slots *slots, uint64_t slot)
     return (int) (slots->used[slot / 64] >> (slot % 64) & 1);
 }
 
-/* The first free slot from a place on, going round once; there is one. */
-static uint64_t find(const disk_slots *slots, uint64_t from)
+static void use(disk_slots *slots, uint64_t slot)
+{
+    slots->empty_words -= slots->used[slot / 64] == 0;
+    slots->used[slot / 64] |= UINT64_C(1) << (slot % 64);
+    slots->free--;
+}
+
+/* The first free slot from a place on, or the first of a word without used ones, going round once; there is one. */
+static uint64_t find(const disk_slots *slots, uint64_t from, int whole_word)
 {
     if (from >= slots->count)
         from = 0;
-    uint64_t word = from / 64;
+    uint64_t words = slots->count / 64, word = from / 64;
     uint64_t open = ~slots->used[word] & ~UINT64_C(0) << (from % 64);
-    while (open == 0) {
-        word = word + 1 < slots->count / 64 ? word + 1 : 0;
+    while (whole_word ? open != ~UINT64_C(0) : open == 0) {
+        word = word + 1 < words ? word + 1 : 0;
         open = ~slots->used[word];
     }
     return word * 64 + (uint64_t) __builtin_ctzll(open);
 }
 
-uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, uint64_t *ret_first)
+uint64_t disk_slots_spare(const disk_slots *slots)
 {
-    /* A little more room than needed keeps the search short. */
-    if (slots->free <= slots->count / 128 && !grow(slots, slots->count + 1) && slots->free == 0)
-        return 0;
-    *ret_first = find(slots, slots->next);
-    uint64_t got = disk_slots_take_run(slots, *ret_first, wanted);
-    slots->next = *ret_first + got;
+    return GROWTH + (slots->count - slots->free - slots->held) / 8;
+}
+
+uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, int may_grow, uint64_t *ret_first)
+{
+    /* On from the last one; else 64 neighbours, from new room as long as the spare allows; else wherever one is free. */
+    uint64_t first = slots->next;
+    if (first % 64 == 0 || first >= slots->count || is_used(slots, first)) {
+        if (slots->empty_words == 0 && (slots->free == 0 || (may_grow && slots->free + slots->held < disk_slots_spare(slots))) &&
+            !grow(slots, slots->count + 1) && slots->free == 0)
+            return 0;
+        first = find(slots, slots->next, slots->empty_words != 0);
+    }
+    uint64_t got = disk_slots_take_run(slots, first, wanted);
+    slots->next = first + got;
+    *ret_first = first;
     return (uint32_t) got;
 }
 
 uint64_t disk_slots_take_run(disk_slots *slots, uint64_t first, uint64_t wanted)
 {
     uint64_t got = 0;
-    while (got < wanted && first + got < slots->count && !is_used(slots, first + got)) {
-        slots->used[(first + got) / 64] |= UINT64_C(1) << ((first + got) % 64);
-        got++;
-    }
-    slots->free -= got;
+    for (; got < wanted && first + got < slots->count && !is_used(slots, first + got); got++)
+        use(slots, first + got);
     return got;
 }
 
@@ -71,8 +90,7 @@ int disk_slots_extend(disk_slots *slots, uint64_t count, uint64_t *ret_first)
     uint64_t before = slots->count;
     if (!grow_to(slots, before + count))
         return 0;
-    memset(slots->used + before / 64, 0xff, count / 8);
-    slots->free -= count;
+    (void) disk_slots_take_run(slots, before, count);
     *ret_first = before;
     return 1;
 }
@@ -82,6 +100,7 @@ uint64_t disk_slots_cut(disk_slots *slots)
     while (slots->count > 0 && slots->used[slots->count / 64 - 1] == 0) {
         slots->count -= 64;
         slots->free -= 64;
+        slots->empty_words--;
     }
     slots->next = 0;
     return slots->count;
@@ -91,6 +110,7 @@ void disk_slots_give(disk_slots *slots, uint64_t slot)
 {
     slots->used[slot / 64] &= ~(UINT64_C(1) << (slot % 64));
     slots->free++;
+    slots->empty_words += slots->used[slot / 64] == 0;
 }
 
 tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot, uint64_t slots_max)
@@ -101,8 +121,7 @@ tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot, uint64_t slots_max
         return TCCP_ERR_NO_MEMORY;
     if (is_used(slots, slot))
         return TCCP_ERR_DISK_CORRUPT;
-    slots->used[slot / 64] |= UINT64_C(1) << (slot % 64);
-    slots->free--;
+    use(slots, slot);
     return TCCP_OK;
 }
 

@@ -257,7 +257,7 @@ class LiveDisk:
         _check(lib.tccp_disk_grow(self._disk, size_bytes), f"grow to {size_bytes} bytes")
 
     def compact(self) -> int:
-        """Give all free room back to the file system; the disk may be in use. Returns the bytes of it, holes included."""
+        """Give all free room back to the file system; the disk may be in use. Returns the bytes, holes included."""
         freed = ffi.new("uint64_t *")
         _check(lib.tccp_disk_compact(self._disk, freed), "compact")
         return int(freed[0])
