@@ -1,7 +1,8 @@
 /* disk.h: the parts of a live disk, and who may call whom.
  *
  *     disk.c          opening and closing
- *     disk_blocks.c   reading, writing and zeroing bytes       disk_check.c   proving, growing
+ *     disk_read.c     reading bytes                            disk_write.c   writing, zeroing, flushing
+ *     disk_check.c    proving, growing
  *     disk_log.c      commits and their replay                 disk_tree.c    checkpoints and their loading
  *     disk_slots.c    which slots of the file are free         disk_crypto.c  keys, nonces, tags
  *     disk_format.c   superblocks, entries as bytes            disk_file.c    the file
@@ -292,13 +293,23 @@ void disk_keeper_end(tccp_disk *disk);
 /* Shorten the file to what is used. */
 tccp_status disk_cut_tail(tccp_disk *disk);
 
-/* disk_blocks.c: read one block's stored bytes into buffer and open them. */
+/* disk_read.c */
+int disk_inside(const tccp_disk *disk, uint64_t offset, uint64_t len);
+/* Whether a block is known to be zeros. The lock is held. */
+int disk_reads_as_zeros(const tccp_disk *disk, uint64_t block);
+/* How many of the entries continue the first: the same state, and neighbouring slots. */
+uint32_t disk_run_of(const disk_entry *entries, uint32_t count);
+/* Whole blocks; entries is room for count of them, and says in the end what was read. With ret_waits nothing is waited
+ * for: it says whether that was why nothing was read. */
+tccp_status disk_read_blocks(tccp_disk *disk, uint64_t block, uint32_t count, disk_entry *entries, uint8_t *buffer,
+                             int *ret_waits);
+/* Read one block's stored bytes into buffer and open them. */
 tccp_status disk_read_slot(tccp_disk *disk, uint64_t block, const disk_entry *entry, uint8_t *buffer);
 /* Like tccp_disk_read, but rather says that it would have to wait for a disk, and then has read nothing. */
 tccp_status disk_read_now(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer, int *ret_waits);
-/* Whether a change of these bytes would have to wait: to read what is around them, or for room in the next record. */
+/* disk_write.c: whether a change of these bytes would have to wait: to read what is around them, or for room in the next record. */
 int disk_change_waits(tccp_disk *disk, uint64_t offset, uint64_t len);
-/* Give slots away, after the sync that made them free. No lock is held. */
+/* disk_slots.c: give slots away, after the sync that made them free. No lock is held. */
 void disk_release(tccp_disk *disk, disk_list *retired);
 
 #endif /* TCCP_DISK_H */

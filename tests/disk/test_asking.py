@@ -95,6 +95,13 @@ def test_other_words_are_refused_and_the_next_is_answered(path: Path, words: byt
         assert "mark" in ask(served.socket, "mark")
 
 
+def test_a_disk_served_for_reading_is_not_compacted(path: Path) -> None:
+    with served_disk(path, "--read-only") as served:
+        with pytest.raises(HostError, match="unknown_word"):
+            ask(served.socket, "compact")
+        assert "mark" in ask(served.socket, "mark")
+
+
 def test_only_the_owner_can_ask_and_nobody_when_it_has_ended(path: Path) -> None:
     with served_disk(path) as served:
         asked = socket_for_asking(served.socket)

@@ -21,6 +21,7 @@ from tccp.core.disk import LiveDisk
 from tccp.errors import HostError, TccpError
 
 Answer = dict[str, object]
+Words = dict[str, Callable[[LiveDisk], Answer]]
 
 WORD_BYTES_MAX = 16
 CLIENT_TIMEOUT_S = 5.0  # for the word to come and for the answer to go; the work between takes what it takes
@@ -36,9 +37,10 @@ def socket_for_asking(nbd: Path) -> Path:
 
 
 @contextmanager
-def answering(disk: LiveDisk, listener: socket.socket, stop: int) -> Iterator[None]:
+def answering(disk: LiveDisk, listener: socket.socket, stop: int, *, read_only: bool) -> Iterator[None]:
     """Answer on *listener* in a thread, until *stop* can be read; that must be so at the end of the block."""
-    thread = threading.Thread(target=_answer_all, args=(disk, listener, stop), name="asking")
+    words = {word: answer for word, answer in _ANSWERS.items() if not (read_only and word in _CHANGES)}
+    thread = threading.Thread(target=_answer_all, args=(disk, words, listener, stop), name="asking")
     thread.start()
     try:
         yield
@@ -46,7 +48,7 @@ def answering(disk: LiveDisk, listener: socket.socket, stop: int) -> Iterator[No
         thread.join()
 
 
-def _answer_all(disk: LiveDisk, listener: socket.socket, stop: int) -> None:
+def _answer_all(disk: LiveDisk, words: Words, listener: socket.socket, stop: int) -> None:
     poll = select.poll()
     poll.register(stop, select.POLLIN)
     poll.register(listener, select.POLLIN)
@@ -55,7 +57,7 @@ def _answer_all(disk: LiveDisk, listener: socket.socket, stop: int) -> None:
             client, _ = listener.accept()
             with client:
                 client.settimeout(CLIENT_TIMEOUT_S)
-                client.sendall(_answer(disk, _word(client)))
+                client.sendall(_answer(disk, words, _word(client)))
 
 
 def _word(client: socket.socket) -> str:
@@ -68,10 +70,12 @@ def _word(client: socket.socket) -> str:
     return received.partition(b"\n")[0].decode("ascii", "replace")
 
 
-def _answer(disk: LiveDisk, word: str) -> bytes:
+def _answer(disk: LiveDisk, words: Words, word: str) -> bytes:
     answer: Answer
     try:
-        answer = _ANSWERS[word](disk) if word in _ANSWERS else {"error": "unknown_word", "detail": ""}
+        answer = words[word](disk) if word in words else {"error": "unknown_word", "detail": ""}
+    except MemoryError:
+        answer = {"error": "no_memory", "detail": ""}
     except TccpError as error:
         answer = {"error": error.reason, "detail": error.detail}
     return json.dumps(answer, default=bytes.hex).encode() + b"\n"
@@ -89,8 +93,8 @@ def _compact(disk: LiveDisk) -> Answer:
     return {"free_bytes": disk.compact(), "mark": disk.mark()}
 
 
-_ANSWERS: dict[str, Callable[[LiveDisk], Answer]] = {"mark": _mark, "info": _info, "compact": _compact}
-WORDS = tuple(_ANSWERS)
+_ANSWERS: Words = {"mark": _mark, "info": _info, "compact": _compact}
+_CHANGES = {"compact"}
 
 
 # ---- whoever asks

@@ -73,7 +73,7 @@ def serve_disk(service: DiskService, ready: Callable[[], None]) -> bytes | None:
             _become(user)
         confine()
         disk.start_keeper()
-        with answering(disk, asked, stop):
+        with answering(disk, asked, stop, read_only=service.read_only):
             ready()
             serve_nbd(disk, listener.fileno(), stop)
         return None if service.read_only else disk.close()
