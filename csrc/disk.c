@@ -194,6 +194,7 @@ tccp_status disk_open_io(const disk_io *io, const tccp_disk_key *key, const tccp
         disk->base = *base;
     (void) pthread_mutex_init(&disk->lock, NULL);
     (void) pthread_mutex_init(&disk->commit_lock, NULL);
+    (void) pthread_cond_init(&disk->keeper_wanted, NULL);
     tccp_status status = bring_up(disk, key, demand);
     if (status != TCCP_OK) {
         tccp_disk_free(disk);
@@ -217,8 +218,11 @@ tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_root)
 {
     if (disk == NULL || ret_root == NULL || disk->read_only)
         return TCCP_ERR_USAGE;
+    disk_keeper_end(disk);
     (void) pthread_mutex_lock(&disk->commit_lock);
     tccp_status status = disk_checkpoint(disk);
+    if (status == TCCP_OK)
+        (void) disk_cut_tail(disk);  /* a file that stays long is no harm */
     if (status == TCCP_OK)
         memcpy(ret_root, disk->root, sizeof disk->root);
     (void) pthread_mutex_lock(&disk->lock);
@@ -232,6 +236,7 @@ void tccp_disk_free(tccp_disk *disk)
 {
     if (disk == NULL)
         return;
+    disk_keeper_end(disk);
     disk_tree_free(disk);
     disk_slots_free(&disk->slots);
     free(disk->dirty.items);
@@ -239,6 +244,7 @@ void tccp_disk_free(tccp_disk *disk)
     disk_keys_free(disk->keys);
     (void) pthread_mutex_destroy(&disk->lock);
     (void) pthread_mutex_destroy(&disk->commit_lock);
+    (void) pthread_cond_destroy(&disk->keeper_wanted);
     free(disk);
 }
 

@@ -587,7 +587,12 @@ TCCP_MUST_USE tccp_status tccp_disk_verify(tccp_disk *disk, uint64_t block, uint
 /* Grow a disk that nobody is using; durable on return. */
 TCCP_MUST_USE tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes);
 
-/* Give the room of all free slots back to the file system; nobody is using the disk. */
+/* Start a thread of the disk's own, until it is closed or freed: it makes room in the file ready before it is needed, and
+ * commits when much was written and nobody flushes. Nothing for a disk that is open for reading. */
+TCCP_MUST_USE tccp_status tccp_disk_keeper_start(tccp_disk *disk);
+
+/* Give the room of all free slots back to the file system. The disk may be in use: other calls go on meanwhile, but for
+ * the moments in which a window of slots is looked at or the file is shortened. */
 TCCP_MUST_USE tccp_status tccp_disk_compact(tccp_disk *disk, uint64_t *ret_freed_bytes);
 
 void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info);

@@ -291,6 +291,10 @@ static tccp_status one_operation(tccp_disk *disk)
     }
     if (len > BLOCKS * DISK_BLOCK - offset)
         len = BLOCKS * DISK_BLOCK - offset;
+    if (kind == 79 || kind == 78) {
+        uint64_t freed;
+        return kind == 78 ? tccp_disk_compact(disk, &freed) : disk_prepare(disk, 64);
+    }
     if (kind >= 80) {
         status = tccp_disk_flush(disk);
         if (status == TCCP_OK)

@@ -8,7 +8,7 @@
 
 #include "disk.h"
 
-enum { MEMORY_MAX = 24 << 20 };
+enum { MEMORY_MAX = 48 << 20 };
 
 typedef struct memory_file {
     uint8_t *bytes;

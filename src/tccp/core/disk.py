@@ -257,10 +257,17 @@ class LiveDisk:
         _check(lib.tccp_disk_grow(self._disk, size_bytes), f"grow to {size_bytes} bytes")
 
     def compact(self) -> int:
-        """Give all free room back to the file system; nobody else uses the disk. Returns the bytes given back."""
+        """Give all free room back to the file system; the disk may be in use. Returns the bytes, holes included."""
         freed = ffi.new("uint64_t *")
         _check(lib.tccp_disk_compact(self._disk, freed), "compact")
         return int(freed[0])
+
+    def start_keeper(self) -> None:
+        """Start a thread that makes room ready before it is needed, and commits when much was written without a flush.
+
+        It ends with `close` or `forget`.
+        """
+        _check(lib.tccp_disk_keeper_start(self._disk), "tccp_disk_keeper_start")
 
     def close(self) -> bytes:
         """Write everything, and return the root to demand at the next opening. The disk is forgotten in any case."""
