@@ -237,6 +237,7 @@ def test_signatures_of_evmctl_hold(key: PrivateKey, tmp_path: Path) -> None:
     assert verdict(rules_for(key), signed(CONTENT, b"/usr/bin/x", signature)) == Verdict.SIGNED
 
 
+CMS_SIGN = ("cms", "-sign", "-binary", "-nocerts", "-md", "sha256", "-in", "x", "-signer", "certificate.pem")
 SIGNED_DER = ("-inkey", "key.pem", "-outform", "DER", "-out", "x.p7s")
 
 
@@ -245,7 +246,7 @@ def cms(folder: Path, key: PrivateKey, *options: str) -> bytes:
     write_keys(folder, key)
     for command in (
         ["req", "-x509", "-new", "-key", "key.pem", "-subj", "/CN=signer", "-out", "certificate.pem"],
-        [*"cms -sign -binary -nocerts -md sha256 -in x -signer certificate.pem".split(), *SIGNED_DER, *options],
+        [*CMS_SIGN, *SIGNED_DER, *options],
     ):
         subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
     return (folder / "x.p7s").read_bytes()
