@@ -5,6 +5,7 @@
  *     disk_log.c      commits and their replay                 disk_tree.c    checkpoints and their loading
  *     disk_slots.c    which slots of the file are free         disk_crypto.c  keys, nonces, tags
  *     disk_format.c   superblocks, entries as bytes            disk_file.c    the file
+ *     disk_marks.c    moments that may be demanded later
  *
  * The rule that makes it survive crashes. A block is never written over: each write takes a free slot, under a nonce of
  * its own, and changes the block's entry in memory. A flush writes one record, authenticated, with all entries changed
@@ -36,6 +37,7 @@ enum {
     DISK_RECORD_HEAD_BYTES = 64,
     DISK_RECORD_ENTRY_BYTES = 56,
     DISK_DIRTY_MAX = 32768,
+    DISK_MARKS_MAX = 64,
     DISK_BATCH = 256,            /* blocks handled by one call into the file */
     DISK_SECTOR = 512
 };
@@ -89,27 +91,42 @@ struct tccp_disk_key {
     uint8_t bytes[TCCP_DISK_KEY_BYTES];
 };
 
+typedef struct disk_cipher {
+    uint32_t suite;
+    uint8_t key[32];
+} disk_cipher;
+
 /* One key for each kind of thing, so that nonces of different kinds never meet. */
 typedef struct disk_keys {
-    uint8_t data[32];
-    uint8_t tree[32];
-    uint8_t log[32];
+    disk_cipher data;
+    disk_cipher tree;
+    disk_cipher log;
     uint8_t header[32];
     uint8_t commitment[32];      /* stored: tells a wrong key from altered bytes */
 } disk_keys;
 
-tccp_status disk_keys_derive(const tccp_disk_key *key, const uint8_t disk_id[16], disk_keys **ret_keys);
+/* The suite may be one that nobody knows: the superblock is refused for it before anything is opened. */
+tccp_status disk_keys_derive(const tccp_disk_key *key, const uint8_t disk_id[16], uint32_t suite,
+                             disk_keys **ret_keys);
 void disk_keys_free(disk_keys *keys);
 
 /* In place; the nonce is (counter, number, salt). Opening fails with TCCP_ERR_DISK_CORRUPT and zeroed bytes. */
-void disk_seal(const uint8_t key[32], uint64_t counter, uint64_t number, const uint8_t salt[DISK_SALT_BYTES],
+void disk_seal(const disk_cipher *cipher, uint64_t counter, uint64_t number, const uint8_t salt[DISK_SALT_BYTES],
                const uint8_t *plain, uint8_t *sealed, size_t len, uint8_t ret_tag[DISK_TAG_BYTES]);
-tccp_status disk_unseal(const uint8_t key[32], uint64_t counter, uint64_t number, const uint8_t salt[DISK_SALT_BYTES],
-                        uint8_t *bytes, size_t len, const uint8_t tag[DISK_TAG_BYTES]);
+tccp_status disk_unseal(const disk_cipher *cipher, uint64_t counter, uint64_t number,
+                        const uint8_t salt[DISK_SALT_BYTES], uint8_t *bytes, size_t len,
+                        const uint8_t tag[DISK_TAG_BYTES]);
 
 /* ---- disk_format.c --------------------------------------------------------------------------------------------- */
 
+/* A moment in the history of a disk: the last record that was durable, and its tag, which binds all before it. */
+typedef struct disk_mark {
+    uint64_t sequence;
+    uint8_t chain[DISK_TAG_BYTES];
+} disk_mark;
+
 typedef struct disk_superblock {
+    uint32_t suite;
     uint64_t size_bytes;
     uint8_t disk_id[16];
     uint64_t generation;
@@ -120,12 +137,14 @@ typedef struct disk_superblock {
     disk_entry root;
     uint8_t base_root[TCCP_DISK_ROOT_BYTES];
     uint64_t base_blocks;
+    uint64_t marks_count;
+    disk_mark marks[DISK_MARKS_MAX];  /* moments that somebody may demand, in the order of their sequence */
 } disk_superblock;
 
 void disk_superblock_encode(const disk_superblock *superblock, const disk_keys *keys, uint8_t ret_bytes[DISK_BLOCK]);
 
-/* The disk id, before any key is derived; TCCP_ERR_MALFORMED when this is no superblock of ours. */
-tccp_status disk_superblock_peek(const uint8_t bytes[DISK_BLOCK], uint8_t ret_disk_id[16]);
+/* The disk id and suite, before any key is derived; TCCP_ERR_MALFORMED when this is no superblock of ours. */
+tccp_status disk_superblock_peek(const uint8_t bytes[DISK_BLOCK], uint8_t ret_disk_id[16], uint32_t *ret_suite);
 tccp_status disk_superblock_decode(const uint8_t bytes[DISK_BLOCK], const disk_keys *keys,
                                    disk_superblock *ret_superblock);
 void disk_superblock_root(const uint8_t bytes[DISK_BLOCK], uint8_t ret_root[TCCP_DISK_ROOT_BYTES]);
@@ -190,6 +209,9 @@ struct tccp_disk {
     uint64_t sequence;
     uint8_t chain[DISK_TAG_BYTES];
     uint64_t commits_done;
+    int mark_given;                  /* the moment now was given out: the next record will say so */
+    const disk_mark *demanded;       /* while it is opened; NULL: nothing is */
+    int demanded_seen;
 
     pthread_mutex_t lock;
     disk_level level[DISK_LEVELS_MAX + 1];
@@ -206,9 +228,9 @@ struct tccp_disk {
 
 /* disk.c, below the descriptor: what the tests call with a file of their own. */
 tccp_status disk_create_io(const disk_io *io, const tccp_disk_key *key, const tccp_disk_base *base,
-                           uint64_t size_bytes, uint64_t log_bytes);
+                           uint32_t suite, uint64_t size_bytes, uint64_t log_bytes);
 tccp_status disk_open_io(const disk_io *io, const tccp_disk_key *key, const tccp_disk_base *base,
-                         const uint8_t *expected_root, int read_only, tccp_disk **ret_disk);
+                         const tccp_disk_demand *demand, int read_only, tccp_disk **ret_disk);
 
 static inline uint64_t disk_slot_offset(const tccp_disk *disk, uint64_t slot)
 {
@@ -225,6 +247,19 @@ void disk_tree_free(tccp_disk *disk);
 void disk_tree_changed(tccp_disk *disk, unsigned level, uint64_t page);
 /* Write all changed pages and a superblock. commit_lock is held. */
 tccp_status disk_checkpoint(tccp_disk *disk);
+
+/* disk_marks.c; commit_lock is held, or nobody else has the disk yet. */
+void disk_mark_encode(const disk_mark *mark, uint8_t bytes[TCCP_DISK_MARK_BYTES]);
+void disk_mark_decode(const uint8_t bytes[TCCP_DISK_MARK_BYTES], disk_mark *ret_mark);
+/* Remember a moment from the next checkpoint on; the oldest are forgotten. */
+void disk_mark_remember(tccp_disk *disk, const disk_mark *mark);
+disk_mark disk_mark_now(const tccp_disk *disk);
+/* Give out the moment now, for good. */
+void disk_mark_give(tccp_disk *disk, uint8_t ret_mark[TCCP_DISK_MARK_BYTES]);
+/* Whether the demanded moment is one that the last checkpoint remembers, or is it itself. */
+void disk_mark_look_back(tccp_disk *disk);
+/* Whether the moment that the replay has come to is the demanded one. */
+void disk_mark_passed(tccp_disk *disk);
 
 /* disk_log.c */
 tccp_status disk_log_replay(tccp_disk *disk, int *ret_anything);

@@ -22,7 +22,7 @@ tccp_status disk_read_slot(tccp_disk *disk, uint64_t block, const disk_entry *en
     int error = disk->io.read(disk->io.context, buffer, DISK_BLOCK, disk_slot_offset(disk, disk_slot(entry)));
     if (error != 0)
         return disk_status_of(error);
-    return disk_unseal(disk->keys->data, entry->counter, block, entry->salt, buffer, DISK_BLOCK, entry->tag);
+    return disk_unseal(&disk->keys->data, entry->counter, block, entry->salt, buffer, DISK_BLOCK, entry->tag);
 }
 
 /* With the lock held nobody can give this block's slot away: what does not verify now is altered. */
@@ -77,7 +77,7 @@ static tccp_status read_blocks(tccp_disk *disk, uint64_t block, uint32_t count, 
             status = disk_status_of(disk->io.read(disk->io.context, at, (size_t) run * DISK_BLOCK,
                                                   disk_slot_offset(disk, disk_slot(&entries[i]))));
             for (uint32_t k = 0; k < run && status == TCCP_OK; k++, at += DISK_BLOCK)
-                if (disk_unseal(disk->keys->data, entries[i + k].counter, block + i + k, entries[i + k].salt, at,
+                if (disk_unseal(&disk->keys->data, entries[i + k].counter, block + i + k, entries[i + k].salt, at,
                                 DISK_BLOCK, entries[i + k].tag) != TCCP_OK)
                     status = read_again(disk, block + i + k, &entries[i + k], at);
         }
@@ -194,7 +194,7 @@ static tccp_status store(tccp_disk *disk, uint64_t block, uint32_t count, const 
         entries[i].place = DISK_STATE_DATA | slots[i];
         entries[i].counter = counter + i;
         memcpy(entries[i].salt, disk->salt, DISK_SALT_BYTES);
-        disk_seal(disk->keys->data, counter + i, block + i, disk->salt, bytes + (size_t) i * DISK_BLOCK,
+        disk_seal(&disk->keys->data, counter + i, block + i, disk->salt, bytes + (size_t) i * DISK_BLOCK,
                   sealed + (size_t) i * DISK_BLOCK, DISK_BLOCK, entries[i].tag);
     }
     for (uint32_t i = 0, run; i < count && status == TCCP_OK; i += run) {

@@ -61,7 +61,8 @@ typedef enum tccp_status {
     TCCP_ERR_DISK_KEY = 64,      /* another key than the disk was made with */
     TCCP_ERR_DISK_CORRUPT = 65,  /* a part of the disk does not verify: altered, moved or cut */
     TCCP_ERR_DISK_ROOT = 66,     /* a genuine state of the disk, but not the one asked for: rolled back, or gone on */
-    TCCP_ERR_DISK_BASE = 67      /* made over another base image than the one given */
+    TCCP_ERR_DISK_BASE = 67,     /* made over another base image than the one given */
+    TCCP_ERR_DISK_MARK = 68      /* the disk's history does not pass through the moment asked for: rolled back, or forked */
 } tccp_status;
 
 /* The stable lower-case name of a status: "nonce_mismatch"; "unknown" for a number that is none. */
@@ -612,6 +613,7 @@ TCCP_MUST_USE tccp_status tccp_image_open(int image_fd, int target_fd, int in_or
 #define TCCP_DISK_BLOCK_BYTES 4096
 #define TCCP_DISK_KEY_BYTES 32
 #define TCCP_DISK_ROOT_BYTES 32
+#define TCCP_DISK_MARK_BYTES 40
 #define TCCP_DISK_LOG_BYTES_DEFAULT 67108864
 
 /* A key in locked memory that no core dump shows; wiped when freed. */
@@ -646,6 +648,8 @@ typedef struct tccp_disk_info {
     uint8_t disk_id[16];
     uint8_t root[TCCP_DISK_ROOT_BYTES];       /* of the last checkpoint: after tccp_disk_close_clean, of everything */
     uint8_t base_root[TCCP_DISK_ROOT_BYTES];  /* zeros without a base */
+    uint8_t mark[TCCP_DISK_MARK_BYTES];       /* of this moment, as by tccp_disk_mark */
+    uint32_t suite;
     uint64_t base_blocks;
     uint64_t size_bytes;
     uint64_t generation;        /* checkpoints so far */
@@ -659,16 +663,25 @@ typedef struct tccp_disk_info {
 } tccp_disk_info;
 
 /* Make a disk in an empty file. size_bytes is a multiple of the block size and not smaller than the base; log_bytes is a
- * multiple of the block size from 65536 on. base may be NULL. */
+ * multiple of the block size from 65536 on. base may be NULL. The suite is as for sealed images. */
 TCCP_MUST_USE tccp_status tccp_disk_create(int file, const tccp_disk_key *key, const tccp_disk_base *base,
-                                           uint64_t size_bytes, uint64_t log_bytes);
+                                           uint32_t suite, uint64_t size_bytes, uint64_t log_bytes);
+
+/* What a disk must be to be opened; each may be NULL, and then any is taken.
+ *   root   TCCP_DISK_ROOT_BYTES: it must stand exactly as when that root was returned
+ *   mark   TCCP_DISK_MARK_BYTES: its history must pass through that moment. Remembered are the moments at which it was
+ *          opened, those given out by tccp_disk_mark and tccp_disk_describe, and those demanded: the newest 64 */
+typedef struct tccp_disk_demand {
+    const uint8_t *root;
+    const uint8_t *mark;
+} tccp_disk_demand;
 
 /* Open a disk, and bring it to the last state that a flush answered for, or a later one.
- *   expected_root   TCCP_DISK_ROOT_BYTES, or NULL: the disk must stand exactly as when that root was returned
- *   read_only       nothing is written to the file
+ *   demand      may be NULL. TCCP_ERR_DISK_ROOT, TCCP_ERR_DISK_MARK
+ *   read_only   nothing is written to the file
  * The caller has locked the file against a second process; the descriptor must stay open as long as the disk. */
 TCCP_MUST_USE tccp_status tccp_disk_open(int file, const tccp_disk_key *key, const tccp_disk_base *base,
-                                         const uint8_t *expected_root, int read_only, tccp_disk **ret_disk);
+                                         const tccp_disk_demand *demand, int read_only, tccp_disk **ret_disk);
 
 /* Read, write and zero any bytes inside the disk; from any number of threads. A write is durable when a flush that began
  * after its end has returned TCCP_OK. After a failed flush every write and flush fails. */
@@ -693,6 +706,10 @@ TCCP_MUST_USE tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes);
 TCCP_MUST_USE tccp_status tccp_disk_compact(tccp_disk *disk, uint64_t *ret_freed_bytes);
 
 void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info);
+
+/* The moment that the disk's history has come to: whoever demands it later gets this state or one that came after it. It
+ * holds what the last flush has answered for. Cheap; from any thread. */
+TCCP_MUST_USE tccp_status tccp_disk_mark(tccp_disk *disk, uint8_t *ret_mark);
 
 /* Write everything, and return the root of what the disk now is. The disk is not usable any more, only to be freed. */
 TCCP_MUST_USE tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_root);

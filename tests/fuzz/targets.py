@@ -33,7 +33,7 @@ from tccp.protocol.statements import (
 )
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
-from tests.fuzz import log_targets
+from tests.fuzz import http_targets, log_targets
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -233,4 +233,9 @@ TARGETS: dict[str, Target] = {
     "log_note": Target(log_targets.feed_note, log_targets.notes),
     "log_checkpoint": Target(log_targets.feed_checkpoint, log_targets.checkpoints),
     "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
+    "http_request": Target(http_targets.feed_request, http_targets.requests),
+    "http_response": Target(http_targets.feed_response, http_targets.responses),
+    "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
+    "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, is_msgpack=True),
+    "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),
 }

@@ -75,7 +75,13 @@ def test_every_statement_is_there_with_its_fields_in_order(statement: type, doma
 
 
 def test_every_domain_is_there() -> None:
-    domains = [binding.REGISTRATION, binding.RENEWAL, binding.COORDINATOR_LEAF, binding.COORDINATOR]
+    domains = [
+        binding.REGISTRATION,
+        binding.RENEWAL,
+        binding.COORDINATOR_LEAF,
+        binding.COORDINATOR_START,
+        binding.COORDINATOR,
+    ]
 
     assert not [domain for domain in domains if f'SHA-256("{domain[:-1].decode()}" 00 ||' not in DOCUMENT]
     assert all(domain[-1:] == b"\0" for domain in domains)
@@ -149,9 +155,11 @@ def vectors_of_the_text() -> list[bytes]:
     root = sha256(b"\1", left, sha256(b"\0", b"\7" * 32))
     return [
         sha256(b"tccp/v1/coordinator-id\0", bytes(32)),
+        sha256(b"tccp/v1/coordinator-id\0", bytes(32)).hex()[:32].encode() + b".tccp.internal/log",
         sha256(b"tccp/v1/quote/registration\0", NONCE, channel, sha256(b"identity")),
         sha256(b"tccp/v1/quote/renewal\0", NONCE, channel, LEASE, sha256(b"identity")),
         leaf,
+        sha256(b"tccp/v1/quote/coordinator-start\0", b"\2" * 32, bytes([0, 0, 0, 0, 0, 1, 0, 0]), b"\x08" * 32),
         root,
         sha256(b"tccp/v1/quote/coordinator\0", root, sha256(b"statement")),
         bytes.fromhex("00000016 92") + b"\xa7refused" + b"\xacnot_enrolled",
@@ -164,9 +172,11 @@ def vectors_of_the_code() -> list[bytes]:
     root, _ = merkle_tree([leaf, b"\6" * 32, b"\7" * 32])
     return [
         statements.coordinator_id(bytes(32)),
+        statements.log_origin(statements.coordinator_id(bytes(32))).encode(),
         binding.registration(NONCE, CHANNEL, b"identity"),
         binding.renewal(NONCE, CHANNEL, LEASE, b"identity"),
         leaf,
+        binding.coordinator_start(b"\2" * 32, 65_536, b"\x08" * 32),
         root,
         binding.coordinator(root, b"statement"),
         frame(encode(Refused("not_enrolled"))),

@@ -3,28 +3,24 @@
     measured = boot_measured(folder, kernel=guest_kernel(), initrd=initrd, command_line="lockdown=integrity")
     measured = boot_measured(folder, esp={"EFI/BOOT/BOOTX64.EFI": loader})
 
-QEMU translates (TCG), so this runs everywhere, in 10 to 20 s. The kernel is Debian's for clouds, fetched once by apt,
-which verifies it, and kept under ``$TCCP_CACHE`` (default ``~/.cache/tccp``).
+QEMU translates (TCG), so this runs everywhere, in 10 to 20 s. `tests.support.guest` fetches the kernel.
 """
 
 import base64
-import gzip
-import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tccp.model import PcrBank, PcrSelection, PcrValues
+from tests.support.cpio import File, write_cpio
 
 QEMU = "qemu-system-x86_64"
 OVMF = Path("/usr/share/OVMF")
 CONSOLE = "console=ttyS0 quiet panic=-1"
 _DEADLINE_S = 180
-_PACKAGE = "linux-image-cloud-amd64"
 # An IMA policy of its own: the kernel's "tcb" leaves out what lies in an initramfs.
 _INIT = r"""#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -57,60 +53,13 @@ class Measured:
     command_line: str
 
 
-def guest_kernel() -> Path:
-    """The kernel, a bzImage signed by Debian. The first call on a machine fetches it, 27 MB."""
-    cache = Path(os.environ.get("TCCP_CACHE") or Path.home() / ".cache" / "tccp")
-    kept = cache / "guest-kernel"
-    if not kept.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache, prefix="guest-kernel-") as work:
-            made = _unpack(_fetch(Path(work)), Path(work) / "made")
-            try:
-                made.rename(kept)
-            except OSError:  # another process was faster
-                if not kept.exists():
-                    raise
-    return kept / "vmlinuz"
-
-
-def _fetch(folder: Path) -> Path:
-    for prepare in (["true"], ["apt-get", "-qq", "update"]):
-        subprocess.run(prepare, check=False)
-        known = subprocess.run(["apt-cache", "depends", _PACKAGE], capture_output=True, text=True, check=False).stdout
-        for name in re.findall(r"Depends: (linux-image-\S+)", known):
-            subprocess.run(["apt-get", "-qq", "download", name], cwd=folder, stderr=subprocess.PIPE, check=False)
-        for package in folder.glob("*.deb"):
-            return package
-    raise RuntimeError(f"apt does not get {_PACKAGE}: does `apt-get update` work here?")
-
-
-def _unpack(package: Path, made: Path) -> Path:
-    whole = package.with_suffix("")
-    subprocess.run(["dpkg-deb", "-x", package, whole], check=True)
-    made.mkdir()
-    next((whole / "boot").glob("vmlinuz-*")).rename(made / "vmlinuz")
-    next((whole / "lib" / "modules").iterdir()).rename(made / "modules")
-    return made
-
-
 def make_initrd(path: Path, script: str = "") -> Path:
     """An initramfs that runs *script* for sh, tells what was measured and switches off; returns *path*."""
-    with tempfile.TemporaryDirectory() as work:
-        root = Path(work)
-        for folder in ("bin", "proc", "sys", "dev", "tmp"):
-            (root / folder).mkdir()
-        shutil.copy("/bin/busybox", root / "bin" / "busybox")
-        (root / "init").write_text(_INIT % script)
-        (root / "init").chmod(0o755)
-        names = "\n".join(sorted(str(entry.relative_to(root)) for entry in root.rglob("*")))
-        made = subprocess.run(
-            ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0", "--reproducible"],
-            input=names.encode(),
-            cwd=root,
-            capture_output=True,
-            check=True,
-        )
-    path.write_bytes(gzip.compress(made.stdout, mtime=0))
+    files = {
+        "init": File((_INIT % script).encode(), executable=True),
+        "bin/busybox": File(Path("/bin/busybox").read_bytes(), executable=True),
+    }
+    path.write_bytes(write_cpio(files, ("proc", "sys", "dev", "tmp")))
     return path
 
 

@@ -45,9 +45,9 @@ for number, certificate in enumerate(authority.certificates):
     Path(f"/etc/tccp/ek-authorities/{number}.der").write_bytes(certificate)
 """
 MAKE_KEYS = """
-import datetime, pathlib
-from tccp.coordinator.identity import create_keys
-create_keys(pathlib.Path("/var/lib/tccp/coordinator"), now=datetime.datetime.now(datetime.timezone.utc))
+import pathlib, trio
+from tests.support.coordinator_keys import make_keys
+trio.run(make_keys, pathlib.Path("/var/lib/tccp/coordinator"), "swtpm:path=/run/tpm-coordinator")
 """
 # Holds every thread of a process but the first until they are killed (ptrace(2): PTRACE_SEIZE, PTRACE_INTERRUPT).
 HOLD_THREADS = """

@@ -86,11 +86,12 @@ class ControlAnswers:
         services = self._services
         policy = parse_policy(request.body)
         record = PolicyRecord(policy.name, policy.version, policy.body, policy.sha256, services.clock.now_ms())
-        await services.store.add_policy(
+        seq = await services.store.add_policy(
             record, event_body(policy=policy.name, version=policy.version, sha256=policy.sha256)
         )
         services.policies.put_in_force(policy)
         self._renewals.ask_now(services.sessions.judged_by(policy.name))
+        await services.log.included(seq)
         judged = (await services.store.nodes_by_policy()).get(policy.name, 0)
         return self._policy_info(record, nodes=judged, in_force=True, with_body=False)
 

@@ -1,25 +1,23 @@
 """``tccp-coordinator``: start everything in order, serve, and stop in order.
 
-    TPM -> keys -> store -> policies -> listeners -> READY ... SIGHUP: reload ... SIGTERM: stop accepting, close
+    keys of the TPM -> store -> policies -> listeners -> READY ... SIGHUP: reload ... SIGTERM: stop accepting, close
 
 Nothing is served before all of it is there, and a part that fails for good ends the daemon: systemd starts it anew.
 """
 
 import contextlib
-import errno
-import hashlib
 import os
 import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import structlog
 import trio
 
-from tccp import __version__, logs, systemd
+from tccp import logs, systemd
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.attestation.quote import AkKey
 from tccp.config import CoordinatorConfig, load_config
@@ -28,21 +26,27 @@ from tccp.control.sockets import control_listeners
 from tccp.coordinator.authorities import load_authorities
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
+from tccp.coordinator.custody.journal import log_what_was_done
+from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
 from tccp.coordinator.evidence import OwnEvidence
-from tccp.coordinator.identity import load_keys, make_identity
+from tccp.coordinator.identity import CoordinatorKeys, make_identity
 from tccp.coordinator.policies import PolicyBook
+from tccp.coordinator.published_log import PublishedLog, open_published_log
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
-from tccp.coordinator.services import Services, event_body
+from tccp.coordinator.services import Services
+from tccp.coordinator.start import record_start
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
+from tccp.protocol.statements import log_origin
 from tccp.service import run_daemon
-from tccp.store import EventDraft, EventKind, FencedError, open_store
-from tccp.tpm import open_tpm
+from tccp.store import FencedError, Store, open_store
+from tccp.tpm import Tpm, open_tpm
+from tccp.transparency.note import NoteSigner
+from tccp.transport.accepting import serve_connections
 from tccp.transport.tls import coordinator_context
 
 BACKLOG = 4096
-ACCEPT_PAUSE_S = 0.1
 LAPSE_SWEEP_S = 1.0
 # A disk may take its time; a store that is silent for longer is not coming back.
 STORE_SILENCE_S = 10.0
@@ -55,18 +59,23 @@ log = structlog.get_logger()
 async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]:
     """Everything but the listeners, started in order and stopped in reverse."""
     state = Path(config.state_directory)
-    keys = load_keys(state)
     authorities = load_authorities(config.enrolment)
-    async with open_tpm(config.tpm.tcti) as tpm, open_store(state / "coordinator.db") as store:
+    async with (
+        _tpm_and_keys(config) as (tpm, keys),
+        open_store(state / "coordinator.db") as store,
+        _log(state, store, keys) as published,
+    ):
         clock = SteadyClock(not_before_ms=await store.newest_time_ms())
+        await log_what_was_done(state / KEYS, store, clock.now_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
         properties = await tpm.properties()
-        services = Services(
+        yield Services(
             config=config,
             identity=identity,
             authorities=authorities,
             store=store,
+            log=published,
             clock=clock,
             evidence=OwnEvidence(tpm, ak, config.tpm.selection, identity),
             policies=PolicyBook(await store.policies()),
@@ -75,13 +84,20 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
             started_ms=clock.now_ms(),
         )
-        body = event_body(
-            coordinator_id=services.coordinator_id,
-            software=__version__,
-            statement_sha256=hashlib.sha256(identity.statement).digest(),
-        )
-        await store.append_event(EventDraft(clock.now_ms(), EventKind.START, None, body))
-        yield services
+
+
+def _log(state: Path, store: Store, keys: CoordinatorKeys) -> AbstractAsyncContextManager[PublishedLog]:
+    signer = NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
+    return open_published_log(state / "log", store, signer, keys.log_salt_key)
+
+
+@asynccontextmanager
+async def _tpm_and_keys(config: CoordinatorConfig) -> AsyncIterator[tuple[Tpm, CoordinatorKeys]]:
+    """The TPM, and the keys that it gives back because this machine is in an approved state."""
+    state = Path(config.state_directory)
+    sealed = read_vault(state)
+    async with open_tpm(config.tpm.tcti) as tpm:
+        yield tpm, CoordinatorKeys.of(await unseal_keys(tpm, state, sealed))
 
 
 async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -102,6 +118,8 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         renewals = Renewals(services)
         services.listening = _name_of(listeners[0])
         nursery.start_soon(services.evidence.run)
+        nursery.start_soon(services.log.run)
+        await record_start(services)
         nursery.start_soon(services.verifier.run)
         nursery.start_soon(renewals.run)
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
@@ -119,33 +137,12 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
 async def serve_nodes(
     services: Services, renewals: Renewals, listeners: list[trio.SocketListener], context: ssl.SSLContext
 ) -> None:
-    """Serve nodes, at most as many at once as the configuration allows; the rest wait in the kernel's backlog."""
-    places = trio.Semaphore(services.config.listen.connections_max)
+    """Serve nodes, at most as many at once as the configuration allows."""
 
     async def serve_one(stream: trio.SocketStream) -> None:
-        try:
-            await serve_node(services, renewals, stream, context)
-        finally:
-            places.release()
+        await serve_node(services, renewals, stream, context)
 
-    async def accept(listener: trio.SocketListener) -> None:
-        while True:
-            await places.acquire()
-            try:
-                stream = await listener.accept()
-            except OSError as problem:
-                # Too many files: some of them will be closed. Anything else means that the listener is lost.
-                if problem.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                    raise HostError("listener_lost", str(problem)) from None
-                log.error("cannot_accept", detail=str(problem))
-                places.release()
-                await trio.sleep(ACCEPT_PAUSE_S)
-            else:
-                nursery.start_soon(serve_one, stream)
-
-    async with trio.open_nursery() as nursery:
-        for listener in listeners:
-            nursery.start_soon(accept, listener)
+    await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
 
 
 async def _node_listeners(

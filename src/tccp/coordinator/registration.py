@@ -174,7 +174,7 @@ async def _admit(
         tls_spki_sha256=record.tls_spki_sha256,
         software=identity.software,
     )
-    log_index = await services.store.admit(record, body)
+    receipt = await services.log.receipt(await services.store.admit(record, body))
     services.sessions.counters.registrations += 1
     services.sessions.refusals.pop(record.node, None)
     log.info("admitted", node=str(record.node), lease=record.lease_id.hex(), policy=record.policy)
@@ -183,7 +183,7 @@ async def _admit(
             lease_id=record.lease_id,
             lease_s=services.config.leases.seconds,
             certificate=grant.certificates.issue(not_before_ms=record.issued_ms, not_after_ms=record.expires_ms),
-            log_index=log_index,
+            receipt=receipt,
         )
     )
     return Lease(record, key, grant.certificates, deadline)

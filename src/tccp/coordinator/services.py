@@ -10,6 +10,7 @@ from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import CoordinatorIdentity
 from tccp.coordinator.policies import PolicyBook
+from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.sessions import Sessions
 from tccp.coordinator.verifier import QuoteVerifier
 from tccp.model import PcrValues
@@ -24,6 +25,7 @@ class Services:
     identity: CoordinatorIdentity
     authorities: EkAuthorities
     store: Store
+    log: PublishedLog
     clock: SteadyClock
     evidence: OwnEvidence
     policies: PolicyBook

@@ -34,6 +34,7 @@ class DiskService:
     socket: Path
     base: Path | None = None
     root: bytes | None = None
+    not_before: bytes | None = None
     read_only: bool = False
     user: str | None = None
 
@@ -54,7 +55,14 @@ def serve_disk(service: DiskService, ready: Callable[[], None]) -> bytes | None:
     key = DiskKey(service.key_descriptor)
     os.close(service.key_descriptor)
     with (
-        open_live_disk(service.disk, key, base=service.base, root=service.root, read_only=service.read_only) as disk,
+        open_live_disk(
+            service.disk,
+            key,
+            base=service.base,
+            root=service.root,
+            not_before=service.not_before,
+            read_only=service.read_only,
+        ) as disk,
         _listener(service.socket, user) as listener,
         _stop_signals() as stop,
     ):

@@ -4,13 +4,15 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
 from tccp.attestation.quote import AkKey, verify_quote
-from tccp.errors import PolicyError, QuoteError
+from tccp.errors import LogError, PolicyError, QuoteError
 from tccp.merkle import root_from_path
 from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues, spki_sha256
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import CoordinatorEvidence
-from tccp.protocol.statements import CoordinatorStatement, decode_coordinator
+from tccp.protocol.statements import CoordinatorStatement, coordinator_id, decode_coordinator, log_origin
+from tccp.transparency.note import NoteKey
+from tccp.transparency.receipt import VerifiedReceipt, verify_receipt
 from tccp.transport.certificates import spki_of_pem
 from tccp.transport.trust import CoordinatorTrust
 
@@ -54,6 +56,23 @@ def check_coordinator(
     if not same:
         raise QuoteError("coordinator_keys", "the statement speaks of other keys than this connection's")
     return statement
+
+
+def check_admission(receipt: bytes, statement: CoordinatorStatement, *, node: str, lease_id: bytes) -> VerifiedReceipt:
+    """The entry of our admission in the coordinator's log: what it told us, it has told everybody who reads the log.
+
+    Args:
+        statement: From `check_coordinator`.
+
+    Raises:
+        LogError: as `verify_receipt`; ``another_entry``: it is of something else.
+    """
+    origin = log_origin(coordinator_id(statement.identity_key))
+    verified = verify_receipt(receipt, origin=origin, log_key=NoteKey(origin, statement.log_key))
+    told = verified.details or {}
+    if (verified.kind, told.get("node"), told.get("lease_id")) != ("admit", node, lease_id):
+        raise LogError("another_entry", f"entry {verified.index} is not our admission")
+    return verified
 
 
 def _claimed_pcrs(evidence: CoordinatorEvidence, bank: PcrBank) -> PcrValues:

@@ -15,7 +15,7 @@ import trio
 
 from tccp.errors import HostError, ProtocolError
 from tccp.model import PcrBank, PcrSelection, spki_sha256
-from tccp.node.coordinator_check import check_coordinator
+from tccp.node.coordinator_check import check_admission, check_coordinator
 from tccp.node.identity import NodeIdentity
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
@@ -53,6 +53,7 @@ class HeldLease:
 
     lease_id: bytes = b""
     certificate: bytes = b""
+    receipt: bytes = b""  # of the admission in the coordinator's log
     renewals: int = 0
     _ends_at: float = 0.0
 
@@ -73,7 +74,7 @@ class HeldLease:
 
     def drop(self) -> None:
         """We are out: revoked or refused."""
-        self.lease_id, self.certificate, self._ends_at = b"", b"", 0.0
+        self.lease_id, self.certificate, self.receipt, self._ends_at = b"", b"", b"", 0.0
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ async def register(
     """Messages 1 to 4; *lease* holds afterwards. The channel that renewals are bound to.
 
     Raises:
-        EvidenceError: The coordinator is not the one that the trust file names.
+        EvidenceError: The coordinator is not the one that the trust file names, or its log has not our admission.
         RefusalError: It refused us.
         PeerGoneError, ProtocolError, TpmError: As their names say.
     """
@@ -150,7 +151,7 @@ async def register(
         )
     )
     challenge = await _receive(connection, Challenge)
-    check_coordinator(challenge.coordinator, trust=trust, node_nonce=nonce.value, channel=channel)
+    statement = check_coordinator(challenge.coordinator, trust=trust, node_nonce=nonce.value, channel=channel)
     credential = await host.tpm.activate_credential(host.ak, host.ek, challenge.id_object, challenge.encrypted_secret)
     asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
     selection = _selection(challenge.bank, challenge.pcr_indexes)
@@ -167,8 +168,10 @@ async def register(
         )
     )
     admitted = await _receive(connection, Admitted)
+    entry = check_admission(admitted.receipt, statement, node=identity.name, lease_id=admitted.lease_id)
     lease.extend(admitted.lease_id, admitted.certificate, asked_at=asked_at, lease_s=admitted.lease_s)
-    log.info("admitted", lease=admitted.lease_id.hex(), lease_s=admitted.lease_s)
+    lease.receipt = admitted.receipt
+    log.info("admitted", lease=admitted.lease_id.hex(), lease_s=admitted.lease_s, log_index=entry.index)
     return channel
 
 

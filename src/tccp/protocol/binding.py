@@ -11,6 +11,7 @@ from dataclasses import dataclass
 REGISTRATION = b"tccp/v1/quote/registration\0"
 RENEWAL = b"tccp/v1/quote/renewal\0"
 COORDINATOR_LEAF = b"tccp/v1/quote/coordinator-leaf\0"
+COORDINATOR_START = b"tccp/v1/quote/coordinator-start\0"
 COORDINATOR = b"tccp/v1/quote/coordinator\0"
 
 
@@ -56,6 +57,12 @@ def coordinator_leaf(node_nonce: bytes, channel: Channel) -> bytes:
     """What one waiting node contributes to the coordinator's next quote."""
     assert len(node_nonce) == 32
     return hashlib.sha256(COORDINATOR_LEAF + node_nonce + channel.packed).digest()
+
+
+def coordinator_start(coordinator_id: bytes, log_size: int, log_root: bytes) -> bytes:
+    """The leaf of the quote that a coordinator enters in its log when it starts: after a log of this size and root."""
+    assert len(coordinator_id) == len(log_root) == 32
+    return hashlib.sha256(COORDINATOR_START + coordinator_id + log_size.to_bytes(8, "big") + log_root).digest()
 
 
 def coordinator(root: bytes, statement: bytes) -> bytes:

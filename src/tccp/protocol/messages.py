@@ -64,7 +64,7 @@ class Admitted(Message, frozen=True, tag="admitted"):
     lease_id: f.Id16
     lease_s: f.Seconds
     certificate: f.Certificate  # X.509 for the node's TLS key
-    log_index: int  # of the admission in the coordinator's log
+    receipt: f.LogReceipt  # that the coordinator's log has the admission (`tccp.transparency.receipt`)
 
 
 class RenewalChallenge(Message, frozen=True, tag="renewal_challenge"):

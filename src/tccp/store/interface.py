@@ -182,6 +182,19 @@ class Store(abc.ABC):
         """A page of the log, from the event after *since_seq* on."""
 
     @abc.abstractmethod
+    async def events_at(self, seqs: Sequence[int]) -> list[EventRecord]:
+        """These events, in the order of the log; those that are not there are left out."""
+
+    @abc.abstractmethod
+    async def wait_for_events(self, since_seq: int) -> None:
+        """Return once there is an event after *since_seq*.
+
+        Raises:
+            StoreError: ``closed``.
+            FencedError: A transaction of ours was refused.
+        """
+
+    @abc.abstractmethod
     async def last_seq(self) -> int:
         """The place of the last event, 0 when there is none."""
 
@@ -203,6 +216,14 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def epoch(self) -> int:
         """What every write of this process carries; the next process to open the database has a greater one."""
+
+    @abc.abstractmethod
+    async def check_fence(self) -> None:
+        """Return when a transaction could be written now; for those who are about to act outside of the database.
+
+        Raises:
+            FencedError: Another coordinator has opened the database since.
+        """
 
     @abc.abstractmethod
     async def meta(self, key: str) -> bytes | None:

@@ -195,6 +195,17 @@ class _SqliteStore(Store):
     async def events(self, since_seq: int = 0, limit: int = PAGE) -> list[EventRecord]:
         return await self._read_page(queries.events, since_seq, min(limit, PAGE_MAX))
 
+    async def events_at(self, seqs: Sequence[int]) -> list[EventRecord]:
+        return await self._read_page(queries.events_at, seqs)
+
+    async def wait_for_events(self, since_seq: int) -> None:
+        while True:
+            self.check()
+            changes = self.changes
+            if await self.last_seq() > since_seq:
+                return
+            await self.wait_for_change(changes)
+
     async def last_seq(self) -> int:
         return await self._look_up(queries.last_seq)
 
@@ -210,6 +221,9 @@ class _SqliteStore(Store):
             await self._watchers.park()
 
     # ---- the rest ----
+
+    async def check_fence(self) -> None:
+        await self._writer.run(transactions.nothing)
 
     async def meta(self, key: str) -> bytes | None:
         return await self._look_up(queries.meta, key)

@@ -30,6 +30,15 @@ def node_context(own: KeyPair, coordinator_authority: bytes) -> ssl.SSLContext:
     return context
 
 
+def public_context(own: KeyPair) -> ssl.SSLContext:
+    """For a server whose clients need to be nobody in particular: *own* is shown, nothing is asked for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    context.num_tickets = 0
+    _load_from_memory(context, own)
+    return context
+
+
 SERVER_NAME = COORDINATOR_HOST
 
 
