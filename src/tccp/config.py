@@ -97,6 +97,13 @@ class TenantsConfig(_Table, frozen=True):
     log_url: Annotated[str, Meta(max_length=512, pattern=r"^$|^https?://[!-~]+$")] = ""
 
 
+class WitnessKeyConfig(_Table, frozen=True):
+    """``[[witness]]``: whose cosignatures are collected; `tccp-feeder` takes checkpoints to *url*."""
+
+    url: Annotated[str, Meta(max_length=512, pattern=r"^https?://[!-~]+$")]
+    key: str
+
+
 class LogServerConfig(_Table, frozen=True):
     """``[log_server]``: where the log is served over HTTPS, unless systemd hands the socket over; and with which
     certificate, if not one of the coordinator's own authority.
@@ -127,6 +134,12 @@ class LeaseConfig(_Table, frozen=True):
     seconds: Annotated[int, Meta(ge=2, le=86_400)] = 300
 
 
+class ReleaseConfig(_Table, frozen=True):
+    """``[releases]``: how old the evidence of a node may be that asks for keys; an older one has to quote first."""
+
+    evidence_age_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
+
+
 class CoordinatorConfig(_Table, frozen=True):
     """``coordinator.toml``."""
 
@@ -138,6 +151,8 @@ class CoordinatorConfig(_Table, frozen=True):
     tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
     leases: LeaseConfig = LeaseConfig()
+    releases: ReleaseConfig = ReleaseConfig()
+    witness: Annotated[tuple[WitnessKeyConfig, ...], Meta(max_length=8)] = ()
     log: LogConfig = LogConfig()
 
 
@@ -163,6 +178,16 @@ class NodeCoordinatorConfig(_Table, frozen=True):
         return int(self.address.rpartition(":")[2])
 
 
+class VmsConfig(_Table, frozen=True):
+    """``[vms]`` of a node: where VMs live, and as which users each runs alone. Without it the node runs none."""
+
+    run: AbsolutePath = "/run/tccp/node/vms"
+    state: AbsolutePath = "/var/lib/tccp/node/vms"
+    first_user: Annotated[int, Meta(ge=1000, le=4_294_000_000)] | None = None
+    users: Annotated[int, Meta(ge=1, le=10_000)] = 256
+    console_group: str | None = None
+
+
 class NodeConfig(_Table, frozen=True):
     """``node.toml``."""
 
@@ -170,11 +195,42 @@ class NodeConfig(_Table, frozen=True):
     coordinator: NodeCoordinatorConfig
     control: NodeControlConfig = NodeControlConfig()
     tpm: NodeTpmConfig = NodeTpmConfig()
+    vms: VmsConfig | None = None
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
         """The name is one that a coordinator can enrol."""
         NodeName(self.name)
+
+
+class WitnessListenConfig(_Table, frozen=True):
+    """``[listen]`` of a witness: HTTP, unless systemd hands the socket over."""
+
+    address: str = "127.0.0.1"
+    port: Port = 7446
+    connections_max: Annotated[int, Meta(ge=1, le=100_000)] = 256
+
+
+class WitnessedLogConfig(_Table, frozen=True):
+    """``[[logs]]``: a log that is witnessed.
+
+    Attributes:
+        key: ``name+id+key``; `tccp trust show` prints a coordinator's.
+        origin: The log's name, where it is not that of its key.
+    """
+
+    key: str
+    origin: str = ""
+
+
+class WitnessConfig(_Table, frozen=True):
+    """``witness.toml``."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    state_directory: AbsolutePath = "/var/lib/tccp/witness"
+    listen: WitnessListenConfig = WitnessListenConfig()
+    logs: tuple[WitnessedLogConfig, ...] = ()
+    log: LogConfig = LogConfig()
 
 
 def load_config(path: Path, kind: type[C]) -> C:

@@ -8,7 +8,6 @@ Everything is real: the daemon's `serve`, TLS on a loopback port, SQLite on a di
 with one step overridden; what the coordinator made of it is asked of its store.
 """
 
-import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +18,6 @@ import trio
 
 from tccp.control.client import ControlClient
 from tccp.coordinator.daemon import serve
-from tccp.coordinator.identity import create_keys
 from tccp.coordinator.services import Services
 from tccp.model import NodeName, PcrBank, PcrSelection
 from tccp.node.coordinator_check import check_admission, check_coordinator
@@ -45,6 +43,7 @@ from tccp.tpm import Quote, open_tpm
 from tccp.transparency.receipt import VerifiedReceipt
 from tccp.transport.connection import Connection, RefusalError, fresh_nonce
 from tccp.transport.trust import CoordinatorTrust, parse_trust
+from tests.support.coordinator_keys import make_keys
 from tests.support.soft_tpm import SoftTpm
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -150,8 +149,8 @@ async def live_coordinator(
     """
     config = folder / "coordinator.toml"
     write_config(config, tpm, lease_s=lease_s, port=port, extra=extra, log_server=log_server)
-    if not (folder / "state").exists():
-        create_keys(folder / "state", now=dt.datetime.now(tz=dt.UTC))
+    if not (folder / "state" / "keys").exists():
+        await make_keys(folder / "state", tpm.tcti)
     async with trio.open_nursery() as nursery:
         services = await nursery.start(serve, config)
         trust = await ask_control(Path(services.config.control.socket), c.GetTrust(), c.TrustFile)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import trio
 
+from tccp.coordinator.log_view import LogHeads, LogView
 from tccp.coordinator.services import event_body
 from tccp.protocol.statements import log_origin
 from tccp.store import EventDraft, EventKind
 from tccp.tenant.policy import TenantPolicy, parse_tenant_policy
 from tccp.tenant.trust import Look, add_trust, check_trust
 from tccp.tenant.trust_store import TrustStore
-from tccp.transparency.note import NoteSigner
+from tccp.transparency.note import NoteKey, NoteSigner
 from tccp.transparency.writer import LogWriter
 from tccp.transport.certificates import KeyPair
 from tccp.transport.tls import SERVER_NAME, public_context, tenant_context
@@ -94,6 +95,17 @@ def rewrite_log(coordinator: LiveCoordinator, numbers: Sequence[int]) -> None:
 def origin_of(coordinator: LiveCoordinator) -> str:
     """The name of its log."""
     return log_origin(coordinator.services.coordinator_id)
+
+
+def log_key_of(coordinator: LiveCoordinator) -> NoteKey:
+    """The key of its log's checkpoints."""
+    return NoteKey(origin_of(coordinator), coordinator.services.identity.keys.log_key)
+
+
+async def served_heads(coordinator: LiveCoordinator) -> LogHeads:
+    """What it shows to tenants as the heads of its log."""
+    services = coordinator.services
+    return await LogView(services.log.files, services.cosignatures).heads()
 
 
 class Relay:

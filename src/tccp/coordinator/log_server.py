@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from tccp.config import LogServerConfig
+from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.identity import TLS_CERTIFICATE_DAYS
 from tccp.coordinator.published_log import PublishedLog
 from tccp.errors import ConfigError, HostError, LogError, ProtocolError, StoreError
@@ -31,10 +32,10 @@ log = structlog.get_logger()
 
 
 class LogServer:
-    """Answers requests for the log's files."""
+    """Answers requests for the log's files; the checkpoint with the cosignatures that have come in for it."""
 
-    def __init__(self, published: PublishedLog) -> None:
-        self._published = published
+    def __init__(self, published: PublishedLog, cosignatures: Cosignatures) -> None:
+        self._published, self._cosignatures = published, cosignatures
         self._readers = trio.CapacityLimiter(READERS_MAX)
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
@@ -43,7 +44,8 @@ class LogServer:
             return text_response(405, "only GET and HEAD", ("allow", "GET, HEAD"))
         if request.target == "/checkpoint":
             headers = (("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-cache"))
-            return HttpResponse(200, self._published.head.note.encode(), headers)
+            note = self._cosignatures.with_cosignatures(self._published.head.note.encode())
+            return HttpResponse(200, note, headers)
         try:
             tile = parse_tile_path(request.target[1:])
         except LogError:

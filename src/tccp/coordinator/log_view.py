@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import trio
 
+from tccp.coordinator.cosignatures import Cosignatures
 from tccp.errors import StoreError
 from tccp.transparency.tile import Tile
 from tccp.transparency.tile_directory import TileDirectory
@@ -28,12 +29,12 @@ class LogView:
 
     Args:
         files: What `tccp.transparency.writer.LogWriter` writes.
-        witnessed: Gives the notes that witnesses cosigned, one for each witness at most.
+        cosignatures: What witnesses have cosigned of it.
     """
 
-    def __init__(self, files: TileDirectory, witnessed: Callable[[], tuple[bytes, ...]] = tuple) -> None:
+    def __init__(self, files: TileDirectory, cosignatures: Cosignatures) -> None:
         self._tiles = files
-        self._witnessed = witnessed
+        self.cosignatures = cosignatures
         self._limiter = trio.CapacityLimiter(THREADS_MAX)
 
     async def heads(self) -> LogHeads:
@@ -45,7 +46,7 @@ class LogView:
         newest = await self._read(self._tiles.read_checkpoint)
         if newest is None:
             raise StoreError("log_empty", f"{self._tiles.directory}: no checkpoint yet")
-        return LogHeads(newest, self._witnessed())
+        return LogHeads(self.cosignatures.with_cosignatures(newest), self.cosignatures.notes())
 
     async def read_tile(self, tile: Tile) -> bytes:
         """The content of a tile.

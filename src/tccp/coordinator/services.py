@@ -9,6 +9,7 @@ from tccp.attestation.enrolment import EkAuthorities
 from tccp.config import CoordinatorConfig
 from tccp.coordinator.activations import Activations
 from tccp.coordinator.clock import SteadyClock
+from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import CoordinatorIdentity
 from tccp.coordinator.policies import PolicyBook
@@ -35,6 +36,7 @@ class Services:
     tpm_name: str
     pcrs_at_start: PcrValues
     activations: Activations
+    cosignatures: Cosignatures
     log_context: ssl.SSLContext
     started_ms: int
     listening: str = ""

@@ -23,9 +23,12 @@ from tccp.protocol.tenant_messages import (
     TENANT_PROTOCOL_VERSION,
     Activate,
     Activated,
+    AddCosignature,
     AnyTenantMessage,
+    GetHead,
     GetTile,
     Introduction,
+    LogHead,
     LogTile,
     TenantHello,
     TenantRefused,
@@ -39,7 +42,7 @@ from tccp.transport.tenant_connection import TenantConnection
 
 HELLO_S = 10.0
 IDLE_S = 60.0
-TILES_MAX = 512  # on one connection; a proof needs some sixteen
+QUESTIONS_MAX = 4_096  # on one connection; a proof needs some sixteen
 
 log = structlog.get_logger()
 
@@ -95,7 +98,20 @@ async def serve_tenant(desk: TenantDesk, stream: trio.SocketStream, context: ssl
 
 async def _serve(desk: TenantDesk, connection: TenantConnection) -> None:
     with _silence_after(HELLO_S):
-        hello = await connection.receive(TenantHello)
+        hello = await connection.receive_any()
+    if isinstance(hello, TenantHello):
+        await _introduce(desk, connection, hello)
+    else:
+        await connection.send(await _answer(desk, hello))
+    questions = 0
+    while not connection.is_over and questions < QUESTIONS_MAX:
+        with _silence_after(IDLE_S):
+            question = await connection.receive_any()
+        questions += 1
+        await connection.send(await _answer(desk, question))
+
+
+async def _introduce(desk: TenantDesk, connection: TenantConnection, hello: TenantHello) -> None:
     if hello.version != TENANT_PROTOCOL_VERSION:
         await connection.send(TenantRefused(reason="protocol_version"))
         return
@@ -105,30 +121,35 @@ async def _serve(desk: TenantDesk, connection: TenantConnection) -> None:
         log.error("no_introduction", reason=problem.reason, detail=problem.detail)
         answer = TenantRefused(reason="unavailable")
     await connection.send(answer)
-    tiles = 0
-    while not connection.is_over and tiles < TILES_MAX:
-        with _silence_after(IDLE_S):
-            question = await connection.receive_any()
-        tiles += 1
-        await connection.send(await _answer(desk, question))
 
 
 async def _answer(desk: TenantDesk, question: AnyTenantMessage) -> AnyTenantMessage:
     try:
-        match question:
-            case Activate():
-                secret = await desk.activations.activate(question.id_object, question.encrypted_secret)
-                return Activated(credential=secret)
-            case GetTile():
-                tile = Tile(question.level, question.index, question.width)
-                return LogTile(content=await desk.log_view.read_tile(tile))
+        return await _found(desk, question)
     except TpmError as problem:
         reason = "activation_refused" if is_of_the_credential(problem) else "unavailable"
         log.warning("activation_failed", reason=problem.reason, detail=problem.detail)
-        return TenantRefused(reason=reason)
-    except (HostError, LogError) as problem:
+    except LogError as problem:
+        reason = "no_cosignature" if isinstance(question, AddCosignature) else "unavailable"
         log.warning("no_answer", reason=problem.reason, detail=problem.detail)
-        return TenantRefused(reason="overloaded" if problem.reason == "overloaded" else "unavailable")
+    except HostError as problem:
+        reason = "overloaded" if problem.reason == "overloaded" else "unavailable"
+        log.warning("no_answer", reason=problem.reason, detail=problem.detail)
+    return TenantRefused(reason=reason)
+
+
+async def _found(desk: TenantDesk, question: AnyTenantMessage) -> AnyTenantMessage:
+    match question:
+        case Activate():
+            secret = await desk.activations.activate(question.id_object, question.encrypted_secret)
+            return Activated(credential=secret)
+        case GetTile():
+            tile = Tile(question.level, question.index, question.width)
+            return LogTile(content=await desk.log_view.read_tile(tile))
+        case GetHead() | AddCosignature():
+            if isinstance(question, AddCosignature):
+                desk.services.cosignatures.add(question.note)
+            return LogHead(checkpoint=(await desk.log_view.heads()).newest)
     raise AssertionError(f"the table lets no tenant say {type(question).__name__}")
 
 

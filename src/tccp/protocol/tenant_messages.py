@@ -65,10 +65,37 @@ class LogTile(Message, frozen=True, tag="log_tile"):
     content: f.TileContent
 
 
+class GetHead(Message, frozen=True, tag="get_head"):
+    """Anybody -> coordinator, instead of a hello. What is the head of your log? It proves itself by its signature."""
+
+
+class LogHead(Message, frozen=True, tag="log_head"):
+    """Coordinator -> anybody. The newest checkpoint, with the cosignatures that have come in so far."""
+
+    checkpoint: f.LogNote
+
+
+class AddCosignature(Message, frozen=True, tag="add_cosignature"):
+    """Anybody -> coordinator. One of your checkpoints with a witness's cosignature, which proves itself."""
+
+    note: f.LogNote
+
+
 class TenantRefused(Message, frozen=True, tag="tenant_refused"):
     """Coordinator -> tenant, instead of any answer."""
 
     reason: f.Reason
 
 
-AnyTenantMessage = TenantHello | Introduction | Activate | Activated | GetTile | LogTile | TenantRefused
+AnyTenantMessage = (
+    TenantHello
+    | Introduction
+    | Activate
+    | Activated
+    | GetTile
+    | LogTile
+    | GetHead
+    | LogHead
+    | AddCosignature
+    | TenantRefused
+)

@@ -9,9 +9,12 @@ from tccp.protocol.conversation import Conversation
 from tccp.protocol.tenant_messages import (
     Activate,
     Activated,
+    AddCosignature,
     AnyTenantMessage,
+    GetHead,
     GetTile,
     Introduction,
+    LogHead,
     LogTile,
     TenantHello,
     TenantRefused,
@@ -39,6 +42,9 @@ class TenantState(enum.Enum):
     ACTIVATING = "activating"
     PROVED = "proved"
     ASKED = "asked"
+    HEAD_WANTED = "head_wanted"
+    PUBLIC = "public"
+    TILE_WANTED = "tile_wanted"
     CLOSED = "closed"
 
 
@@ -54,6 +60,15 @@ TENANT_TRANSITIONS: dict[tuple[TenantRole, TenantState, type], TenantState] = {
     (TenantRole.TENANT, TenantState.PROVED, GetTile): TenantState.ASKED,
     (TenantRole.COORDINATOR, TenantState.ASKED, LogTile): TenantState.PROVED,
     (TenantRole.COORDINATOR, TenantState.ASKED, TenantRefused): TenantState.CLOSED,
+    # Whoever takes checkpoints to witnesses has nothing to hide, and believes nothing.
+    (TenantRole.TENANT, TenantState.NEW, GetHead): TenantState.HEAD_WANTED,
+    (TenantRole.COORDINATOR, TenantState.HEAD_WANTED, LogHead): TenantState.PUBLIC,
+    (TenantRole.COORDINATOR, TenantState.HEAD_WANTED, TenantRefused): TenantState.CLOSED,
+    (TenantRole.TENANT, TenantState.PUBLIC, GetHead): TenantState.HEAD_WANTED,
+    (TenantRole.TENANT, TenantState.PUBLIC, AddCosignature): TenantState.HEAD_WANTED,
+    (TenantRole.TENANT, TenantState.PUBLIC, GetTile): TenantState.TILE_WANTED,
+    (TenantRole.COORDINATOR, TenantState.TILE_WANTED, LogTile): TenantState.PUBLIC,
+    (TenantRole.COORDINATOR, TenantState.TILE_WANTED, TenantRefused): TenantState.CLOSED,
 }
 
 
