@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tccp.tenant.trust_store import PinnedCoordinator, TrustStore
     from tccp.transparency.receipt import VerifiedReceipt
 
+HINTS = {
+    "witnesses": "It was made before they had seen its head; `tccp log prove RECEIPT` makes one under the newest head.",
+    "inclusion": "The entry was altered, or it never was in this log.",
+}
 # What an entry of each kind says has happened.
 MEANINGS = {
     "start": "the coordinator started, with these keys and this software",
@@ -63,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
         )
         _compare_with_seen(receipt, pinned)
     except EvidenceError as refusal:
-        return report.end(refusal, as_json=args.json)
+        hint = refusal.hint or HINTS.get(refusal.reason, "")
+        return report.end(type(refusal)(refusal.reason, refusal.detail, hint=hint), as_json=args.json)
     _describe(report, receipt, pinned)
     return report.end(None, as_json=args.json, accepted="proved")
 
