@@ -134,6 +134,12 @@ class LeaseConfig(_Table, frozen=True):
     seconds: Annotated[int, Meta(ge=2, le=86_400)] = 300
 
 
+class ReleaseConfig(_Table, frozen=True):
+    """``[releases]``: how old the evidence of a node may be that asks for keys; an older one has to quote first."""
+
+    evidence_age_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
+
+
 class CoordinatorConfig(_Table, frozen=True):
     """``coordinator.toml``."""
 
@@ -145,6 +151,7 @@ class CoordinatorConfig(_Table, frozen=True):
     tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
     leases: LeaseConfig = LeaseConfig()
+    releases: ReleaseConfig = ReleaseConfig()
     witness: Annotated[tuple[WitnessKeyConfig, ...], Meta(max_length=8)] = ()
     log: LogConfig = LogConfig()
 
@@ -171,6 +178,16 @@ class NodeCoordinatorConfig(_Table, frozen=True):
         return int(self.address.rpartition(":")[2])
 
 
+class VmsConfig(_Table, frozen=True):
+    """``[vms]`` of a node: where VMs live, and as which users each runs alone. Without it the node runs none."""
+
+    run: AbsolutePath = "/run/tccp/node/vms"
+    state: AbsolutePath = "/var/lib/tccp/node/vms"
+    first_user: Annotated[int, Meta(ge=1000, le=4_294_000_000)] | None = None
+    users: Annotated[int, Meta(ge=1, le=10_000)] = 256
+    console_group: str | None = None
+
+
 class NodeConfig(_Table, frozen=True):
     """``node.toml``."""
 
@@ -178,6 +195,7 @@ class NodeConfig(_Table, frozen=True):
     coordinator: NodeCoordinatorConfig
     control: NodeControlConfig = NodeControlConfig()
     tpm: NodeTpmConfig = NodeTpmConfig()
+    vms: VmsConfig | None = None
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:

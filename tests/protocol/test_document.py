@@ -11,14 +11,16 @@ import pytest
 
 from tccp.core._lib import lib, status_name
 from tccp.merkle import merkle_tree
-from tccp.protocol import binding, control, statements
+from tccp.protocol import binding, control, launch_proof, statements, ticket
 from tccp.protocol.binding import Channel
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
+from tccp.protocol.launch_proof import LaunchProof, LaunchReceipt
 from tccp.protocol.messages import AnyMessage, CoordinatorEvidence, Refused, RenewalChallenge
 from tccp.protocol.session import TRANSITIONS, State
 from tccp.protocol.tenant_messages import AnyTenantMessage
 from tccp.protocol.tenant_session import TENANT_TRANSITIONS, TenantState
+from tccp.protocol.ticket import SignedTicket, Ticket
 from tccp.transport.trust import KEYS
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +153,50 @@ def test_every_reason_that_is_explained_is_given_by_the_code() -> None:
 
     assert len(listed) > 30
     assert not listed - reasons_in_code()
+
+
+# Where a refusal of keys can begin, and which of the reasons there are about something else.
+KEY_REFUSING = {
+    "protocol/ticket.py": set(),
+    "image/entrusting.py": set(),
+    "coordinator/launch.py": {"too_many_requests"},
+    "coordinator/renewals.py": {"policy_changed"},
+    "store/launching.py": {"tenant_exists", "vm_unknown", "vm_of_another_node", "vm_epoch_over"},
+}
+
+
+def test_every_reason_why_keys_are_refused_is_explained_and_given_by_the_code() -> None:
+    raised = re.compile(r'(?:Launch|Policy|Conflict)Error\(\s*"([a-z0-9_]+)"')
+    given = {
+        reason
+        for path, others in KEY_REFUSING.items()
+        for reason in set(raised.findall((SOURCE / path).read_text())) - others
+    }
+    of_the_lease = {"lease_unknown", "lease_ended", "policy_changed"}  # raised by functions of store/transactions.py
+    listed = {
+        reason for row in rows("Reasons why keys are refused") for reason in re.findall(r"`([a-z0-9_]+)`", row[0])
+    }
+
+    assert listed == given | of_the_lease
+
+
+@pytest.mark.parametrize(
+    ("message", "domain"), [(Ticket, ticket.DOMAIN), (LaunchProof, launch_proof.DOMAIN)], ids=["ticket", "proof"]
+)
+def test_tickets_and_proofs_are_there_with_their_fields_in_order(message: type, domain: str) -> None:
+    assert "[" + ", ".join([f'"{domain}"', *fields(message)[1:]]) + "]" in DOCUMENT
+
+
+@pytest.mark.parametrize("message", [SignedTicket, LaunchReceipt], ids=tag)
+def test_the_files_of_a_launch_are_there_with_their_fields_in_order(message: type) -> None:
+    assert "[" + ", ".join([f'"{tag(message)}"', *fields(message)]) + "]" in DOCUMENT
+
+
+def test_what_keys_are_bound_to_is_there() -> None:
+    for info in (ticket.KEYS_INFO, ticket.RELEASE_INFO, launch_proof.PROOF_KEY_INFO):
+        assert f'"{info[:-1].decode()}" 00 ||' in DOCUMENT
+        assert info.endswith(b"\0")
+    assert f'`{ticket.PREFIX[:2].hex(" ")} "{ticket.DOMAIN}" {ticket.PREFIX[-2:].hex(" ")}`' in DOCUMENT
 
 
 def test_every_role_is_right() -> None:

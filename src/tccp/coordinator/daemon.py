@@ -1,6 +1,6 @@
 """``tccp-coordinator``: start everything in order, serve, and stop in order.
 
-    TPM -> keys -> store -> policies -> listeners -> READY ... SIGHUP: reload ... SIGTERM: stop accepting, close
+    keys of the TPM -> store -> policies -> listeners -> READY ... SIGHUP: reload ... SIGTERM: stop accepting, close
 
 Nothing is served before all of it is there, and a part that fails for good ends the daemon: systemd starts it anew.
 """
@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import structlog
@@ -28,23 +28,27 @@ from tccp.coordinator.authorities import load_authorities
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
 from tccp.coordinator.cosignatures import Cosignatures
+from tccp.coordinator.custody.journal import log_what_was_done
+from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
 from tccp.coordinator.evidence import OwnEvidence
-from tccp.coordinator.identity import load_keys, make_identity
+from tccp.coordinator.identity import CoordinatorKeys, make_identity
+from tccp.coordinator.launch import Launches
 from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
 from tccp.coordinator.policies import PolicyBook
-from tccp.coordinator.published_log import open_published_log
+from tccp.coordinator.published_log import PublishedLog, open_published_log
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
 from tccp.coordinator.start import record_start
 from tccp.coordinator.tenants import TenantDesk, serve_tenant
+from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.protocol.statements import log_origin
 from tccp.service import run_daemon
-from tccp.store import FencedError, open_store
-from tccp.tpm import open_tpm
+from tccp.store import FencedError, Store, open_store
+from tccp.tpm import Tpm, open_tpm
 from tccp.transparency.note import NoteSigner, parse_note_key
 from tccp.transport.accepting import serve_connections
 from tccp.transport.tls import coordinator_context, public_context
@@ -62,15 +66,14 @@ log = structlog.get_logger()
 async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]:
     """Everything but the listeners, started in order and stopped in reverse."""
     state = Path(config.state_directory)
-    keys = load_keys(state)
     authorities = load_authorities(config.enrolment)
-    signer = NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
     async with (
-        open_tpm(config.tpm.tcti) as tpm,
+        _tpm_and_keys(config) as (tpm, keys),
         open_store(state / "coordinator.db") as store,
-        open_published_log(state / "log", store, signer, keys.log_salt_key) as published,
+        _log(state, store, keys) as published,
     ):
         clock = SteadyClock(not_before_ms=await store.newest_time_ms())
+        await log_what_was_done(state / KEYS, store, clock.now_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
         ek = await tpm.read_ek()
@@ -88,10 +91,29 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
             activations=Activations(tpm, ek, ak),
-            cosignatures=Cosignatures(signer.key, tuple(parse_note_key(each.key) for each in config.witness)),
+            cosignatures=Cosignatures(
+                _log_signer(keys).key, tuple(parse_note_key(each.key) for each in config.witness)
+            ),
             log_context=log_context(config.log_server, keys.ca, now=clock.now()),
             started_ms=clock.now_ms(),
         )
+
+
+def _log_signer(keys: CoordinatorKeys) -> NoteSigner:
+    return NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
+
+
+def _log(state: Path, store: Store, keys: CoordinatorKeys) -> AbstractAsyncContextManager[PublishedLog]:
+    return open_published_log(state / "log", store, _log_signer(keys), keys.log_salt_key)
+
+
+@asynccontextmanager
+async def _tpm_and_keys(config: CoordinatorConfig) -> AsyncIterator[tuple[Tpm, CoordinatorKeys]]:
+    """The TPM, and the keys that it gives back because this machine is in an approved state."""
+    state = Path(config.state_directory)
+    sealed = read_vault(state)
+    async with open_tpm(config.tpm.tcti) as tpm:
+        yield tpm, CoordinatorKeys.of(await unseal_keys(tpm, state, sealed))
 
 
 async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -112,6 +134,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         keys = services.identity.keys
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
         renewals = Renewals(services)
+        launches = Launches(services, renewals)
         services.listening = _name_of(listeners[0])
         services.tenants_listening = _name_of(tenant_listeners[0])
         services.log_listening = _name_of(log_listeners[0])
@@ -120,10 +143,11 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         await record_start(services)
         nursery.start_soon(services.verifier.run)
         nursery.start_soon(renewals.run)
+        nursery.start_soon(launches.run)
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, control_ends)
-        nursery.start_soon(serve_nodes, services, renewals, listeners, context)
+        nursery.start_soon(serve_nodes, services, renewals, launches, listeners, context)
         nursery.start_soon(serve_tenants, services, tenant_listeners)
         nursery.start_soon(serve_log, services, log_listeners)
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
@@ -135,12 +159,16 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
 
 
 async def serve_nodes(
-    services: Services, renewals: Renewals, listeners: list[trio.SocketListener], context: ssl.SSLContext
+    services: Services,
+    renewals: Renewals,
+    launches: Launches,
+    listeners: list[trio.SocketListener],
+    context: ssl.SSLContext,
 ) -> None:
     """Serve nodes, at most as many at once as the configuration allows."""
 
     async def serve_one(stream: trio.SocketStream) -> None:
-        await serve_node(services, renewals, stream, context)
+        await serve_node(services, renewals, launches, stream, context)
 
     await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
 
@@ -248,5 +276,6 @@ def _name_of(listener: trio.SocketListener) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
+    harden()
     description = "The trusted coordinator: attests nodes and leases them their place in the perimeter."
     return run_daemon(serve, CoordinatorConfig, arguments, name="coordinator", description=description)

@@ -15,7 +15,7 @@ from tccp.config import LogServerConfig
 from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.identity import TLS_CERTIFICATE_DAYS
 from tccp.coordinator.published_log import PublishedLog
-from tccp.errors import ConfigError, HostError, LogError, ProtocolError
+from tccp.errors import ConfigError, HostError, LogError, ProtocolError, StoreError
 from tccp.transparency.tile import ENTRIES, WIDTH_MAX, Tile, parse_tile_path
 from tccp.transport.certificates import Authority, KeyPair, fresh_key, key_pem, pem_of, spki_of_key
 from tccp.transport.connection import handshake
@@ -56,9 +56,12 @@ class LogServer:
             content = await trio.to_thread.run_sync(self._published.files.read_tile, tile, limiter=self._readers)
         except LogError as problem:
             raise HostError("log_damaged", str(problem)) from None
-        return HttpResponse(
-            200, content, (("content-type", "application/octet-stream"), ("cache-control", FOR_EVER))
-        )  # fmt: skip
+        except StoreError as problem:
+            if problem.reason != "tile_missing":
+                raise
+            return self._nothing_here()  # no checkpoint ever ended there
+        headers = (("content-type", "application/octet-stream"), ("cache-control", FOR_EVER))
+        return HttpResponse(200, content, headers)
 
     @staticmethod
     def _nothing_here() -> HttpResponse:

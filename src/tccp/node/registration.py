@@ -17,6 +17,7 @@ from tccp.errors import HostError, ProtocolError
 from tccp.model import PcrBank, PcrSelection, spki_sha256
 from tccp.node.coordinator_check import check_admission, check_coordinator
 from tccp.node.identity import NodeIdentity
+from tccp.node.key_desk import KeyDesk
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
@@ -26,9 +27,12 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
+    KeyRefused,
+    KeyRelease,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
+    VmEndRecorded,
 )
 from tccp.protocol.session import Role, Session, expect
 from tccp.tpm import Ak, Ek, Tpm
@@ -165,11 +169,18 @@ async def register(
 
 
 async def keep_lease(
-    connection: Connection, channel: Channel, host: NodeTpm, identity: NodeIdentity, lease: HeldLease
+    connection: Connection,
+    channel: Channel,
+    host: NodeTpm,
+    identity: NodeIdentity,
+    lease: HeldLease,
+    *,
+    desk: KeyDesk,
 ) -> None:
     """Answer the coordinator's challenges until it refuses, revokes or vanishes; raises as `register` does.
 
-    An answer may be followed by another challenge instead of a grant: the policy changed in the meantime.
+    An answer may be followed by another challenge instead of a grant: the policy changed in the meantime. What the
+    coordinator says of VMs goes to *desk*.
     """
     asked_at: float | None = None
     while True:
@@ -180,6 +191,8 @@ async def keep_lease(
             lease.renewals += 1
             asked_at = None
             log.debug("renewed", lease_s=message.lease_s)
+        elif isinstance(message, KeyRelease | KeyRefused | VmEndRecorded):
+            await desk.take(message, lease.lease_id)
         else:
             asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
             challenge = expect(message, RenewalChallenge)

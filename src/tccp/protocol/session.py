@@ -1,7 +1,8 @@
 """One connection between a node and a coordinator: registration, then renewals until the lease ends.
 
 The table is the protocol, and both sides run it. The coordinator speaks when it wants fresh evidence, so that it
-can pace renewals, ask at once after a policy changed, and needs one wake-up for each.
+can pace renewals, ask at once after a policy changed, and needs one wake-up for each. Keys of VMs are asked for and
+released beside that, in any state of an admitted node, and change none.
 """
 
 import enum
@@ -13,11 +14,16 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
+    KeyRefused,
+    KeyRelease,
+    KeyRequest,
     Refused,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
     Revoked,
+    VmEnded,
+    VmEndRecorded,
 )
 
 __all__ = ["TRANSITIONS", "Role", "Session", "State", "expect"]
@@ -48,6 +54,8 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
+_ADMITTED = (State.ADMITTED, State.RENEWAL_CHALLENGED, State.RENEWAL_ANSWERED)
+
 # (sender, state before, message) -> state after
 TRANSITIONS: dict[tuple[Role, State, type], State] = {
     (Role.NODE, State.NEW, Hello): State.IDENTIFIED,
@@ -66,6 +74,13 @@ TRANSITIONS: dict[tuple[Role, State, type], State] = {
     (Role.COORDINATOR, State.ADMITTED, Revoked): State.CLOSED,
     (Role.COORDINATOR, State.RENEWAL_CHALLENGED, Revoked): State.CLOSED,
     (Role.COORDINATOR, State.RENEWAL_ANSWERED, Revoked): State.CLOSED,
+    # Whatever is under way with the lease: either side may say these while the other says something else.
+    **{(Role.NODE, state, said): state for state in _ADMITTED for said in (KeyRequest, VmEnded)},
+    **{
+        (Role.COORDINATOR, state, said): state
+        for state in _ADMITTED
+        for said in (KeyRelease, KeyRefused, VmEndRecorded)
+    },
 }
 
 
