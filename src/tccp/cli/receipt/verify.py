@@ -31,6 +31,14 @@ MEANINGS = {
     "revoke": "a node was put out of the perimeter",
     "reinstate": "a node's revocation was taken back",
     "remove": "a node was removed from the record",
+    "tenant": "a tenant was taken on, or put out",
+    "release": "a node was given the keys of a tenant's VM",
+    "stop": "a VM was stopped, and the root of its disk recorded",
+    "keys_sealed": "the coordinator's keys were sealed to its TPM",
+    "keys_restored": "the coordinator's keys were restored from shares of its officers",
+    "keys_backed_up": "the coordinator's keys were given to officers in shares",
+    "approval_installed": "another state of the coordinator's machine was approved by its authority",
+    "approvals_ended": "older approvals for the coordinator's machine were ended",
 }
 
 
