@@ -117,15 +117,16 @@ class Vm:
         log.info("vm_ended", vm=self.description.name, reason=reason, detail=detail)
 
     def _why(self, first: Child, *, oom_killed: bool) -> tuple[EndReason, str]:
-        status = self.qemu.status
         if self._asked == "killed":
             return "killed", ""
-        if status == 0:
+        if self.qemu.status == 0:
             return self._asked or "powered_off", ""
-        if first is self.vtpm.child:
-            return "vtpm_failed", _obituary(first)
-        if first is not self.qemu:
-            return "disk_failed", _obituary(first)
+        # A vTPM ends well when QEMU has gone; anything else is a fault of its own.
+        if self.vtpm.child.status or (self.vtpm.child is first and self.qemu.status is None):
+            return "vtpm_failed", _obituary(self.vtpm.child)
+        for disk in self.disks:
+            if disk.child.status is not None:
+                return "disk_failed", _obituary(disk.child)
         if self.qemu.signal == signal.SIGKILL:
             return ("out_of_memory" if oom_killed else "killed_by_host"), ""
         return "qemu_failed", _obituary(self.qemu)
