@@ -103,7 +103,14 @@ class Vm:
         return self._end
 
     async def supervise(self) -> None:
-        """Notice the end of any of its processes, end the others, in order, and say why. Started by `open_vm`."""
+        """Notice the end of any of its processes, end the others, in order, and say why. Started by `open_vm`.
+
+        Beyond cancellation: `kill` and `ended` wait for this, and the disks are to be written whatever happens.
+        """
+        with trio.CancelScope(shield=True):
+            await self._supervise()
+
+    async def _supervise(self) -> None:
         oom_before = _oom_kills()
         first = await _first_to_end([self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)])
         with trio.move_on_after(SETTLE_S):
@@ -122,12 +129,12 @@ class Vm:
             return "killed", ""
         if status == 0:
             return self._asked or "powered_off", ""
+        if self.qemu.signal == signal.SIGKILL:  # we have not done it yet; the others may have noticed before us
+            return ("out_of_memory" if oom_killed else "killed_by_host"), ""
         if first is self.vtpm.child:
             return "vtpm_failed", _obituary(first)
         if first is not self.qemu:
             return "disk_failed", _obituary(first)
-        if self.qemu.signal == signal.SIGKILL:
-            return ("out_of_memory" if oom_killed else "killed_by_host"), ""
         return "qemu_failed", _obituary(self.qemu)
 
     async def _close_disks(self) -> tuple[bytes | None, ...]:
