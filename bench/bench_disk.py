@@ -153,6 +153,7 @@ def test_a_flush_beside_writing_in_place(tmp_path: Path) -> None:
     make_disk(tmp_path / "tccp.disk", SIZE, log_bytes=64 << 20)
     in_place = os.open(tmp_path / "raw", os.O_RDWR | os.O_CREAT, 0o600)
     with open_disk(tmp_path / "tccp.disk") as disk:
+        disk.start_keeper()
         filling = os.urandom(1 << 20)
         for at in range(0, SIZE, 1 << 20):
             os.pwrite(in_place, filling, at)

@@ -104,6 +104,23 @@ class WitnessKeyConfig(_Table, frozen=True):
     key: str
 
 
+class LogServerConfig(_Table, frozen=True):
+    """``[log_server]``: where the log is served over HTTPS, unless systemd hands the socket over; and with which
+    certificate, if not one of the coordinator's own authority.
+    """
+
+    address: str = "0.0.0.0"  # noqa: S104 - the log is for everybody
+    port: Port = 7445
+    connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
+    certificate: AbsolutePath | None = None
+    key: AbsolutePath | None = None
+
+    def __post_init__(self) -> None:
+        """One is nothing without the other."""
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key: both or neither")
+
+
 class EnrolmentConfig(_Table, frozen=True):
     """``[enrolment]``: folders of PEM or DER certificates of TPM makers; none trusted unless listed."""
 
@@ -129,6 +146,7 @@ class CoordinatorConfig(_Table, frozen=True):
     state_directory: AbsolutePath = "/var/lib/tccp/coordinator"
     listen: ListenConfig = ListenConfig()
     tenants: TenantsConfig = TenantsConfig()
+    log_server: LogServerConfig = LogServerConfig()
     control: CoordinatorControlConfig = CoordinatorControlConfig()
     tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()

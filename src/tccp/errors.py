@@ -6,6 +6,7 @@
     |  |- EvidenceError          proves nothing
     |  |  |- QuoteError              the quote: signature, structure, nonce, PCR selection or digest
     |  |  |- EventLogError           the firmware log: structure, or it explains other PCR values
+    |  |  |- ImaError                a list of IMA: structure, or it leads to another PCR value
     |  |  |- EnrolmentError          EK certificate, EK/AK public area, credential activation
     |  |  |- PolicyError             a genuine but unknown platform
     |  |  |- LaunchError             a ticket, a released key or a proof of launch
@@ -56,6 +57,10 @@ class QuoteError(EvidenceError):
 
 class EventLogError(EvidenceError):
     """The firmware event log is malformed, or explains other PCR values than the quoted ones."""
+
+
+class ImaError(EvidenceError):
+    """A measurement list of IMA is malformed, or leads to another PCR value; or a compiled policy for it is none."""
 
 
 class EnrolmentError(EvidenceError):

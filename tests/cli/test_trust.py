@@ -59,13 +59,13 @@ def test_a_coordinator_is_pinned_looked_at_and_forgotten(
     assert "the policy asks for no witness" in added.out
 
     shown = tccp("trust", "show", "--json", env=store).document
-    assert (shown["name"], shown["log"]["size"]) == ("ete", 2)
+    assert (shown["name"], shown["log"]["size"]) == ("ete", 4)
     coordinator(perimeter, "policy", "add", _policy(tmp_path, 2))
     checked = tccp("trust", "check", "ete", "--json", env=store).document
-    assert (checked["size_before"], checked["log"]["size"]) == (2, 3)
-    assert any("continues the 2" in line for line in checked["proved"])
+    assert (checked["size_before"], checked["log"]["size"]) == (4, 5)
+    assert any("continues the 4" in line for line in checked["proved"])
     assert tccp("trust", "list", env=store).out.splitlines()[1].split()[:3] == [
-        "ete", f"127.0.0.1:{perimeter.tenants_port}", "3",
+        "ete", f"127.0.0.1:{perimeter.tenants_port}", "5",
     ]  # fmt: skip
 
     assert tccp("trust", "remove", "ete", env=store).code == 0
@@ -130,16 +130,21 @@ def served(perimeter: Perimeter) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("how", ["directory", "http"])
+@pytest.mark.parametrize("how", ["directory", "http", "https"])
 def test_a_log_is_read_audited_and_proved(
     how: str, perimeter: Perimeter, served: str, tmp_path: Path, store: dict[str, str]
 ) -> None:
     pin(perimeter, tmp_path, store)
-    place = ["--log", served if how == "http" else str(log_of(perimeter))]
+    places = {
+        "directory": str(log_of(perimeter)),
+        "http": served,
+        "https": f"https://127.0.0.1:{perimeter.log_port}/",  # the coordinator itself
+    }
+    place = ["--log", places[how]]
 
     shown = tccp("log", "show", *place, env=store)
     assert "policy=tvmm" in shown.out, shown.err
-    listed = tccp("log", "show", *place, "--first", "0", "--count", "2", "--json", env=store).document
+    listed = tccp("log", "show", *place, "--first", "2", "--count", "2", "--json", env=store).document
     assert [entry["kind"] for entry in listed["entries"]] == ["start", "policy"]
     assert listed["entries"][0]["public"]["software"] == "0.1.0"
 
@@ -147,15 +152,15 @@ def test_a_log_is_read_audited_and_proved(
     assert audited["verdict"] == "accepted"
     assert audited["kinds"]["start"] == 1
 
-    proved = tccp("log", "prove", "1", *place, "--output", tmp_path / "1.receipt", env=store)
-    assert proved.out.startswith("entry 1 (policy) is in the log"), proved.err
-    verified = tccp("receipt", "verify", tmp_path / "1.receipt", env=store)
-    assert verified.out.startswith(f"{tmp_path}/1.receipt: proved"), verified.err
-    assert "as entry 1: policy (a policy came in force)" in verified.out
+    proved = tccp("log", "prove", "3", *place, "--output", tmp_path / "3.receipt", env=store)
+    assert proved.out.startswith("entry 3 (policy) is in the log"), proved.err
+    verified = tccp("receipt", "verify", tmp_path / "3.receipt", env=store)
+    assert verified.out.startswith(f"{tmp_path}/3.receipt: proved"), verified.err
+    assert "as entry 3: policy (a policy came in force)" in verified.out
     assert "whom it concerns: this receipt has no details" in verified.out
 
-    again = tccp("log", "prove", tmp_path / "1.receipt", *place, "--json", env=store).document
-    assert again["receipt"] == (tmp_path / "1.receipt").read_bytes().hex()
+    again = tccp("log", "prove", tmp_path / "3.receipt", *place, "--json", env=store).document
+    assert again["receipt"] == (tmp_path / "3.receipt").read_bytes().hex()
 
 
 def test_a_receipt_that_was_altered_or_is_of_a_stranger_proves_nothing(
@@ -163,15 +168,15 @@ def test_a_receipt_that_was_altered_or_is_of_a_stranger_proves_nothing(
 ) -> None:
     pin(perimeter, tmp_path, store)
     place = ["--log", str(log_of(perimeter))]
-    tccp("log", "prove", "1", *place, "--output", tmp_path / "1.receipt", env=store)
-    whole = (tmp_path / "1.receipt").read_bytes()
+    tccp("log", "prove", "3", *place, "--output", tmp_path / "3.receipt", env=store)
+    whole = (tmp_path / "3.receipt").read_bytes()
     (tmp_path / "altered").write_bytes(whole.replace(b"policy", b"revoke", 1))
 
     refused = tccp("receipt", "verify", tmp_path / "altered", "--json", env=store)
     assert (refused.code, refused.document["error"]) == (1, "inclusion")
     assert refused.document["not_proved"] == ["anything: it is refused"]
     strange = {"XDG_CONFIG_HOME": str(tmp_path / "nobody")}
-    unknown = tccp("receipt", "verify", tmp_path / "1.receipt", "--json", env=strange)
+    unknown = tccp("receipt", "verify", tmp_path / "3.receipt", "--json", env=strange)
     assert (unknown.code, unknown.document["error"]) == (4, "not_pinned")
 
 

@@ -15,6 +15,7 @@ from tccp.protocol import control as c
 from tccp.protocol.messages import Challenge, Evidence, Hello
 from tccp.store import FencedError
 from tccp.transport.connection import RefusalError
+from tests.support.coordinator_keys import make_keys
 from tests.support.live_coordinator import HOST, ZERO, HonestNode, LiveCoordinator, live_coordinator
 from tests.support.soft_tpm import SoftTpm
 
@@ -26,7 +27,10 @@ async def test_a_second_coordinator_on_the_same_database_shuts_the_first_out(
     folder, second_folder = tmp_path / "first", tmp_path / "second"
     folder.mkdir()
     second_folder.mkdir()
-    (second_folder / "state").symlink_to(folder / "state")
+    keys, authority = await make_keys(folder / "state", coordinator_tpm.tcti)
+    await make_keys(second_folder / "state", other_coordinator_tpm.tcti, keys=keys, authority=authority)
+    for shared in ("coordinator.db", "log"):
+        (second_folder / "state" / shared).symlink_to(folder / "state" / shared)
     ends: list[str] = []
 
     async def be_first(task_status: trio.TaskStatus[LiveCoordinator]) -> None:

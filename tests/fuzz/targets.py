@@ -34,7 +34,7 @@ from tccp.protocol.statements import (
 from tccp.protocol.tenant_messages import AnyTenantMessage
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
-from tests.fuzz import http_targets, launch_targets, log_targets, tenant_targets
+from tests.fuzz import custody_targets, http_targets, launch_targets, log_targets, tenant_targets
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -246,9 +246,19 @@ TARGETS: dict[str, Target] = {
     "ticket_file": Target(launch_targets.feed_ticket_file, launch_targets.ticket_files, is_msgpack=True),
     "launch_receipt": Target(launch_targets.feed_launch_receipt, launch_targets.launch_receipts, is_msgpack=True),
     "vm_file": Target(launch_targets.feed_vm_file, launch_targets.vm_files, is_msgpack=True),
+    "keys_request": Target(custody_targets.feed_request, lambda: custody_targets.approvals()[0]),
+    "keys_approval": Target(custody_targets.feed_approval, lambda: custody_targets.approvals()[1]),
+    "sealed_keys": Target(custody_targets.feed_sealed_keys, custody_targets.sealed_files, is_msgpack=True),
+    "key_share": Target(custody_targets.feed_share, custody_targets.share_files, is_msgpack=True),
+    "key_share_statement": Target(
+        custody_targets.feed_share_statement, custody_targets.share_statements, is_msgpack=True
+    ),
+    "key_share_text": Target(custody_targets.feed_share_text, custody_targets.share_texts),
+    "keys_journal": Target(custody_targets.feed_journal, custody_targets.journals),
     "log_note": Target(log_targets.feed_note, log_targets.notes),
     "log_checkpoint": Target(log_targets.feed_checkpoint, log_targets.checkpoints),
     "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
+    "add_checkpoint": Target(log_targets.feed_add_checkpoint, log_targets.add_checkpoints),
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
     "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, is_msgpack=True),
     "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),

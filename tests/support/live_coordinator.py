@@ -8,7 +8,6 @@ Everything is real: the daemon's `serve`, TLS on a loopback port, SQLite on a di
 with one step overridden; what the coordinator made of it is asked of its store.
 """
 
-import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +18,6 @@ import trio
 
 from tccp.control.client import ControlClient
 from tccp.coordinator.daemon import serve
-from tccp.coordinator.identity import create_keys
 from tccp.coordinator.services import Services
 from tccp.model import NodeName, PcrBank, PcrSelection
 from tccp.node.coordinator_check import check_admission, check_coordinator
@@ -45,6 +43,7 @@ from tccp.tpm import Quote, open_tpm
 from tccp.transparency.receipt import VerifiedReceipt
 from tccp.transport.connection import Connection, RefusalError, fresh_nonce
 from tccp.transport.trust import CoordinatorTrust, parse_trust
+from tests.support.coordinator_keys import make_keys
 from tests.support.soft_tpm import SoftTpm
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -87,6 +86,11 @@ class LiveCoordinator:
     def tenants_port(self) -> int:
         """Where tenants connect."""
         return int(self.services.tenants_listening.rpartition(":")[2])
+
+    @property
+    def log_port(self) -> int:
+        """Where the log is read."""
+        return int(self.services.log_listening.rpartition(":")[2])
 
     async def ask(self, request: msgspec.Struct, answer: type[A]) -> A:
         """One request on the control socket."""
@@ -135,17 +139,18 @@ class LiveCoordinator:
 
 @asynccontextmanager
 async def live_coordinator(
-    folder: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = ""
+    folder: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "", log_server: str = ""
 ) -> AsyncIterator[LiveCoordinator]:
     """Run a coordinator on the state in *folder*, made when there is none yet; it trusts the maker of *tpm*.
 
     Args:
         extra: More TOML, for instance ``connections_max = 3`` of ``[listen]``, which comes last.
+        log_server: More TOML of ``[log_server]``.
     """
     config = folder / "coordinator.toml"
-    write_config(config, tpm, lease_s=lease_s, port=port, extra=extra)
-    if not (folder / "state").exists():
-        create_keys(folder / "state", now=dt.datetime.now(tz=dt.UTC))
+    write_config(config, tpm, lease_s=lease_s, port=port, extra=extra, log_server=log_server)
+    if not (folder / "state" / "keys").exists():
+        await make_keys(folder / "state", tpm.tcti)
     async with trio.open_nursery() as nursery:
         services = await nursery.start(serve, config)
         trust = await ask_control(Path(services.config.control.socket), c.GetTrust(), c.TrustFile)
@@ -168,7 +173,9 @@ async def ask_control(path: Path, request: msgspec.Struct, answer: type[A]) -> A
     return await trio.to_thread.run_sync(ask)
 
 
-def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "") -> None:
+def write_config(
+    config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "", log_server: str = ""
+) -> None:
     """A ``coordinator.toml``, and the folder of EK authorities that it names."""
     folder = config.parent
     authorities = folder / "ek-authorities"
@@ -179,7 +186,7 @@ def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0
         f'state_directory = "{folder}/state"\n[control]\nsocket = "{folder}/control.sock"\n'
         f'[tpm]\ntcti = "{tpm.tcti}"\n[enrolment]\nek_authorities = "{authorities}"\n'
         f'[leases]\nseconds = {lease_s}\n[log]\nlevel = "error"\n'
-        f'[tenants]\naddress = "{HOST}"\nport = 0\n'
+        f'[tenants]\naddress = "{HOST}"\nport = 0\n[log_server]\naddress = "{HOST}"\nport = 0\n{log_server}'
         f'[listen]\naddress = "{HOST}"\nport = {port}\n{extra}\n'
     )
 

@@ -1,9 +1,8 @@
 """A perimeter of real parts: a coordinator and nodes, each a daemon process of its own with its own software TPM.
 
-For system tests, the demo and benchmarks; nothing here knows pytest or trio.
+For system tests, the demo and benchmarks; nothing here knows pytest.
 """
 
-import datetime as dt
 import os
 import signal
 import socket
@@ -16,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import trio
+
 from tccp.control.client import ControlClient
-from tccp.coordinator.identity import create_keys
 from tccp.errors import TccpError
 from tccp.protocol import control as c
+from tests.support.coordinator_keys import make_keys
 from tests.support.soft_tpm import EkAuthority, SoftTpm
 from tests.support.tpm_relay import TpmRelay
 
@@ -146,11 +147,10 @@ class Perimeter:
         self._ended = ExitStack()
         self.authority = authority or EkAuthority(directory / "ca")
         self.tpm = SoftTpm(self.authority, directory / "tc")
-        self.port, self.tenants_port = free_port(), free_port()
+        self.port, self.tenants_port, self.log_port = free_port(), free_port(), free_port()
         self.config = directory / "coordinator.toml"
         self.control = directory / "tc.sock"
         self._write_config(lease_s, evidence_age_s)
-        create_keys(directory / "state", now=dt.datetime.now(tz=dt.UTC))
         self.coordinator = Daemon("tccp-coordinator", self.config, self.control)
 
     def _write_config(self, lease_s: int, evidence_age_s: int) -> None:
@@ -162,6 +162,7 @@ class Perimeter:
             f'state_directory = "{self.directory}/state"\n'
             f'[listen]\naddress = "127.0.0.1"\nport = {self.port}\n'
             f'[tenants]\naddress = "127.0.0.1"\nport = {self.tenants_port}\n'
+            f'[log_server]\naddress = "127.0.0.1"\nport = {self.log_port}\n'
             f'[control]\nsocket = "{self.control}"\n'
             f'[tpm]\ntcti = "{self.tpm.tcti}"\n'
             f'[enrolment]\nek_authorities = "{authorities}"\n'
@@ -174,6 +175,8 @@ class Perimeter:
         with ExitStack() as stack:
             stack.callback(self.tpm.stop)
             self.tpm.start()
+            if not (self.directory / "state" / "keys").exists():
+                trio.run(make_keys, self.directory / "state", self.tpm.tcti)
             stack.callback(self.coordinator.kill)
             self.coordinator.start()
             self._ended = stack.pop_all()

@@ -13,6 +13,7 @@ SOCKETS = {
     "coordinator": [
         "tccp-coordinator.socket",
         "tccp-coordinator-tenants.socket",
+        "tccp-coordinator-log.socket",
         "tccp-coordinator-control.socket",
     ],
     "node": ["tccp-node.socket"],

@@ -44,11 +44,6 @@ for name in ("coordinator", "alpha"):
 for number, certificate in enumerate(authority.certificates):
     Path(f"/etc/tccp/ek-authorities/{number}.der").write_bytes(certificate)
 """
-MAKE_KEYS = """
-import datetime, pathlib
-from tccp.coordinator.identity import create_keys
-create_keys(pathlib.Path("/var/lib/tccp/coordinator"), now=datetime.datetime.now(datetime.timezone.utc))
-"""
 # Holds every thread of a process but the first until they are killed (ptrace(2): PTRACE_SEIZE, PTRACE_INTERRUPT).
 HOLD_THREADS = """
 import ctypes, os, sys
@@ -89,8 +84,8 @@ def tccp(machine: BootedSystemd) -> Iterator[Callable[..., Any]]:
     for name in ("coordinator", "alpha"):
         start_tpm(machine, name)
     machine.run("install", "-d", "--owner=tccp-coordinator", "--mode=700", "/var/lib/tccp/coordinator")
-    machine.run(*PYTHON, "-c", MAKE_KEYS, user="tccp-coordinator")
     machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
+    machine.run("tccp", "coordinator", "init")
     machine.write("/etc/tccp/node.toml", NODE_TOML)
     machine.write("/etc/tccp/tvmm.toml", POLICY)
     machine.run("systemctl", "start", *SOCKETS["coordinator"], *SOCKETS["node"])
@@ -126,6 +121,22 @@ def test_a_node_is_admitted_through_both_sandboxes(machine: BootedSystemd, tccp:
 
     assert machine.show(SERVICES["node"], "StatusText") == "admitted"
     assert [node["state"] for node in tccp("coordinator", "nodes")["nodes"]] == ["admitted"]
+
+
+def test_a_process_of_the_same_user_cannot_read_the_coordinators_memory(
+    machine: BootedSystemd, tccp: Callable[..., Any]
+) -> None:
+    pid = machine.show(SERVICES["coordinator"], "MainPID")
+    control = "sleep 30 & head -c 4 /proc/$!/maps; kill $!"
+
+    assert "Permission denied" in machine.run("cat", f"/proc/{pid}/maps", user="tccp-coordinator", check=False)
+    assert len(machine.run("sh", "-c", control, user="tccp-coordinator")) == 4
+
+
+def test_the_keys_on_the_disk_belong_to_the_coordinator_alone(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    found = machine.run("find", "/var/lib/tccp/coordinator/keys", "-printf", "%u %m %y\n").splitlines()
+
+    assert set(found) == {"tccp-coordinator 700 d", "tccp-coordinator 600 f"}
 
 
 def test_only_the_node_can_read_the_door_key(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.support.booted_systemd import BootedSystemd
 from tests.systemd.booted import CONTROL, SOCKETS, ask, command, drop_in
 
-DESCRIPTORS = {"coordinator": {"nodes": 1, "tenants": 1, "control": 1}, "node": {"control": 1}}
+DESCRIPTORS = {"coordinator": {"nodes": 1, "tenants": 1, "log": 1, "control": 1}, "node": {"control": 1}}
 
 
 @pytest.fixture(params=["coordinator", "node"])

@@ -4,15 +4,16 @@ What she said is looked at where it can be read: at the impostor's end of TLS.
 """
 
 import datetime as dt
+import secrets
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import pytest
-from nacl.signing import SigningKey
 
 from tccp.attestation.quote import AkKey
+from tccp.coordinator.custody.key_set import KeySet
 from tccp.coordinator.tenants import TenantDesk
 from tccp.errors import EvidenceError, ProtocolError, TccpError
 from tccp.model import PcrBank
@@ -26,6 +27,7 @@ from tccp.tpm import open_tpm
 from tccp.transparency.checkpoint import VerifiedCheckpoint, parse_checkpoint
 from tccp.transparency.note import parse_note
 from tccp.transport.certificates import Authority
+from tests.support.coordinator_keys import make_keys
 from tests.support.live_coordinator import LiveCoordinator
 from tests.support.soft_tpm import SoftTpm, SoftTpmPool
 from tests.support.tenants import Tenant, coordinator_with_log, grow, interceptor_before, policy_for, relay_to
@@ -56,13 +58,14 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
     return kept
 
 
-async def who_pinned_the_true_one(folder: Path, tpm: SoftTpm) -> Tenant:
-    """A tenant who has pinned the true coordinator, which is down now; its state is in ``true``."""
+async def who_pinned_the_true_one(folder: Path, tpm: SoftTpm) -> tuple[Tenant, KeySet]:
+    """A tenant who has pinned the true coordinator, which is down now, and whose keys these are."""
     (folder / "true").mkdir()
+    keys, _ = await make_keys(folder / "true" / "state", tpm.tcti)
     tenant = Tenant(folder, policy_for(tpm, folder))
     async with coordinator_with_log(folder / "true", tpm) as coordinator:
         await tenant.add(coordinator.tenants_port)
-    return tenant
+    return tenant, keys
 
 
 def at(tenant: Tenant, port: int) -> None:
@@ -93,7 +96,7 @@ def own_words(said: Said) -> list[AnyTenantMessage]:
 async def test_another_coordinator_is_turned_away_by_tls(
     coordinator_tpm: SoftTpm, other_coordinator_tpm: SoftTpm, tmp_path: Path, said: Said
 ) -> None:
-    tenant = await who_pinned_the_true_one(tmp_path, coordinator_tpm)
+    tenant, _ = await who_pinned_the_true_one(tmp_path, coordinator_tpm)
     (tmp_path / "impostor").mkdir()
     async with coordinator_with_log(tmp_path / "impostor", other_coordinator_tpm) as impostor:
         said.clear()
@@ -101,18 +104,16 @@ async def test_another_coordinator_is_turned_away_by_tls(
     assert said == []
 
 
-def stolen_keys(folder: Path, *but: str) -> Path:
-    """A folder with the true coordinator's keys, all *but* some that are made anew."""
-    impostor = folder / "impostor"
-    shutil.copytree(folder / "true" / "state" / "keys", impostor / "state" / "keys")
-    for name in but:
-        (impostor / "state" / "keys" / name).write_bytes(bytes(SigningKey.generate()))
-    return impostor
+async def impostor_with(keys: KeySet, folder: Path, tpm: SoftTpm, *but: str) -> Path:
+    """A coordinator's folder with the true one's *keys*, all *but* some that are made anew."""
+    fresh = {name: secrets.token_bytes(32) for name in but}
+    await make_keys(folder / "impostor" / "state", tpm.tcti, keys=msgspec.structs.replace(keys, **fresh))
+    return folder / "impostor"
 
 
 @pytest.mark.parametrize(
     ("swapped", "reason"),
-    [((), "bad_signature"), (("identity.key",), "coordinator_signature")],
+    [((), "bad_signature"), (("identity_seed",), "coordinator_signature")],
     ids=["another TPM", "another identity"],
 )
 async def test_stolen_keys_do_not_make_a_coordinator(
@@ -124,20 +125,22 @@ async def test_stolen_keys_do_not_make_a_coordinator(
     tmp_path: Path,
     said: Said,
 ) -> None:
-    tenant = await who_pinned_the_true_one(tmp_path, coordinator_tpm)
-    async with coordinator_with_log(stolen_keys(tmp_path, *swapped), other_coordinator_tpm) as impostor:
+    tenant, keys = await who_pinned_the_true_one(tmp_path, coordinator_tpm)
+    folder = await impostor_with(keys, tmp_path, other_coordinator_tpm, *swapped)
+    async with coordinator_with_log(folder, other_coordinator_tpm) as impostor:
         said.clear()
         assert await reason_of(tenant, impostor.tenants_port) == reason
     assert said.kinds == [TenantHello]
 
 
-@pytest.mark.parametrize("swapped", ["log.key", "release.key"])
+@pytest.mark.parametrize("swapped", ["log_seed", "release_seed"])
 async def test_a_swapped_key_of_the_true_coordinator_is_found(
     swapped: str, coordinator_tpm: SoftTpm, tmp_path: Path, said: Said
 ) -> None:
     """Its identity signed the new key, and its TPM quoted it: only who has pinned the old one can tell."""
-    tenant = await who_pinned_the_true_one(tmp_path, coordinator_tpm)
-    async with coordinator_with_log(stolen_keys(tmp_path, swapped), coordinator_tpm) as impostor:
+    tenant, keys = await who_pinned_the_true_one(tmp_path, coordinator_tpm)
+    folder = await impostor_with(keys, tmp_path, coordinator_tpm, swapped)
+    async with coordinator_with_log(folder, coordinator_tpm) as impostor:
         said.clear()
         assert await reason_of(tenant, impostor.tenants_port) == "coordinator_keys"
     assert said.kinds == [TenantHello]
@@ -150,10 +153,12 @@ async def test_a_coordinator_that_booted_something_else_is_found_out(
     soft_tpms: SoftTpmPool, tmp_path: Path, said: Said
 ) -> None:
     with soft_tpms.lend() as tpm:
-        tenant = await who_pinned_the_true_one(tmp_path, tpm)
+        tenant, keys = await who_pinned_the_true_one(tmp_path, tpm)
         async with open_tpm(tpm.tcti) as attacker:
             await attacker.extend_pcr(4, PcrBank.SHA256, EVIL)
-        async with coordinator_with_log(tmp_path / "true", tpm) as tampered:
+        # Whoever approves states for its keys has approved this one as well.
+        folder = await impostor_with(keys, tmp_path, tpm)
+        async with coordinator_with_log(folder, tpm) as tampered:
             said.clear()
             assert await reason_of(tenant, tampered.tenants_port) == "pcr_not_in_policy"
     assert said.kinds == [TenantHello]

@@ -9,6 +9,7 @@ import trio
 from nacl.signing import SigningKey
 
 from tccp.errors import LogError, RefusedError
+from tccp.tenant.log_source import HttpSource
 from tccp.transparency.checkpoint import verify_checkpoint
 from tccp.transparency.note import Note, NoteKey, NoteSigner, SignatureType, parse_note
 from tccp.transport.public_log import PublicLog, open_public_log
@@ -75,10 +76,14 @@ async def test_a_head_that_nobody_witnessed_is_not_enough(
     assert list(look.verified.witnessed.witnessed_s) == [witness.key]
     assert look.verified.witnessed.checkpoint == look.verified.newest.checkpoint
     # In what it serves to everybody, too.
-    heads = await served_heads(coordinator)
     key = log_key_of(coordinator)
-    seen = verify_checkpoint(heads.newest, origin=key.name, log_key=key, witnesses=[witness.key], witnesses_needed=1)
-    assert seen.checkpoint.size == 5
+    heads = await served_heads(coordinator)
+    source = HttpSource(f"https://{HOST}:{coordinator.log_port}/")
+    fetched = await trio.to_thread.run_sync(source.read_checkpoint)
+    source.close()
+    for note in (heads.newest, fetched or b""):
+        seen = verify_checkpoint(note, origin=key.name, log_key=key, witnesses=[witness.key], witnesses_needed=1)
+        assert seen.checkpoint.size == 5
 
 
 async def test_a_log_that_goes_on_faster_than_its_witness_is_believed_up_to_there(

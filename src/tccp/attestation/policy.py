@@ -64,7 +64,7 @@ class PcrPolicy:
                 found = f"PCR {index} is {pcrs.values[index].hex()}, {self} allows {listed}"
                 hint = "if this platform is to be trusted, add a newer version of the policy that lists the value"
                 raise PolicyError("pcr_not_in_policy", found, hint=hint)
-        return TrustedPlatform(quote, self.name, self.version, _JUDGED)
+        return judged_platform(quote, self.name, self.version)
 
     def __str__(self) -> str:
         """The name and version that a person reads."""
@@ -73,17 +73,29 @@ class PcrPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TrustedPlatform:
-    """A platform whose quoted PCR values a policy allows. Only `PcrPolicy.judge` makes one: hold it to go on."""
+    """A platform that a policy allows. Only `PcrPolicy.judge` and `judge_boot` make one: hold it to go on.
+
+    Args:
+        warnings: What a measured-boot policy would rather not see and does not refuse; may hold text of the host's.
+    """
 
     quote: VerifiedQuote
     policy_name: str
     policy_version: int
     _token: object = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Nobody but a policy says that a platform is trusted."""
         if self._token is not _JUDGED:
-            raise TypeError("a TrustedPlatform is made by PcrPolicy.judge only")
+            raise TypeError("a TrustedPlatform is made by a policy only")
+
+
+def judged_platform(
+    quote: VerifiedQuote, policy_name: str, policy_version: int, *, warnings: tuple[str, ...] = ()
+) -> TrustedPlatform:
+    """For policies, when nothing is left that they could refuse."""
+    return TrustedPlatform(quote, policy_name, policy_version, _JUDGED, warnings)
 
 
 def parse_policy(body: bytes) -> PcrPolicy:

@@ -1,5 +1,6 @@
 """Everything that a session or a control request of the coordinator works with, in one place."""
 
+import ssl
 from dataclasses import dataclass, field
 
 import msgspec
@@ -36,9 +37,11 @@ class Services:
     pcrs_at_start: PcrValues
     activations: Activations
     cosignatures: Cosignatures
+    log_context: ssl.SSLContext
     started_ms: int
     listening: str = ""
     tenants_listening: str = ""
+    log_listening: str = ""
     verifier: QuoteVerifier = field(default_factory=QuoteVerifier)
     sessions: Sessions = field(default_factory=Sessions)
 

@@ -28,6 +28,7 @@ from tccp.transparency.note import NOTE_BYTES_MAX, NoteKey, parse_note
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 FILE_BYTES_MAX = 512 * 1024
 FORMAT = "tccp/v1/trust"
+RELEASE_KEY_BYTES = 1216  # X-Wing
 
 Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Hex = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+$", max_length=16_384)]
@@ -112,19 +113,23 @@ def parse_pinned(body: bytes) -> PinnedCoordinator:
         raise ConfigError("trust_invalid", f"more than {FILE_BYTES_MAX} bytes")
     try:
         pinned = msgspec.json.decode(body, type=PinnedCoordinator)
-        if pinned.format != FORMAT or not NAME.fullmatch(pinned.name):
-            raise ConfigError("trust_invalid", f"no {FORMAT}, or no name")
-        if not 1 <= pinned.port <= 65_535 or len(pinned.release_key) != 2 * 1216:
-            raise ConfigError("trust_invalid", "no port, or no release key")
-        if pinned.head.origin != pinned.origin:
-            raise ConfigError("trust_invalid", "the checkpoint is of another log")
-        pinned.note_key  # noqa: B018 - it is one
-        pinned.demands  # noqa: B018
-    except (msgspec.DecodeError, UnicodeError, ValueError, RecursionError) as problem:
-        raise ConfigError("trust_invalid", str(problem)) from None
-    except LogError as problem:
-        raise ConfigError("trust_invalid", f"seen: {problem}") from None
+        problem = _problem_of(pinned)
+    except (msgspec.DecodeError, UnicodeError, ValueError, RecursionError, LogError, ConfigError) as error:
+        raise ConfigError("trust_invalid", str(error)) from None
+    if problem:
+        raise ConfigError("trust_invalid", problem)
     return pinned
+
+
+def _problem_of(pinned: PinnedCoordinator) -> str:
+    """What is wrong with it, or nothing; raises what reading its parts raises."""
+    if pinned.format != FORMAT or not NAME.fullmatch(pinned.name):
+        return f"no {FORMAT}, or no name"
+    if not 1 <= pinned.port <= 65_535 or len(pinned.release_key) != 2 * RELEASE_KEY_BYTES:
+        return "no port, or no release key"
+    if pinned.head.origin != pinned.note_key.name:
+        return "the checkpoint is of another log"
+    return "" if pinned.demands.allowed else "no policy"
 
 
 def write_pinned(pinned: PinnedCoordinator) -> bytes:

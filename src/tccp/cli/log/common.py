@@ -4,7 +4,6 @@ import argparse
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tccp.cli.arguments import Parser
@@ -19,14 +18,13 @@ if TYPE_CHECKING:
     from tccp.transparency.note import NoteKey
 
 
-@dataclass
 class OpenLog:
     """A log that is being read, and its newest head, which its key signed."""
 
-    source: "LogSource"
-    key: "NoteKey"
-    head: "VerifiedCheckpoint"
-    pinned: "PinnedCoordinator | None"
+    def __init__(
+        self, source: "LogSource", key: "NoteKey", head: "VerifiedCheckpoint", pinned: "PinnedCoordinator | None"
+    ) -> None:
+        self.source, self.key, self.head, self.pinned = source, key, head, pinned
 
 
 def add_log(parser: Parser) -> None:
