@@ -278,7 +278,9 @@ class _Judge:
 
     def _expected_in_pcr_9(self, section: str, known: list[tuple[str, Digests]]) -> str:
         if section == "command_line":
-            return f"the digest of one of these lines: {'; '.join(self._line_digests.values()) or 'none is listed whole'}"
+            return (
+                f"the digest of one of these lines: {'; '.join(self._line_digests.values()) or 'none is listed whole'}"
+            )
         files = [digests for name, digests in known if name != "command_line"]
         return f"one of {listed_digests({digest: title for digests in files for digest, title in digests.items()})}"
 
