@@ -17,6 +17,7 @@ from tccp.attestation.boot_policy import KIND, VARIABLES, BootPolicy, parse_boot
 from tccp.attestation.command_line import load_options
 from tccp.attestation.event_data import (
     CommandLine,
+    EventType,
     GrubCommand,
     LoadedFile,
     LoadedImage,
@@ -84,7 +85,11 @@ def learn_policy(
 def _learn(learned: _Learned, log: ExplainedEventLog, command_lines: tuple[str, ...]) -> None:
     bank = log.selection.bank
     separators = {hashlib.new(bank.hash_name, value).digest() for value in SEPARATORS}
-    events = [entry for entry in log.events if entry.digest not in separators]
+    events = [
+        entry
+        for entry in log.events
+        if entry.digest not in separators or entry.event.claimed_type != EventType.EV_SEPARATOR
+    ]
     by_pcr = {pcr: [entry for entry in events if entry.event.pcr == pcr] for pcr in LEARNED_PCRS}
     build = tuple(describe_event(entry)[: 200 + 2 * bank.digest_bytes] for entry in by_pcr[0])
     learned.builds[build] = None
