@@ -87,8 +87,10 @@ def test_a_command_line_of_which_the_log_has_the_digest_only_must_be_given() -> 
     [
         "gce/eventlog.bin",
         "go-attestation/crypto_agile_eventlog",
+        "go-tpm-tools/gdc-host.bin",
         "go-tpm-tools/glinux-alex.bin",
         "go-tpm-tools/rhel8-uefi.bin",
+        "go-tpm-tools/ubuntu-2404-amd-sevsnp.bin",
         "guard-oss/IMN-DELL-WBCL-BootCtrs.bin",
         "guard-oss/dl160-fwupd-report.bin",
         "guard-oss/good-1.bin",

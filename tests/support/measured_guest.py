@@ -20,6 +20,7 @@ from tests.support.cpio import File, write_cpio
 QEMU = "qemu-system-x86_64"
 OVMF = Path("/usr/share/OVMF")
 STUB = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+MEMORY_MIB = 512
 CONSOLE = "console=ttyS0 quiet panic=-1"
 _DEADLINE_S = 180
 # An IMA policy of its own: the kernel's "tcb" leaves out what lies in an initramfs.
@@ -119,7 +120,7 @@ def boot_measured(
     tpm = folder / "tpm"
     tpm.mkdir()
     machine = "q35,smm=on" if "secboot" in firmware or ".ms" in firmware or "snakeoil" in firmware else "q35"
-    command = [QEMU, "-M", machine, "-accel", "tcg", "-cpu", "max", "-m", "512", "-no-reboot", "-nodefaults"]
+    command = [QEMU, "-M", machine, "-accel", "tcg", "-cpu", "max", "-m", str(MEMORY_MIB), "-no-reboot", "-nodefaults"]
     command += ["-no-user-config", "-display", "none", "-serial", "stdio", "-global", "ICH9-LPC.disable_s3=1"]
     command += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF / firmware}"]
     command += ["-drive", f"if=pflash,unit=1,format=raw,file={folder / 'vars.fd'}"]

@@ -116,15 +116,16 @@ class _Judge:
         self._separators = tuple(self._hash(value) for value in SEPARATORS)
         command_line = policy.command_line
         # Where only a digest is there, whole lines without a pattern in them are all that can be compared.
-        self._line_digests: Digests = (
-            {
-                self._hash(load_options(line)): line
-                for line in command_line.lines or ()
-                if "*" not in line and not problems(line, command_line.rules)
-            }
-            if command_line is not None
-            else {}
-        )
+        self._line_digests: dict[bytes, str] = {}
+        if command_line is not None:
+            for line in command_line.lines or ():
+                if "*" not in line and not problems(line, command_line.rules):
+                    self._know_line(line)
+
+    def _know_line(self, line: str) -> None:
+        """From now on the kernel's EFI stub may have measured this one."""
+        for form in load_options(line):
+            self._line_digests[self._hash(form)] = line
 
     def _hash(self, content: bytes) -> bytes:
         return hashlib.new(self.bank.hash_name, content).digest()
@@ -295,9 +296,8 @@ class _Judge:
 
     def _expected_in_pcr_9(self, section: str, known: list[tuple[str, Digests]]) -> str:
         if section == "command_line":
-            return (
-                f"the digest of one of these lines: {'; '.join(self._line_digests.values()) or 'none is listed whole'}"
-            )
+            lines = "; ".join(dict.fromkeys(self._line_digests.values())) or "none is listed whole"
+            return f"the digest of one of these lines: {lines}"
         files = [digests for name, digests in known if name != "command_line"]
         return f"one of {listed_digests({digest: title for digests in files for digest, title in digests.items()})}"
 
@@ -319,6 +319,7 @@ class _Judge:
             self.add("command_line", f"one of {'; '.join(rule.lines)}", entry, f"{printable(text)!r}")
         else:
             self.roles.add("command_line")
+            self._know_line(text)
 
 
 _PCR_JUDGES: dict[int, Callable[[_Judge, list[ExplainedEvent]], None]] = {

@@ -97,10 +97,12 @@ def _learn(learned: _Learned, log: ExplainedEventLog, command_lines: tuple[str, 
         learned.add("drivers", entry, _title(entry))
     _learn_secure_boot(learned, by_pcr[7])
     _learn_images(learned, by_pcr[4], has_grub=bool(by_pcr[8]))
-    for entry in by_pcr[9]:
-        _learn_file(learned, entry, bank, command_lines)
     for entry in (*by_pcr[8], *by_pcr[12]):
         _learn_text(learned, entry)
+    # What GRUB was given as a text, the kernel's EFI stub measures as a digest.
+    known = (*command_lines, *learned.lines)
+    for entry in by_pcr[9]:
+        _learn_file(learned, entry, bank, known)
 
 
 def _learn_secure_boot(learned: _Learned, events: list[ExplainedEvent]) -> None:
@@ -131,7 +133,7 @@ def _learn_file(learned: _Learned, entry: ExplainedEvent, bank: PcrBank, command
     title = _title(entry)
     if title.endswith("LoadOptions"):
         for line in command_lines:
-            if hashlib.new(bank.hash_name, load_options(line)).digest() == entry.digest:
+            if entry.digest in {hashlib.new(bank.hash_name, form).digest() for form in load_options(line)}:
                 learned.lines[line] = None
                 return
         raise ConfigError(
