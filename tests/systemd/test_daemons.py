@@ -253,6 +253,7 @@ def test_a_daemon_stops_in_order_and_in_time(machine: BootedSystemd, tccp: Calla
 def test_a_witness_and_a_feeder_have_the_log_cosigned_through_their_sandboxes(
     machine: BootedSystemd, tccp: Callable[..., Any]
 ) -> None:
+    machine.run("systemctl", "start", *SOCKETS["coordinator"], SERVICES["coordinator"])
     for name, module in (("tccp-witness", "daemon"), ("tccp-feeder", "feeder")):
         command(machine, name, "-c", f"import sys; from tccp.witness.{module} import main; sys.exit(main())")
     machine.write("/etc/tccp/tc.toml", tccp("coordinator", "trust", "--tenant")["trust"])
