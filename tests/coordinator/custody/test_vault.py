@@ -11,7 +11,7 @@ import pytest
 from tccp.coordinator.custody.approval import approve, parse_approval, write_approval
 from tccp.coordinator.custody.authority import authority_id, make_authority
 from tccp.coordinator.custody.sealed_file import open_sealed_keys, parse_sealed_keys
-from tccp.coordinator.custody.vault import check_vacant, end_approvals, read_vault, unseal_keys
+from tccp.coordinator.custody.vault import change_authority, check_vacant, end_approvals, read_vault, unseal_keys
 from tccp.errors import ConfigError, HostError, TpmError
 from tccp.model import PcrBank
 from tccp.tpm import open_tpm
@@ -181,6 +181,41 @@ async def test_approvals_are_not_ended_while_that_would_lock_the_coordinator_out
         await end_approvals(custody.tpm, custody.state, custody.sealed, now_ms=NOW_MS)
     assert caught.value.reason == "would_lock_out"
     assert "PCR 0" in caught.value.detail
+
+
+async def test_keys_can_come_to_obey_another_authority(custody: Custody, tmp_path: Path) -> None:
+    old_disk = tmp_path / "old"
+    shutil.copytree(custody.state, old_disk)
+    former, new = await custody.approval(), make_authority()
+
+    asked = await change_authority(
+        custody.tpm, custody.state, custody.sealed, new.public_key(), SELECTION, now_ms=NOW_MS
+    )
+
+    assert custody.approvals == []
+    with pytest.raises(ConfigError, match="approval_of_another_authority"):
+        custody.install(former)
+    custody.authority = new
+    custody.install(approve(asked, new))
+    assert await custody.open() == custody.keys
+    # An old copy obeys the former authority until the counter has passed what that one signed while it was there.
+    assert await unseal_keys(custody.tpm, old_disk, read_vault(old_disk)) == custody.keys
+    custody.install(await custody.approval(generations_ahead=1))
+    await end_approvals(custody.tpm, custody.state, custody.sealed, now_ms=NOW_MS)
+    with pytest.raises(ConfigError, match="approvals_ended"):
+        await unseal_keys(custody.tpm, old_disk, read_vault(old_disk))
+    assert await custody.open() == custody.keys
+
+
+async def test_the_authority_is_not_changed_in_a_state_that_the_former_has_not_approved(custody: Custody) -> None:
+    before = (custody.state / "keys" / "sealed").read_bytes()
+    await custody.tpm.extend_pcr(4, PcrBank.SHA256, EXTENDED)
+
+    with pytest.raises(ConfigError, match="state_not_approved"):
+        await change_authority(
+            custody.tpm, custody.state, custody.sealed, make_authority().public_key(), SELECTION, now_ms=NOW_MS
+        )
+    assert (custody.state / "keys" / "sealed").read_bytes() == before
 
 
 # ---- the file
