@@ -1,5 +1,6 @@
 """Stolen disks, other boots, other machines, other authorities: each yields nothing, and says why."""
 
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 
 from tccp.coordinator.custody.approval import approve, parse_approval, write_approval
 from tccp.coordinator.custody.authority import authority_id, make_authority
+from tccp.coordinator.custody.journal import parse_journal
 from tccp.coordinator.custody.sealed_file import open_sealed_keys, parse_sealed_keys
 from tccp.coordinator.custody.vault import change_authority, check_vacant, end_approvals, read_vault, unseal_keys
 from tccp.errors import ConfigError, HostError, TpmError
@@ -247,6 +249,20 @@ async def test_the_file_of_another_coordinator_of_the_same_tpm_does_not_open_wit
         with pytest.raises(ConfigError, match="keys_damaged"):
             await unseal_keys(tpm, tmp_path / "one", mixed)
         assert await unseal_keys(tpm, tmp_path / "one", read_vault(tmp_path / "one")) == one
+
+
+async def test_what_a_killed_attempt_left_behind_does_not_get_into_the_keys(soft_tpm: SoftTpm, tmp_path: Path) -> None:
+    left = tmp_path / "state" / f".keys.{os.getpid()}"
+    (left / "approvals").mkdir(parents=True)
+    (left / "approvals" / "stale.toml").write_text("stale")
+    (left / "journal").write_text("stale")
+
+    await make_keys(tmp_path / "state", soft_tpm.tcti)
+
+    assert not left.exists()
+    assert not (tmp_path / "state" / "keys" / "approvals" / "stale.toml").exists()
+    events = parse_journal((tmp_path / "state" / "keys" / "journal").read_bytes())
+    assert [event.kind for event in events] == ["keys_sealed", "approval_installed"]
 
 
 async def test_keys_are_never_made_over_others(custody: Custody) -> None:
