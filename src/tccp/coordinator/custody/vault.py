@@ -9,6 +9,7 @@ Nothing here decides who gets the keys: the TPM does. What is compared before is
 
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,7 @@ async def create_vault(
     staged = state / f".{KEYS}.{os.getpid()}"
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.rmtree(staged, ignore_errors=True)  # of one that was killed
         make_folder(staged)
         make_folder(staged / APPROVALS)
         write_whole(staged / SEALED, content)
@@ -187,9 +189,10 @@ def install_approval(state: Path, sealed: SealedKeys, signed: SignedApproval, *,
     if len(list(folder.glob("*.toml"))) >= APPROVALS_MAX and not path.exists():
         hint = "`tccp coordinator keys end-approvals` ends old ones and removes them."
         raise ConfigError("too_many_approvals", f"there are {APPROVALS_MAX}", hint=hint)
-    write_whole(path, content)
+    # First what the log will say: no approval that it does not know of, even after a crash.
     facts: dict[str, str | int] = {"approval_sha256": sha256, "generation": signed.request.approved.generation}
     write_down(state / KEYS, EventKind.APPROVAL_INSTALLED, now_ms, facts)
+    write_whole(path, content)
     return path
 
 

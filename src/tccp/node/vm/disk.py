@@ -53,7 +53,9 @@ class DiskProcess:
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self._supervisor.send_all(b"\n")
         with trio.move_on_after(CLOSE_S):
-            return bytes.fromhex((await self._document("root"))["root"])
+            root = bytes.fromhex((await self._document("root"))["root"])
+            await self.child.wait()
+            return root
         raise HostError("disk_timeout", f"the disk was not written within {CLOSE_S:.0f} s")
 
     async def _document(self, wanted: str) -> dict[str, Any]:

@@ -55,8 +55,11 @@ def add_config(parser: Parser) -> None:
 
 
 def add_authority(parser: Parser) -> None:
-    """The option that names who approves states of the machine."""
-    add_file(parser, "--authority", summary="public key of the update authority, PEM (default: a new one is made)")
+    """The options that say who approves states of the machine."""
+    either = parser.add_mutually_exclusive_group()
+    add_file(either, "--authority", summary="public key of the update authority, PEM (default: a new one is made)")
+    about = f"where to write the secret key of a new one (default: {NEW_AUTHORITY} beside the configuration)"
+    add_file(either, "--new-authority", summary=about)
 
 
 def load(args: argparse.Namespace) -> "tuple[CoordinatorConfig, Path]":
@@ -92,7 +95,7 @@ def found_keys(args: argparse.Namespace, config: "CoordinatorConfig", keys: "Key
         path.write_bytes(write_request(request))
         return Found(a.authority_id(named), request=path)
     new = a.make_authority()
-    path = args.config.with_name(NEW_AUTHORITY)
+    path = args.new_authority or args.config.with_name(NEW_AUTHORITY)
     public_path = write_authority(path, new)
     try:
         trio.run(_seal_by, config, keys, new, event)
