@@ -30,6 +30,7 @@ static void put_record(tccp_disk *disk, const uint8_t *data, size_t size)
     if (bytes == NULL)
         return;
     memcpy(bytes + DISK_RECORD_HEAD_BYTES + DISK_TAG_BYTES, data, (size_t) count * DISK_RECORD_ENTRY_BYTES);
+    disk->mark_given = (int) (size % 3);
     if (write_record(disk, bytes, count) != TCCP_OK)
         abort();
     free(bytes);

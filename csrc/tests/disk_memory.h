@@ -8,7 +8,7 @@
 
 #include "disk.h"
 
-enum { MEMORY_MAX = 24 << 20 };
+enum { MEMORY_MAX = 48 << 20 };
 
 typedef struct memory_file {
     uint8_t *bytes;
@@ -78,7 +78,7 @@ static tccp_disk *memory_disk(memory_file *file, uint64_t size_bytes)
     tccp_disk *disk = NULL;
     *file = (memory_file){.bytes = calloc(1, MEMORY_MAX)};
     (void) pthread_mutex_init(&file->lock, NULL);
-    if (file->bytes == NULL || disk_create_io(&io, &key, NULL, size_bytes, DISK_LOG_BYTES_MIN) != TCCP_OK ||
+    if (file->bytes == NULL || disk_create_io(&io, &key, NULL, 1, size_bytes, DISK_LOG_BYTES_MIN) != TCCP_OK ||
         disk_open_io(&io, &key, NULL, NULL, 0, &disk) != TCCP_OK)
         abort();
     return disk;
