@@ -17,7 +17,7 @@ def add_parser(commands: Commands) -> None:
         run,
         summary="is this machine ready for tccp, and if not, how to mend it",
         about="Looks at the TPM, libraries, CPU, permissions, daemons, their configuration, the clock and what\n"
-        "VMs need; changes nothing. (Only a TPM without resource manager forgets what earlier clients left in its slots.)\n"
+        "VMs need; changes nothing. (Only a TPM without resource manager forgets what clients left in its slots.)\n"
         "Exits with 3 when something must be mended; warnings alone exit with 0.",
         examples=(
             "tccp doctor",
