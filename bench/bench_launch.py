@@ -72,7 +72,7 @@ async def ours(host: TestHost, images: GuestImages, live: Path) -> tuple[float, 
         await vm.run()
         guest = Guest(vm)
         while "READY" not in guest.text:
-            await trio.sleep(0.002)  # noqa: ASYNC110 - what a console keeps is all that there is to look at
+            await trio.sleep(0.002)
         ready = time.perf_counter() - start
         beside = memory_mib(vm.vtpm.child.pid, *(disk.child.pid for disk in vm.disks))
         return opened, ready, memory_mib(vm.qemu.pid), beside

@@ -33,7 +33,7 @@ from tccp.protocol.statements import (
 )
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
-from tests.fuzz import log_targets
+from tests.fuzz import log_targets, vm_targets
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -233,4 +233,7 @@ TARGETS: dict[str, Target] = {
     "log_note": Target(log_targets.feed_note, log_targets.notes),
     "log_checkpoint": Target(log_targets.feed_checkpoint, log_targets.checkpoints),
     "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
+    "qmp_line": Target(vm_targets.feed_qmp_line, vm_targets.qmp_lines),
+    "vtpm_claim": Target(vm_targets.feed_vtpm_claim, vm_targets.vtpm_claims),
+    "vtpm_certificate": Target(vm_targets.feed_vtpm_certificate, vm_targets.vtpm_certificates),
 }

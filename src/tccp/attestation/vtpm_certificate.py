@@ -30,6 +30,7 @@ CERTIFICATE_BYTES_MAX = 4096
 IMAGES_MAX = 16
 DOMAIN = b"tccp/v1/vtpm-claim\0"
 _ROLE = re.compile(rb"[a-z]{1,16}")
+_REFUSALS_OF_X509 = (x509.InvalidVersion, x509.ExtensionNotFound, x509.DuplicateExtension)
 _PROVED = object()
 
 KeyRole = Literal["ek", "ak"]
@@ -96,7 +97,7 @@ def verify_vtpm_certificate(certificate: bytes, role: KeyRole, *, statement: byt
         signing_key: The Ed25519 key in that statement, 32 bytes.
 
     Raises:
-        EnrolmentError: ``malformed``, ``signature`` (of another node), ``key_attributes`` (of another role),
+        EnrolmentError: ``malformed``, ``too_large``, ``signature`` (of another node), ``key_attributes`` (of another role),
             ``another_identity`` (of another boot of the node).
     """
     if len(certificate) > CERTIFICATE_BYTES_MAX:
@@ -111,7 +112,7 @@ def verify_vtpm_certificate(certificate: bytes, role: KeyRole, *, statement: byt
         )
     except InvalidSignature:
         raise EnrolmentError("signature", "the certificate is not signed by the node") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as problem:
+    except (ValueError, TypeError, UnsupportedAlgorithm, *_REFUSALS_OF_X509) as problem:
         raise EnrolmentError("malformed", f"no certificate of a vTPM: {type(problem).__name__}") from None
     if list(purposes) != [PURPOSES[role]]:
         raise EnrolmentError("key_attributes", f"a certificate of another purpose than that of an {role.upper()}")
