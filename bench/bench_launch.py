@@ -70,9 +70,7 @@ async def ours(host: TestHost, images: GuestImages, live: Path) -> tuple[float, 
     async with open_vm(describe(memory_mib=MEMORY_MIB), images.with_disk(live), secrets(), host=host.vms) as vm:
         opened = time.perf_counter() - start
         await vm.run()
-        guest = Guest(vm)
-        while "READY" not in guest.text:
-            await trio.sleep(0.002)
+        await Guest(vm).said("READY")
         ready = time.perf_counter() - start
         beside = memory_mib(vm.vtpm.child.pid, *(disk.child.pid for disk in vm.disks))
         return opened, ready, memory_mib(vm.qemu.pid), beside

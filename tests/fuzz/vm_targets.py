@@ -3,15 +3,17 @@
 import datetime as dt
 import hashlib
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from nacl.signing import SigningKey
 
 from tccp.attestation.vtpm_certificate import VtpmClaim, decode_claim, verify_vtpm_certificate
 from tccp.errors import EnrolmentError, HostError
 from tccp.node.vm.certificates import VtpmIssuer
 from tccp.node.vm.qmp import parse_line
-from tccp.transport.certificates import fresh_key, spki_of_key
+from tccp.transport.certificates import spki_of_key
 
 STATEMENT = b"a statement"
+KEY = ec.derive_private_key(4711, ec.SECP256R1())
 SIGNER = SigningKey(hashlib.sha256(b"a node").digest())
 CLAIM = VtpmClaim(bytes(16), hashlib.sha256(STATEMENT).digest(), (("kernel", bytes(32)), ("disk", b"\x01" * 32)))
 
@@ -56,4 +58,4 @@ def feed_vtpm_certificate(data: bytes) -> bool:
 def vtpm_certificates() -> list[bytes]:
     issuer = VtpmIssuer("alpha", SIGNER, STATEMENT)
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    return [issuer.certify("ak", spki_of_key(fresh_key()), CLAIM, now=now)]
+    return [issuer.certify("ak", spki_of_key(KEY), CLAIM, now=now)]
