@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aead.h"
 #include "disk.h"
 
 static uint64_t slots_offset(uint64_t log_bytes)
@@ -13,11 +14,11 @@ static uint64_t slots_offset(uint64_t log_bytes)
 /* ---- making -------------------------------------------------------------------------------------------------------- */
 
 tccp_status disk_create_io(const disk_io *io, const tccp_disk_key *key, const tccp_disk_base *base,
-                           uint64_t size_bytes, uint64_t log_bytes)
+                           uint32_t suite, uint64_t size_bytes, uint64_t log_bytes)
 {
     uint64_t base_blocks = base == NULL ? 0 : base->blocks;
     uint64_t there;
-    if (key == NULL || size_bytes == 0 || size_bytes % DISK_BLOCK != 0 ||
+    if (key == NULL || !aead_suite_known(suite) || size_bytes == 0 || size_bytes % DISK_BLOCK != 0 ||
         size_bytes / DISK_BLOCK > DISK_BLOCKS_MAX || base_blocks > size_bytes / DISK_BLOCK ||
         log_bytes < DISK_LOG_BYTES_MIN || log_bytes > DISK_LOG_BYTES_MAX || log_bytes % DISK_BLOCK != 0)
         return TCCP_ERR_USAGE;
@@ -31,12 +32,12 @@ tccp_status disk_create_io(const disk_io *io, const tccp_disk_key *key, const tc
     uint8_t bytes[DISK_BLOCK];
     disk_keys *keys = NULL;
     disk_superblock superblock = {
-        .size_bytes = size_bytes, .generation = 1, .log_bytes = log_bytes, .base_blocks = base_blocks};
+        .suite = suite, .size_bytes = size_bytes, .generation = 1, .log_bytes = log_bytes, .base_blocks = base_blocks};
     randombytes_buf(superblock.disk_id, sizeof superblock.disk_id);
     randombytes_buf(superblock.chain, sizeof superblock.chain);
     if (base != NULL)
         memcpy(superblock.base_root, base->root, sizeof superblock.base_root);
-    tccp_status status = disk_keys_derive(key, superblock.disk_id, &keys);
+    tccp_status status = disk_keys_derive(key, superblock.disk_id, suite, &keys);
     if (status != TCCP_OK)
         return status;
     disk_superblock_encode(&superblock, keys, bytes);
@@ -59,12 +60,12 @@ tccp_status disk_create_io(const disk_io *io, const tccp_disk_key *key, const tc
     return disk_status_of(error);
 }
 
-tccp_status tccp_disk_create(int file, const tccp_disk_key *key, const tccp_disk_base *base, uint64_t size_bytes,
-                             uint64_t log_bytes)
+tccp_status tccp_disk_create(int file, const tccp_disk_key *key, const tccp_disk_base *base, uint32_t suite,
+                             uint64_t size_bytes, uint64_t log_bytes)
 {
     disk_io io;
     disk_file_io(file, &io);
-    return disk_create_io(&io, key, base, size_bytes, log_bytes);
+    return disk_create_io(&io, key, base, suite, size_bytes, log_bytes);
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------- */
@@ -75,14 +76,15 @@ static tccp_status read_superblock(tccp_disk *disk, const tccp_disk_key *key)
     tccp_status worst = TCCP_ERR_MALFORMED;
     for (unsigned copy = 0; copy < 2; copy++) {
         uint8_t bytes[DISK_BLOCK], disk_id[16];
+        uint32_t suite;
         disk_keys *keys = NULL;
         disk_superblock found;
         int error = disk->io.read(disk->io.context, bytes, DISK_BLOCK, (uint64_t) copy * DISK_BLOCK);
         if (error != 0)
             return disk_status_of(error);
-        if (disk_superblock_peek(bytes, disk_id) != TCCP_OK)
+        if (disk_superblock_peek(bytes, disk_id, &suite) != TCCP_OK)
             continue;
-        tccp_status status = disk_keys_derive(key, disk_id, &keys);
+        tccp_status status = disk_keys_derive(key, disk_id, suite, &keys);
         if (status != TCCP_OK)
             return status;
         status = disk_superblock_decode(bytes, keys, &found);
@@ -112,8 +114,10 @@ static tccp_status check_base(const tccp_disk *disk)
     return TCCP_OK;
 }
 
-static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const uint8_t *expected_root)
+static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const tccp_disk_demand *demand)
 {
+    const uint8_t *expected_root = demand == NULL ? NULL : demand->root;
+    disk_mark demanded, found;
     int anything = 0;
     tccp_status status = read_superblock(disk, key);
     if (status == TCCP_OK)
@@ -132,6 +136,11 @@ static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const uin
     if (disk->dirty_max > DISK_DIRTY_MAX)
         disk->dirty_max = DISK_DIRTY_MAX;
     randombytes_buf(disk->salt, sizeof disk->salt);
+    if (demand != NULL && demand->mark != NULL) {
+        disk_mark_decode(demand->mark, &demanded);
+        disk->demanded = &demanded;
+    }
+    disk_mark_look_back(disk);
 
     uint64_t size;
     int error = disk->io.size(disk->io.context, &size);
@@ -147,21 +156,32 @@ static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const uin
     /* The root was that of a clean end, so nothing may have been written since. */
     if (status == TCCP_OK && expected_root != NULL && (anything || disk->dropped))
         status = TCCP_ERR_DISK_ROOT;
+    if (status == TCCP_OK && disk->demanded != NULL && !disk->demanded_seen)
+        status = TCCP_ERR_DISK_MARK;
+    disk->demanded = NULL;
     if (status == TCCP_OK)
         status = disk_tree_mark_slots(disk);
+    /* What was found may still be in the kernel's cache alone: nobody is told of it before it is durable. */
+    if (status == TCCP_OK)
+        status = disk_status_of(disk->io.sync(disk->io.context));
     if (status != TCCP_OK || disk->read_only)
         return status;
 
-    /* What was found may still be in the kernel's cache alone. Once another record follows, nobody verifies the slots
-     * of the last one any more: so first a sync, then the empty record. */
-    status = disk_status_of(disk->io.sync(disk->io.context));
-    if (status == TCCP_OK)
-        status = disk_commit(disk, 1);
-    return status;
+    /* Whoever demanded a moment will do so again, and others saw the disk where it stands now. */
+    found = disk_mark_now(disk);
+    if (demand != NULL && demand->mark != NULL) {
+        disk_mark_remember(disk, &demanded);
+        (void) disk_mark_keep(disk, &demanded);
+    }
+    disk_mark_remember(disk, &found);
+    disk->mark_given = 1;
+
+    /* Once another record follows, nobody verifies the slots of the last one any more: so first the sync, then this. */
+    return disk_commit(disk, 1);
 }
 
 tccp_status disk_open_io(const disk_io *io, const tccp_disk_key *key, const tccp_disk_base *base,
-                         const uint8_t *expected_root, int read_only, tccp_disk **ret_disk)
+                         const tccp_disk_demand *demand, int read_only, tccp_disk **ret_disk)
 {
     if (key == NULL || ret_disk == NULL || (base != NULL && base->read == NULL))
         return TCCP_ERR_USAGE;
@@ -176,7 +196,8 @@ tccp_status disk_open_io(const disk_io *io, const tccp_disk_key *key, const tccp
         disk->base = *base;
     (void) pthread_mutex_init(&disk->lock, NULL);
     (void) pthread_mutex_init(&disk->commit_lock, NULL);
-    tccp_status status = bring_up(disk, key, expected_root);
+    (void) pthread_cond_init(&disk->keeper_wanted, NULL);
+    tccp_status status = bring_up(disk, key, demand);
     if (status != TCCP_OK) {
         tccp_disk_free(disk);
         return status;
@@ -186,11 +207,11 @@ tccp_status disk_open_io(const disk_io *io, const tccp_disk_key *key, const tccp
 }
 
 tccp_status tccp_disk_open(int file, const tccp_disk_key *key, const tccp_disk_base *base,
-                           const uint8_t *expected_root, int read_only, tccp_disk **ret_disk)
+                           const tccp_disk_demand *demand, int read_only, tccp_disk **ret_disk)
 {
     disk_io io;
     disk_file_io(file, &io);
-    return disk_open_io(&io, key, base, expected_root, read_only, ret_disk);
+    return disk_open_io(&io, key, base, demand, read_only, ret_disk);
 }
 
 /* ---- closing ------------------------------------------------------------------------------------------------------- */
@@ -199,8 +220,11 @@ tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_root)
 {
     if (disk == NULL || ret_root == NULL || disk->read_only)
         return TCCP_ERR_USAGE;
+    disk_keeper_end(disk);
     (void) pthread_mutex_lock(&disk->commit_lock);
     tccp_status status = disk_checkpoint(disk);
+    if (status == TCCP_OK)
+        (void) disk_cut_tail(disk);  /* a file that stays long is no harm */
     if (status == TCCP_OK)
         memcpy(ret_root, disk->root, sizeof disk->root);
     (void) pthread_mutex_lock(&disk->lock);
@@ -214,6 +238,7 @@ void tccp_disk_free(tccp_disk *disk)
 {
     if (disk == NULL)
         return;
+    disk_keeper_end(disk);
     disk_tree_free(disk);
     disk_slots_free(&disk->slots);
     free(disk->dirty.items);
@@ -221,6 +246,7 @@ void tccp_disk_free(tccp_disk *disk)
     disk_keys_free(disk->keys);
     (void) pthread_mutex_destroy(&disk->lock);
     (void) pthread_mutex_destroy(&disk->commit_lock);
+    (void) pthread_cond_destroy(&disk->keeper_wanted);
     free(disk);
 }
 
@@ -232,7 +258,10 @@ void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info)
     memcpy(info.disk_id, disk->superblock.disk_id, sizeof info.disk_id);
     memcpy(info.root, disk->root, sizeof info.root);
     memcpy(info.base_root, disk->superblock.base_root, sizeof info.base_root);
+    info.suite = disk->superblock.suite;
     info.generation = disk->superblock.generation;
+    disk_mark now = disk_mark_now(disk);
+    disk_mark_encode(&now, info.mark);
     info.sequence = disk->sequence;
     (void) pthread_mutex_lock(&disk->lock);
     for (uint64_t page = 0; disk_tree_next_page(disk, 0, &page); page++)

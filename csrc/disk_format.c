@@ -4,16 +4,17 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "aead.h"
 #include "disk.h"
 
 static const uint8_t MAGIC[8] = {'T', 'C', 'D', 'S', 'K', '\r', '\n', 0x1a};
 
 enum {
     VERSION = 1,
-    SUITE_AEGIS256 = 1,
     AT_VERSION = 8, AT_SUITE = 12, AT_BLOCK_BYTES = 16, AT_SIZE = 24, AT_ID = 32, AT_GENERATION = 48,
     AT_LOG_BYTES = 56, AT_LOG_POSITION = 64, AT_SEQUENCE = 72, AT_CHAIN = 80, AT_ROOT = 112, AT_COMMITMENT = 176,
-    AT_BASE_ROOT = 208, AT_BASE_BLOCKS = 240, AT_ZERO = 248, AT_MAC = DISK_BLOCK - 32
+    AT_BASE_ROOT = 208, AT_BASE_BLOCKS = 240, AT_MARKS_COUNT = 248, AT_MARKS = 256,
+    AT_ZERO = AT_MARKS + DISK_MARKS_MAX * TCCP_DISK_MARK_BYTES, AT_MAC = DISK_BLOCK - 32
 };
 
 void disk_put64(uint8_t *bytes, uint64_t value)
@@ -80,7 +81,7 @@ void disk_superblock_encode(const disk_superblock *superblock, const disk_keys *
     memset(ret_bytes, 0, DISK_BLOCK);
     memcpy(ret_bytes, MAGIC, sizeof MAGIC);
     disk_put32(ret_bytes + AT_VERSION, VERSION);
-    disk_put32(ret_bytes + AT_SUITE, SUITE_AEGIS256);
+    disk_put32(ret_bytes + AT_SUITE, superblock->suite);
     disk_put32(ret_bytes + AT_BLOCK_BYTES, DISK_BLOCK);
     disk_put64(ret_bytes + AT_SIZE, superblock->size_bytes);
     memcpy(ret_bytes + AT_ID, superblock->disk_id, sizeof superblock->disk_id);
@@ -93,14 +94,18 @@ void disk_superblock_encode(const disk_superblock *superblock, const disk_keys *
     memcpy(ret_bytes + AT_COMMITMENT, keys->commitment, sizeof keys->commitment);
     memcpy(ret_bytes + AT_BASE_ROOT, superblock->base_root, sizeof superblock->base_root);
     disk_put64(ret_bytes + AT_BASE_BLOCKS, superblock->base_blocks);
+    disk_put64(ret_bytes + AT_MARKS_COUNT, superblock->marks_count);
+    for (uint64_t i = 0; i < superblock->marks_count; i++)
+        disk_mark_encode(&superblock->marks[i], ret_bytes + AT_MARKS + i * TCCP_DISK_MARK_BYTES);
     mac(ret_bytes, keys, ret_bytes + AT_MAC);
 }
 
-tccp_status disk_superblock_peek(const uint8_t bytes[DISK_BLOCK], uint8_t ret_disk_id[16])
+tccp_status disk_superblock_peek(const uint8_t bytes[DISK_BLOCK], uint8_t ret_disk_id[16], uint32_t *ret_suite)
 {
     if (memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
         return TCCP_ERR_MALFORMED;
     memcpy(ret_disk_id, bytes + AT_ID, 16);
+    *ret_suite = disk_get32(bytes + AT_SUITE);
     return TCCP_OK;
 }
 
@@ -117,16 +122,18 @@ tccp_status disk_superblock_decode(const uint8_t bytes[DISK_BLOCK], const disk_k
         return TCCP_ERR_DISK_CORRUPT;
 
     /* From here on these are bytes of ours, perhaps of a version to come. */
-    if (disk_get32(bytes + AT_VERSION) != VERSION || disk_get32(bytes + AT_SUITE) != SUITE_AEGIS256 ||
+    if (disk_get32(bytes + AT_VERSION) != VERSION || !aead_suite_known(disk_get32(bytes + AT_SUITE)) ||
         disk_get32(bytes + AT_BLOCK_BYTES) != DISK_BLOCK || !sodium_is_zero(bytes + AT_ZERO, AT_MAC - AT_ZERO))
         return TCCP_ERR_UNSUPPORTED;
     disk_superblock out = {
+        .suite = disk_get32(bytes + AT_SUITE),
         .size_bytes = disk_get64(bytes + AT_SIZE),
         .generation = disk_get64(bytes + AT_GENERATION),
         .log_bytes = disk_get64(bytes + AT_LOG_BYTES),
         .log_position = disk_get64(bytes + AT_LOG_POSITION),
         .sequence = disk_get64(bytes + AT_SEQUENCE),
         .base_blocks = disk_get64(bytes + AT_BASE_BLOCKS),
+        .marks_count = disk_get64(bytes + AT_MARKS_COUNT),
     };
     memcpy(out.disk_id, bytes + AT_ID, sizeof out.disk_id);
     memcpy(out.chain, bytes + AT_CHAIN, sizeof out.chain);
@@ -135,8 +142,10 @@ tccp_status disk_superblock_decode(const uint8_t bytes[DISK_BLOCK], const disk_k
         out.size_bytes % DISK_BLOCK != 0 || out.size_bytes / DISK_BLOCK > DISK_BLOCKS_MAX ||
         out.log_bytes < DISK_LOG_BYTES_MIN || out.log_bytes > DISK_LOG_BYTES_MAX || out.log_bytes % DISK_BLOCK != 0 ||
         out.log_position > out.log_bytes || out.log_position % DISK_BLOCK != 0 ||
-        out.base_blocks > out.size_bytes / DISK_BLOCK)
+        out.base_blocks > out.size_bytes / DISK_BLOCK || out.marks_count > DISK_MARKS_MAX)
         return TCCP_ERR_DISK_CORRUPT;
+    for (uint64_t i = 0; i < out.marks_count; i++)
+        disk_mark_decode(bytes + AT_MARKS + i * TCCP_DISK_MARK_BYTES, &out.marks[i]);
     *ret_superblock = out;
     return TCCP_OK;
 }

@@ -3,7 +3,7 @@
  *     record   u32 magic | u32 count | u64 sequence | 16 salt | 32 tag | sealed: 32 previous tag, count x entry
  *     entry    u64 block | 32 tag | u64 place | u64 counter            (the salt is the record's)
  *
- * A record begins at a multiple of 4 KiB and does not go round the end of the ring: where it would, it begins at the
+ * The count's highest bit says that the record before was given out as a mark. A record begins at a multiple of 4 KiB and does not go round the end of the ring: where it would, it begins at the
  * start. After every opening one empty record is written; it is one block long, so it fits wherever the last record
  * ended, and lies on top of what a torn commit may have left there.
  */
@@ -13,6 +13,9 @@
 #include "disk.h"
 
 enum { RECORD_MAGIC = 0x4c574354 };  /* "TCWL" */
+
+/* In the count: the moment before this record was given out as a mark. */
+#define RECORD_AFTER_MARK (UINT32_C(1) << 31)
 
 size_t disk_record_bytes(uint64_t entries)
 {
@@ -56,6 +59,7 @@ static tccp_status write_record(tccp_disk *disk, uint8_t *record, uint64_t count
 {
     size_t len = disk_record_bytes(count);
     uint8_t *body = record + DISK_RECORD_HEAD_BYTES;
+    uint32_t marked_count = (uint32_t) count | (disk->mark_given ? RECORD_AFTER_MARK : 0);
     size_t body_len = DISK_TAG_BYTES + (size_t) count * DISK_RECORD_ENTRY_BYTES;
     memcpy(body, disk->chain, DISK_TAG_BYTES);
     memset(body + body_len, 0, len - DISK_RECORD_HEAD_BYTES - body_len);
@@ -63,16 +67,17 @@ static tccp_status write_record(tccp_disk *disk, uint8_t *record, uint64_t count
     uint64_t start = disk->log_head + len <= disk->superblock.log_bytes ? disk->log_head : 0;
     uint64_t skipped = start == disk->log_head ? 0 : disk->superblock.log_bytes - disk->log_head;
     disk_put32(record, RECORD_MAGIC);
-    disk_put32(record + 4, (uint32_t) count);
+    disk_put32(record + 4, marked_count);
     disk_put64(record + 8, disk->sequence + 1);
     memcpy(record + 16, disk->salt, DISK_SALT_BYTES);
-    disk_seal(disk->keys->log, disk->sequence + 1, count, disk->salt, body, body, body_len, record + 32);
+    disk_seal(&disk->keys->log, disk->sequence + 1, marked_count, disk->salt, body, body, body_len, record + 32);
 
     int error = disk->io.write(disk->io.context, record, len, DISK_LOG_OFFSET + start);
     if (error == 0)
         error = disk->io.sync(disk->io.context);
     if (error != 0)
         return disk_status_of(error);
+    disk->mark_given = 0;
     disk->sequence++;
     memcpy(disk->chain, record + 32, DISK_TAG_BYTES);
     disk->log_head = start + len;
@@ -146,7 +151,8 @@ static tccp_status read_record(tccp_disk *disk, uint64_t start, record *ret_reco
     int error = disk->io.read(disk->io.context, head, sizeof head, DISK_LOG_OFFSET + start);
     if (error != 0)
         return disk_status_of(error);
-    uint64_t count = disk_get32(head + 4);
+    uint32_t marked_count = disk_get32(head + 4);
+    uint64_t count = marked_count & ~RECORD_AFTER_MARK;
     if (disk_get32(head) != RECORD_MAGIC || disk_get64(head + 8) != disk->sequence + 1 || count > DISK_DIRTY_MAX ||
         disk_record_bytes(count) > disk->superblock.log_bytes - start)
         return TCCP_OK;
@@ -157,10 +163,15 @@ static tccp_status read_record(tccp_disk *disk, uint64_t start, record *ret_reco
         return TCCP_ERR_NO_MEMORY;
     error = disk->io.read(disk->io.context, body, body_len, DISK_LOG_OFFSET + start + DISK_RECORD_HEAD_BYTES);
     if (error != 0 ||
-        disk_unseal(disk->keys->log, disk->sequence + 1, count, head + 16, body, body_len, head + 32) != TCCP_OK ||
+        disk_unseal(&disk->keys->log, disk->sequence + 1, marked_count, head + 16, body, body_len, head + 32) !=
+            TCCP_OK ||
         memcmp(body, disk->chain, DISK_TAG_BYTES) != 0) {
         free(body);
         return disk_status_of(error);
+    }
+    if (marked_count != count) {
+        disk_mark before = disk_mark_now(disk);
+        disk_mark_remember(disk, &before);
     }
     ret_record->bytes = body;
     ret_record->count = count;
@@ -235,6 +246,7 @@ tccp_status disk_log_replay(tccp_disk *disk, int *ret_anything)
                                                   : disk->superblock.log_bytes - disk->log_head);
                 disk->log_head = last.start + last.len;
                 disk->replayed++;
+                disk_mark_passed(disk);
                 *ret_anything |= last.count != 0;
             }
         }

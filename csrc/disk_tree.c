@@ -117,7 +117,7 @@ static tccp_status load_page(tccp_disk *disk, unsigned level, uint64_t page)
     tccp_status status =
         disk_status_of(disk->io.read(disk->io.context, bytes, DISK_BLOCK, disk_slot_offset(disk, disk_slot(above))));
     if (status == TCCP_OK)
-        status = disk_unseal(disk->keys->tree, above->counter, page_number(level, page), above->salt, bytes,
+        status = disk_unseal(&disk->keys->tree, above->counter, page_number(level, page), above->salt, bytes,
                              DISK_BLOCK, above->tag);
     disk_entry *entries = disk->level[level].entries + page * DISK_FANOUT;
     for (unsigned i = 0; i < DISK_FANOUT && status == TCCP_OK; i++) {
@@ -212,7 +212,7 @@ static tccp_status write_page(tccp_disk *disk, unsigned level, uint64_t page, di
     disk_entry entry = {.place = 0};
     uint64_t slot;
     (void) pthread_mutex_lock(&disk->lock);
-    uint32_t got = disk_slots_take(&disk->slots, 1, &slot);
+    uint32_t got = disk_slots_take(&disk->slots, 1, !disk->no_room, &slot);
     entry.counter = ++disk->counter;
     (void) pthread_mutex_unlock(&disk->lock);
     if (got == 0)
@@ -221,7 +221,7 @@ static tccp_status write_page(tccp_disk *disk, unsigned level, uint64_t page, di
     capture(disk, level, page, bytes);
     entry.place = DISK_STATE_DATA | slot;
     memcpy(entry.salt, disk->salt, sizeof entry.salt);
-    disk_seal(disk->keys->tree, entry.counter, page_number(level, page), entry.salt, bytes, bytes, DISK_BLOCK,
+    disk_seal(&disk->keys->tree, entry.counter, page_number(level, page), entry.salt, bytes, bytes, DISK_BLOCK,
               entry.tag);
     int error = disk->io.write(disk->io.context, bytes, DISK_BLOCK, disk_slot_offset(disk, slot));
     if (error != 0)

@@ -38,6 +38,7 @@ const char *tccp_status_name(int status)
     case TCCP_ERR_DISK_CORRUPT: return "disk_corrupt";
     case TCCP_ERR_DISK_ROOT: return "wrong_disk_root";
     case TCCP_ERR_DISK_BASE: return "wrong_base_image";
+    case TCCP_ERR_DISK_MARK: return "wrong_disk_mark";
     default: return "unknown";
     }
 }

@@ -61,7 +61,8 @@ typedef enum tccp_status {
     TCCP_ERR_DISK_KEY = 64,      /* another key than the disk was made with */
     TCCP_ERR_DISK_CORRUPT = 65,  /* a part of the disk does not verify: altered, moved or cut */
     TCCP_ERR_DISK_ROOT = 66,     /* a genuine state of the disk, but not the one asked for: rolled back, or gone on */
-    TCCP_ERR_DISK_BASE = 67      /* made over another base image than the one given */
+    TCCP_ERR_DISK_BASE = 67,     /* made over another base image than the one given */
+    TCCP_ERR_DISK_MARK = 68      /* the disk's history does not pass through the moment asked for: rolled back, or forked */
 } tccp_status;
 
 /* The stable lower-case name of a status: "nonce_mismatch"; "unknown" for a number that is none. */
@@ -283,6 +284,121 @@ typedef struct tccp_event_log_info {
 TCCP_MUST_USE tccp_status tccp_event_log_parse(const uint8_t *log, size_t log_len, uint32_t banks_wanted,
                                                tccp_event *events, size_t events_max, size_t *ret_count,
                                                tccp_event_log_info *ret_info);
+
+/* ---- IMA measurement lists (ima.c, ima_text.c) ----------------------------------------------------------------- */
+
+#define TCCP_IMA_LIST_BYTES_MAX 268435456
+#define TCCP_IMA_FIELD_BYTES_MAX 1048576
+#define TCCP_IMA_ENTRIES_MAX 4194304
+#define TCCP_IMA_ENTRY_BYTES_MIN 32 /* no whole entry is shorter */
+#define TCCP_IMA_PCR_BYTES 32       /* the longest PCR value of a bank that we replay */
+
+/* What an entry's fields are; no digest covers it, only the fields themselves are hashed. */
+typedef enum tccp_ima_template {
+    TCCP_IMA_OTHER = 0,   /* a template that we do not know, or fields that are not what its name promises */
+    TCCP_IMA_PLAIN = 1,   /* "ima": SHA-1 of a file, and its name */
+    TCCP_IMA_NG = 2,      /* "ima-ng", "ima-ngv2": digest of a file, path */
+    TCCP_IMA_SIG = 3,     /* "ima-sig", "ima-sigv2": the same and its signature (security.ima), which may be empty */
+    TCCP_IMA_BUF = 4,     /* "ima-buf": digest of a buffer, its name, the buffer */
+    TCCP_IMA_MODSIG = 5   /* "ima-modsig": as ima-sig, and a signature appended to the file with what it is over */
+} tccp_ima_template;
+
+/* One entry; offsets count from the start of the list. */
+typedef struct tccp_ima_entry {
+    uint32_t offset, len;                         /* the whole of it */
+    uint32_t pcr;
+    uint32_t digest_offset;                       /* of the file or buffer */
+    uint32_t path_offset, path_len;               /* of the file, or the name of the buffer; without its NUL */
+    uint32_t extra_offset, extra_len;             /* the signature, or the buffer */
+    uint32_t modsig_digest_offset;
+    uint32_t modsig_offset, modsig_len;
+    uint8_t template_kind;                        /* tccp_ima_template */
+    uint8_t violation;                            /* 1: extended with FF.., so that nothing of it is proved */
+    uint8_t digest_bank;                          /* 1: SHA-1, 2: SHA-256, 3: SHA-384, 4: SHA-512, 0: another kind */
+    uint8_t modsig_digest_bank;                   /* the same, of modsig_digest_offset */
+} tccp_ima_entry;
+
+typedef struct tccp_ima_replayed {
+    uint32_t consumed;                            /* bytes of the entries that count */
+    uint8_t matched;                              /* 1: they lead to the value asked for */
+    uint8_t truncated;                            /* 1: not matched, and the last entry runs past the end */
+    uint8_t pcr[TCCP_IMA_PCR_BYTES];              /* to what they lead */
+} tccp_ima_replayed;
+
+/* Replay a list in the kernel's binary format (little-endian) from a PCR value, up to the first entry after which the
+ * PCR has the value asked for: that prefix counts, and what follows it was measured after the quote.
+ *   column_len   bytes of the template digest that each entry begins with: 20, or 32 in lists of a SHA-256 bank
+ *   bank         TPM_ALG_ID: SHA-1 or SHA-256; each entry is hashed anew for it
+ *   pcr          the PCR that is replayed, 10; entries of others are returned and extend nothing
+ *   start        the value before the first entry: zeros, or where an earlier replay ended
+ *   target       the value asked for; NULL replays to the end
+ * TCCP_OK also when nothing matched. TCCP_ERR_MALFORMED: not such a list, or damaged before the match.
+ * TCCP_ERR_TOO_LARGE: larger than the limits above, or more than entries_max entries before the match.
+ * Source: Linux, security/integrity/ima/ima_fs.c (ima_measurements_show), ima_crypto.c (ima_calc_field_array_hash),
+ * ima_queue.c (a violation extends with ones). */
+TCCP_MUST_USE tccp_status tccp_ima_replay(const uint8_t *list, size_t list_len, size_t column_len, uint16_t bank,
+                                          uint32_t pcr, const uint8_t *start, const uint8_t *target,
+                                          tccp_ima_entry *entries, size_t entries_max, size_t *ret_count,
+                                          tccp_ima_replayed *ret_replayed);
+
+/* A list in ASCII as its binary form with a column of 20 bytes, of which only "all zeros" means anything.
+ * Twice text_len and 64 bytes are always room enough. Paths with a line end in them cannot be told from two entries. */
+TCCP_MUST_USE tccp_status tccp_ima_from_text(const uint8_t *text, size_t text_len, uint8_t *list, size_t list_max,
+                                             size_t *ret_len);
+
+/* ---- IMA policies, compiled (ima_policy.c, ima_judge.c, ima_signature.c) --------------------------------------- */
+
+#define TCCP_IMA_POLICY_BYTES_MAX 1073741824
+#define TCCP_IMA_POLICY_RULES_MAX 4096
+#define TCCP_IMA_POLICY_KEYS_MAX 64
+
+/* What a policy says of an entry; from TCCP_IMA_REFUSED on it is refused. */
+typedef enum tccp_ima_verdict {
+    TCCP_IMA_LISTED = 0,           /* the digest is in the list, for this path or for all */
+    TCCP_IMA_SIGNED = 1,           /* by a key of the keyring, and its path is one that a signature is enough for */
+    TCCP_IMA_EXCLUDED = 2,         /* the path is one that is not judged */
+    TCCP_IMA_BOOT_AGGREGATE = 3,   /* the hash of the boot's PCRs, first of all */
+    TCCP_IMA_BUFFER = 4,           /* a buffer that is listed, or whose name is enough */
+    TCCP_IMA_VIOLATION_ALLOWED = 5,
+    TCCP_IMA_REFUSED = 16,
+    TCCP_IMA_NOT_LISTED = 16,      /* neither listed, nor signed, nor excluded */
+    TCCP_IMA_BAD_SIGNATURE = 17,   /* a signature should be enough, and no key of the keyring made it */
+    TCCP_IMA_WEAK_DIGEST = 18,     /* SHA-1, MD5 or a kind that we do not know */
+    TCCP_IMA_VIOLATION = 19,       /* a file was written while it was measured */
+    TCCP_IMA_WRONG_AGGREGATE = 20, /* a boot aggregate of another boot, or one that stands too late */
+    TCCP_IMA_BUFFER_NOT_LISTED = 21,
+    TCCP_IMA_BUFFER_ALTERED = 22,  /* the buffer in the list is not the one that was measured */
+    TCCP_IMA_UNKNOWN_TEMPLATE = 23,
+    TCCP_IMA_OTHER_PCR = 24        /* measured into a PCR that nobody looks at */
+} tccp_ima_verdict;
+
+/* A compiled policy; read by any number of threads at once. */
+typedef struct tccp_ima_policy tccp_ima_policy;
+
+/* Check a compiled policy (docs/POLICIES.md has the bytes) and make it ready. file is not copied: it stays mapped, and is
+ * not changed, until the policy is freed. sha256: what the policy's file must hash to, 32 bytes.
+ * TCCP_ERR_ROOT: it is another file. TCCP_ERR_MALFORMED, TCCP_ERR_TOO_LARGE, TCCP_ERR_UNSUPPORTED (a key). */
+TCCP_MUST_USE tccp_status tccp_ima_policy_open(const uint8_t *file, size_t file_len, const uint8_t *sha256,
+                                               tccp_ima_policy **ret_policy);
+
+void tccp_ima_policy_free(tccp_ima_policy *policy);
+
+uint64_t tccp_ima_policy_records(const tccp_ima_policy *policy);
+
+/* Is this digest listed for this path? digest_bank as in tccp_ima_entry. TCCP_OK or TCCP_ERR_UNTRUSTED. */
+TCCP_MUST_USE tccp_status tccp_ima_policy_find(const tccp_ima_policy *policy, uint32_t digest_bank, const uint8_t *digest,
+                                               const uint8_t *path, size_t path_len);
+
+/* Judge entries that a replay has proved.
+ *   first_number     how many entries of this boot came before entries[0]
+ *   pcr              the PCR that was replayed
+ *   aggregates       digests that a boot aggregate may have, each of 1 byte digest_bank and 64 bytes (padded)
+ *   ret_verdicts     a tccp_ima_verdict for each entry */
+TCCP_MUST_USE tccp_status tccp_ima_judge(const tccp_ima_policy *policy, const uint8_t *list, size_t list_len,
+                                         const tccp_ima_entry *entries, size_t count, uint64_t first_number,
+                                         uint32_t pcr, const uint8_t *aggregates, size_t aggregates_count,
+                                         uint8_t *ret_verdicts, size_t *ret_refused);
+
 /* ---- attestation keys (ak.c) -------------------------------------------------------------------------------- */
 
 /* An attestation key, parsed and checked once: what verifying with it needs stands ready in it. Never written after
@@ -497,6 +613,7 @@ TCCP_MUST_USE tccp_status tccp_image_open(int image_fd, int target_fd, int in_or
 #define TCCP_DISK_BLOCK_BYTES 4096
 #define TCCP_DISK_KEY_BYTES 32
 #define TCCP_DISK_ROOT_BYTES 32
+#define TCCP_DISK_MARK_BYTES 40
 #define TCCP_DISK_LOG_BYTES_DEFAULT 67108864
 
 /* A key in locked memory that no core dump shows; wiped when freed. */
@@ -531,6 +648,8 @@ typedef struct tccp_disk_info {
     uint8_t disk_id[16];
     uint8_t root[TCCP_DISK_ROOT_BYTES];       /* of the last checkpoint: after tccp_disk_close_clean, of everything */
     uint8_t base_root[TCCP_DISK_ROOT_BYTES];  /* zeros without a base */
+    uint8_t mark[TCCP_DISK_MARK_BYTES];       /* of this moment; only a disk that is open for reading will know it later */
+    uint32_t suite;
     uint64_t base_blocks;
     uint64_t size_bytes;
     uint64_t generation;        /* checkpoints so far */
@@ -544,16 +663,25 @@ typedef struct tccp_disk_info {
 } tccp_disk_info;
 
 /* Make a disk in an empty file. size_bytes is a multiple of the block size and not smaller than the base; log_bytes is a
- * multiple of the block size from 65536 on. base may be NULL. */
+ * multiple of the block size from 65536 on. base may be NULL. The suite is as for sealed images. */
 TCCP_MUST_USE tccp_status tccp_disk_create(int file, const tccp_disk_key *key, const tccp_disk_base *base,
-                                           uint64_t size_bytes, uint64_t log_bytes);
+                                           uint32_t suite, uint64_t size_bytes, uint64_t log_bytes);
+
+/* What a disk must be to be opened; each may be NULL, and then any is taken.
+ *   root   TCCP_DISK_ROOT_BYTES: it must stand exactly as when that root was returned
+ *   mark   TCCP_DISK_MARK_BYTES: its history must pass through that moment. Remembered are 64: the one that was last
+ *          demanded or said to be kept, and the newest that came from tccp_disk_mark or that it was opened at */
+typedef struct tccp_disk_demand {
+    const uint8_t *root;
+    const uint8_t *mark;
+} tccp_disk_demand;
 
 /* Open a disk, and bring it to the last state that a flush answered for, or a later one.
- *   expected_root   TCCP_DISK_ROOT_BYTES, or NULL: the disk must stand exactly as when that root was returned
- *   read_only       nothing is written to the file
+ *   demand      may be NULL. TCCP_ERR_DISK_ROOT, TCCP_ERR_DISK_MARK
+ *   read_only   nothing is written to the file
  * The caller has locked the file against a second process; the descriptor must stay open as long as the disk. */
 TCCP_MUST_USE tccp_status tccp_disk_open(int file, const tccp_disk_key *key, const tccp_disk_base *base,
-                                         const uint8_t *expected_root, int read_only, tccp_disk **ret_disk);
+                                         const tccp_disk_demand *demand, int read_only, tccp_disk **ret_disk);
 
 /* Read, write and zero any bytes inside the disk; from any number of threads. A write is durable when a flush that began
  * after its end has returned TCCP_OK. After a failed flush every write and flush fails. */
@@ -574,10 +702,23 @@ TCCP_MUST_USE tccp_status tccp_disk_verify(tccp_disk *disk, uint64_t block, uint
 /* Grow a disk that nobody is using; durable on return. */
 TCCP_MUST_USE tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes);
 
-/* Give the room of all free slots back to the file system; nobody is using the disk. */
+/* Start a thread of the disk's own, until it is closed or freed: it makes room in the file ready before it is needed, and
+ * commits when much was written and nobody flushes. Nothing for a disk that is open for reading. */
+TCCP_MUST_USE tccp_status tccp_disk_keeper_start(tccp_disk *disk);
+
+/* Give the room of all free slots back to the file system. The disk may be in use: other calls go on meanwhile, but for
+ * the moments in which a window of slots is looked at or the file is shortened. */
 TCCP_MUST_USE tccp_status tccp_disk_compact(tccp_disk *disk, uint64_t *ret_freed_bytes);
 
 void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info);
+
+/* The moment that the disk's history has come to: whoever demands it later gets this state or one that came after it. It
+ * holds what the last flush has answered for. Cheap; from any thread. */
+TCCP_MUST_USE tccp_status tccp_disk_mark(tccp_disk *disk, uint8_t *ret_mark);
+
+/* Say that a mark is kept where it is safe: it will be remembered until this is said of a newer one, and older ones are
+ * forgotten. TCCP_ERR_DISK_MARK: it is not remembered. */
+TCCP_MUST_USE tccp_status tccp_disk_mark_kept(tccp_disk *disk, const uint8_t *mark);
 
 /* Write everything, and return the root of what the disk now is. The disk is not usable any more, only to be freed. */
 TCCP_MUST_USE tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_root);

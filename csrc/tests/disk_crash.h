@@ -20,6 +20,7 @@ enum {
     BLOCKS = 300,
     BASE_BLOCKS = 100,
     OPERATIONS_MAX = 400,
+    MARKS_MAX = 32,
     CHANGES_MAX = 16384,
     JOURNAL_MAX = 65536
 };
@@ -194,6 +195,9 @@ typedef struct change {
     int last;                    /* ends an operation: a crash may leave the disk here */
 } change;
 
+static uint8_t marks[MARKS_MAX][TCCP_DISK_MARK_BYTES];  /* those given out in this trial */
+static size_t marks_len;
+
 static uint8_t contents[BLOCKS][DISK_BLOCK];
 static uint64_t flushed[BLOCKS];
 static change changes[CHANGES_MAX];
@@ -287,10 +291,20 @@ static tccp_status one_operation(tccp_disk *disk)
     }
     if (len > BLOCKS * DISK_BLOCK - offset)
         len = BLOCKS * DISK_BLOCK - offset;
+    if (kind == 79 || kind == 78) {
+        uint64_t freed;
+        return kind == 78 ? tccp_disk_compact(disk, &freed) : disk_prepare(disk, 64);
+    }
     if (kind >= 80) {
         status = tccp_disk_flush(disk);
         if (status == TCCP_OK)
             model_flushed();
+        if (status == TCCP_OK && kind == 99 && marks_len < MARKS_MAX)
+            status = tccp_disk_mark(disk, marks[marks_len++]);
+        if (status == TCCP_OK && kind == 98 && marks_len > 1) {
+            status = tccp_disk_mark_kept(disk, marks[1]);  /* the first may be forgotten from here on */
+            memmove(marks, marks + 1, --marks_len * sizeof marks[0]);
+        }
         return status;
     }
     int zero = kind >= 65;
@@ -333,8 +347,13 @@ static const char *session(fragile_file *file, const tccp_disk_key *key, const t
         power_fails(file);
     file->calls_left = UINT64_MAX;
 
-    if (disk_open_io(&io, key, base, ending >= 8 ? root : NULL, 1, &disk) != TCCP_OK)
-        return "the disk does not open any more";
+    /* Every moment that was given out is one that the disk has passed, however it ended. */
+    tccp_disk_demand demand = {.root = ending >= 8 ? root : NULL,
+                               .mark = marks_len == 0 ? NULL : marks[random_below(marks_len)]};
+    status = disk_open_io(&io, key, base, &demand, 1, &disk);
+    if (status != TCCP_OK)
+        return status == TCCP_ERR_DISK_MARK ? "a moment of the past is not known any more"
+                                            : "the disk does not open any more";
     const char *complaint = model_accepts(disk);
     tccp_disk_free(disk);
     return complaint;
@@ -347,7 +366,7 @@ static const char *trial(fragile_file *file, const tccp_disk_key *key, uint64_t 
     disk_io io = fragile_io(file);
     random_state = seed;
     fragile_reset(file);
-    if (disk_create_io(&io, key, &base, BLOCKS * DISK_BLOCK, DISK_LOG_BYTES_MIN) != TCCP_OK)
+    if (disk_create_io(&io, key, &base, 1 + (uint32_t) (seed % 2), BLOCKS * DISK_BLOCK, DISK_LOG_BYTES_MIN) != TCCP_OK)
         return "the disk cannot be made";
     memset(contents, 0, sizeof contents);
     for (uint64_t block = 0; block < BASE_BLOCKS; block++)
@@ -355,6 +374,7 @@ static const char *trial(fragile_file *file, const tccp_disk_key *key, uint64_t 
     for (uint64_t block = 0; block < BLOCKS; block++)
         flushed[block] = hash_of(contents[block]);
     changes_len = 0;
+    marks_len = 0;
     const char *complaint = NULL;
     for (uint64_t sessions = 1 + random_below(4); sessions > 0 && complaint == NULL; sessions--)
         complaint = session(file, key, &base);

@@ -21,21 +21,26 @@ def disk_key(value: bytes = KEY) -> DiskKey:
         os.close(reader)
 
 
-def make_disk(path: Path, size_bytes: int, *, log_bytes: int = SMALL_LOG_BYTES) -> None:
+def make_disk(path: Path, size_bytes: int, *, log_bytes: int = SMALL_LOG_BYTES, suite: int | None = None) -> None:
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        create_disk(file, disk_key(), size_bytes, log_bytes=log_bytes)
+        create_disk(file, disk_key(), size_bytes, log_bytes=log_bytes, suite=suite)
     finally:
         os.close(file)
 
 
 @contextmanager
 def open_disk(
-    path: Path, *, key: bytes = KEY, root: bytes | None = None, read_only: bool = False
+    path: Path,
+    *,
+    key: bytes = KEY,
+    root: bytes | None = None,
+    not_before: bytes | None = None,
+    read_only: bool = False,
 ) -> Iterator[LiveDisk]:
     file = os.open(path, os.O_RDONLY if read_only else os.O_RDWR)
     try:
-        with LiveDisk(file, disk_key(key), root=root, read_only=read_only) as disk:
+        with LiveDisk(file, disk_key(key), root=root, not_before=not_before, read_only=read_only) as disk:
             yield disk
     finally:
         os.close(file)

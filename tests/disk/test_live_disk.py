@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from tccp.core.disk import BLOCK_BYTES, DiskKey
+from tccp.core.image import SUITES
 from tccp.errors import DiskError, HostError
 from tests.disk.opening import KEY, disk_key, make_disk, open_disk
 
 SIZE = 4 << 20
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
+@pytest.fixture(params=SUITES, ids=SUITES.values())
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     path = tmp_path / "vm.disk"
-    make_disk(path, SIZE)
+    make_disk(path, SIZE, suite=request.param)
     return path
 
 

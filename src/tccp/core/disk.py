@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import Any
 
 from tccp.core._lib import check, ffi, lib
+from tccp.core.image import suite_of_cpu
 from tccp.errors import DiskError, HostError
 
 __all__ = [
     "BLOCK_BYTES",
     "LOG_BYTES_DEFAULT",
+    "MARK_BYTES",
     "ROOT_BYTES",
     "DiskInfo",
     "DiskKey",
@@ -25,6 +27,7 @@ __all__ = [
 
 BLOCK_BYTES: int = lib.TCCP_DISK_BLOCK_BYTES
 ROOT_BYTES: int = lib.TCCP_DISK_ROOT_BYTES
+MARK_BYTES: int = lib.TCCP_DISK_MARK_BYTES
 LOG_BYTES_DEFAULT: int = lib.TCCP_DISK_LOG_BYTES_DEFAULT
 _HOST_STATUSES = {lib.TCCP_ERR_IO, lib.TCCP_ERR_NO_SPACE}
 
@@ -62,6 +65,8 @@ class DiskInfo:
     disk_id: bytes
     root: bytes
     base_root: bytes
+    mark: bytes
+    suite: int
     base_bytes: int
     size_bytes: int
     generation: int
@@ -105,19 +110,27 @@ class BaseImage:
 
 
 def create_disk(
-    file: int, key: DiskKey, size_bytes: int, *, base: BaseImage | None = None, log_bytes: int = LOG_BYTES_DEFAULT
+    file: int,
+    key: DiskKey,
+    size_bytes: int,
+    *,
+    base: BaseImage | None = None,
+    log_bytes: int = LOG_BYTES_DEFAULT,
+    suite: int | None = None,
 ) -> None:
     """Make a live disk in the empty file *file*, of zeros or of what *base* shows; durable on return.
 
     Args:
         size_bytes: A multiple of `BLOCK_BYTES`.
         log_bytes: Room for commits between two checkpoints; a multiple of `BLOCK_BYTES`, 64 KiB at least.
+        suite: The cipher, a key of `SUITES`; by default the one that suits this CPU.
 
     Raises:
         HostError: The file cannot be written.
     """
     below = ffi.NULL if base is None else base._base
-    _check(lib.tccp_disk_create(file, key._key, below, size_bytes, log_bytes), "tccp_disk_create")
+    cipher = suite_of_cpu() if suite is None else suite
+    _check(lib.tccp_disk_create(file, key._key, below, cipher, size_bytes, log_bytes), "tccp_disk_create")
 
 
 class LiveDisk:
@@ -135,6 +148,7 @@ class LiveDisk:
         *,
         base: BaseImage | None = None,
         root: bytes | None = None,
+        not_before: bytes | None = None,
         read_only: bool = False,
     ) -> None:
         """Open the disk in *file*, and bring it to the last state that a flush answered for, or a later one.
@@ -142,18 +156,25 @@ class LiveDisk:
         Args:
             base: The image that it was made over.
             root: What `close` returned: the disk must stand exactly so. Without it, any state is accepted.
+            not_before: What `mark` returned, or `describe` of a disk opened for reading said: the disk's history must
+                have come by there.
             read_only: Change nothing in the file.
 
         Raises:
             DiskError: ``wrong_disk_key``, ``disk_corrupt``, ``wrong_disk_root`` (rolled back, or gone on),
+                ``wrong_disk_mark`` (rolled back, forked, or a mark that is forgotten),
                 ``wrong_base_image``, ``malformed`` (no disk at all), ``unsupported``.
             HostError: The file cannot be read or written.
         """
         assert root is None or len(root) == ROOT_BYTES
+        assert not_before is None or len(not_before) == MARK_BYTES
         disk = ffi.new("tccp_disk **")
-        expected = ffi.NULL if root is None else root
+        demand = ffi.new("tccp_disk_demand *")
+        demand.root = expected = ffi.NULL if root is None else ffi.from_buffer("uint8_t[]", root)
+        demand.mark = passed = ffi.NULL if not_before is None else ffi.from_buffer("uint8_t[]", not_before)
         below = ffi.NULL if base is None else base._base
-        _check(lib.tccp_disk_open(file, key._key, below, expected, read_only, disk), "tccp_disk_open")
+        _check(lib.tccp_disk_open(file, key._key, below, demand, read_only, disk), "tccp_disk_open")
+        del expected, passed  # they kept alive what the struct points to
         self._base = base  # the C core calls into it
         self._disk = ffi.gc(disk[0], lib.tccp_disk_free)
 
@@ -210,6 +231,8 @@ class LiveDisk:
             disk_id=bytes(info.disk_id),
             root=bytes(info.root),
             base_root=bytes(info.base_root),
+            mark=bytes(info.mark),
+            suite=int(info.suite),
             base_bytes=int(info.base_blocks) * BLOCK_BYTES,
             size_bytes=int(info.size_bytes),
             generation=int(info.generation),
@@ -221,15 +244,41 @@ class LiveDisk:
             free_bytes=int(info.slots_free) * BLOCK_BYTES,
         )
 
+    def mark(self) -> bytes:
+        """The moment that the disk's history has come to, to be demanded later (``not_before``).
+
+        It holds everything that a flush has answered for; it survives any crash. The newest 63 are remembered, and the
+        one that was last said to be kept, or demanded.
+        """
+        mark = ffi.new("uint8_t[]", MARK_BYTES)
+        _check(lib.tccp_disk_mark(self._disk, mark), "tccp_disk_mark")
+        return bytes(ffi.buffer(mark))
+
+    def mark_kept(self, mark: bytes) -> None:
+        """Remember *mark* until this is said of a newer one; older ones may be forgotten.
+
+        Raises:
+            DiskError: ``wrong_disk_mark``: it is not remembered.
+        """
+        assert len(mark) == MARK_BYTES
+        _check(lib.tccp_disk_mark_kept(self._disk, mark), "tccp_disk_mark_kept")
+
     def grow(self, size_bytes: int) -> None:
         """Make the disk larger; nobody else uses it. Durable on return."""
         _check(lib.tccp_disk_grow(self._disk, size_bytes), f"grow to {size_bytes} bytes")
 
     def compact(self) -> int:
-        """Give all free room back to the file system; nobody else uses the disk. Returns the bytes given back."""
+        """Give all free room back to the file system; the disk may be in use. Returns the bytes, holes included."""
         freed = ffi.new("uint64_t *")
         _check(lib.tccp_disk_compact(self._disk, freed), "compact")
         return int(freed[0])
+
+    def start_keeper(self) -> None:
+        """Start a thread that makes room ready before it is needed, and commits when much was written without a flush.
+
+        It ends with `close` or `forget`.
+        """
+        _check(lib.tccp_disk_keeper_start(self._disk), "tccp_disk_keeper_start")
 
     def close(self) -> bytes:
         """Write everything, and return the root to demand at the next opening. The disk is forgotten in any case."""

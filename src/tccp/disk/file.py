@@ -32,7 +32,11 @@ def _lock(file: int, path: Path, kind: int) -> None:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise HostError("disk_in_use", f"{path}: another process uses it") from None
+        raise HostError(
+            "disk_in_use",
+            f"{path}: another process uses it",
+            hint="A process that serves it answers `tccp disk ask SOCKET info|mark|compact`.",
+        ) from None
     except OSError as error:
         raise HostError("disk_unreadable", f"{path}: {error.strerror}") from error
 
@@ -60,7 +64,13 @@ def open_base(path: Path | None, key: DiskKey, *, root: bytes | None = None) -> 
 
 @contextmanager
 def open_live_disk(
-    path: Path, key: DiskKey, *, base: Path | None = None, root: bytes | None = None, read_only: bool = False
+    path: Path,
+    key: DiskKey,
+    *,
+    base: Path | None = None,
+    root: bytes | None = None,
+    not_before: bytes | None = None,
+    read_only: bool = False,
 ) -> Iterator[LiveDisk]:
     """The disk in the file *path*, locked; forgotten at the end of the block unless it was closed.
 
@@ -74,6 +84,6 @@ def open_live_disk(
     with (
         locked_file(path, read_only=read_only) as file,
         open_base(base, key) as image,
-        LiveDisk(file, key, base=image, root=root, read_only=read_only) as disk,
+        LiveDisk(file, key, base=image, root=root, not_before=not_before, read_only=read_only) as disk,
     ):
         yield disk

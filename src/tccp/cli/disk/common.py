@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SIZE_MAX = 16 << 40
 ROOT_BYTES = 32
+MARK_BYTES = 40
 
 
 def add_disk(parser: Parser, *, root: bool = True) -> None:
@@ -29,6 +30,12 @@ def add_disk(parser: Parser, *, root: bool = True) -> None:
         parser.add_argument(
             "--root", metavar="HEX", type=root_bytes, help="refuse the disk unless this is its root: no rollback"
         )
+        parser.add_argument(
+            "--not-before",
+            metavar="HEX",
+            type=mark_bytes,
+            help="refuse the disk unless its history has come by this mark: no rollback after a crash either",
+        )
 
 
 def root_bytes(text: str) -> bytes:
@@ -36,6 +43,14 @@ def root_bytes(text: str) -> bytes:
     value = hex_bytes(text)
     if len(value) != ROOT_BYTES:
         raise argparse.ArgumentTypeError(f"a root has {ROOT_BYTES} bytes, {2 * ROOT_BYTES} hexadecimal digits")
+    return value
+
+
+def mark_bytes(text: str) -> bytes:
+    """A moment of a disk's history; a type for ``add_argument``."""
+    value = hex_bytes(text)
+    if len(value) != MARK_BYTES:
+        raise argparse.ArgumentTypeError(f"a mark has {MARK_BYTES} bytes, {2 * MARK_BYTES} hexadecimal digits")
     return value
 
 
@@ -84,7 +99,12 @@ def opened(args: argparse.Namespace, *, read_only: bool) -> "Iterator[LiveDisk]"
     from tccp.disk.file import open_live_disk
 
     path: Path = args.disk
-    with disk_key(args) as key, open_live_disk(path, key, base=args.base, root=args.root, read_only=read_only) as disk:
+    with (
+        disk_key(args) as key,
+        open_live_disk(
+            path, key, base=args.base, root=args.root, not_before=args.not_before, read_only=read_only
+        ) as disk,
+    ):
         yield disk
 
 

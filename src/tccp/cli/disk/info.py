@@ -24,6 +24,8 @@ def run(args: argparse.Namespace) -> int:
     """Open it for reading, and report."""
     import dataclasses
 
+    from tccp.core.image import SUITES
+
     with opened(args, read_only=True) as disk:
         info = disk.describe()
     if args.json:
@@ -32,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     facts = {
         "id": info.disk_id.hex(),
         "root": info.root.hex(),
+        "mark": info.mark.hex(),
+        "cipher": SUITES[info.suite],
         "size": in_units(info.size_bytes),
         "data": in_units(info.data_bytes),
         "discarded": in_units(info.zero_bytes),

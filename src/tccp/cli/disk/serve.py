@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         socket=args.socket,
         base=args.base,
         root=args.root,
+        not_before=args.not_before,
         read_only=args.read_only,
         user=args.user,
     )
