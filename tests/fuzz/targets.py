@@ -33,7 +33,7 @@ from tccp.protocol.statements import (
 )
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
-from tests.fuzz import http_targets, log_targets
+from tests.fuzz import http_targets, log_targets, policy_targets
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -238,4 +238,10 @@ TARGETS: dict[str, Target] = {
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
     "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, is_msgpack=True),
     "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),
+    "boot_policy": Target(policy_targets.feed_boot_policy, policy_targets.boot_policies),
+    "signed_policy": Target(policy_targets.feed_signed_policy, policy_targets.signed_policies),
+    "digest_list": Target(policy_targets.feed_digest_list, policy_targets.digest_lists),
+    "keylime_policy": Target(policy_targets.feed_keylime_policy, policy_targets.keylime_policies),
+    "image": Target(policy_targets.feed_image, policy_targets.images),
+    "package": Target(policy_targets.feed_package, policy_targets.packages),
 }
