@@ -34,7 +34,15 @@ from tccp.protocol.statements import (
 from tccp.protocol.tenant_messages import AnyTenantMessage
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
-from tests.fuzz import custody_targets, http_targets, launch_targets, log_targets, tenant_targets, vm_targets
+from tests.fuzz import (
+    custody_targets,
+    http_targets,
+    launch_targets,
+    log_targets,
+    policy_targets,
+    tenant_targets,
+    vm_targets,
+)
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -267,4 +275,10 @@ TARGETS: dict[str, Target] = {
     "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),
     "http_request": Target(http_targets.feed_request, http_targets.requests),
     "http_response": Target(http_targets.feed_response, http_targets.responses),
+    "boot_policy": Target(policy_targets.feed_boot_policy, policy_targets.boot_policies),
+    "signed_policy": Target(policy_targets.feed_signed_policy, policy_targets.signed_policies),
+    "digest_list": Target(policy_targets.feed_digest_list, policy_targets.digest_lists),
+    "keylime_policy": Target(policy_targets.feed_keylime_policy, policy_targets.keylime_policies),
+    "image": Target(policy_targets.feed_image, policy_targets.images),
+    "package": Target(policy_targets.feed_package, policy_targets.packages),
 }
