@@ -124,17 +124,18 @@ class Vm:
         log.info("vm_ended", vm=self.description.name, reason=reason, detail=detail)
 
     def _why(self, first: Child, *, oom_killed: bool) -> tuple[EndReason, str]:
-        status = self.qemu.status
         if self._asked == "killed":
             return "killed", ""
-        if status == 0:
+        if self.qemu.status == 0:
             return self._asked or "powered_off", ""
-        if self.qemu.signal == signal.SIGKILL:  # we have not done it yet; the others may have noticed before us
+        # A vTPM ends well when QEMU has gone; anything else is a fault of its own.
+        if self.vtpm.child.status or (self.vtpm.child is first and self.qemu.status is None):
+            return "vtpm_failed", _obituary(self.vtpm.child)
+        for disk in self.disks:
+            if disk.child.status is not None:
+                return "disk_failed", _obituary(disk.child)
+        if self.qemu.signal == signal.SIGKILL:
             return ("out_of_memory" if oom_killed else "killed_by_host"), ""
-        if first is self.vtpm.child:
-            return "vtpm_failed", _obituary(first)
-        if first is not self.qemu:
-            return "disk_failed", _obituary(first)
         return "qemu_failed", _obituary(self.qemu)
 
     async def _close_disks(self) -> tuple[bytes | None, ...]:
@@ -167,9 +168,22 @@ async def _first_to_end(children: list[Child]) -> Child:
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel has killed for memory since boot, in all of its groups."""
-    with open("/proc/vmstat", encoding="ascii") as counters:  # noqa: PTH123
-        return next((int(line.split()[1]) for line in counters if line.startswith("oom_kill ")), 0)
+    """How many processes the kernel has killed for memory so far, in our control group or on the whole machine."""
+    return sum(_counter(path) for path in (*_memory_events(), Path("/proc/vmstat")))
+
+
+def _memory_events() -> list[Path]:
+    """The file with the events of our own control group, which has our children's, too; version 2 only."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return [Path(f"/sys/fs/cgroup{line[3:]}/memory.events") for line in lines if line.startswith("0::")]
+
+
+def _counter(path: Path) -> int:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:  # another kind of machine, or hidden from a service
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def _obituary(child: Child) -> str:

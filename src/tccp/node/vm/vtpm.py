@@ -107,7 +107,8 @@ async def _swtpm(
 @contextmanager
 def _state_folder(path: Path, user: int | None) -> Iterator[int]:
     """The folder of the state, owned by *user* meanwhile."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in (path.parent, path):
+        made.mkdir(mode=0o700, exist_ok=True)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _give(path, user)
