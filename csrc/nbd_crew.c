@@ -17,7 +17,7 @@
 
 #include "nbd.h"
 
-enum { READERS = 3, REQUESTS_MAX = 512, PAYLOAD_BYTES_MAX = 16 << 20, COMMAND_WRITE = 1 };
+enum { READERS = 8, REQUESTS_MAX = 512, PAYLOAD_BYTES_MAX = 16 << 20, COMMAND_WRITE = 1 };
 
 typedef struct job {
     struct job *next;

@@ -1,16 +1,18 @@
 """Old copies of database or log, and a coordinator that has lost its database: no second history is signed."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 
 import pytest
 import trio
 
-from tccp.coordinator import published_log
+from tccp.coordinator import log_opening
 from tccp.coordinator.log_entries import entry_of
-from tccp.coordinator.published_log import HEAD, PublishedLog, open_published_log
+from tccp.coordinator.log_opening import open_published_log
+from tccp.coordinator.published_log import HEAD, PublishedLog
 from tccp.errors import ConfigError, LogError, StoreError, TccpError
 from tccp.store import FencedError, Store, open_store
 from tccp.transparency.checkpoint import verify_checkpoint
@@ -21,6 +23,7 @@ from tests.support.published import (
     SALT_KEY,
     SIGNER,
     append,
+    check_that_all_is_told,
     ends_with,
     entries_on_disk,
     head_on_disk,
@@ -52,13 +55,13 @@ def restore(folder: Path, old: Path, name: str) -> None:
 
 
 async def start_is_refused(folder: Path) -> TccpError:
-    """Why a coordinator does not start; and nothing was signed."""
+    """Why a coordinator does not start; and nothing was signed but an empty log where there was none."""
     checkpoint = folder / "log" / "checkpoint"
     before = checkpoint.read_bytes() if checkpoint.exists() else b""
     with pytest.raises(TccpError) as caught:
         async with publishing(folder):
             raise AssertionError("it started")
-    assert (checkpoint.read_bytes() if checkpoint.exists() else b"") == before
+    assert checkpoint.read_bytes() == before if before else not checkpoint.exists() or head_on_disk(folder).size == 0
     return caught.value
 
 
@@ -78,7 +81,7 @@ async def test_control_without_looking_what_happens_next_is_acknowledged_and_nev
 ) -> None:
     folder, old = copies
     restore(folder, old, "coordinator.db")
-    monkeypatch.setattr(published_log, "_compare", _looks_at_nothing)
+    monkeypatch.setattr(log_opening, "_compare", _looks_at_nothing)
 
     async with publishing(folder) as (store, log):
         seq = await append(store, 1, "new")
@@ -92,23 +95,91 @@ async def _looks_at_nothing(*_: object) -> None:
     return None
 
 
-async def test_a_log_older_than_its_database_is_not_gone_on_with(copies: tuple[Path, Path]) -> None:
+def lose(folder: Path, old: Path, how: str) -> None:
+    """The log, or the newest of it."""
+    if how == "older":
+        restore(folder, old, "log")
+    else:
+        shutil.rmtree(folder / "log")
+
+
+def rewrite_an_event(folder: Path) -> None:
+    """What happened once happened otherwise now; the database's own guards are taken away first."""
+    with closing(sqlite3.connect(folder / "coordinator.db", isolation_level=None)) as connection:
+        triggers = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'event'")
+        for (name,) in triggers.fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        changed = connection.execute("UPDATE event SET at_ms = at_ms + 1 WHERE seq = 400").rowcount
+    assert changed == 1
+
+
+@pytest.mark.parametrize("how", ["older", "gone"])
+async def test_a_log_that_lacks_what_the_database_has_is_made_again_and_is_the_same(
+    copies: tuple[Path, Path], how: str
+) -> None:
     folder, old = copies
-    restore(folder, old, "log")
+    before = {path: path.read_bytes() for path in (folder / "log").rglob("*") if path.is_file()}
+    lose(folder, old, how)
+
+    async with publishing(folder) as (store, log):
+        assert log.size == 500
+        assert (folder / "log" / "checkpoint").read_bytes() == before[folder / "log" / "checkpoint"]
+        await check_that_all_is_told(folder, store)
+
+    assert {path: path.read_bytes() for path in before if path.exists()}.items() <= before.items()
+
+
+@pytest.mark.parametrize("how", ["older", "gone"])
+async def test_a_log_is_not_made_again_from_another_story(copies: tuple[Path, Path], how: str) -> None:
+    folder, old = copies
+    lose(folder, old, how)
+    rewrite_an_event(folder)
 
     problem = await start_is_refused(folder)
 
     assert isinstance(problem, ConfigError)
-    assert problem.reason == "log_rolled_back"
-    assert "300 entries, 500 were signed" in problem.detail
-    assert "newest copy" in problem.hint
+    assert (problem.reason, problem.detail) == ("log_forked", "another log was signed when it had 500 entries")
+    assert "newest copies" in problem.hint
 
 
-async def test_a_log_that_is_gone_is_not_begun_anew(copies: tuple[Path, Path]) -> None:
+async def test_control_a_database_that_remembers_no_head_makes_the_other_story_the_log(
+    copies: tuple[Path, Path],
+) -> None:
+    folder, old = copies
+    seen = head_on_disk(folder)
+    lose(folder, old, "older")
+    rewrite_an_event(folder)
+    with closing(sqlite3.connect(folder / "coordinator.db", isolation_level=None)) as connection:
+        connection.execute("DELETE FROM meta WHERE key = ?", (HEAD,))
+
+    async with publishing(folder) as (_, log):
+        await log.included(500)
+    assert head_on_disk(folder).size == seen.size
+    assert head_on_disk(folder).root != seen.root
+
+
+async def test_tiles_without_a_checkpoint_are_not_written_over(copies: tuple[Path, Path]) -> None:
     folder, _ = copies
-    shutil.rmtree(folder / "log")
+    (folder / "log" / "checkpoint").unlink()
 
-    assert (await start_is_refused(folder)).reason == "log_missing"
+    problem = await start_is_refused(folder)
+
+    assert problem.reason == "log_damaged"
+    assert "move it away" in problem.hint
+
+
+async def test_a_log_that_others_have_taken_further_is_not_gone_on_with(copies: tuple[Path, Path]) -> None:
+    """It has more entries than were remembered, and other ones before that: only roots tell."""
+    folder, old = copies
+    restore(folder, old, "log")
+    other = folder.parent / "other"
+    other.mkdir()
+    await publish(other, 600, "two")
+    restore(folder, other, "log")
+    async with open_store(folder / "coordinator.db") as store:
+        await append(store, 100)
+
+    assert (await start_is_refused(folder)).reason == "database_forked"
 
 
 async def test_a_database_that_tells_another_story_is_not_gone_on_with(tmp_path: Path) -> None:
@@ -125,11 +196,14 @@ async def test_a_database_that_tells_another_story_is_not_gone_on_with(tmp_path:
 
 
 async def test_a_log_that_tells_another_story_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Its last entries are those of the database, and an older one is not: only the remembered root tells."""
     folder, other = tmp_path / "state", tmp_path / "other"
     folder.mkdir()
     other.mkdir()
-    await publish(folder, 300)
-    await publish(other, 400, "two")
+    await publish(folder, 100)
+    await publish(other, 100, "two")
+    for each in (folder, other):
+        await publish(each, 300)
     restore(folder, other, "log")
 
     assert (await start_is_refused(folder)).reason == "log_forked"
@@ -202,7 +276,7 @@ async def test_control_one_who_does_not_ask_signs(tmp_path: Path) -> None:
 
 
 async def test_two_cannot_write_one_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published_log, "PREDECESSOR_S", 0.0)
+    monkeypatch.setattr(log_opening, "PREDECESSOR_S", 0.0)
     async with publishing(tmp_path), open_store(tmp_path / "other.db") as other:
         with pytest.raises(StoreError, match="locked"):
             async with open_published_log(tmp_path / "log", other, SIGNER, SALT_KEY):

@@ -1,7 +1,7 @@
 """A guest that boots under OVMF with a software TPM and tells what was measured: event log, IMA list, PCR values.
 
     measured = boot_measured(folder, kernel=guest_kernel(), initrd=initrd, command_line="lockdown=integrity")
-    measured = boot_measured(folder, esp={"EFI/BOOT/BOOTX64.EFI": loader})
+    measured = boot_measured(folder, esp={"EFI/BOOT/BOOTX64.EFI": unified_image(...).read_bytes()})
 
 QEMU translates (TCG), so this runs everywhere, in 10 to 20 s. `tests.support.guest` fetches the kernel.
 """
@@ -19,6 +19,8 @@ from tests.support.cpio import File, write_cpio
 
 QEMU = "qemu-system-x86_64"
 OVMF = Path("/usr/share/OVMF")
+STUB = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+MEMORY_MIB = 512
 CONSOLE = "console=ttyS0 quiet panic=-1"
 _DEADLINE_S = 180
 # An IMA policy of its own: the kernel's "tcb" leaves out what lies in an initramfs.
@@ -63,6 +65,37 @@ def make_initrd(path: Path, script: str = "") -> Path:
     return path
 
 
+def grub_partition(folder: Path, kernel: Path, initrd: Path, command_line: str) -> dict[str, bytes]:
+    """Files of a partition from which Debian's GRUB boots, measuring what it reads and runs."""
+    config = (
+        "set timeout=0\nsearch --set=root --file /vmlinuz\n"
+        f"linuxefi /vmlinuz {command_line}\ninitrdefi /initrd.img\nboot\n"
+    )
+    (folder / "grub.cfg").write_text(config)
+    modules = "tpm part_msdos fat linuxefi search search_fs_file normal"
+    command = ["grub-mkstandalone", "--format=x86_64-efi", f"--output={folder / 'grub.efi'}"]
+    command += [f"--modules={modules}", f"--install-modules={modules}", "--locales=", "--fonts=", "--themes="]
+    subprocess.run([*command, f"boot/grub/grub.cfg={folder / 'grub.cfg'}"], check=True, capture_output=True)
+    return {
+        "EFI/BOOT/BOOTX64.EFI": (folder / "grub.efi").read_bytes(),
+        "vmlinuz": kernel.read_bytes(),
+        "initrd.img": initrd.read_bytes(),
+    }
+
+
+def unified_image(folder: Path, kernel: Path, initrd: Path, command_line: str) -> Path:
+    """A unified kernel image of systemd's stub."""
+    (folder / "cmdline").write_text(command_line)
+    (folder / "osrel").write_text("ID=test\n")
+    places = {"osrel": 0x20000, "cmdline": 0x30000, "linux": 0x2000000, "initrd": 0x3000000}
+    files = {"osrel": folder / "osrel", "cmdline": folder / "cmdline", "linux": kernel, "initrd": initrd}
+    command = ["objcopy"]
+    for name, at in places.items():
+        command += ["--add-section", f".{name}={files[name]}", "--change-section-vma", f".{name}={at:#x}"]
+    subprocess.run([*command, STUB, folder / "unified.efi"], check=True)
+    return folder / "unified.efi"
+
+
 def boot_measured(
     folder: Path,
     *,
@@ -87,7 +120,7 @@ def boot_measured(
     tpm = folder / "tpm"
     tpm.mkdir()
     machine = "q35,smm=on" if "secboot" in firmware or ".ms" in firmware or "snakeoil" in firmware else "q35"
-    command = [QEMU, "-M", machine, "-accel", "tcg", "-cpu", "max", "-m", "512", "-no-reboot", "-nodefaults"]
+    command = [QEMU, "-M", machine, "-accel", "tcg", "-cpu", "max", "-m", str(MEMORY_MIB), "-no-reboot", "-nodefaults"]
     command += ["-no-user-config", "-display", "none", "-serial", "stdio", "-global", "ICH9-LPC.disable_s3=1"]
     command += ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF / firmware}"]
     command += ["-drive", f"if=pflash,unit=1,format=raw,file={folder / 'vars.fd'}"]

@@ -8,7 +8,8 @@ import trio
 from nacl.signing import SigningKey
 
 from tccp.coordinator.log_entries import entry_of
-from tccp.coordinator.published_log import PublishedLog, open_published_log
+from tccp.coordinator.log_opening import open_published_log
+from tccp.coordinator.published_log import PublishedLog
 from tccp.store import EventDraft, EventRecord, Store, open_store
 from tccp.transparency.checkpoint import Checkpoint, verify_checkpoint
 from tccp.transparency.note import NoteSigner

@@ -248,3 +248,31 @@ def test_a_daemon_stops_in_order_and_in_time(machine: BootedSystemd, tccp: Calla
     assert machine.show(SERVICES[daemon], "Result") == "success"
     journal = machine.run("journalctl", "--unit", SERVICES[daemon], "--output=cat", "--lines=5")
     assert '"event":"stopped"' in journal
+
+
+def test_a_witness_and_a_feeder_have_the_log_cosigned_through_their_sandboxes(
+    machine: BootedSystemd, tccp: Callable[..., Any]
+) -> None:
+    machine.run("systemctl", "start", *SOCKETS["coordinator"], SERVICES["coordinator"])
+    for name, module in (("tccp-witness", "daemon"), ("tccp-feeder", "feeder")):
+        command(machine, name, "-c", f"import sys; from tccp.witness.{module} import main; sys.exit(main())")
+    machine.write("/etc/tccp/tc.toml", tccp("coordinator", "trust", "--tenant")["trust"])
+    pin = ("trust", "add", "127.0.0.1:7444", "--policy", "/etc/tccp/tc.toml", "--name", "tc", "--store", "/run/trust")
+    log = tccp(*pin)["log"]
+    machine.write("/etc/tccp/witness.toml", f'name = "witness.example/w1"\n[[logs]]\nkey = "{log["key"]}"\n')
+    machine.run("install", "-d", "--owner=tccp-witness", "--mode=700", "/var/lib/tccp/witness")
+    key = tccp("witness", "init")["key"]
+    machine.write(
+        "/etc/tccp/coordinator.toml",
+        f'{COORDINATOR_TOML}[[witness]]\nurl = "http://127.0.0.1:7446/"\nkey = "{key}"\n',
+    )
+    machine.run("systemctl", "restart", SERVICES["coordinator"])
+
+    machine.run("systemctl", "start", "tccp-witness.socket", "tccp-feeder.service")
+
+    wait_until(machine, lambda: tccp("coordinator", "status")["witnesses"][0]["size"] > log["size"])
+    assert machine.show("tccp-witness.service", "ActiveState") == "active"
+    policy = machine.run("cat", "/etc/tccp/tc.toml") + f'\n[[witness]]\nkey = "{key}"\n'
+    machine.write("/etc/tccp/tc.toml", policy)
+    assert any("witness.example/w1" in line for line in tccp(*pin)["proved"])
+    machine.run("systemctl", "stop", "tccp-feeder.service", "tccp-witness.socket", "tccp-witness.service")

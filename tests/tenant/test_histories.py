@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tccp.errors import LogError
-from tests.support.live_coordinator import LiveCoordinator
+from tests.support.live_coordinator import HOST, LiveCoordinator
 from tests.support.soft_tpm import SoftTpm
 from tests.support.tenants import Tenant, coordinator_with_log, grow, policy_for, rewrite_log
 
@@ -90,6 +91,32 @@ async def test_without_a_memory_it_is_believed(
         monkeypatch.setattr("tccp.tenant.trust.verify_advance", lambda *_: None)
 
         await tenant.check()
+
+
+@pytest.mark.parametrize(("since", "reason"), [(5, "rollback"), (0, "inconsistent")])
+async def test_a_coordinator_whose_whole_state_was_put_back_from_an_old_copy_is_found(
+    since: int, reason: str, coordinator_tpm: SoftTpm, tmp_path: Path
+) -> None:
+    """Database and log agree, so it starts; it goes on with another history, and every signature in it is good."""
+    tenant, state = Tenant(tmp_path, policy_for(coordinator_tpm, tmp_path)), tmp_path / "state"
+    async with coordinator_with_log(tmp_path, coordinator_tpm, entries=4):
+        pass
+    shutil.copytree(state, tmp_path / "yesterday")
+    async with coordinator_with_log(tmp_path, coordinator_tpm) as coordinator:
+        await grow(coordinator, since)
+        before = (await tenant.add(coordinator.tenants_port)).pinned.head.size
+    shutil.rmtree(state)
+    shutil.move(tmp_path / "yesterday", state)
+
+    async with coordinator_with_log(tmp_path, coordinator_tpm) as restored:
+        await grow(restored, 0 if since else 1)
+        at = tenant.store.load()
+        tenant.store.save(msgspec.structs.replace(at, address=f"{HOST}:{restored.tenants_port}"))
+        with pytest.raises(LogError) as caught:
+            await tenant.check()
+
+    assert caught.value.reason == reason
+    assert tenant.store.load().head.size == before
 
 
 async def test_a_log_that_was_begun_anew_is_found(coordinator_tpm: SoftTpm, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ What she said is looked at where it can be read: at the impostor's end of TLS.
 """
 
 import datetime as dt
+import hashlib
 import secrets
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from tccp.attestation.quote import AkKey
 from tccp.coordinator.custody.key_set import KeySet
 from tccp.coordinator.tenants import TenantDesk
-from tccp.errors import EvidenceError, ProtocolError, TccpError
+from tccp.errors import EventLogError, EvidenceError, PolicyError, ProtocolError, TccpError
 from tccp.model import PcrBank
 from tccp.protocol.encoding import decode
 from tccp.protocol.framing import FrameReader
@@ -28,6 +29,7 @@ from tccp.transparency.checkpoint import VerifiedCheckpoint, parse_checkpoint
 from tccp.transparency.note import parse_note
 from tccp.transport.certificates import Authority
 from tests.support.coordinator_keys import make_keys
+from tests.support.event_logs import EV_IPL, event, header
 from tests.support.live_coordinator import LiveCoordinator
 from tests.support.soft_tpm import SoftTpm, SoftTpmPool
 from tests.support.tenants import Tenant, coordinator_with_log, grow, interceptor_before, policy_for, relay_to
@@ -146,6 +148,21 @@ async def test_a_swapped_key_of_the_true_coordinator_is_found(
     assert said.kinds == [TenantHello]
 
 
+async def test_another_tpm_of_the_same_maker_does_not_take_the_place_of_the_pinned_one_by_itself(
+    coordinator_tpm: SoftTpm, other_coordinator_tpm: SoftTpm, tmp_path: Path
+) -> None:
+    """A policy that names the maker alone would believe who has stolen all keys and bought a machine of that kind."""
+    tenant, keys = await who_pinned_the_true_one(tmp_path, coordinator_tpm)
+    pinned = tenant.store.load()
+    folder = await impostor_with(keys, tmp_path, other_coordinator_tpm)
+    async with coordinator_with_log(folder, other_coordinator_tpm) as impostor:
+        with pytest.raises(EvidenceError, match="attestation key"):
+            await tenant.add(impostor.tenants_port)
+        assert tenant.store.load() == pinned
+        # The control: who has pinned nothing yet believes it.
+        assert (await tenant.add(impostor.tenants_port, name="new")).pinned.identity == pinned.identity
+
+
 # ---- other platforms
 
 
@@ -162,6 +179,38 @@ async def test_a_coordinator_that_booted_something_else_is_found_out(
             said.clear()
             assert await reason_of(tenant, tampered.tenants_port) == "pcr_not_in_policy"
     assert said.kinds == [TenantHello]
+
+
+async def test_an_event_log_explains_what_was_booted_or_is_found_out(
+    soft_tpms: SoftTpmPool, tmp_path: Path, said: Said
+) -> None:
+    loaded = b"another boot loader"
+    with soft_tpms.lend() as tpm:
+        async with open_tpm(tpm.tcti) as firmware:
+            await firmware.extend_pcr(4, PcrBank.SHA256, hashlib.sha256(loaded).digest())
+        value = hashlib.sha256(bytes(32) + hashlib.sha256(loaded).digest()).hexdigest()
+        fitting = policy_for(tpm, tmp_path, pcrs=f'[pcrs]\n0 = ["{"00" * 32}"]\n4 = ["{value}"]\n')
+        tenant, surprised = Tenant(tmp_path / "a", fitting), Tenant(tmp_path / "b", policy_for(tpm, tmp_path))
+        async with coordinator_with_log(tmp_path, tpm) as coordinator:
+            with_event_log(coordinator, tmp_path, header(PcrBank.SHA256) + event(4, EV_IPL, loaded))
+            with pytest.raises(PolicyError, match="its event log of 1 events leads to just these values"):
+                await surprised.add(coordinator.tenants_port)
+            await tenant.add(coordinator.tenants_port)
+
+            with_event_log(coordinator, tmp_path, header(PcrBank.SHA256) + event(4, EV_IPL, b"a good boot loader"))
+            with pytest.raises(PolicyError, match="its event log does not say why: event_log_mismatch"):
+                await surprised.add(coordinator.tenants_port)
+            with pytest.raises(EventLogError, match="event_log_mismatch"):
+                await tenant.add(coordinator.tenants_port)
+    assert surprised.store.names() == []
+
+
+def with_event_log(coordinator: LiveCoordinator, folder: Path, log: bytes) -> None:
+    """Have its firmware say that."""
+    (folder / "event_log").write_bytes(log)
+    config = coordinator.services.config
+    tpm = msgspec.structs.replace(config.tpm, event_log=str(folder / "event_log"))
+    coordinator.services.config = msgspec.structs.replace(config, tpm=tpm)
 
 
 async def test_another_version_than_the_policy_names_is_found_out(

@@ -30,14 +30,21 @@ ACTIONS = (
 )
 IMAGE_TYPES = frozenset({_T.EV_EFI_BOOT_SERVICES_APPLICATION})
 FILE_TYPES = frozenset({_T.EV_IPL, _T.EV_EVENT_TAG})
-# UEFI_VARIABLE_DATA of SecureBoot: EFI_GLOBAL_VARIABLE, 10 characters, 1 byte.
-_SECURE_BOOT = (
-    bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c") + (10).to_bytes(8, "little") + (1).to_bytes(8, "little")
-)
+
+
+def _secure_boot_data(value: bytes) -> bytes:
+    """UEFI_VARIABLE_DATA of SecureBoot, a variable of EFI_GLOBAL_VARIABLE."""
+    name = "SecureBoot"
+    sizes = len(name).to_bytes(8, "little") + len(value).to_bytes(8, "little")
+    return bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c") + sizes + name.encode("utf-16-le") + value
+
+
+# Firmware that knows no secure boot measures the variable without a value.
 STATES: dict[str, tuple[bytes, ...]] = {
-    "on": (_SECURE_BOOT + "SecureBoot".encode("utf-16-le") + b"\x01",),
-    "off": (_SECURE_BOOT + "SecureBoot".encode("utf-16-le") + b"\x00",),
+    "on": (_secure_boot_data(b"\x01"),),
+    "off": (_secure_boot_data(b"\x00"), _secure_boot_data(b"")),
 }
+NO_AUTHORITIES = frozenset({"SecureBoot", "PK", "KEK", "dbx"})
 STATES["any"] = STATES["on"] + STATES["off"]
 
 
@@ -109,15 +116,16 @@ class _Judge:
         self._separators = tuple(self._hash(value) for value in SEPARATORS)
         command_line = policy.command_line
         # Where only a digest is there, whole lines without a pattern in them are all that can be compared.
-        self._line_digests: Digests = (
-            {
-                self._hash(load_options(line)): line
-                for line in command_line.lines or ()
-                if "*" not in line and not problems(line, command_line.rules)
-            }
-            if command_line is not None
-            else {}
-        )
+        self._line_digests: dict[bytes, str] = {}
+        if command_line is not None:
+            for line in command_line.lines or ():
+                if "*" not in line and not problems(line, command_line.rules):
+                    self._know_line(line)
+
+    def _know_line(self, line: str) -> None:
+        """From now on the kernel's EFI stub may have measured this one."""
+        for form in load_options(line):
+            self._line_digests[self._hash(form)] = line
 
     def _hash(self, content: bytes) -> bytes:
         return hashlib.new(self.bank.hash_name, content).digest()
@@ -132,9 +140,9 @@ class _Judge:
     def require_roles(self) -> None:
         """A section that lists something needs one of it to have been measured."""
         policy = self.policy
-        for name in ("boot_loader", "kernel", "initrd"):
+        for name in ("kernel", "initrd"):
             rule = getattr(policy, name)
-            if rule is not None and rule.digests and name not in self.roles:
+            if rule is not None and name not in self.roles:
                 self.add(name, f"one of {listed_digests(rule.digests)}", None)
         if policy.command_line is not None and "command_line" not in self.roles:
             self.add("command_line", "a command line that was measured", None)
@@ -145,7 +153,7 @@ class _Judge:
         """One of the builds, in its order."""
         firmware = self.policy.firmware
         assert firmware is not None
-        rest = self._without_separator("firmware", events)
+        rest = self._without_separator("firmware", 0, events)
         measured = tuple((entry.event.claimed_type, entry.digest) for entry in rest)
         if any(build.events == measured for build in firmware.builds):
             return
@@ -163,7 +171,7 @@ class _Judge:
         """Drivers from outside of the firmware, each listed."""
         rule = self.policy.drivers
         assert rule is not None
-        for entry in self._without_separator("drivers", events):
+        for entry in self._without_separator("drivers", 2, events):
             if entry.digest not in rule.digests:
                 self.add("drivers", f"one of {listed_digests(rule.digests)}", entry)
 
@@ -180,14 +188,14 @@ class _Judge:
                 is_behind = True
             elif entry.digest in rule.others:
                 continue
-            elif is_behind:
+            elif is_behind or entry.event.claimed_type == _T.EV_EFI_VARIABLE_AUTHORITY:
                 self._authority(entry, rule.authorities)
             else:
                 self._variable(entry, allowed, missing)
         for name in sorted(missing):
             self.add("secure_boot", f"variable {name}", None)
         if not is_behind:
-            self.add("secure_boot", "a separator", None)
+            self.add("secure_boot", "a separator in PCR 7", None)
 
     def _variable(self, entry: ExplainedEvent, allowed: dict[str, set[bytes]], missing: set[str]) -> None:
         content = entry.event.content()
@@ -207,16 +215,26 @@ class _Judge:
             self.add("secure_boot", "no variable of that name", entry)
 
     def _authority(self, entry: ExplainedEvent, authorities: Digests | None) -> None:
-        if entry.event.claimed_type != _T.EV_EFI_VARIABLE_AUTHORITY or (
-            authorities is not None and entry.digest not in authorities
-        ):
+        """Who vouched for an image: before the separator for a driver, behind it for what was booted.
+
+        Even where any authority will do, it must be one: else the separator, or the state, could go for one, and a host
+        that extends PCR 7 later could put others in their place.
+        """
+        content = entry.event.content()
+        is_authority = (
+            entry.event.claimed_type == _T.EV_EFI_VARIABLE_AUTHORITY
+            and isinstance(content, FirmwareVariable)
+            and content.name not in NO_AUTHORITIES
+            and (authorities is None or entry.digest in authorities)
+        )
+        if not is_authority or (authorities is None and entry.measured is None):
             self.add("secure_boot", f"an authority of {listed_digests(authorities or {})}", entry)
 
-    def _without_separator(self, section: str, events: list[ExplainedEvent]) -> list[ExplainedEvent]:
+    def _without_separator(self, section: str, pcr: int, events: list[ExplainedEvent]) -> list[ExplainedEvent]:
         """The events but for the one separator that belongs there."""
         ends = [entry for entry in events if self._is_separator(entry)]
         if len(ends) != 1:
-            self.add(section, "one separator", ends[1] if ends else None)
+            self.add(section, f"one separator in PCR {pcr}", ends[1] if ends else None)
         return [entry for entry in events if not self._is_separator(entry)]
 
     def _is_separator(self, entry: ExplainedEvent) -> bool:
@@ -231,7 +249,7 @@ class _Judge:
         kernels = policy.kernel.digests if policy.kernel is not None else {}
         section = "boot_loader" if policy.boot_loader is not None else "kernel"
         kernel_seen = False
-        for entry in self._without_separator(section, events):
+        for entry in self._without_separator(section, 4, events):
             is_image = entry.event.claimed_type in IMAGE_TYPES
             if entry.measured in ACTIONS and entry.is_verified and not is_image:
                 continue
@@ -239,7 +257,7 @@ class _Judge:
                 self.roles.add("kernel")
                 kernel_seen = True
             elif is_image and entry.digest in loaders and not kernel_seen:
-                self.roles.add("boot_loader")
+                continue
             elif is_image and entry.digest in loaders:
                 self.add("boot_loader", "nothing that is started after the kernel", entry)
             else:
@@ -278,9 +296,8 @@ class _Judge:
 
     def _expected_in_pcr_9(self, section: str, known: list[tuple[str, Digests]]) -> str:
         if section == "command_line":
-            return (
-                f"the digest of one of these lines: {'; '.join(self._line_digests.values()) or 'none is listed whole'}"
-            )
+            lines = "; ".join(dict.fromkeys(self._line_digests.values())) or "none is listed whole"
+            return f"the digest of one of these lines: {lines}"
         files = [digests for name, digests in known if name != "command_line"]
         return f"one of {listed_digests({digest: title for digests in files for digest, title in digests.items()})}"
 
@@ -302,6 +319,7 @@ class _Judge:
             self.add("command_line", f"one of {'; '.join(rule.lines)}", entry, f"{printable(text)!r}")
         else:
             self.roles.add("command_line")
+            self._know_line(text)
 
 
 _PCR_JUDGES: dict[int, Callable[[_Judge, list[ExplainedEvent]], None]] = {

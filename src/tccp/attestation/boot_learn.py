@@ -17,6 +17,7 @@ from tccp.attestation.boot_policy import KIND, VARIABLES, BootPolicy, parse_boot
 from tccp.attestation.command_line import load_options
 from tccp.attestation.event_data import (
     CommandLine,
+    EventType,
     GrubCommand,
     LoadedFile,
     LoadedImage,
@@ -84,7 +85,11 @@ def learn_policy(
 def _learn(learned: _Learned, log: ExplainedEventLog, command_lines: tuple[str, ...]) -> None:
     bank = log.selection.bank
     separators = {hashlib.new(bank.hash_name, value).digest() for value in SEPARATORS}
-    events = [entry for entry in log.events if entry.digest not in separators]
+    events = [
+        entry
+        for entry in log.events
+        if entry.digest not in separators or entry.event.claimed_type != EventType.EV_SEPARATOR
+    ]
     by_pcr = {pcr: [entry for entry in events if entry.event.pcr == pcr] for pcr in LEARNED_PCRS}
     build = tuple(describe_event(entry)[: 200 + 2 * bank.digest_bytes] for entry in by_pcr[0])
     learned.builds[build] = None
@@ -92,10 +97,12 @@ def _learn(learned: _Learned, log: ExplainedEventLog, command_lines: tuple[str, 
         learned.add("drivers", entry, _title(entry))
     _learn_secure_boot(learned, by_pcr[7])
     _learn_images(learned, by_pcr[4], has_grub=bool(by_pcr[8]))
-    for entry in by_pcr[9]:
-        _learn_file(learned, entry, bank, command_lines)
     for entry in (*by_pcr[8], *by_pcr[12]):
         _learn_text(learned, entry)
+    # What GRUB was given as a text, the kernel's EFI stub measures as a digest.
+    known = (*command_lines, *learned.lines)
+    for entry in by_pcr[9]:
+        _learn_file(learned, entry, bank, known)
 
 
 def _learn_secure_boot(learned: _Learned, events: list[ExplainedEvent]) -> None:
@@ -126,7 +133,7 @@ def _learn_file(learned: _Learned, entry: ExplainedEvent, bank: PcrBank, command
     title = _title(entry)
     if title.endswith("LoadOptions"):
         for line in command_lines:
-            if hashlib.new(bank.hash_name, load_options(line)).digest() == entry.digest:
+            if entry.digest in {hashlib.new(bank.hash_name, form).digest() for form in load_options(line)}:
                 learned.lines[line] = None
                 return
         raise ConfigError(

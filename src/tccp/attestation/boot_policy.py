@@ -181,7 +181,7 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An unknown key is an error."""
 
 
-Lines = tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=4096)], ...]
+Lines = tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=65536)], ...]
 
 
 class _Build(_Strict, frozen=True):

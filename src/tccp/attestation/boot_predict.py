@@ -110,7 +110,7 @@ def predict_unified(image: bytes, bank: PcrBank = PcrBank.SHA256) -> tuple[Predi
 
 def _stub(command_line: str, initrd: bytes, bank: PcrBank) -> tuple[PredictedEvent, ...]:
     """What the kernel's EFI stub measures (Linux 5.16 and later)."""
-    options = _hash(load_options(command_line), bank)
+    options = _hash(load_options(command_line)[0], bank)
     events = [PredictedEvent("command_line", 9, EventType.EV_EVENT_TAG, options, "command line", command_line)]
     if initrd:
         events.append(PredictedEvent("initrd", 9, EventType.EV_EVENT_TAG, _hash(initrd, bank), "initrd"))

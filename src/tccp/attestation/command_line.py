@@ -76,9 +76,13 @@ def matches(pattern: str, text: str) -> bool:
     return fnmatch.fnmatchcase(text, escaped)
 
 
-def load_options(text: str) -> bytes:
-    """The bytes that the kernel's EFI stub measures of a command line: UTF-16 with its end."""
-    return (text + "\0").encode("utf-16-le")
+def load_options(text: str) -> tuple[bytes, ...]:
+    """What the kernel's EFI stub may measure of a command line, in UTF-16.
+
+    Firmware, systemd and QEMU hand it over with an end; GRUB 2.12 without one, and with ``BOOT_IMAGE=`` before the path
+    of the kernel with which its own text of the line begins.
+    """
+    return tuple(form.encode("utf-16-le") for form in (f"{text}\0", text, f"BOOT_IMAGE={text}"))
 
 
 def _name(word: str) -> str:

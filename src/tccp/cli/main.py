@@ -28,6 +28,7 @@ examples:
   tccp image seal disk.qcow2 disk.sealed --to node.pub --sign tenant.key
   tccp trust add tc.example.net:7444 --policy tc-policy.toml
   tccp evidence quote --help             verify a quote that tpm2-tools wrote
+  tccp policy explain --help             why does a policy refuse this host, and what to do
   eval "$(tccp completion bash)"         completion for this shell
 
 environment:
@@ -40,6 +41,7 @@ COMMANDS = (
     "evidence",
     "coordinator",
     "node",
+    "policy",
     "image",
     "key",
     "disk",

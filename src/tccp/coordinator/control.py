@@ -85,6 +85,8 @@ class ControlAnswers:
             refusals=counters.refusals,
             lease_s=services.config.leases.seconds,
             tpm=services.tpm_name,
+            tenants_listening=services.tenants_listening,
+            witnesses=tuple(c.WitnessSeen(name, *seen) for name, seen in services.cosignatures.seen().items()),
         )
 
     async def _add_policy(self, request: c.AddPolicy) -> c.PolicyInfo:

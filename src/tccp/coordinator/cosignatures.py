@@ -50,8 +50,8 @@ class Cosignatures:
         return known.note.encode() if known is not None else note
 
     def seen(self) -> dict[str, tuple[int, int]]:
-        """Witness -> the size of the newest checkpoint that it cosigned, and when, in seconds since 1970."""
-        found: dict[str, tuple[int, int]] = {}
+        """Witness -> the size of the newest checkpoint that it cosigned, and when, in seconds since 1970; 0: none."""
+        found = {key.name: (0, 0) for key in self._witnesses}
         for head in reversed(self._heads.values()):
             found |= {key.name: (head.checkpoint.size, at_s) for key, at_s in head.witnessed_s.items()}
         return found

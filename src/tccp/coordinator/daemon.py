@@ -33,10 +33,11 @@ from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import CoordinatorKeys, make_identity
 from tccp.coordinator.launch import Launches
+from tccp.coordinator.log_opening import open_published_log
 from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
 from tccp.coordinator.policies import PolicyBook
-from tccp.coordinator.published_log import PublishedLog, open_published_log
+from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services

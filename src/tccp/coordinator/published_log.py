@@ -5,24 +5,20 @@
 
 The event is durable first, its entry follows. So a crash between the two leaves events without entries, never an entry
 without its event; the next start goes on from `LogWriter.size`. What the log was when it was last written is remembered
-in the database, under the fence: a copy of either that is older than the other is found, and nothing is signed then.
+in the database, under the fence, so that `tccp.coordinator.log_opening` finds a copy of either that is older.
 """
 
-import contextlib
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import structlog
 import trio
 
 from tccp.coordinator.batching import Waiting, WaitingInOrder, batches
-from tccp.coordinator.log_entries import EventEntry, entries_of, entry_of
-from tccp.errors import ConfigError, HostError, LogError, StoreError
+from tccp.coordinator.log_entries import EventEntry, entry_of
+from tccp.errors import HostError, LogError, StoreError
 from tccp.store import EventRecord, Store
-from tccp.transparency.checkpoint import Checkpoint, VerifiedCheckpoint, verify_checkpoint
-from tccp.transparency.note import NoteSigner
+from tccp.transparency.checkpoint import VerifiedCheckpoint
 from tccp.transparency.proof import TileHashes, prove_inclusion, verify_inclusion
 from tccp.transparency.receipt import Receipt, encode_receipt
 from tccp.transparency.tile_directory import TileDirectory
@@ -36,9 +32,6 @@ RETRY_S = 1.0
 PASSING = frozenset({"disk_full", "io_error", "read_only", "locked"})  # after these the same may succeed
 RECEIPTS_AT_ONCE = 256
 RECEIPTS_WAITING_MAX = 65_536
-COMPARED_AT_START = 256
-PREDECESSOR_S = 15.0
-LOCK_PAUSE_S = 0.1
 
 Receipts = dict[int, bytes | StoreError]
 
@@ -46,7 +39,7 @@ log = structlog.get_logger()
 
 
 class PublishedLog:
-    """The log of a store's events; `run` must be running. `open_published_log` makes one.
+    """The log of a store's events; `run` must be running. `tccp.coordinator.log_opening` makes one.
 
     Args:
         writer: Used by this object alone from now on.
@@ -200,84 +193,3 @@ class PublishedLog:
             except StoreError as problem:
                 receipts[seq] = problem
         return receipts
-
-
-# ---- opening
-
-
-@asynccontextmanager
-async def open_published_log(
-    directory: Path, store: Store, signer: NoteSigner, salt_key: bytes
-) -> AsyncIterator[PublishedLog]:
-    """Open the log in *directory*, or begin it when neither it nor *store* knows of one.
-
-    Raises:
-        ConfigError: ``log_missing``, ``log_rolled_back``, ``log_forked``: the directory is older than the database, or
-            another log's; ``database_rolled_back``, ``database_forked``: the database is. Nothing was signed.
-        StoreError: ``damaged``, ``locked``, ``disk_full``, ...
-    """
-    remembered = await store.meta(HEAD)
-    signed = None
-    if remembered is not None:
-        signed = verify_checkpoint(remembered, origin=signer.key.name, log_key=signer.key).checkpoint
-    writer = await _open_when_free(directory, signer, signed)
-    try:
-        await _compare(writer, store, salt_key)
-        published = PublishedLog(store, writer, salt_key)
-        yield published
-        with trio.CancelScope(shield=True), contextlib.suppress(StoreError):
-            await published.remember()
-    finally:
-        writer.close()
-
-
-async def _open_when_free(directory: Path, signer: NoteSigner, signed: Checkpoint | None) -> LogWriter:
-    """A coordinator whose database we have just taken ends within a moment, and holds its log until then."""
-    deadline = trio.current_time() + PREDECESSOR_S
-    while True:
-        try:
-            return await trio.to_thread.run_sync(_open, directory, signer, signed)
-        except StoreError as problem:
-            if problem.reason != "locked" or trio.current_time() > deadline:
-                raise
-        await trio.sleep(LOCK_PAUSE_S)
-
-
-def _open(directory: Path, signer: NoteSigner, signed: Checkpoint | None) -> LogWriter:
-    files = TileDirectory(directory)
-    if signed is None and files.read_checkpoint() is None:
-        return LogWriter.create(directory, signer)
-    newest = f"Put the newest copy of {directory} back."
-    try:
-        return LogWriter.open(directory, signer, signed=signed)
-    except StoreError as problem:
-        match problem.reason:
-            case "no_checkpoint":
-                raise ConfigError("log_missing", problem.detail, hint=newest) from None
-            case "rolled_back":
-                detail = f"{directory} is an older copy: {problem.detail}"
-                raise ConfigError("log_rolled_back", detail, hint=newest) from None
-            case "forked":
-                hint = f"{newest} What is there now was written by another coordinator, or for another database."
-                raise ConfigError("log_forked", problem.detail, hint=hint) from None
-        raise
-
-
-async def _compare(writer: LogWriter, store: Store, salt_key: bytes) -> None:
-    """Does the database hold all that the log tells, and the same?"""
-    last_seq = await store.last_seq()
-    hint = (
-        "The database is an older copy than the log. Put its newest copy back. To go on from this one would be a second"
-        " history of what was shown already, and is never signed; see OPERATIONS, 'Restoring'."
-    )
-    if last_seq < writer.size:
-        detail = f"{last_seq} events, and the log has {writer.size} entries"
-        raise ConfigError("database_rolled_back", detail, hint=hint)
-    since = max(0, writer.size - COMPARED_AT_START)
-    events = await store.events(since, writer.size - since) if writer.size else []
-    try:
-        await trio.to_thread.run_sync(writer.append, since, entries_of(events, salt_key))
-    except StoreError as problem:
-        if problem.reason == "entry_differs":
-            raise ConfigError("database_forked", problem.detail, hint=hint) from None
-        raise

@@ -133,6 +133,14 @@ class Done(Message, frozen=True, tag="done"):
     count: Count
 
 
+class WitnessSeen(Message, frozen=True):
+    """What is known of a witness of the configuration."""
+
+    name: str
+    size: Count  # of the newest checkpoint that it cosigned; 0: none since the start
+    at_s: Count  # when, in seconds since 1970
+
+
 class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     """What `tccp coordinator status` shows."""
 
@@ -152,6 +160,8 @@ class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     refusals: Count
     lease_s: int
     tpm: str
+    tenants_listening: str  # host:port of the tenants' listener
+    witnesses: tuple[WitnessSeen, ...]
 
 
 class NodeInfo(Message, frozen=True, tag="node_info"):

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tccp.tenant.trust_store import PinnedCoordinator, TrustStore
     from tccp.transparency.receipt import VerifiedReceipt
 
+HINTS = {
+    "witnesses": "It was made before they had seen its head; `tccp log prove RECEIPT` makes one under the newest head.",
+    "inclusion": "The entry was altered, or it never was in this log.",
+}
 # What an entry of each kind says has happened.
 MEANINGS = {
     "start": "the coordinator started, with these keys and this software",
@@ -27,6 +31,14 @@ MEANINGS = {
     "revoke": "a node was put out of the perimeter",
     "reinstate": "a node's revocation was taken back",
     "remove": "a node was removed from the record",
+    "tenant": "a tenant was taken on, or put out",
+    "release": "a node was given the keys of a tenant's VM",
+    "stop": "a VM was stopped, and the root of its disk recorded",
+    "keys_sealed": "the coordinator's keys were sealed to its TPM",
+    "keys_restored": "the coordinator's keys were restored from shares of its officers",
+    "keys_backed_up": "the coordinator's keys were given to officers in shares",
+    "approval_installed": "another state of the coordinator's machine was approved by its authority",
+    "approvals_ended": "older approvals for the coordinator's machine were ended",
 }
 
 
@@ -63,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
         )
         _compare_with_seen(receipt, pinned)
     except EvidenceError as refusal:
-        return report.end(refusal, as_json=args.json)
+        hint = refusal.hint or HINTS.get(refusal.reason, "")
+        return report.end(type(refusal)(refusal.reason, refusal.detail, hint=hint), as_json=args.json)
     _describe(report, receipt, pinned)
     return report.end(None, as_json=args.json, accepted="proved")
 

@@ -128,14 +128,14 @@ class Vm:
             return "killed", ""
         if self.qemu.status == 0:
             return self._asked or "powered_off", ""
+        if self.qemu.signal == signal.SIGKILL:  # we have not done it yet; the others may have noticed before us
+            return ("out_of_memory" if oom_killed else "killed_by_host"), ""
         # A vTPM ends well when QEMU has gone; anything else is a fault of its own.
         if self.vtpm.child.status or (self.vtpm.child is first and self.qemu.status is None):
             return "vtpm_failed", _obituary(self.vtpm.child)
         for disk in self.disks:
             if disk.child.status is not None:
                 return "disk_failed", _obituary(disk.child)
-        if self.qemu.signal == signal.SIGKILL:
-            return ("out_of_memory" if oom_killed else "killed_by_host"), ""
         return "qemu_failed", _obituary(self.qemu)
 
     async def _close_disks(self) -> tuple[bytes | None, ...]:
