@@ -35,7 +35,7 @@ def run(script: str, *descriptors: int, **options: object) -> str:
         spec = ChildSpec(shell, ["busybox", "sh", "-c", script], writer, descriptors, **options)  # type: ignore[arg-type]
         pid, pidfd = start_child(spec)
     os.close(writer)
-    with open(reader, "rb") as output:
+    with os.fdopen(reader, "rb") as output:
         said = output.read().decode()
     os.waitpid(pid, 0)
     os.close(pidfd)
@@ -58,7 +58,7 @@ def test_a_child_is_somebody_else_without_any_privilege() -> None:
 
 
 def test_a_child_has_exactly_the_descriptors_that_it_was_given() -> None:
-    with open("/etc/hostname", "rb") as first, open("/etc/passwd", "rb") as second:
+    with Path("/etc/hostname").open("rb") as first, Path("/etc/passwd").open("rb") as second:
         os.set_inheritable(first.fileno(), True)  # even what others would inherit
         said = run(f"ls /proc/$$/fd; head -n 1 <&{FIRST_DESCRIPTOR}", second.fileno())
 
@@ -69,7 +69,7 @@ def test_a_child_has_exactly_the_descriptors_that_it_was_given() -> None:
 def test_descriptors_may_be_in_each_others_way() -> None:
     low = [os.open(f"/proc/self/{name}", os.O_RDONLY) for name in ("comm", "cmdline")]
     try:
-        names = [os.readlink(f"/proc/self/fd/{descriptor}").rpartition("/")[2] for descriptor in reversed(low)]
+        names = [Path(f"/proc/self/fd/{descriptor}").readlink().name for descriptor in reversed(low)]
         said = run("readlink /proc/$$/fd/3; readlink /proc/$$/fd/4", *reversed(low))
     finally:
         for descriptor in low:

@@ -1,5 +1,6 @@
 """A node's VMs: launched by tickets, proved to tenants, ended with the lease, given back when nobody wants them."""
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import trio
 
 from tccp.config import NodeCoordinatorConfig
-from tccp.errors import HostError, LaunchError, LogError
+from tccp.errors import EnrolmentError, HostError, LaunchError, LogError
 from tccp.model import NodeName
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
@@ -21,9 +22,10 @@ from tccp.store import EventRecord, VmRecord
 from tccp.tenant.launch import verify_launch
 from tccp.tenant.vm_file import VmFile, new_vm
 from tccp.transparency.note import NoteKey
+from tccp.transport.certificates import fresh_key, spki_of_key
 from tests.support.launching import KERNEL, SealedFile, Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
-from tests.support.live_node import EK_CERTIFICATE, LiveNode, live_node
+from tests.support.live_node import LiveNode, live_node
 from tests.support.soft_tpm import SoftTpm
 
 CONTENT = b"plaintext of a tenant, the canary"
@@ -299,7 +301,8 @@ async def test_the_tenant_verifies_the_launch_offline(
 
     assert (launch.node, launch.policy) == ("alpha", ("tvmm", 1))
     assert launch.proof.identity.boot_id == alpha.node.identity.boot_id
-    assert launch.ek_certificate == EK_CERTIFICATE
+    assert launch.vtpm is not None
+    assert (launch.vtpm.claim.vm_id, launch.vtpm.claim.images) == (vm.vm_id, (("disk", tenant.unlock(disk).info.root),))
     assert launch.evidence_ms <= launch.released_ms
 
 
@@ -327,6 +330,24 @@ async def test_a_receipt_of_another_vm_ticket_coordinator_or_log_is_refused(
     refused("ticket_for_another_coordinator", content, coordinator_id=bytes(32))
     refused("unsigned", content, log_key=NoteKey(trust.origin, bytes(31) + b"\x01"))
     verify_launch(content, vm=vm, trust=trust)
+
+
+@pytest.mark.parametrize("lie", ["vm", "images", "boot"])
+async def test_a_vtpm_that_is_not_this_vms_is_found_out(
+    coordinator: LiveCoordinator, alpha: LiveNode, tenant: Tenant, disk: SealedFile, lie: str
+) -> None:
+    hypervisor, (signed, vm) = alpha.hypervisor, tenant.ticket([disk])
+    root = tenant.unlock(disk).info.root
+    issuer = hypervisor.issuer
+    claim = issuer.claim(bytes(16) if lie == "vm" else vm.vm_id, (("disk", bytes(32) if lie == "images" else root),))
+    if lie == "boot":
+        claim = replace(claim, statement_sha256=bytes(32))
+    certificate = issuer.certify("ek", spki_of_key(fresh_key()), claim, now=dt.datetime.now(tz=dt.UTC))
+    hypervisor.certify = lambda _: certificate  # type: ignore[method-assign]
+    await alpha.launch(ticket_file(signed), disk.path)
+
+    with pytest.raises((LaunchError, EnrolmentError), match="another_identity" if lie == "boot" else "vtpm_mismatch"):
+        verify_launch(receipt_of(alpha, vm), vm=vm, trust=trust_of(coordinator))
 
 
 # ---- what the cloud manager has

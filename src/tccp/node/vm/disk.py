@@ -23,6 +23,11 @@ from tccp.node.vm.sandbox import FILES_MAX
 
 UNLIMITED = (1 << 64) - 1
 LINE_BYTES_MAX = 4096
+# It runs from the very modules that we run from; the environment names nothing but the interpreter's library.
+_CHILD = (
+    "import sys; sys.path[:] = sys.argv.pop(1).split(':'); from tccp.node.vm.disk_child import main; sys.exit(main())"
+)
+_INTERPRETER = frozenset({"LD_LIBRARY_PATH"})
 CLOSE_S = 120.0
 
 
@@ -93,8 +98,8 @@ async def open_disk_process(
         live = stack.enter_context(locked_file(disk.live))
         with theirs, _listener() as (listener, nbd), _key_pipe(disk) as key, _base(disk.base.path) as base:
             stack.callback(nbd.close)
-            arguments = [sys.executable, "-I", "-B", "-m", "tccp.node.vm.disk_child"]
-            arguments += [str(os.getpid()), "-" if user is None else str(user), disk.base.root.hex()]
+            arguments = [sys.executable, "-I", "-B", "-c", _CHILD, os.pathsep.join(sys.path), str(os.getpid())]
+            arguments += ["-" if user is None else str(user), disk.base.root.hex()]
             arguments += [disk.live_root.hex() if disk.live_root else "-"]
             arguments += [str(disk.size_bytes) if disk.size_bytes else "-"]
             spec = ChildSpec(
@@ -102,7 +107,7 @@ async def open_disk_process(
                 arguments,
                 output=-1,
                 descriptors=[theirs.fileno(), listener.fileno(), live, key, base],
-                environment={"LANG": "C.UTF-8"},
+                environment={name: value for name, value in os.environ.items() if name in _INTERPRETER},
                 user=user,
                 file_bytes_max=UNLIMITED,
                 files_max=FILES_MAX,
