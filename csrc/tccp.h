@@ -758,6 +758,8 @@ typedef struct tccp_child {
     uint32_t extra_group;           /* beside the group with the number of the user, or TCCP_CHILD_NO_GROUP */
     uint64_t file_bytes_max;        /* RLIMIT_FSIZE */
     uint64_t files_max;             /* RLIMIT_NOFILE */
+    uint64_t memory_bytes_max;      /* RLIMIT_AS */
+    uint64_t tasks_max;             /* RLIMIT_NPROC, all of its user's together; not for the same user */
     int keeps_privileges;           /* not 0: until it calls tccp_child_give_up; `user` is of no account then */
     const char *const *readable;    /* files and folders that it may read and execute; NULL: what its user may */
     const char *const *writable;    /* ... and change, with all below; only beside readable */

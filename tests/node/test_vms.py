@@ -10,6 +10,8 @@ import pytest
 import trio
 
 from tccp.config import NodeCoordinatorConfig
+from tccp.control.client import ControlClient
+from tccp.coordinator.launch import REQUESTS_MAX
 from tccp.errors import EnrolmentError, HostError, LaunchError, LogError
 from tccp.model import NodeName
 from tccp.node.registration import NodeTpm
@@ -282,6 +284,71 @@ async def test_a_vm_outlives_a_broken_connection(
 
     assert record.state == "running"
     assert alpha.node.vms.get(vm.vm_id).state == "running"
+
+
+# ---- what has no answer yet
+
+
+async def test_an_answer_that_was_lost_is_asked_for_again_on_the_next_connection(
+    coordinator: LiveCoordinator,
+    alpha: LiveNode,
+    tenant: Tenant,
+    disk: SealedFile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    signed, vm = tenant.ticket([disk])
+    receipt = coordinator.services.log.receipt
+
+    async def cut_first(seq: int) -> bytes:
+        monkeypatch.setattr(coordinator.services.log, "receipt", receipt)
+        cut(coordinator)  # the transaction is done, the keys are not sent
+        return await receipt(seq)
+
+    monkeypatch.setattr(coordinator.services.log, "receipt", cut_first)
+    info = await alpha.launch(ticket_file(signed), disk.path)
+
+    assert (info.state, info.epoch) == ("running", 1)
+    assert [event.kind for event in await coordinator.log()].count("release") == 1
+    assert (await record_of(coordinator, vm)).state == "running"
+
+
+async def test_whoever_leaves_before_a_vm_runs_gives_it_back(
+    coordinator: LiveCoordinator, alpha: LiveNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    signed, vm = tenant.ticket([disk])
+    alpha.hypervisor.may_open = trio.Event()  # never set: the machine does not get ready
+
+    def launch_and_leave() -> None:
+        with ControlClient(alpha.control) as client:
+            for info in client.stream(v.LaunchVm(ticket_file(signed), (str(disk.path),)), v.VmInfo):
+                if info.state == "starting":
+                    return
+
+    await trio.to_thread.run_sync(launch_and_leave)
+
+    assert (await alpha.until(vm.vm_id, "ended")).reason == "cancelled"
+    await last(coordinator, "stop")
+    assert (await record_of(coordinator, vm)).state == "ended"
+
+
+async def test_many_ends_at_once_are_all_recorded(
+    coordinator: LiveCoordinator, alpha: LiveNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    """More than the coordinator takes from a node at once."""
+    tickets = [tenant.ticket([disk]) for _ in range(3 * REQUESTS_MAX)]
+    async with trio.open_nursery() as nursery:
+        for signed, _ in tickets:
+            nursery.start_soon(alpha.launch, ticket_file(signed), disk.path)
+
+    alpha.node.vms.lose_all("lease_lapsed")
+    with trio.fail_after(DEADLINE_S):
+        await alpha.node.desk.ends_recorded()
+        for _, vm in tickets:
+            await alpha.until(vm.vm_id, "ended")
+        await alpha.node.desk.ends_recorded()
+
+    assert {record.state for record in await coordinator.store.vms()} == {"ended"}
+    assert len(await coordinator.store.vms()) == len(tickets)
 
 
 # ---- the tenant's proof

@@ -77,12 +77,15 @@ class PaperHypervisor:
         self.issuer = VtpmIssuer(identity.name, identity.signing_key, identity.statement)
         self.vms: list[PaperVm] = []
         self.problem: Exception | None = None
+        self.may_open: trio.Event | None = None
 
     @asynccontextmanager
     async def open(self, order: VmOrder) -> AsyncIterator[PaperVm]:
         """A VM of paper."""
         if self.problem is not None:
             raise self.problem
+        if self.may_open is not None:
+            await self.may_open.wait()
         contents = [self._read(order, number) for number in range(len(order.images))]
         vm = PaperVm(order, contents, self.certify(order))
         self.vms.append(vm)
