@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.chart import Panel
+
 RESULTS = Path(__file__).parents[1] / "build" / "bench"
 
 
@@ -18,6 +20,8 @@ class Section:
         title: Its heading.
         words: What was measured, against what, and how to read it.
         columns: The heading of the table.
+
+    Panels in `charts` are drawn beside each other below the table.
     """
 
     def __init__(self, title: str, words: str, columns: list[str]) -> None:
@@ -25,6 +29,7 @@ class Section:
         self.words = words
         self.columns = columns
         self.rows: list[list[str]] = []
+        self.charts: list[Panel] = []
 
     def save(self) -> None:
         """Leave it in build/bench, over what an earlier run left."""
@@ -41,11 +46,17 @@ class Section:
             "words": self.words,
             "columns": self.columns,
             "rows": self.rows,
+            "charts": self.charts,
             "machine": f"{processor}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
             "day": time.strftime("%Y-%m-%d", time.gmtime()),
         }
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / f"{self.title.lower().replace(' ', '_')}.json").write_text(json.dumps(saved, indent=1))
+        (RESULTS / f"{slug(self.title)}.json").write_text(json.dumps(saved, indent=1))
+
+
+def slug(title: str) -> str:
+    """A name for files: ``"Sealed images"`` is ``sealed_images``."""
+    return title.lower().replace(" ", "_")
 
 
 @pytest.fixture(scope="session")

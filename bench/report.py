@@ -1,13 +1,16 @@
 """Write what the benchmarks measured into bench/RESULTS.md: python -m bench.report
 
 Each file in build/bench/*.json is one section (see `bench.conftest.Section`); sections that were not measured this time
-stay as they are.
+stay as they are. Charts are drawn into files beside it.
 """
 
 import json
 import re
 from pathlib import Path
 from typing import Any
+
+from bench.chart import draw_chart
+from bench.conftest import slug
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
@@ -21,6 +24,8 @@ def render(section: dict[str, Any]) -> str:
     lines.append("| " + " | ".join(section["columns"]) + " |")
     lines.append("|" + "---|" * len(section["columns"]))
     lines += ["| " + " | ".join(row) + " |" for row in section["rows"]]
+    if section.get("charts"):
+        lines += ["", f"![{section['title']}]({slug(section['title'])}.svg)"]
     return "\n".join(lines) + "\n"
 
 
@@ -32,6 +37,8 @@ def main() -> None:
     for path in sorted((HERE.parent / "build" / "bench").glob("*.json")):
         section = json.loads(path.read_text())
         sections[section["title"]] = render(section)
+        if section.get("charts"):
+            (HERE / f"{slug(section['title'])}.svg").write_text(draw_chart(section["charts"]))
     RESULTS.write_text("\n".join([header.rstrip() + "\n", *(sections[title] for title in sorted(sections))]))
     print(f"{RESULTS.name}: {', '.join(sorted(sections))}")
 

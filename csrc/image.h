@@ -129,6 +129,9 @@ bool image_read_at(int fd, void *buffer, size_t len, uint64_t offset);
 bool image_write_at(int fd, const void *buffer, size_t len, uint64_t offset);
 bool image_is_zero(const uint8_t *bytes, size_t len);
 
+/* Lets the disk begin with what was written there, while the processors work on what comes next. */
+void image_begin_writeback(int fd, uint64_t offset, uint64_t len);
+
 /* Reads the tag pages, one behind the other, and compares their tree with the one of the header.
  *   ret_leaves  room for image_groups(size) hashes, or NULL
  *   ret_pages   room for image_groups(size) pages, or NULL */

@@ -1,6 +1,7 @@
 /* image_io.c: reading and writing at a place, completely or not at all. */
-#define _XOPEN_SOURCE 700 /* pread, pwrite */
+#define _GNU_SOURCE /* pread, pwrite, sync_file_range */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,6 +35,12 @@ bool image_write_at(int fd, const void *buffer, size_t len, uint64_t offset)
         done += (size_t) put;
     }
     return true;
+}
+
+void image_begin_writeback(int fd, uint64_t offset, uint64_t len)
+{
+    /* What it could say of errors is said by the fsync that follows. */
+    (void) sync_file_range(fd, (off_t) offset, (off_t) len, SYNC_FILE_RANGE_WRITE);
 }
 
 /* Data is told from zeros by its first words, so only zeros are looked at whole. */

@@ -134,7 +134,11 @@ static bool open_group(image_job *job, uint64_t group, uint8_t *buffer)
         if (image_job_stopping(job) || !open_batch(job, first + at, batch, page + at * AEAD_TAG_BYTES, place))
             return false;
     }
-    return !job->target_is_stream || write_in_turn(job, group, buffer, bytes_of(job, first, count));
+    if (job->target_is_stream)
+        return write_in_turn(job, group, buffer, bytes_of(job, first, count));
+    if (job->target_fd >= 0)
+        image_begin_writeback(job->target_fd, first * IMAGE_CHUNK_BYTES, IMAGE_GROUP_BYTES);
+    return true;
 }
 
 /* A chunk that is not the one that it should be: is it another one of this image? */

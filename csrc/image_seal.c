@@ -38,6 +38,7 @@ static bool finish_group(image_job *job, uint64_t group, const uint8_t page[IMAG
 {
     if (!image_write_at(job->target_fd, page, IMAGE_PAGE_BYTES, image_page_offset(group)))
         return image_job_fail(job, TCCP_ERR_IO, group * IMAGE_GROUP_CHUNKS);
+    image_begin_writeback(job->target_fd, image_page_offset(group), IMAGE_PAGE_BYTES + IMAGE_GROUP_BYTES);
     uint8_t leaf[IMAGE_DIGEST_BYTES];
     if (!image_leaf_hash(page, leaf))
         return image_job_fail(job, TCCP_ERR_INTERNAL, 0);

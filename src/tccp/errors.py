@@ -6,8 +6,10 @@
     |  |- EvidenceError          proves nothing
     |  |  |- QuoteError              the quote: signature, structure, nonce, PCR selection or digest
     |  |  |- EventLogError           the firmware log: structure, or it explains other PCR values
+    |  |  |- ImaError                a list of IMA: structure, or it leads to another PCR value
     |  |  |- EnrolmentError          EK certificate, EK/AK public area, credential activation
     |  |  |- PolicyError             a genuine but unknown platform
+    |  |  |- LaunchError             a ticket, a released key or a proof of launch
     |  |  '- LogError                the transparency log: note, checkpoint, tile or proof; rollback or fork
     |  |- SealedImageError       a sealed image: truncated, altered, of another key or tenant
     |  |- DiskError              a live disk: altered, rolled back, of another key or base
@@ -57,12 +59,20 @@ class EventLogError(EvidenceError):
     """The firmware event log is malformed, or explains other PCR values than the quoted ones."""
 
 
+class ImaError(EvidenceError):
+    """A measurement list of IMA is malformed, or leads to another PCR value; or a compiled policy for it is none."""
+
+
 class EnrolmentError(EvidenceError):
     """The EK certificate, the EK or AK public area, or the credential activation does not hold."""
 
 
 class PolicyError(EvidenceError):
     """A genuine platform, but not one that a policy names."""
+
+
+class LaunchError(EvidenceError):
+    """A ticket, a released key or a proof of launch does not hold."""
 
 
 class LogError(EvidenceError):

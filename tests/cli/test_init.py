@@ -8,36 +8,67 @@ import pytest
 
 from tccp.cli.coordinator.init import TEMPLATE
 from tccp.config import CoordinatorConfig, load_config
-from tccp.coordinator.identity import load_keys
+from tccp.coordinator.custody.vault import read_vault, unseal_keys
+from tccp.tpm import open_tpm
+from tests.support.soft_tpm import SoftTpm
 
 from .running import tccp
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config(tmp_path: Path, soft_tpm: SoftTpm) -> Path:
     path = tmp_path / "coordinator.toml"
-    path.write_text(TEMPLATE.replace("/var/lib/tccp/coordinator", f"{tmp_path}/state"))
+    body = TEMPLATE.replace("/var/lib/tccp/coordinator", f"{tmp_path}/state")
+    path.write_text(body.replace('# tcti = "device:/dev/tpmrm0"', f'tcti = "{soft_tpm.tcti}"'))
     return path
 
 
-def test_keys_are_made_for_a_configuration_that_is_there(config: Path, tmp_path: Path) -> None:
+async def test_keys_are_made_for_a_configuration_that_is_there(config: Path, tmp_path: Path, soft_tpm: SoftTpm) -> None:
     before = config.read_bytes()
 
     document = tccp("coordinator", "init", "--config", config, "--json").document
 
-    assert document["coordinator_id"] == load_keys(tmp_path / "state").coordinator_id.hex()
+    sealed = read_vault(tmp_path / "state")
+    async with open_tpm(soft_tpm.tcti) as tpm:
+        keys = await unseal_keys(tpm, tmp_path / "state", sealed)
+    assert document["coordinator_id"] == keys.coordinator_id.hex()
     assert document["config_written"] is False
     assert config.read_bytes() == before
 
 
 def test_keys_are_never_made_twice(config: Path, tmp_path: Path) -> None:
     assert tccp("coordinator", "init", "--config", config).code == 0
-    keys = {path.name: path.read_bytes() for path in (tmp_path / "state" / "keys").iterdir()}
+    sealed = (tmp_path / "state" / "keys" / "sealed").read_bytes()
 
     again = tccp("coordinator", "init", "--config", config, "--json")
 
     assert (again.code, again.document["error"]) == (4, "already_initialised")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "state" / "keys").iterdir()} == keys
+    assert (tmp_path / "state" / "keys" / "sealed").read_bytes() == sealed
+
+
+def test_a_new_authority_is_for_its_owner_alone_and_never_overwritten(config: Path, tmp_path: Path) -> None:
+    assert tccp("coordinator", "init", "--config", config).code == 0
+    authority = tmp_path / "update-authority.key"
+    assert authority.stat().st_mode & 0o777 == 0o600
+    shutil.rmtree(tmp_path / "state")
+
+    again = tccp("coordinator", "init", "--config", config, "--json")
+
+    assert (again.code, again.document["error"]) == (4, "key_exists")
+    assert not (tmp_path / "state").exists()
+
+
+def test_an_authority_elsewhere_is_asked_first(config: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.key"
+    assert tccp("coordinator", "keys", "authority", elsewhere).code == 0
+
+    document = tccp(
+        "coordinator", "init", "--config", config, "--authority", elsewhere.with_suffix(".pub"), "--json"
+    ).document
+
+    assert document["authority_key"] is None
+    assert Path(document["request"]).read_text().startswith("# In this state of its machine a coordinator asks")
+    assert list((tmp_path / "state" / "keys" / "approvals").iterdir()) == []
 
 
 def test_the_configuration_that_it_writes_is_a_legal_one(tmp_path: Path) -> None:
@@ -58,6 +89,13 @@ def test_a_wrong_configuration_makes_no_keys(config: Path, tmp_path: Path) -> No
 
     assert tccp("coordinator", "init", "--config", config).code == 4
     assert not (tmp_path / "state").exists()
+
+
+def test_a_tpm_that_is_not_there_leaves_no_keys_and_no_authority(config: Path, tmp_path: Path) -> None:
+    config.write_text(f'state_directory = "{tmp_path}/state"\n[tpm]\ntcti = "device:/nowhere"\n')
+
+    assert tccp("coordinator", "init", "--config", config).code == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"coordinator.toml"}
 
 
 def test_keys_that_root_made_belong_to_the_daemon_whose_directory_it_is(config: Path, tmp_path: Path) -> None:

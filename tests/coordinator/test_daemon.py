@@ -13,29 +13,45 @@ from tccp.errors import ConfigError, RefusedError
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol.messages import Challenge, Evidence, Hello
+from tccp.store import FencedError
 from tccp.transport.connection import RefusalError
-from tccp.transport.errors import PeerGoneError
+from tests.support.coordinator_keys import make_keys
 from tests.support.live_coordinator import HOST, ZERO, HonestNode, LiveCoordinator, live_coordinator
 from tests.support.soft_tpm import SoftTpm
 
 
 async def test_a_second_coordinator_on_the_same_database_shuts_the_first_out(
-    coordinator: LiveCoordinator, alpha: HonestNode, other_coordinator_tpm: SoftTpm, tmp_path: Path
+    coordinator_tpm: SoftTpm, other_coordinator_tpm: SoftTpm, host: NodeTpm, tmp_path: Path
 ) -> None:
-    await alpha.register()
-    second_folder = tmp_path / "second"
+    """It ends by itself, and only then the second writes the log, which goes on where the first left it."""
+    folder, second_folder = tmp_path / "first", tmp_path / "second"
+    folder.mkdir()
     second_folder.mkdir()
-    (second_folder / "state").symlink_to(tmp_path / "state")
-    async with live_coordinator(second_folder, other_coordinator_tpm) as second:
-        late = HonestNode(coordinator, "alpha", alpha.host)
-        with pytest.raises(PeerGoneError):
-            await late.register()
-        with pytest.raises(Exception, match="fenced"):
-            await coordinator.ask(c.RevokeNode(name="alpha", reason=""), c.NodeInfo)
+    keys, authority = await make_keys(folder / "state", coordinator_tpm.tcti)
+    await make_keys(second_folder / "state", other_coordinator_tpm.tcti, keys=keys, authority=authority)
+    for shared in ("coordinator.db", "log"):
+        (second_folder / "state" / shared).symlink_to(folder / "state" / shared)
+    ends: list[str] = []
 
-        assert await HonestNode(second, "alpha", alpha.host).is_admitted()
-        assert len(await second.leases()) == 1
-        await second.log()
+    async def be_first(task_status: trio.TaskStatus[LiveCoordinator]) -> None:
+        try:
+            async with live_coordinator(folder, coordinator_tpm) as first:
+                task_status.started(first)
+                await trio.sleep_forever()
+        except* FencedError:
+            ends.append("fenced")
+
+    async with trio.open_nursery() as nursery:
+        first = await nursery.start(be_first)
+        await first.add_policy({0: ZERO})
+        await first.enrol("alpha", host)
+        await HonestNode(first, "alpha", host).register()
+        async with live_coordinator(second_folder, other_coordinator_tpm) as second:
+            assert ends == ["fenced"]
+            again = HonestNode(second, "alpha", host)
+            assert await again.is_admitted()
+            assert len(await second.leases()) == 1
+            assert len(await second.log()) == again.admission.index + 1 == second.services.log.size
 
 
 async def test_a_second_start_on_the_same_socket_leaves_the_first_alone(

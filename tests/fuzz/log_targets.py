@@ -1,12 +1,18 @@
-"""Fuzz targets for what a transparency log shows: notes, checkpoints, tiles and their paths."""
+"""Fuzz targets for what a transparency log shows: notes, checkpoints, tiles and their paths, entries and receipts."""
 
+import dataclasses
 import functools
 
 from nacl.signing import SigningKey
 
 from tccp.errors import LogError
+from tccp.merkle import leaf_hash
+from tccp.transparency.add_checkpoint import PROOF_LINES_MAX, AddCheckpoint, parse_add_checkpoint
 from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint, verify_checkpoint
-from tccp.transparency.note import NOTE_BYTES_MAX, Note, NoteSigner, SignatureType, parse_note
+from tccp.transparency.entry import commit, decode_entry, log_salt, make_entry, open_commitment
+from tccp.transparency.note import NOTE_BYTES_MAX, Note, NoteSigner, SignatureType, parse_note, sign_note
+from tccp.transparency.packed import pack_map
+from tccp.transparency.receipt import Receipt, decode_receipt, encode_receipt, verify_receipt
 from tccp.transparency.tile import ENTRIES, Tile, decode_entries, decode_hashes, encode_entries, parse_tile_path
 
 ORIGIN = "example.org/log"
@@ -67,6 +73,88 @@ def feed_tile(data: bytes) -> bool:
     assert tile.path.encode() == path
     assert len(content) <= tile.bytes_max
     return True
+
+
+def feed_entry(data: bytes) -> bool:
+    """An entry is written again as it was."""
+    try:
+        entry = decode_entry(data)
+    except LogError:
+        return False
+    assert entry.encode() == data
+    assert entry.public_values() is not None
+    return True
+
+
+def feed_receipt(data: bytes) -> bool:
+    """A receipt is written again as it was; what is verified is the one entry that is in the log."""
+    try:
+        receipt = decode_receipt(data)
+    except LogError:
+        return False
+    assert encode_receipt(receipt) == data
+    try:
+        verified = verify_receipt(data, origin=ORIGIN, log_key=_signers()[0].key)
+    except LogError:
+        pass
+    else:
+        assert receipt.entry == _receipt().entry
+        assert verified.details in (None, {"node": "n1"})
+    return True
+
+
+def feed_details(data: bytes) -> bool:
+    """Details of an entry that commits to whatever they are: a map or a refusal."""
+    salt = bytes(32)
+    entry = dataclasses.replace(decode_entry(entries()[0]), commitment=commit(data, salt))
+    try:
+        open_commitment(entry, data, salt)
+    except LogError:
+        return False
+    return True
+
+
+def feed_add_checkpoint(data: bytes) -> bool:
+    """A request to a witness is written again as it was."""
+    try:
+        asked = parse_add_checkpoint(data)
+    except LogError:
+        return False
+    assert asked.encode() == data
+    assert len(asked.proof) <= PROOF_LINES_MAX
+    return True
+
+
+@functools.cache
+def _receipt() -> Receipt:
+    details, salt = pack_map({"node": "n1"}), log_salt(bytes(32), 1)
+    entry = make_entry("policy", 1, {"name": "tvmm", "version": 1}, details, salt).encode()
+    note = sign_note(Checkpoint(ORIGIN, 1, leaf_hash(entry)).text(), _signers()[0])
+    return Receipt(entry, 0, details, salt, (), note.encode())
+
+
+def entries() -> list[bytes]:
+    """One with something to read in it, and one without."""
+    salt = log_salt(bytes(32), 1)
+    return [_receipt().entry, make_entry("admit", 2, {}, pack_map({}), salt).encode()]
+
+
+def receipts() -> list[bytes]:
+    """With details, without, and one with a path that leads nowhere."""
+    whole = _receipt()
+    bare = dataclasses.replace(whole, details=b"", salt=b"")
+    return [encode_receipt(each) for each in (whole, bare, dataclasses.replace(whole, path=(bytes(32),) * 3))]
+
+
+def add_checkpoints() -> list[bytes]:
+    """The first one of a log, and a later one."""
+    note = _signed().encode()
+    return [AddCheckpoint(0, (), note).encode(), AddCheckpoint(69_000, (bytes(32), b"\xff" * 32), note).encode()]
+
+
+def details() -> list[bytes]:
+    """What a node's admission and a refusal may look like."""
+    return [pack_map({"node": "n1", "body": bytes(40)}), pack_map({"at": 1, "reason": "policy"})]
 
 
 def _tile(tile: Tile, content: bytes) -> bytes:

@@ -17,6 +17,7 @@ from tccp.image.sealed import (
     seal_image,
     unlock_image,
     verify_chunks,
+    verify_root,
     verify_signature,
     verify_tags,
     verify_tenant,
@@ -68,15 +69,23 @@ def sealed(path: Path) -> Iterator[SealedImage]:
         yield read_sealed_image(descriptor)
 
 
-def open_bytes(path: Path, secret: RecipientSecretKey, tenant: VerifyKey | None = None) -> bytes:
+def open_bytes(
+    path: Path, secret: RecipientSecretKey, tenant: VerifyKey | None = None, root: bytes | None = None
+) -> bytes:
     """Everything that `tccp image open` does, into memory."""
     out = path.with_name(f"{path.name}.opened")
     with sealed(path) as image, opened(out, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as target:
         key = unlock_image(image, secret)
-        if tenant is not None:
-            verify_tenant(image.info, tenant)
+        _check_identity(image, tenant, root)
         open_image(image, target, key)
     return out.read_bytes()
+
+
+def _check_identity(image: SealedImage, tenant: VerifyKey | None, root: bytes | None) -> None:
+    if root is not None:
+        verify_root(image.info, root)
+    if tenant is not None:
+        verify_tenant(image.info, tenant)
 
 
 def image_key(path: Path, secret: RecipientSecretKey) -> ImageKey:
@@ -84,16 +93,18 @@ def image_key(path: Path, secret: RecipientSecretKey) -> ImageKey:
         return unlock_image(image, secret)
 
 
-def verify_with_key(path: Path, secret: RecipientSecretKey, tenant: VerifyKey | None = None) -> None:
+def verify_with_key(
+    path: Path, secret: RecipientSecretKey, tenant: VerifyKey | None = None, root: bytes | None = None
+) -> None:
     with sealed(path) as image:
         key = unlock_image(image, secret)
-        if tenant is not None:
-            verify_tenant(image.info, tenant)
+        _check_identity(image, tenant, root)
         verify_chunks(image, key)
 
 
-def verify_without_key(path: Path) -> None:
+def verify_without_key(path: Path, root: bytes | None = None) -> None:
     with sealed(path) as image:
+        _check_identity(image, None, root)
         verify_signature(image.info)
         verify_tags(image)
 

@@ -29,6 +29,11 @@ def vector(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture
+def root(vector: dict[str, Any]) -> bytes | None:
+    return bytes.fromhex(vector["root"]) if "root" in vector else None
+
+
+@pytest.fixture
 def path(vector: dict[str, Any], tmp_path: Path) -> Path:
     others = {edit["from"]: base(edit["from"]) for edit in vector["edits"] if "from" in edit}
     path = tmp_path / "image"
@@ -36,26 +41,47 @@ def path(vector: dict[str, Any], tmp_path: Path) -> Path:
     return path
 
 
-def test_the_reason_with_key_and_tenant_is_the_one_expected(vector: dict[str, Any], path: Path) -> None:
+def test_the_reason_with_key_and_tenant_is_the_one_expected(
+    vector: dict[str, Any], path: Path, root: bytes | None
+) -> None:
     secret = read_recipient_secret((VECTORS / vector.get("key", "recipient.key")).read_bytes())
     if vector["reason"] is None:
-        assert open_bytes(path, secret, TENANT) == PLAINTEXTS.get(vector["base"], plaintext())
-        verify_with_key(path, secret, TENANT)
+        assert open_bytes(path, secret, TENANT, root) == PLAINTEXTS.get(vector["base"], plaintext())
+        verify_with_key(path, secret, TENANT, root)
         return
     for check in (open_bytes, verify_with_key):
         with pytest.raises(SealedImageError) as refused:
-            check(path, secret, TENANT)
+            check(path, secret, TENANT, root)
         assert refused.value.reason == vector["reason"]
 
 
-def test_the_reason_without_a_key_is_the_one_expected(vector: dict[str, Any], path: Path) -> None:
+def test_the_reason_without_a_key_is_the_one_expected(vector: dict[str, Any], path: Path, root: bytes | None) -> None:
     if vector["keyless"] is None:
-        verify_without_key(path)
+        verify_without_key(path, root)
         return
     with pytest.raises(SealedImageError) as refused:
-        verify_without_key(path)
+        verify_without_key(path, root)
     assert refused.value.reason == vector["keyless"]
 
 
+# What must be told apart, each from all others and from a bit that flipped on the disk.
+OWN_REASONS = {
+    "truncated by a chunk": "truncated",
+    "extended by a chunk": "extended",
+    "two chunks swapped": "chunk_moved",
+    "another image in its place": "wrong_root",
+    "root of the tags": "header_altered",
+    "another suite, known": "suite_altered",
+    "a recipient put in by a stranger": "recipients_altered",
+    "a key that is no recipient": "not_a_recipient",
+    "commitment": "wrong_key",
+    "another tenant": "wrong_tenant",
+    "tag table zeroed": "tags_zeroed",
+    "a bit of a chunk": "chunk_altered",
+}
+
+
 def test_the_ways_to_alter_an_image_are_told_apart() -> None:
-    assert len({vector["reason"] for vector in ALL}) > 14
+    reasons = {vector["name"]: vector["reason"] for vector in ALL}
+    assert {name: reasons[name] for name in OWN_REASONS} == OWN_REASONS
+    assert len({*OWN_REASONS.values()}) == len(OWN_REASONS)

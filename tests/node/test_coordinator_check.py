@@ -5,31 +5,46 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 from nacl.signing import SigningKey
 
+from tccp.coordinator.custody.key_set import KeySet
 from tccp.errors import EvidenceError, ProtocolError
-from tccp.model import PcrBank
+from tccp.model import PcrBank, PcrValues
 from tccp.node.identity import make_node_identity
 from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, register
 from tccp.protocol.messages import CoordinatorEvidence
 from tccp.protocol.statements import decode_coordinator, encode_statement
 from tccp.tpm import open_tpm
 from tccp.transport.trust import CoordinatorTrust
+from tests.support.coordinator_keys import make_keys
 from tests.support.live_coordinator import HOST, ZERO, LiveCoordinator, live_coordinator
 from tests.support.soft_tpm import SoftTpm, SoftTpmPool
 
 EVIL = b"\xab" * 32
 CHECK = "tccp.node.coordinator_check"
+QUOTE_CHECK = "tccp.transport.coordinator_evidence.verify_quote"
 Believed = tuple[LiveCoordinator, CoordinatorTrust]
 
 
+def any_quote(attest: bytes, signature: bytes, pcrs: PcrValues, **_: object) -> SimpleNamespace:
+    """A check of quotes that finds nothing."""
+    return SimpleNamespace(pcrs=pcrs)
+
+
 @pytest.fixture
-async def trust(coordinator_tpm: SoftTpm, tmp_path: Path) -> CoordinatorTrust:
-    """The trust file of the true coordinator, whose state is in ``true``."""
-    (tmp_path / "true").mkdir()
+async def true_keys(coordinator_tpm: SoftTpm, tmp_path: Path) -> KeySet:
+    """The keys of the true coordinator, whose state is in ``true``: what a thief could find in its memory."""
+    keys, _authority = await make_keys(tmp_path / "true" / "state", coordinator_tpm.tcti)
+    return keys
+
+
+@pytest.fixture
+async def trust(true_keys: KeySet, coordinator_tpm: SoftTpm, tmp_path: Path) -> CoordinatorTrust:
+    """Its trust file."""
     async with live_coordinator(tmp_path / "true", coordinator_tpm) as coordinator:
         return coordinator.trust
 
@@ -78,35 +93,41 @@ async def test_a_coordinator_of_another_authority_is_refused_before_a_word_is_sa
         assert await coordinator.leases() == {}
 
 
-def copy_of_the_true_state(tmp_path: Path) -> Path:
-    folder = tmp_path / "impostor"
-    shutil.copytree(tmp_path / "true" / "state" / "keys", folder / "state" / "keys")
+async def with_keys(folder: Path, tpm: SoftTpm, keys: KeySet) -> Path:
+    """*folder* with a state of which these are the keys, for another TPM."""
+    await make_keys(folder / "state", tpm.tcti, keys=keys)
     return folder
 
 
 async def test_the_authority_alone_does_not_make_a_coordinator(
-    trust: CoordinatorTrust, other_tpm: SoftTpm, host: NodeTpm, tmp_path: Path
+    trust: CoordinatorTrust, true_keys: KeySet, other_tpm: SoftTpm, host: NodeTpm, tmp_path: Path
 ) -> None:
-    folder = copy_of_the_true_state(tmp_path)
-    (folder / "state" / "keys" / "identity.key").write_bytes(bytes(SigningKey.generate()))
+    keys = msgspec.structs.replace(true_keys, identity_seed=bytes(SigningKey.generate()))
+    folder = await with_keys(tmp_path / "impostor", other_tpm, keys)
 
     async with impostor(folder, other_tpm, host) as coordinator:
         assert await is_found_out(coordinator, trust, host) == "coordinator_signature"
 
 
+@pytest.fixture
+async def stolen(true_keys: KeySet, other_tpm: SoftTpm, tmp_path: Path) -> Path:
+    """A folder with the true keys, for another TPM."""
+    return await with_keys(tmp_path / "impostor", other_tpm, true_keys)
+
+
 async def test_stolen_keys_do_not_make_a_coordinator_without_its_tpm(
-    trust: CoordinatorTrust, other_tpm: SoftTpm, host: NodeTpm, tmp_path: Path
+    trust: CoordinatorTrust, stolen: Path, other_tpm: SoftTpm, host: NodeTpm
 ) -> None:
-    async with impostor(copy_of_the_true_state(tmp_path), other_tpm, host) as coordinator:
+    async with impostor(stolen, other_tpm, host) as coordinator:
         assert await is_found_out(coordinator, trust, host) == "bad_signature"
 
 
 async def test_without_the_quote_stolen_keys_would_be_believed(
-    trust: CoordinatorTrust, other_tpm: SoftTpm, host: NodeTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trust: CoordinatorTrust, stolen: Path, other_tpm: SoftTpm, host: NodeTpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{CHECK}.verify_quote", lambda *_, **__: None)
+    monkeypatch.setattr(QUOTE_CHECK, any_quote)
 
-    async with impostor(copy_of_the_true_state(tmp_path), other_tpm, host) as coordinator:
+    async with impostor(stolen, other_tpm, host) as coordinator:
         assert (await meet(coordinator, trust, host)).holds
 
 
@@ -115,13 +136,19 @@ async def test_without_the_quote_stolen_keys_would_be_believed(
 
 @asynccontextmanager
 async def tampered(tmp_path: Path, soft_tpms: SoftTpmPool, host: NodeTpm) -> AsyncIterator[Believed]:
-    """The true coordinator after its host has booted something else, and the trust file from before."""
+    """The true coordinator after its host has booted something else, and the trust file from before.
+
+    Its own authority has let it use its keys in that state; nodes were told nothing.
+    """
     with soft_tpms.lend() as tpm:
-        (tmp_path / "tampered").mkdir()
+        state = tmp_path / "tampered" / "state"
+        keys, _authority = await make_keys(state, tpm.tcti)
         async with live_coordinator(tmp_path / "tampered", tpm) as before:
             trust = before.trust
         async with open_tpm(tpm.tcti) as attacker:
             await attacker.extend_pcr(4, PcrBank.SHA256, EVIL)
+        shutil.rmtree(state / "keys")
+        await make_keys(state, tpm.tcti, keys=keys)
         async with impostor(tmp_path / "tampered", tpm, host) as coordinator:
             yield coordinator, trust
 
@@ -238,7 +265,7 @@ async def test_without_the_quote_it_would_be_believed(
     host: NodeTpm,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{CHECK}.verify_quote", lambda *_, **__: None)
+    monkeypatch.setattr(QUOTE_CHECK, any_quote)
     says_instead(true_coordinator, forge)
 
     assert (await meet(true_coordinator, trust, host)).holds

@@ -57,7 +57,7 @@ def test_parts_of_other_lengths_are_bugs() -> None:
 
 def test_a_statement_of_one_kind_is_none_of_the_other() -> None:
     node = IdentityStatement(NODE_DOMAIN, "n", LEASE, A, b"h" * 1216, A, "1")
-    coordinator = CoordinatorStatement(COORDINATOR_DOMAIN, A, A, A, "1")
+    coordinator = CoordinatorStatement(COORDINATOR_DOMAIN, A, A, A, A, b"h" * 1216, "1")
 
     assert decode_identity(encode(node)) == node
     assert decode_coordinator(encode(coordinator)) == coordinator
@@ -70,7 +70,7 @@ def test_a_statement_with_another_domain_is_refused() -> None:
     with pytest.raises(ProtocolError, match="domain"):
         decode_identity(encode(IdentityStatement("tccp/v2/node-identity", "n", LEASE, A, b"h" * 1216, A, "1")))
     with pytest.raises(ProtocolError, match="domain"):
-        decode_coordinator(encode(CoordinatorStatement(NODE_DOMAIN, A, A, A, "1")))
+        decode_coordinator(encode(CoordinatorStatement(NODE_DOMAIN, A, A, A, A, b"h" * 1216, "1")))
 
 
 def test_coordinators_with_other_keys_have_other_ids() -> None:

@@ -8,7 +8,6 @@ Everything is real: the daemon's `serve`, TLS on a loopback port, SQLite on a di
 with one step overridden; what the coordinator made of it is asked of its store.
 """
 
-import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,10 +18,9 @@ import trio
 
 from tccp.control.client import ControlClient
 from tccp.coordinator.daemon import serve
-from tccp.coordinator.identity import create_keys
 from tccp.coordinator.services import Services
 from tccp.model import NodeName, PcrBank, PcrSelection
-from tccp.node.coordinator_check import check_coordinator
+from tccp.node.coordinator_check import check_admission, check_coordinator
 from tccp.node.identity import NodeIdentity, make_node_identity
 from tccp.node.registration import NodeTpm, connect, door_context
 from tccp.protocol import binding
@@ -39,10 +37,13 @@ from tccp.protocol.messages import (
     RenewalEvidence,
     Renewed,
 )
+from tccp.protocol.statements import CoordinatorStatement
 from tccp.store import EventRecord, LeaseRecord, Store
 from tccp.tpm import Quote, open_tpm
+from tccp.transparency.receipt import VerifiedReceipt
 from tccp.transport.connection import Connection, RefusalError, fresh_nonce
 from tccp.transport.trust import CoordinatorTrust, parse_trust
+from tests.support.coordinator_keys import make_keys
 from tests.support.soft_tpm import SoftTpm
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -80,6 +81,16 @@ class LiveCoordinator:
     def port(self) -> int:
         """Where nodes connect."""
         return int(self.services.listening.rpartition(":")[2])
+
+    @property
+    def tenants_port(self) -> int:
+        """Where tenants connect."""
+        return int(self.services.tenants_listening.rpartition(":")[2])
+
+    @property
+    def log_port(self) -> int:
+        """Where the log is read."""
+        return int(self.services.log_listening.rpartition(":")[2])
 
     async def ask(self, request: msgspec.Struct, answer: type[A]) -> A:
         """One request on the control socket."""
@@ -128,17 +139,18 @@ class LiveCoordinator:
 
 @asynccontextmanager
 async def live_coordinator(
-    folder: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = ""
+    folder: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "", log_server: str = ""
 ) -> AsyncIterator[LiveCoordinator]:
     """Run a coordinator on the state in *folder*, made when there is none yet; it trusts the maker of *tpm*.
 
     Args:
         extra: More TOML, for instance ``connections_max = 3`` of ``[listen]``, which comes last.
+        log_server: More TOML of ``[log_server]``.
     """
     config = folder / "coordinator.toml"
-    write_config(config, tpm, lease_s=lease_s, port=port, extra=extra)
-    if not (folder / "state").exists():
-        create_keys(folder / "state", now=dt.datetime.now(tz=dt.UTC))
+    write_config(config, tpm, lease_s=lease_s, port=port, extra=extra, log_server=log_server)
+    if not (folder / "state" / "keys").exists():
+        await make_keys(folder / "state", tpm.tcti)
     async with trio.open_nursery() as nursery:
         services = await nursery.start(serve, config)
         trust = await ask_control(Path(services.config.control.socket), c.GetTrust(), c.TrustFile)
@@ -161,7 +173,9 @@ async def ask_control(path: Path, request: msgspec.Struct, answer: type[A]) -> A
     return await trio.to_thread.run_sync(ask)
 
 
-def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "") -> None:
+def write_config(
+    config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "", log_server: str = ""
+) -> None:
     """A ``coordinator.toml``, and the folder of EK authorities that it names."""
     folder = config.parent
     authorities = folder / "ek-authorities"
@@ -172,6 +186,7 @@ def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0
         f'state_directory = "{folder}/state"\n[control]\nsocket = "{folder}/control.sock"\n'
         f'[tpm]\ntcti = "{tpm.tcti}"\n[enrolment]\nek_authorities = "{authorities}"\n'
         f'[leases]\nseconds = {lease_s}\n[log]\nlevel = "error"\n'
+        f'[tenants]\naddress = "{HOST}"\nport = 0\n[log_server]\naddress = "{HOST}"\nport = 0\n{log_server}'
         f'[listen]\naddress = "{HOST}"\nport = {port}\n{extra}\n'
     )
 
@@ -197,6 +212,8 @@ class HonestNode:
         self.identity: NodeIdentity = make_node_identity(name)
         self.nonce = fresh_nonce().value
         self.lease_id = b""
+        self.statement: CoordinatorStatement
+        self.admission: VerifiedReceipt  # the entry in the coordinator's log
         self.connection: Connection
         self.channel: Channel
 
@@ -261,7 +278,9 @@ class HonestNode:
         await self.connection.send(await self.hello())
         challenge = await self.receive(Challenge)
         trust = self.coordinator.trust
-        check_coordinator(challenge.coordinator, trust=trust, node_nonce=self.nonce, channel=self.channel)
+        self.statement = check_coordinator(
+            challenge.coordinator, trust=trust, node_nonce=self.nonce, channel=self.channel
+        )
         return challenge
 
     async def register(self) -> Admitted:
@@ -270,6 +289,9 @@ class HonestNode:
         await self.connection.send(await self.answer(challenge))
         admitted = await self.receive(Admitted)
         self.lease_id = admitted.lease_id
+        self.admission = check_admission(
+            admitted.receipt, self.statement, node=self.identity.name, lease_id=self.lease_id
+        )
         return admitted
 
     async def renew(self) -> Renewed:

@@ -1,15 +1,15 @@
 """A daemon that cannot start says why in one line, what to do in another, and ends with a code that scripts know."""
 
-import datetime as dt
 import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 
-from tccp.coordinator.identity import create_keys
 from tccp.service import EXIT_CONFIG_ERROR, EXIT_HOST_ERROR
+from tests.support.coordinator_keys import make_keys
 from tests.support.perimeter import SCRIPTS, Perimeter, free_port
 from tests.support.soft_tpm import SoftTpm
 
@@ -33,38 +33,48 @@ def coordinator_toml(folder: Path, *, tcti: str, port: int = 0, extra: str = "")
     config = folder / "coordinator.toml"
     config.write_text(
         f'state_directory = "{folder}/state"\n{extra}\n[control]\nsocket = "{folder}/tc.sock"\n'
-        f'[tpm]\ntcti = "{tcti}"\n[listen]\naddress = "127.0.0.1"\nport = {port}\n'
+        f'[tpm]\ntcti = "{tcti}"\n[tenants]\naddress = "127.0.0.1"\nport = 0\n'
+        f'[log_server]\naddress = "127.0.0.1"\nport = 0\n'
+        f'[listen]\naddress = "127.0.0.1"\nport = {port}\n'
     )
     return config
 
 
-def with_keys(folder: Path) -> Path:
-    create_keys(folder / "state", now=dt.datetime.now(tz=dt.UTC))
+def with_keys(folder: Path, soft_tpm: SoftTpm) -> Path:
+    trio.run(make_keys, folder / "state", soft_tpm.tcti)
     return folder
 
 
-CONFIG_ERRORS: dict[str, tuple[Callable[[Path], Path], str, str]] = {
-    "no file": (lambda folder: folder / "none.toml", "config_unreadable", "tccp coordinator init"),
+CONFIG_ERRORS: dict[str, tuple[Callable[[Path, SoftTpm], Path], str, str]] = {
+    "no file": (lambda folder, _: folder / "none.toml", "config_unreadable", "tccp coordinator init"),
     "no keys": (
-        lambda folder: coordinator_toml(folder, tcti="swtpm:path=/nowhere"),
+        lambda folder, _: coordinator_toml(folder, tcti="swtpm:path=/nowhere"),
         "not_initialised",
         "tccp coordinator init",
     ),
     "an unknown key": (
-        lambda folder: coordinator_toml(folder, tcti="swtpm:path=/nowhere", extra="colour = 1"),
+        lambda folder, _: coordinator_toml(folder, tcti="swtpm:path=/nowhere", extra="colour = 1"),
         "colour",
         "",
     ),
-    "no TPM": (lambda folder: coordinator_toml(with_keys(folder), tcti="device:/nowhere"), "/nowhere", "hint"),
-    "a TPM of an unknown kind": (lambda folder: coordinator_toml(with_keys(folder), tcti="abacus:"), "abacus", ""),
+    "no TPM": (
+        lambda folder, tpm: coordinator_toml(with_keys(folder, tpm), tcti="device:/nowhere"),
+        "/nowhere",
+        "hint",
+    ),
+    "a TPM of an unknown kind": (
+        lambda folder, tpm: coordinator_toml(with_keys(folder, tpm), tcti="abacus:"),
+        "abacus",
+        "",
+    ),
 }
 
 
 @pytest.mark.parametrize(("make", "error", "hint"), CONFIG_ERRORS.values(), ids=CONFIG_ERRORS)
 def test_a_coordinator_says_what_is_wrong_with_its_configuration(
-    make: Callable[[Path], Path], error: str, hint: str, folder: Path
+    make: Callable[[Path, SoftTpm], Path], error: str, hint: str, folder: Path, soft_tpm: SoftTpm
 ) -> None:
-    code, said, advised = refusal("tccp-coordinator", make(folder))
+    code, said, advised = refusal("tccp-coordinator", make(folder, soft_tpm))
 
     assert code == EXIT_CONFIG_ERROR
     assert error in said
@@ -72,21 +82,20 @@ def test_a_coordinator_says_what_is_wrong_with_its_configuration(
     assert not (folder / "tc.sock").exists()
 
 
-def test_a_coordinator_says_that_its_port_is_taken(folder: Path) -> None:
+def test_a_coordinator_says_that_its_port_is_taken(folder: Path, soft_tpm: SoftTpm) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, said, _ = refusal(
-            "tccp-coordinator", coordinator_toml(with_keys(folder), tcti="swtpm:path=/nowhere", port=port)
-        )
+        config = coordinator_toml(with_keys(folder, soft_tpm), tcti=soft_tpm.tcti, port=port)
+        code, said, _ = refusal("tccp-coordinator", config)
 
     assert code == EXIT_CONFIG_ERROR
     assert f"cannot_listen: 127.0.0.1:{port}" in said
 
 
-def test_a_coordinator_does_not_use_keys_that_others_can_read(folder: Path) -> None:
-    config = coordinator_toml(with_keys(folder), tcti="swtpm:path=/nowhere")
+def test_a_coordinator_does_not_use_keys_that_others_can_read(folder: Path, soft_tpm: SoftTpm) -> None:
+    config = coordinator_toml(with_keys(folder, soft_tpm), tcti=soft_tpm.tcti)
     (folder / "state" / "keys").chmod(0o755)
 
     code, said, advised = refusal("tccp-coordinator", config)
@@ -95,18 +104,31 @@ def test_a_coordinator_does_not_use_keys_that_others_can_read(folder: Path) -> N
     assert "chmod 700" in advised
 
 
-@pytest.mark.parametrize("damaged", ["identity.key", "ca.pem", "ca.key", "door.pem", "door.key"])
-def test_a_coordinator_says_that_a_key_is_damaged(damaged: str, folder: Path) -> None:
-    config = coordinator_toml(with_keys(folder), tcti="swtpm:path=/nowhere")
-    (folder / "state" / "keys" / damaged).write_bytes(b"damaged")
+def test_a_coordinator_says_that_its_keys_are_damaged(folder: Path, soft_tpm: SoftTpm) -> None:
+    config = coordinator_toml(with_keys(folder, soft_tpm), tcti=soft_tpm.tcti)
+    sealed = folder / "state" / "keys" / "sealed"
+    content = sealed.read_bytes()
 
-    code, said, _ = refusal("tccp-coordinator", config)
+    for damaged in (b"damaged", content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
+        sealed.write_bytes(damaged)
+        code, said, _ = refusal("tccp-coordinator", config)
+        assert code == EXIT_CONFIG_ERROR
+        assert "keys_damaged" in said
+
+
+def test_a_coordinator_that_booted_something_else_says_which_pcr_differs(folder: Path, soft_tpm: SoftTpm) -> None:
+    config = coordinator_toml(with_keys(folder, soft_tpm), tcti=soft_tpm.tcti)
+    subprocess.run(["tpm2_pcrextend", "-T", soft_tpm.tcti, f"4:sha256={'ab' * 32}"], check=True)
+
+    code, said, advised = refusal("tccp-coordinator", config)
     assert code == EXIT_CONFIG_ERROR
-    assert "keys_damaged" in said
+    assert "state_not_approved: PCR 4 is " in said
+    assert f"approved is {'00' * 32}" in said
+    assert "tccp coordinator keys request" in advised
 
 
 def test_a_coordinator_says_that_its_database_is_damaged(folder: Path, soft_tpm: SoftTpm) -> None:
-    config = coordinator_toml(with_keys(folder), tcti=soft_tpm.tcti)
+    config = coordinator_toml(with_keys(folder, soft_tpm), tcti=soft_tpm.tcti)
     (folder / "state" / "coordinator.db").write_bytes(b"no database at all" * 1000)
 
     code, said, advised = refusal("tccp-coordinator", config)

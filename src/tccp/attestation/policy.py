@@ -28,6 +28,7 @@ from tccp.model import PCR_COUNT, RESETTABLE_PCRS, PcrBank, PcrSelection
 
 POLICY_BYTES_MAX = 256 * 1024
 POLICY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_HINT = "`tccp coordinator policy add --help` shows a complete policy"
 _JUDGED = object()
 
 
@@ -63,7 +64,7 @@ class PcrPolicy:
                 found = f"PCR {index} is {pcrs.values[index].hex()}, {self} allows {listed}"
                 hint = "if this platform is to be trusted, add a newer version of the policy that lists the value"
                 raise PolicyError("pcr_not_in_policy", found, hint=hint)
-        return TrustedPlatform(quote, self.name, self.version, _JUDGED)
+        return judged_platform(quote, self.name, self.version)
 
     def __str__(self) -> str:
         """The name and version that a person reads."""
@@ -72,17 +73,29 @@ class PcrPolicy:
 
 @dataclass(frozen=True, slots=True)
 class TrustedPlatform:
-    """A platform whose quoted PCR values a policy allows. Only `PcrPolicy.judge` makes one: hold it to go on."""
+    """A platform that a policy allows. Only `PcrPolicy.judge` and `judge_boot` make one: hold it to go on.
+
+    Args:
+        warnings: What a measured-boot policy would rather not see and does not refuse; may hold text of the host's.
+    """
 
     quote: VerifiedQuote
     policy_name: str
     policy_version: int
     _token: object = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Nobody but a policy says that a platform is trusted."""
         if self._token is not _JUDGED:
-            raise TypeError("a TrustedPlatform is made by PcrPolicy.judge only")
+            raise TypeError("a TrustedPlatform is made by a policy only")
+
+
+def judged_platform(
+    quote: VerifiedQuote, policy_name: str, policy_version: int, *, warnings: tuple[str, ...] = ()
+) -> TrustedPlatform:
+    """For policies, when nothing is left that they could refuse."""
+    return TrustedPlatform(quote, policy_name, policy_version, _JUDGED, warnings)
 
 
 def parse_policy(body: bytes) -> PcrPolicy:
@@ -100,19 +113,32 @@ def parse_policy(body: bytes) -> PcrPolicy:
     unknown = sorted(set(table) - {"name", "version", "description", "bank", "pcrs"})
     if unknown:
         raise _bad(f"{unknown[0]}: unknown key")
-    bank = _bank(table.get("bank", "sha256"))
-    allowed = _allowed(table.get("pcrs"), bank)
+    selection, allowed = parse_allowed_pcrs(table.get("bank", "sha256"), table.get("pcrs"), hint=_HINT)
     return PcrPolicy(
         name=_name(table.get("name")),
         version=_version(table.get("version")),
-        selection=PcrSelection.of(bank, allowed),
+        selection=selection,
         allowed=allowed,
         body=body,
     )
 
 
+def parse_allowed_pcrs(bank: Any, pcrs: Any, *, hint: str) -> tuple[PcrSelection, dict[int, frozenset[bytes]]]:
+    """The keys ``bank`` and ``pcrs`` of a policy of any kind, as TOML gives them: which PCRs, with which values.
+
+    Raises:
+        ConfigError: ``bad_policy``, with *hint*.
+    """
+    try:
+        known = _bank(bank)
+        allowed = _allowed(pcrs, known)
+    except ConfigError as problem:
+        raise ConfigError(problem.reason, problem.detail, hint=hint) from None
+    return PcrSelection.of(known, allowed), allowed
+
+
 def _bad(detail: str) -> ConfigError:
-    return ConfigError("bad_policy", detail, hint="`tccp coordinator policy add --help` shows a complete policy")
+    return ConfigError("bad_policy", detail, hint=_HINT)
 
 
 def _name(value: Any) -> str:

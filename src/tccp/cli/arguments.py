@@ -93,6 +93,15 @@ def add_file(container: argparse._ActionsContainer, name: str, *, summary: str, 
     _complete(action, COMPLETE_FILES)
 
 
+def add_files(container: argparse._ActionsContainer, name: str, *, summary: str) -> None:
+    """Like `add_file`, for one or more files (``logs``), or for an option that may be given again and again."""
+    if name.startswith("-"):
+        action = container.add_argument(name, metavar="FILE", type=Path, action="append", default=[], help=summary)
+    else:
+        action = container.add_argument(name, metavar=name.upper(), type=Path, nargs="+", help=summary)
+    _complete(action, COMPLETE_FILES)
+
+
 def add_folder(parser: Parser, name: str, *, summary: str, required: bool = False) -> None:
     """An option that names a folder to read."""
     _complete(parser.add_argument(name, metavar="DIR", type=Path, required=required, help=summary), COMPLETE_FOLDERS)

@@ -1,16 +1,14 @@
 """``tccp key``: keys of recipients and tenants of sealed images."""
 
 import argparse
-import os
 from pathlib import Path
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_group
+from tccp.cli.files import PUBLIC_MODE, SECRET_MODE, write_new
 from tccp.cli.output import Screen, print_json
-from tccp.errors import ConfigError, HostError
 
 SECRET_SUFFIX = ".key"  # noqa: S105 - of a file name
-SECRET_MODE, PUBLIC_MODE = 0o600, 0o644
 
 
 def add_parser(commands: Commands) -> None:
@@ -49,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         secret, public = write_recipient_keys()
         key_id = read_recipient_public(public).key_id
-    _write_new(out, secret, SECRET_MODE)
+    write_new(out, secret, SECRET_MODE)
     try:
-        _write_new(public_path, public, PUBLIC_MODE)
+        write_new(public_path, public, PUBLIC_MODE)
     except BaseException:
         out.unlink()
         raise
@@ -63,24 +61,3 @@ def run(args: argparse.Namespace) -> int:
         screen.line(f"{public_path}: the public key, for those who should know it")
         screen.line(f"id {key_id.hex()}")
     return exit_codes.OK
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    except FileExistsError as error:
-        raise ConfigError(
-            "key_exists", f"{path} is there already", hint="Choose another name: a lost key opens nothing any more."
-        ) from error
-    except OSError as error:
-        raise HostError("file_unwritable", f"{path}: {error.strerror}") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException as error:
-        path.unlink()
-        if isinstance(error, OSError):
-            raise HostError("file_unwritable", f"{path}: {error.strerror}") from error
-        raise

@@ -65,7 +65,7 @@ async def enrol(services: Services, request: EnrolNode) -> NodeInfo:
         ek_public=ek_public,
         attributes=request.attributes,
     )
-    await services.store.enrol_node(record, _enrol_body(record))
+    await services.log.included(await services.store.enrol_node(record, _enrol_body(record)))
     return await show(services, name)
 
 
@@ -105,7 +105,9 @@ async def import_record(services: Services, request: ImportNodes) -> int:
         )
         for node in request.record.nodes
     ]
-    return len(await services.store.import_nodes([(record, _enrol_body(record)) for record in records]))
+    added = await services.store.import_nodes([(record, _enrol_body(record)) for record in records])
+    await services.log.included(await services.store.last_seq())
+    return len(added)
 
 
 async def set_policy(services: Services, renewals: Renewals, request: SetNodePolicy) -> NodeInfo:
@@ -117,12 +119,12 @@ async def set_policy(services: Services, renewals: Renewals, request: SetNodePol
     """
     name = node_name(request.name)
     services.policies.get(request.policy)
-    await services.store.set_node_policy(
-        name, request.policy, services.clock.now_ms(), event_body(policy=request.policy)
-    )
+    body = event_body(policy=request.policy)
+    seq = await services.store.set_node_policy(name, request.policy, services.clock.now_ms(), body)
     if (session := services.sessions.get(name)) is not None:
         session.policy = request.policy
         renewals.ask_now([session])
+    await services.log.included(seq)
     return await show(services, name)
 
 
@@ -134,8 +136,9 @@ async def revoke(services: Services, renewals: Renewals, request: RevokeNode) ->
     """
     name = node_name(request.name)
     reason = request.reason or "no reason given"
-    await services.store.revoke_node(name, reason, services.clock.now_ms(), event_body(reason=reason))
+    seq = await services.store.revoke_node(name, reason, services.clock.now_ms(), event_body(reason=reason))
     renewals.revoke(name)
+    await services.log.included(seq)
     return await show(services, name)
 
 

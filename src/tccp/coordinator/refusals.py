@@ -52,4 +52,4 @@ async def _record(services: Services, node: NodeName, problem: EvidenceError | C
     services.sessions.refusals[node] = Refusal(now_ms, problem.reason, problem.detail, logged_ms)
     if not repeated:
         body = event_body(reason=problem.reason, detail=problem.detail[:DETAIL_CHARS_MAX])
-        await services.store.append_event(EventDraft(now_ms, EventKind.REFUSE, node, body))
+        await services.log.included(await services.store.append_event(EventDraft(now_ms, EventKind.REFUSE, node, body)))

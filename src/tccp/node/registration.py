@@ -15,8 +15,9 @@ import trio
 
 from tccp.errors import HostError, ProtocolError
 from tccp.model import PcrBank, PcrSelection, spki_sha256
-from tccp.node.coordinator_check import check_coordinator
+from tccp.node.coordinator_check import check_admission, check_coordinator
 from tccp.node.identity import NodeIdentity
+from tccp.node.key_desk import KeyDesk
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
@@ -26,12 +27,16 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
+    KeyRefused,
+    KeyRelease,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
+    VmEndRecorded,
 )
 from tccp.protocol.session import Role, Session, expect
 from tccp.tpm import Ak, Ek, Tpm
+from tccp.tpm.event_log import read_event_log
 from tccp.transport.certificates import Authority
 from tccp.transport.connection import Connection, fresh_nonce, handshake
 from tccp.transport.errors import PeerGoneError
@@ -41,7 +46,6 @@ from tccp.transport.trust import CoordinatorTrust
 CONNECT_S = 10.0
 # The coordinator may wait for its own TPM, behind all the other nodes that came back with us.
 ANSWER_S = 60.0
-EVENT_LOG_BYTES_MAX = 768 * 1024
 
 log = structlog.get_logger()
 M = TypeVar("M", bound=AnyMessage)
@@ -53,6 +57,7 @@ class HeldLease:
 
     lease_id: bytes = b""
     certificate: bytes = b""
+    receipt: bytes = b""  # of the admission in the coordinator's log
     renewals: int = 0
     _ends_at: float = 0.0
 
@@ -73,7 +78,7 @@ class HeldLease:
 
     def drop(self) -> None:
         """We are out: revoked or refused."""
-        self.lease_id, self.certificate, self._ends_at = b"", b"", 0.0
+        self.lease_id, self.certificate, self.receipt, self._ends_at = b"", b"", b"", 0.0
 
 
 @dataclass(slots=True)
@@ -91,18 +96,7 @@ class NodeTpm:
         Raises:
             HostError: There is one, and it cannot be read or is too large to send.
         """
-        if self.event_log is None:
-            return b""
-        try:
-            with self.event_log.open("rb") as file:
-                content = file.read(EVENT_LOG_BYTES_MAX + 1)
-        except FileNotFoundError:
-            return b""
-        except OSError as problem:
-            raise HostError("event_log", f"{self.event_log}: {problem.strerror}") from None
-        if len(content) > EVENT_LOG_BYTES_MAX:
-            raise HostError("event_log", f"{self.event_log}: more than {EVENT_LOG_BYTES_MAX} bytes")
-        return content
+        return read_event_log(self.event_log)
 
 
 async def connect(host: str, port: int, identity: NodeIdentity, context: ssl.SSLContext) -> Connection:
@@ -133,7 +127,7 @@ async def register(
     """Messages 1 to 4; *lease* holds afterwards. The channel that renewals are bound to.
 
     Raises:
-        EvidenceError: The coordinator is not the one that the trust file names.
+        EvidenceError: The coordinator is not the one that the trust file names, or its log has not our admission.
         RefusalError: It refused us.
         PeerGoneError, ProtocolError, TpmError: As their names say.
     """
@@ -150,7 +144,7 @@ async def register(
         )
     )
     challenge = await _receive(connection, Challenge)
-    check_coordinator(challenge.coordinator, trust=trust, node_nonce=nonce.value, channel=channel)
+    statement = check_coordinator(challenge.coordinator, trust=trust, node_nonce=nonce.value, channel=channel)
     credential = await host.tpm.activate_credential(host.ak, host.ek, challenge.id_object, challenge.encrypted_secret)
     asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
     selection = _selection(challenge.bank, challenge.pcr_indexes)
@@ -167,17 +161,26 @@ async def register(
         )
     )
     admitted = await _receive(connection, Admitted)
+    entry = check_admission(admitted.receipt, statement, node=identity.name, lease_id=admitted.lease_id)
     lease.extend(admitted.lease_id, admitted.certificate, asked_at=asked_at, lease_s=admitted.lease_s)
-    log.info("admitted", lease=admitted.lease_id.hex(), lease_s=admitted.lease_s)
+    lease.receipt = admitted.receipt
+    log.info("admitted", lease=admitted.lease_id.hex(), lease_s=admitted.lease_s, log_index=entry.index)
     return channel
 
 
 async def keep_lease(
-    connection: Connection, channel: Channel, host: NodeTpm, identity: NodeIdentity, lease: HeldLease
+    connection: Connection,
+    channel: Channel,
+    host: NodeTpm,
+    identity: NodeIdentity,
+    lease: HeldLease,
+    *,
+    desk: KeyDesk,
 ) -> None:
     """Answer the coordinator's challenges until it refuses, revokes or vanishes; raises as `register` does.
 
-    An answer may be followed by another challenge instead of a grant: the policy changed in the meantime.
+    An answer may be followed by another challenge instead of a grant: the policy changed in the meantime. What the
+    coordinator says of VMs goes to *desk*.
     """
     asked_at: float | None = None
     while True:
@@ -188,6 +191,8 @@ async def keep_lease(
             lease.renewals += 1
             asked_at = None
             log.debug("renewed", lease_s=message.lease_s)
+        elif isinstance(message, KeyRelease | KeyRefused | VmEndRecorded):
+            desk.take(message, lease.lease_id)
         else:
             asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
             challenge = expect(message, RenewalChallenge)

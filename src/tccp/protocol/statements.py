@@ -33,6 +33,8 @@ class CoordinatorStatement(Message, frozen=True):
     identity_key: f.Ed25519Key
     ca_spki: f.SmallSpki  # issuer of leases
     tls_spki: f.SmallSpki
+    log_key: f.Ed25519Key  # signs the checkpoints of its log
+    release_key: f.HpkeKey  # X-Wing public key, to which tenants wrap VM keys
     software: f.Version
 
 
@@ -68,3 +70,8 @@ def decode_coordinator(statement: bytes) -> CoordinatorStatement:
 def coordinator_id(identity_key: bytes) -> bytes:
     """The name of a coordinator: SHA-256 of its Ed25519 identity key, 32 bytes."""
     return hashlib.sha256(b"tccp/v1/coordinator-id\0" + identity_key).digest()
+
+
+def log_origin(coordinator_id: bytes) -> str:
+    """The name of a coordinator's log, which is also that of the key of its checkpoints (C2SP tlog-checkpoint)."""
+    return f"{coordinator_id.hex()[:32]}.tccp.internal/log"

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
+from tccp.store.launches import KeyClaim, TenantRecord, VmEnd, VmRecord
 from tccp.store.records import EventDraft, EventRecord, LeaseRecord, NodeRecord, PolicyRecord, StoreCounts
 from tccp.store.renewal import Renewal
 
@@ -171,6 +172,60 @@ class Store(abc.ABC):
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
         """The last leases of a node that have ended, the newest first."""
 
+    # ---- tenants and their VMs ----
+
+    @abc.abstractmethod
+    async def add_tenant(self, record: TenantRecord) -> int:
+        """Let a tenant's tickets count. Event ``tenant``.
+
+        Raises:
+            ConflictError: ``tenant_exists``: the name or the key is there.
+        """
+
+    @abc.abstractmethod
+    async def remove_tenant(self, name: str, at_ms: int) -> int:
+        """Let a tenant's tickets count no more; what runs goes on. Event ``tenant``.
+
+        Raises:
+            ConflictError: ``tenant_unknown``.
+        """
+
+    @abc.abstractmethod
+    async def tenants(self) -> list[TenantRecord]:
+        """All tenants, in order of name."""
+
+    @abc.abstractmethod
+    async def release(self, claim: KeyClaim) -> VmRecord:
+        """Make the node that asks the owner of the VM, with the VM's next epoch. Event ``release``.
+
+        A ticket is used once. The same boot of the same node may ask again with the same nonce and gets the same
+        record, without another event: the answer may have been lost on the way.
+
+        Raises:
+            ConflictError: ``tenant_unknown``, ``lease_unknown``, ``lease_ended``, ``lease_expired``, ``node_revoked``,
+                ``policy_changed`` (since the node's last evidence), ``evidence_old``, ``policy_not_demanded``,
+                ``attribute_not_demanded``, ``vm_of_another_tenant``, ``ticket_used``, ``vm_running``, ``vm_not_free``.
+        """
+
+    @abc.abstractmethod
+    async def end_vm(self, end: VmEnd) -> int:
+        """Take down that a VM has ended on its node; it can be released again. Event ``stop``.
+
+        Returns:
+            The place of the event, 0 when the VM had ended before.
+
+        Raises:
+            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.
+        """
+
+    @abc.abstractmethod
+    async def vm(self, vm_id: bytes) -> VmRecord | None:
+        """One VM."""
+
+    @abc.abstractmethod
+    async def vms(self, after: bytes = b"", limit: int = PAGE) -> list[VmRecord]:
+        """A page of all VMs in order of id, from the one after *after* on."""
+
     # ---- the log ----
 
     @abc.abstractmethod
@@ -180,6 +235,19 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def events(self, since_seq: int = 0, limit: int = PAGE) -> list[EventRecord]:
         """A page of the log, from the event after *since_seq* on."""
+
+    @abc.abstractmethod
+    async def events_at(self, seqs: Sequence[int]) -> list[EventRecord]:
+        """These events, in the order of the log; those that are not there are left out."""
+
+    @abc.abstractmethod
+    async def wait_for_events(self, since_seq: int) -> None:
+        """Return once there is an event after *since_seq*.
+
+        Raises:
+            StoreError: ``closed``.
+            FencedError: A transaction of ours was refused.
+        """
 
     @abc.abstractmethod
     async def last_seq(self) -> int:
@@ -203,6 +271,14 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def epoch(self) -> int:
         """What every write of this process carries; the next process to open the database has a greater one."""
+
+    @abc.abstractmethod
+    async def check_fence(self) -> None:
+        """Return when a transaction could be written now; for those who are about to act outside of the database.
+
+        Raises:
+            FencedError: Another coordinator has opened the database since.
+        """
 
     @abc.abstractmethod
     async def meta(self, key: str) -> bytes | None:

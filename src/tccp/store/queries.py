@@ -103,6 +103,12 @@ def events(connection: sqlite3.Connection, since_seq: int, limit: int) -> list[E
     ]
 
 
+def events_at(connection: sqlite3.Connection, seqs: Sequence[int]) -> list[EventRecord]:
+    """These events, in order."""
+    statement = _EVENT + "WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608 our own columns
+    return [_event(row) for row in connection.execute(statement, (json.dumps(seqs),))]
+
+
 def last_seq(connection: sqlite3.Connection) -> int:
     """The last event's place, 0 when there is none."""
     return _number(connection, "SELECT coalesce(max(seq), 0) FROM event")

@@ -39,6 +39,14 @@ class EventKind(enum.StrEnum):
     END = "end"
     REVOKE = "revoke"
     REINSTATE = "reinstate"
+    KEYS_SEALED = "keys_sealed"
+    KEYS_RESTORED = "keys_restored"
+    KEYS_BACKED_UP = "keys_backed_up"
+    APPROVAL_INSTALLED = "approval_installed"
+    APPROVALS_ENDED = "approvals_ended"
+    TENANT = "tenant"
+    RELEASE = "release"
+    STOP = "stop"
 
 
 class EndReason(enum.StrEnum):

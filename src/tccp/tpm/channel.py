@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import trio
 
 from tccp.errors import TpmError
-from tccp.tpm.constants import CONTINUE_SESSION, MESSAGE_BYTES_MAX, RESPONSE_HEADER_BYTES, CommandCode, Handle, Tag
+from tccp.tpm.constants import MESSAGE_BYTES_MAX, RESPONSE_HEADER_BYTES, CommandCode, Handle, SessionAttribute, Tag
 from tccp.tpm.marshal import Reader, malformed, tpm2b, u8, u16, u32
 from tccp.tpm.response_codes import RESEND, rc_error
 from tccp.tpm.tcti import Connection, gone
@@ -26,25 +26,37 @@ TIMEOUT_HINT = "Is the TPM stuck? Restart swtpm, or power the machine off and on
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One authorization of a command: a password, empty here, or a policy session that is used up by the command."""
+    """One authorization of a command: a password, empty here, or a session (`tccp.tpm.session` adds nonce and HMAC)."""
 
     handle: int = Handle.PASSWORD_SESSION
-    attributes: int = CONTINUE_SESSION
+    attributes: int = SessionAttribute.CONTINUE
+    nonce: bytes = b""
+    hmac: bytes = b""
 
     def marshal(self) -> bytes:
-        """TPMS_AUTH_COMMAND with neither nonce nor HMAC (Part 2, 10.13.2)."""
-        return u32(self.handle) + tpm2b(b"") + u8(self.attributes) + tpm2b(b"")
+        """TPMS_AUTH_COMMAND (Part 2, 10.13.2)."""
+        return u32(self.handle) + tpm2b(self.nonce) + u8(self.attributes) + tpm2b(self.hmac)
 
 
 PASSWORD = Session()
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """What the TPM says in a session on its answer: TPMS_AUTH_RESPONSE (Part 2, 10.13.3)."""
+
+    nonce: bytes
+    attributes: int
+    hmac: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful response: its handles, and its parameters to be read."""
+    """A successful response: its handles, its parameters to be read, and the word of each session on it."""
 
     handles: tuple[int, ...]
     parameters: Reader
+    acknowledgements: tuple[Acknowledgement, ...] = ()
 
 
 class Channel:
@@ -180,9 +192,7 @@ def _unframe(response: bytes, code: CommandCode, session_count: int) -> Answer:
     if not session_count:
         return Answer(handles, Reader(reader.rest()))
     parameters = reader.take(reader.uint(4))
-    for _ in range(session_count):
-        reader.tpm2b()  # nonceTPM
-        reader.uint(1)  # sessionAttributes
-        reader.tpm2b()  # hmac: empty for a password, and for a policy session that no key salts
+    # The HMAC is empty for a password, and for a policy session that no key salts.
+    said = tuple(Acknowledgement(reader.tpm2b(), reader.uint(1), reader.tpm2b()) for _ in range(session_count))
     reader.finish()
-    return Answer(handles, Reader(parameters))
+    return Answer(handles, Reader(parameters), said)

@@ -5,8 +5,9 @@
         ak = await tpm.create_ak()
         quote, pcrs = await tpm.quote_with_pcrs(ak, nonce, selection)
 
-It speaks to the TPM in the clear: who sits between us and our own TPM is outside of what tccp defends against, and the
-other side believes only what the TPM signed.
+It speaks to the TPM in the clear, but for sealed secrets (`tccp.tpm.session`): the other side of an attestation
+believes only what the TPM signed, and who alters what passes between us and our own TPM is outside of what tccp
+defends against.
 """
 
 import contextlib
@@ -17,11 +18,12 @@ import trio
 
 from tccp.errors import TpmError
 from tccp.model import PcrBank, PcrSelection, PcrValues
-from tccp.tpm import endorsement
+from tccp.tpm import endorsement, sealing
 from tccp.tpm.channel import PASSWORD, TIMEOUT_HINT, Channel
 from tccp.tpm.constants import Algorithm, Capability, CommandCode, Handle, HandleRange, ObjectAttribute, Property
 from tccp.tpm.marshal import Reader, malformed, tpm2b, u16, u32
 from tccp.tpm.objects import create_primary, endorsement_session, flush, flush_leftovers, flush_surely
+from tccp.tpm.policy import Approval
 from tccp.tpm.structures import (
     Ak,
     Clock,
@@ -247,6 +249,33 @@ class Tpm:
         active = {bank for bank, mask in take_selections(reader) if mask}
         reader.finish()
         return tuple(bank for bank in PcrBank if bank in active)
+
+    # ---- sealed secrets ----------------------------------------------------------------------------------------
+
+    async def seal(self, secret: bytes, object_policy: bytes) -> sealing.SealedBlob:
+        """*secret* (128 bytes at most), for this TPM under `tccp.tpm.policy.object_policy`; hidden from the bus."""
+        return await sealing.seal(self._channel, secret, object_policy)
+
+    async def unseal(self, blob: sealing.SealedBlob, approval: Approval) -> bytes:
+        """What `seal` took, in the state that *approval* is about; hidden from the bus.
+
+        Raises:
+            TpmError: ``another_tpm``, or ``tpm_rc_policy`` (a counter that has passed), ``tpm_rc_value`` (other PCRs),
+                ``tpm_rc_signature``, ``tpm_rc_policy_fail`` (another authority or reference).
+        """
+        return await sealing.unseal(self._channel, blob, approval)
+
+    async def storage_name(self) -> bytes:
+        """By what name this TPM's storage key goes; what another TPM has sealed names another."""
+        return await sealing.storage_name(self._channel)
+
+    async def read_generation(self) -> int:
+        """The counter that ends approvals; it is made when the TPM has none."""
+        return await sealing.read_generation(self._channel)
+
+    async def next_generation(self) -> int:
+        """End every approval up to the present generation for good; returns the new one."""
+        return await sealing.next_generation(self._channel)
 
     # ---- the rest ----------------------------------------------------------------------------------------------
 

@@ -57,6 +57,11 @@ async def read_index(channel: Channel, index: int) -> bytes | None:
     described = await _read_public(channel, index)
     if NvAttribute.WRITTEN not in described.attributes:
         return None
+    return await _read_data(channel, described)
+
+
+async def _read_data(channel: Channel, described: NvIndex) -> bytes:
+    index = described.index
     if described.data_bytes > _INDEX_BYTES_MAX:
         raise TpmError("nv_too_large", f"NV index 0x{index:08x} holds {described.data_bytes} bytes")
     # The index's own password is empty for certificates; the owner may have set one for the hierarchy.

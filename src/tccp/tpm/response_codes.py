@@ -17,12 +17,16 @@ _NAMES = {
     0x100: "initialize",
     0x101: "failure",
     0x120: "disabled",
+    0x126: "policy",
+    0x127: "pcr",
+    0x128: "pcr_changed",
     0x143: "command_code",
     0x144: "authsize",
     0x145: "auth_context",
     0x149: "nv_locked",
     0x14A: "nv_uninitialized",
     0x14B: "nv_space",
+    0x14C: "nv_defined",
     0x902: "object_memory",
     0x903: "session_memory",
     0x904: "memory",
@@ -54,20 +58,24 @@ _FORMAT_1_NAMES = {
     0x1C: "key",
     0x1D: "policy_fail",
     0x1F: "integrity",
+    0x20: "ticket",
     0x21: "reserved_bits",
     0x22: "bad_auth",
     0x26: "curve",
     0x27: "ecc_point",
 }
 
-_OWNED_HINT = "Remove the password of the endorsement hierarchy (tpm2_changeauth -c endorsement); tccp knows none."
+_OWNED_HINT = (
+    "Remove the password of the hierarchy (tpm2_changeauth -c endorsement, for a coordinator's keys -c owner); tccp "
+    "knows none."
+)
 _HINTS = {
     "initialize": "The TPM was never started: firmware does that; for swtpm add --flags startup-clear.",
     "failure": "The TPM is in failure mode: power the machine off and on.",
     "lockout": "Too many wrong passwords: wait, or reset the lock-out with tpm2_dictionarylockout --clear-lockout.",
     "bad_auth": _OWNED_HINT,
     "auth_fail": _OWNED_HINT,
-    "hierarchy": "The hierarchy is disabled: enable the endorsement hierarchy in the firmware set-up.",
+    "hierarchy": "The hierarchy is disabled: enable the endorsement and the owner hierarchy in the firmware set-up.",
     "object_memory": "No object slot is free: use the resource manager, device:/dev/tpmrm0.",
     "session_memory": "No session slot is free: use the resource manager, device:/dev/tpmrm0.",
 }

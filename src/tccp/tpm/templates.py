@@ -26,6 +26,9 @@ _EK_LOW = _FIXED | ObjectAttribute.ADMIN_WITH_POLICY | ObjectAttribute.RESTRICTE
 _EK_HIGH = _EK_LOW | ObjectAttribute.USER_WITH_AUTH
 _AK = _FIXED | ObjectAttribute.USER_WITH_AUTH | ObjectAttribute.RESTRICTED | ObjectAttribute.SIGN
 
+_STORAGE = _FIXED | ObjectAttribute.USER_WITH_AUTH | ObjectAttribute.NO_DA
+_STORAGE |= ObjectAttribute.RESTRICTED | ObjectAttribute.DECRYPT
+
 
 @dataclass(frozen=True, slots=True)
 class EkSlot:
@@ -92,6 +95,10 @@ EK_SLOTS = (
     _low("L-1", 0x01C00002, _rsa_head(_EK_LOW, _POLICY_A_SHA256), (_RSA_BITS // 8,)),
     _high("H-1", 0x01C00012, _rsa_head(_EK_HIGH, _POLICY_B_SHA256), (_RSA_BITS // 8,)),
 )
+
+# The storage key of the owner hierarchy (TCG TPM v2.0 Provisioning Guidance, 7.5.1): the EK's template with a password
+# instead of a policy, out of reach of the dictionary-attack lockout.
+STORAGE_TEMPLATE = _ecc_head(Curve.NIST_P256, _STORAGE, b"") + tpm2b(bytes(32)) * 2
 
 # Restricted: the TPM signs with it only what it made itself.
 AK_TEMPLATES: dict[KeyKind, bytes] = {

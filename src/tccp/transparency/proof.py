@@ -25,7 +25,8 @@ PROOF_HASHES_MAX = (
 
 
 class TileHashes:
-    """The hash over any subtree of a tree of *size* leaves, from its tiles; each tile is read once.
+    """The hash over any subtree of a tree of *size* leaves, from its tiles; each tile is read and each subtree
+    hashed once.
 
     Args:
         read_tile: Gives a tile's content, and raises what it likes when it cannot.
@@ -35,6 +36,7 @@ class TileHashes:
         self.size = size
         self._read_tile = read_tile
         self._tiles: dict[Tile, list[bytes]] = {}
+        self._subtrees: dict[tuple[int, int], bytes] = {}
 
     def range_hash(self, start: int, end: int) -> bytes:
         """RFC 6962's MTH(D[start:end]), for ranges that stand in the tree as `path_ranges` names them, and for
@@ -46,6 +48,12 @@ class TileHashes:
         return root_of_peaks([self._subtree_hash(*subtree) for subtree in full_subtrees(start, end)])
 
     def _subtree_hash(self, start: int, height: int) -> bytes:
+        found = self._subtrees.get((start, height))
+        if found is None:
+            found = self._subtrees[start, height] = self._hash_subtree(start, height)
+        return found
+
+    def _hash_subtree(self, start: int, height: int) -> bytes:
         level, height = divmod(height, 8)
         index, first = divmod(start >> 8 * level, WIDTH_MAX)
         tile = tile_at(level, index, self.size)

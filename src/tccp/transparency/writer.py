@@ -67,6 +67,11 @@ class LogWriter:
         return self._edge.size
 
     @property
+    def is_open(self) -> bool:
+        """Whether `append` may be tried (again)."""
+        return self._is_open
+
+    @property
     def origin(self) -> str:
         """The log's name."""
         return self._signer.key.name

@@ -30,6 +30,32 @@ def node_context(own: KeyPair, coordinator_authority: bytes) -> ssl.SSLContext:
     return context
 
 
+def public_context(own: KeyPair) -> ssl.SSLContext:
+    """For a server whose clients need to be nobody in particular: *own* is shown, nothing is asked for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    context.num_tickets = 0
+    _load_from_memory(context, own)
+    return context
+
+
+def tenant_context(coordinator_authority: bytes | None) -> ssl.SSLContext:
+    """For a tenant's end, who shows no certificate.
+
+    Args:
+        coordinator_authority: PEM of the authority that is pinned. None: nothing is known yet, and TLS proves nothing;
+            the coordinator's evidence names the TLS key that it must have shown.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    if coordinator_authority is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(cadata=coordinator_authority.decode("ascii"))
+    return context
+
+
 SERVER_NAME = COORDINATOR_HOST
 
 

@@ -14,6 +14,7 @@ from tccp.errors import ProtocolError
 from tccp.transport.errors import PeerGoneError
 
 READ_BYTES = 65_536
+SEND_BYTES = 262_144
 # A peer that lets this much wait has stopped reading; nothing that we say is longer than a frame.
 UNSENT_BYTES_MAX = 2 << 20
 
@@ -99,6 +100,10 @@ class TlsStream:
             raise PeerGoneError("peer_gone", f"does not read; {len(self._unsent)} bytes wait")
         return self._push()
 
+    def push(self) -> bool:
+        """Hand the kernel what it takes of what waits; False when some is left; raises as `flush`."""
+        return self._push()
+
     async def flush(self) -> None:
         """Wait until the kernel has taken everything.
 
@@ -110,6 +115,20 @@ class TlsStream:
                 await trio.lowlevel.wait_writable(self._socket)
             except trio.ClosedResourceError:
                 raise PeerGoneError("peer_gone", "closed by us") from None
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002 - at most `READ_BYTES`
+        """`receive`, as trio calls it."""
+        return await self.receive()
+
+    async def send_all(self, data: bytes) -> None:
+        """Send *data*, of any length, and return when the kernel has taken everything.
+
+        Raises:
+            PeerGoneError: The peer is gone.
+        """
+        for start in range(0, len(data), SEND_BYTES):
+            self.send_nowait(data[start : start + SEND_BYTES])
+            await self.flush()
 
     def close(self) -> None:
         """Close at once, without waiting for the peer."""

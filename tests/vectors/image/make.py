@@ -5,6 +5,7 @@ and kept. A vector is a base file and edits; what must come out stands beside it
 """
 
 import gzip
+import hashlib
 import json
 import os
 import tempfile
@@ -113,6 +114,9 @@ def _vectors(bases: dict[str, bytes], shorter_header: bytes) -> list[dict[str, A
         """*reason* with key and tenant; without a key the same, unless ``keyless`` says otherwise."""
         return {"name": name, "base": base, "edits": list(edits), "reason": reason, "keyless": reason, **more}
 
+    def root_of(base: str) -> str:
+        return hashlib.sha256(b"tccp image root v1\0" + bases[base][:256]).hexdigest()
+
     return [
         vector("accepted", None),
         vector("accepted: XChaCha20-Poly1305", None, base="xchacha20"),
@@ -159,6 +163,9 @@ def _vectors(bases: dict[str, bytes], shorter_header: bytes) -> list[dict[str, A
         vector("a key that is no recipient", "not_a_recipient", key="stranger.key", keyless=None),
         vector("another tenant", "wrong_tenant", base="other_tenant", keyless=None),
         vector("not signed", "unsigned", base="unsigned"),
+        vector("accepted: the root that was asked for", None, root=root_of("base")),
+        vector("another image in its place", "wrong_root", base="other", root=root_of("base")),
+        vector("rewrapped, and so of the same root", None, base="rewrapped", root=root_of("base")),
         vector("header of another image", "tags_altered",
                {"at": 0, "count": HEADER, "from": "other", "from_at": 0}),
         vector("a tag", "tags_altered", {"at": tag_at(2), "xor": 1}),

@@ -1,15 +1,14 @@
 """``tccp coordinator init``: make a coordinator's configuration and its keys, once."""
 
 import argparse
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command
+from tccp.cli.coordinator.keys.common import add_authority, add_config, found_keys
 from tccp.cli.output import Screen, print_json
 
-CONFIG = Path("/etc/tccp/coordinator.toml")
 TEMPLATE = """\
 # The coordinator of a perimeter. Every key that is not here has the value shown behind a '#'.
 # Nobody is admitted until there are EK authorities (or pinned keys), enrolled nodes and policies.
@@ -41,31 +40,34 @@ def add_parser(commands: Commands) -> None:
         "init",
         run,
         summary="make a coordinator's configuration and keys",
-        about="Writes the configuration if there is none, then makes the keys in its state_directory. Keys are\n"
-        "made once and never overwritten: they are who the coordinator is.",
-        examples=("sudo tccp coordinator init", "tccp coordinator init --config ./coordinator.toml"),
+        about="Writes the configuration if there is none, then makes the keys in its state_directory, once: they are\n"
+        "who the coordinator is. They are sealed to this machine's TPM, which gives them back in the states that the\n"
+        "update authority approves. Without --authority a new one is made beside the configuration, and approves the\n"
+        "present state: take its secret key off this machine. Backups are made by `tccp coordinator keys backup`.",
+        examples=("sudo tccp coordinator init", "sudo tccp coordinator init --authority update-authority.pub"),
     )
-    parser.add_argument(
-        "--config", metavar="FILE", type=Path, default=CONFIG, help=f"the configuration (default: {CONFIG})"
-    )
+    add_config(parser)
+    add_authority(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write what is missing."""
     from tccp.config import CoordinatorConfig, load_config
-    from tccp.coordinator.identity import create_keys
+    from tccp.coordinator.custody.key_set import fresh_key_set
+    from tccp.store import EventKind
 
     written = _write_template(args.config)
-    state = Path(load_config(args.config, CoordinatorConfig).state_directory)
-    keys = create_keys(state, now=datetime.now(UTC))
-    _give_to_the_owner_of(state)
+    config = load_config(args.config, CoordinatorConfig)
+    keys = fresh_key_set(now=datetime.now(UTC))
+    found = found_keys(args, config, keys, EventKind.KEYS_SEALED)
     if args.json:
         print_json(
             {
                 "config": str(args.config),
                 "config_written": written,
-                "state_directory": str(state),
+                "state_directory": config.state_directory,
                 "coordinator_id": keys.coordinator_id.hex(),
+                **found.document,
             }
         )
         return exit_codes.OK
@@ -75,9 +77,10 @@ def run(args: argparse.Namespace) -> int:
         {
             "id": keys.coordinator_id.hex(),
             "configuration": f"{args.config} ({'written' if written else 'was there'})",
-            "keys": str(state),
+            "keys": f"{config.state_directory}/keys, sealed to the TPM at {config.tpm.tcti}",
         },
     )
+    found.say(screen)
     screen.line("next: name the EK authorities in the configuration, then `systemctl enable --now tccp-coordinator`")
     return exit_codes.OK
 
@@ -90,11 +93,3 @@ def _write_template(path: Path) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def _give_to_the_owner_of(state: Path) -> None:
-    """Let the daemon read its keys when root made them in a directory that is the daemon's already."""
-    owner = state.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        for path in (state / "keys", *(state / "keys").iterdir()):
-            os.chown(path, owner.st_uid, owner.st_gid)

@@ -1,0 +1,86 @@
+"""What a measured boot has that its policy does not allow, in words for the person who has to do something."""
+
+from dataclasses import dataclass
+
+from tccp.attestation.boot_policy import Digests, Mode
+from tccp.attestation.event_data import (
+    Action,
+    CommandLine,
+    Description,
+    GrubCommand,
+    LoadedFile,
+    LoadedImage,
+    TaggedEvent,
+    event_type_name,
+    printable,
+)
+from tccp.attestation.event_log import ExplainedEvent
+from tccp.attestation.firmware_variable import FirmwareVariable
+
+SUMMARY_CHARACTERS = 200
+WHAT_TO_DO = {
+    "firmware": "if this firmware is to be trusted, `tccp policy learn` from a host that runs it gives its build",
+    "drivers": "find out which card or option brought this driver; add its digest, or take the card out",
+    "secure_boot": "set secure boot up as the policy says, or add the digest to a newer version of the policy",
+    "boot_loader": "if this loader or kernel is to be trusted, `tccp policy predict` gives its digest to list",
+    "kernel": "if this kernel is to be trusted, `tccp policy predict --kernel FILE` gives its digest to list",
+    "initrd": "if this initrd is to be trusted, `tccp policy predict --initrd FILE` gives its digest to list",
+    "boot_files": "if this file is to be trusted, list its digest",
+    "command_line": "boot with a command line that the policy allows, or list this one in a newer version",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing about a boot that a policy does not allow.
+
+    Args:
+        section: The section of the policy that it goes against.
+        mode: Whether the platform is refused for it.
+        event: The event that was not known; None where one is missing.
+        expected: What the policy allows.
+        found: What was there instead; may hold text of the host's.
+        hint: What to do.
+    """
+
+    section: str
+    mode: Mode
+    event: ExplainedEvent | None
+    expected: str
+    found: str
+    hint: str
+
+    @property
+    def reason(self) -> str:
+        """A stable identifier: ``kernel_not_in_policy``."""
+        return f"{self.section}_not_in_policy"
+
+    def __str__(self) -> str:
+        """All of it in a line."""
+        where = "" if self.event is None else f"event {self.event.event.number}, PCR {self.event.event.pcr}: "
+        return f"{where}expected {self.expected}; found {self.found}"
+
+
+def describe_event(entry: ExplainedEvent) -> str:
+    """What an event is, in a line: its digest is proved, the rest is what the log calls it."""
+    event = entry.event
+    return f"{event_type_name(event.claimed_type)} {entry.digest.hex()} {_summary(entry)}".rstrip()
+
+
+def _summary(entry: ExplainedEvent) -> str:
+    match entry.event.content():
+        case LoadedImage(device_path=text) | LoadedFile(name=text) | Action(text=text) | Description(text=text):
+            summary = text
+        case GrubCommand(keyword=keyword, text=text):
+            summary = f"{keyword}: {text}"
+        case CommandLine(text=text) | TaggedEvent(text=text) | FirmwareVariable(name=text):
+            summary = text
+        case _:
+            summary = ""
+    return printable(summary[:SUMMARY_CHARACTERS])
+
+
+def listed_digests(digests: Digests) -> str:
+    """Digests and their titles, short enough for a line."""
+    names = [f"{digest.hex()[:12]}... {title}".rstrip() for digest, title in digests.items()]
+    return ", ".join(names) if names else "nothing"

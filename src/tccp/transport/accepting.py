@@ -1,0 +1,55 @@
+"""Taking connections in, at most so many at once."""
+
+import errno
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+import trio
+
+from tccp.errors import HostError
+
+ACCEPT_PAUSE_S = 0.1
+
+log = structlog.get_logger()
+
+
+async def serve_connections(
+    listeners: Sequence[trio.SocketListener],
+    serve_one: Callable[[trio.SocketStream], Awaitable[None]],
+    *,
+    connections_max: int,
+) -> None:
+    """Serve those who connect until cancelled, each in a task; who comes too many waits in the kernel's backlog.
+
+    Args:
+        serve_one: Closes its stream, raises nothing that a peer can cause, and returns in bounded time.
+
+    Raises:
+        HostError: ``listener_lost``.
+    """
+    places = trio.Semaphore(connections_max)
+
+    async def serve(stream: trio.SocketStream) -> None:
+        try:
+            await serve_one(stream)
+        finally:
+            places.release()
+
+    async def accept(listener: trio.SocketListener) -> None:
+        while True:
+            await places.acquire()
+            try:
+                stream = await listener.accept()
+            except OSError as problem:
+                # Too many files: some of them will be closed. Anything else means that the listener is lost.
+                if problem.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                    raise HostError("listener_lost", str(problem)) from None
+                log.error("cannot_accept", detail=str(problem))
+                places.release()
+                await trio.sleep(ACCEPT_PAUSE_S)
+            else:
+                nursery.start_soon(serve, stream)
+
+    async with trio.open_nursery() as nursery:
+        for listener in listeners:
+            nursery.start_soon(accept, listener)

@@ -1,0 +1,171 @@
+"""``tccp coordinator keys``: what an operator, the owner of the authority and the officers type."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.soft_tpm import SoftTpm
+
+from .running import Ended, tccp
+
+
+@pytest.fixture
+def config(tmp_path: Path, soft_tpm: SoftTpm) -> Path:
+    """Of a coordinator that was just made."""
+    path = tmp_path / "coordinator.toml"
+    path.write_text(f'state_directory = "{tmp_path}/state"\n[tpm]\ntcti = "{soft_tpm.tcti}"\n')
+    assert tccp("coordinator", "init", "--config", path).code == 0
+    return path
+
+
+@pytest.fixture
+def authority(config: Path) -> Path:
+    return config.with_name("update-authority.key")
+
+
+def keys(*words: str | Path) -> Ended:
+    return tccp("coordinator", "keys", *words)
+
+
+def extend(soft_tpm: SoftTpm, pcr: int) -> None:
+    subprocess.run(["tpm2_pcrextend", "-T", soft_tpm.tcti, f"{pcr}:sha256={'ab' * 32}"], check=True)
+
+
+def officers(folder: Path) -> list[str]:
+    """Of three; their keys and the options for them."""
+    words = []
+    for name in ("ann", "bob", "eve"):
+        assert tccp("key", "generate", folder / f"{name}.key").code == 0
+        words += ["--officer", f"{name}={folder}/{name}.pub"]
+    return words
+
+
+def test_a_new_state_is_requested_approved_elsewhere_and_installed(
+    config: Path, authority: Path, soft_tpm: SoftTpm, tmp_path: Path
+) -> None:
+    extend(soft_tpm, 4)
+    request, approval = tmp_path / "request.toml", tmp_path / "approval.toml"
+
+    assert keys("request", "--config", config, "--out", request).code == 0
+    assert keys("approve", request, "--authority", authority, "--out", approval).code == 0
+    assert keys("install-approval", approval, "--config", config).code == 0
+
+    shown = keys("show", "--config", config, "--json").document
+    assert sorted(entry["pcrs"]["4"] == "00" * 32 for entry in shown["approvals"]) == [False, True]
+    assert shown["refused"] == []
+    backup = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", tmp_path / "s", "--config", config)
+    assert backup.code == 0, "the TPM gives the keys back in the new state"
+
+
+def test_values_that_an_update_will_bring_can_be_approved_beforehand(
+    config: Path, authority: Path, tmp_path: Path
+) -> None:
+    request = keys("request", "--config", config)
+    (tmp_path / "request.toml").write_text(request.out)
+
+    approved = keys("approve", tmp_path / "request.toml", "--authority", authority, "--pcr", f"4={'cd' * 32}")
+
+    (tmp_path / "approval.toml").write_text(approved.out)
+    assert f'4 = "{"cd" * 32}"' in approved.out
+    assert keys("install-approval", tmp_path / "approval.toml", "--config", config).code == 0
+    for wrong in ("4=cd", "5=" + "cd" * 32, "x=00"):
+        bad = keys("approve", tmp_path / "request.toml", "--authority", authority, "--pcr", wrong, "--json")
+        assert (bad.code, bad.document["error"]) == (4, "bad_pcr")
+
+
+def test_an_unknown_state_names_the_pcr_and_what_to_do(config: Path, soft_tpm: SoftTpm, tmp_path: Path) -> None:
+    extend(soft_tpm, 7)
+
+    ended = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", tmp_path / "s", "--config", config)
+
+    assert ended.code == 4
+    assert "state_not_approved: PCR 7 is " in ended.err
+    assert "tccp coordinator keys request" in ended.err
+    assert not (tmp_path / "s").exists()
+
+
+def test_approvals_are_ended_once_the_next_generation_is_there(config: Path, authority: Path, tmp_path: Path) -> None:
+    refused = keys("end-approvals", "--config", config, "--json")
+    assert (refused.code, refused.document["error"]) == (4, "would_lock_out")
+    request, approval = tmp_path / "request.toml", tmp_path / "approval.toml"
+    assert keys("request", "--next-generation", "--config", config, "--out", request).code == 0
+    assert keys("approve", request, "--authority", authority, "--out", approval).code == 0
+    assert keys("install-approval", approval, "--config", config).code == 0
+
+    ended = keys("end-approvals", "--config", config, "--json")
+
+    assert len(ended.document["ended"]) == 1
+    (left,) = keys("show", "--config", config, "--json").document["approvals"]
+    assert left["generation"] == int(request.read_text().split("generation = ")[1].split()[0])
+
+
+def test_a_lost_authority_is_replaced(config: Path, authority: Path, tmp_path: Path) -> None:
+    authority.unlink()
+    new = tmp_path / "new-authority.key"
+
+    changed = keys("change-authority", "--new-authority", new, "--config", config, "--json")
+
+    assert changed.code == 0, changed
+    shown = keys("show", "--config", config, "--json").document
+    assert (shown["authority"], len(shown["approvals"])) == (changed.document["authority"], 1)
+    backup = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", tmp_path / "s", "--config", config)
+    assert backup.code == 0, backup
+
+
+def test_officers_keep_check_and_hand_over_their_shares(config: Path, tmp_path: Path, soft_tpm: SoftTpm) -> None:
+    out = tmp_path / "shares"
+    made = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", out, "--config", config, "--json").document
+    assert [Path(path).name for path in made["shares"]] == ["ann.share", "bob.share", "eve.share"]
+
+    shown = keys("share", out / "bob.share", "--json").document
+    assert (shown["number"], shown["count"], shown["threshold"], shown["officer"]) == ("2", "3", "2", "bob")
+
+    assert tccp("key", "generate", tmp_path / "machine.key").code == 0
+    for name in ("ann", "bob"):
+        handed = ["--key", tmp_path / f"{name}.key", "--to", tmp_path / "machine.pub"]
+        assert keys("hand-over", out / f"{name}.share", *handed).code == 0
+    (tmp_path / "update-authority.key").rename(tmp_path / "old-authority.key")
+    (tmp_path / "update-authority.pub").unlink()
+    (tmp_path / "state").rename(tmp_path / "lost")
+
+    handed_shares = [out / "ann-handed.share", out / "bob-handed.share"]
+    restored = keys("restore", *handed_shares, "--key", tmp_path / "machine.key", "--config", config, "--json")
+
+    assert restored.code == 0, restored
+    assert restored.document["coordinator_id"] == shown["coordinator"]
+
+
+def test_too_few_and_altered_shares_are_refused_by_name(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shares"
+    assert keys("backup", *officers(tmp_path), "--threshold", "2", "--out", out, "--config", config).code == 0
+    (tmp_path / "state").rename(tmp_path / "lost")
+    key = ["--key", tmp_path / "ann.key", "--key", tmp_path / "bob.key", "--config", config, "--json"]
+
+    few = keys("restore", out / "ann.share", *key)
+    assert (few.code, few.document["error"]) == (4, "too_few_shares")
+
+    text = (out / "bob.share").read_text()
+    middle = len(text) // 2
+    (out / "bob.share").write_text(text[:middle] + ("A" if text[middle] != "A" else "B") + text[middle + 1 :])
+    altered = keys("restore", out / "ann.share", out / "bob.share", *key)
+    assert (altered.code, altered.document["error"]) == (4, "share_altered")
+    assert "bob.share" in altered.document["detail"]
+    assert not (tmp_path / "state").exists()
+
+
+def test_no_command_prints_a_private_key(config: Path, authority: Path, tmp_path: Path) -> None:
+    """All that they print, and the options that they have: nothing asks for one, nothing shows one."""
+    secret = authority.read_text().splitlines()[1]
+    said = [
+        keys("show", "--config", config),
+        keys("request", "--config", config),
+        keys("backup", *officers(tmp_path), "--threshold", "2", "--out", tmp_path / "s", "--config", config),
+        keys("share", tmp_path / "s" / "ann.share"),
+        keys("authority", tmp_path / "another.key"),
+        keys("--help"),
+    ]
+
+    assert all(ended.code == 0 for ended in said)
+    assert not [ended for ended in said if secret in ended.out + ended.err or "PRIVATE" in ended.out + ended.err]
+    assert "export" not in said[-1].out
