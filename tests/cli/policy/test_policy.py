@@ -142,6 +142,12 @@ def test_packages_become_a_compiled_policy(tmp_path: Path, run: Run) -> None:
     assert len((tmp_path / "files.sha256").read_text().splitlines()) == 2
 
 
+def test_the_list_of_a_good_host_becomes_a_policy(tmp_path: Path, run: Run) -> None:
+    ended = run("compile", tmp_path / "x.ima", "--measured", VECTORS / "direct" / "ima.bin", "--json")
+
+    assert ended.document["digests"] > 2
+
+
 def test_weak_digests_are_told(tmp_path: Path, run: Run) -> None:
     (tmp_path / "policy.json").write_text(json.dumps({"digests": {"/x": ["ab" * 20, "ab" * 32]}}))
 
