@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from bench.conftest import Section
+from tccp.core.disk import LiveDisk
 from tests.disk.opening import make_disk, open_disk
 from tests.disk.serving import served_disk
 
@@ -141,45 +142,62 @@ def test_disks_under_fio() -> None:
             print("  ".join(f"{cell:>26}" for cell in row))
 
 
+def fill(disk: LiveDisk, filling: bytes) -> None:
+    """Write every block, in order."""
+    for at in range(0, SIZE, len(filling)):
+        disk.write(at, filling)
+    disk.flush()
+
+
+def age(disk: LiveDisk, filling: bytes) -> None:
+    """Overwrite at random, as many blocks as two disks have: free slots lie apart then."""
+    for number in range(2 * SIZE // 4096):
+        disk.write(random.randrange(SIZE // 4096) * 4096, filling[:4096])  # noqa: S311
+        if number % 256 == 0:
+            disk.flush()
+
+
+def flush_times(disk: LiveDisk, in_place: int, block: bytes, count: int) -> tuple[float, float]:
+    """Medians of making *count* random blocks durable, in ms: written in place, and by the disk, in turns."""
+    times: list[list[float]] = [[], []]
+    for turn in range(2 * FLUSHES):
+        offsets = [random.randrange(SIZE // 4096) * 4096 for _ in range(count)]  # noqa: S311
+        start = time.perf_counter()
+        for offset in offsets:
+            if turn % 2:
+                disk.write(offset, block)
+            else:
+                os.pwrite(in_place, block, offset)
+        if turn % 2:
+            disk.flush()
+        else:
+            os.fdatasync(in_place)
+        times[turn % 2].append(time.perf_counter() - start)
+    return statistics.median(times[0]) * 1e3, statistics.median(times[1]) * 1e3
+
+
 def test_a_flush_beside_writing_in_place(tmp_path: Path) -> None:
     """The peer is what nobody should do: blocks written in place, without anything that makes them safe."""
     section = Section(
         "Flush of random blocks",
         f"Medians of {FLUSHES} on the file system of tmp_path, {SIZE >> 20} MiB files, in turns. Bars: 1.3, 0.5, "
-        "0.2 times writing in place. In new room the file system allocates blocks, too; used room is what overwriting "
-        "leaves after a while.",
+        "0.2 times writing in place. In new room the file system would allocate blocks, had it not been made ready; "
+        "used room is what overwriting in order leaves; aged is what overwriting every block twice at random does.",
         ["blocks", "in place, unsafe", "tccp", "ratio"],
     )
     make_disk(tmp_path / "tccp.disk", SIZE, log_bytes=64 << 20)
     in_place = os.open(tmp_path / "raw", os.O_RDWR | os.O_CREAT, 0o600)
+    filling = os.urandom(1 << 20)
+    for at in range(0, SIZE, 1 << 20):
+        os.pwrite(in_place, filling, at)
+    os.fdatasync(in_place)
     with open_disk(tmp_path / "tccp.disk") as disk:
-        filling = os.urandom(1 << 20)
-        for at in range(0, SIZE, 1 << 20):
-            os.pwrite(in_place, filling, at)
-            disk.write(at, filling)
-        os.fdatasync(in_place)
-        disk.flush()
-        for count, room in [(1, "new"), (16, "new"), (256, "new"), (1, "used"), (16, "used"), (256, "used")]:
-            if (count, room) == (1, "used"):  # from here on, free slots have been written before
-                for at in range(0, SIZE, 1 << 20):
-                    disk.write(at, filling)
-                disk.flush()
-            times: dict[str, list[float]] = {"raw": [], "tccp": []}
-            for turn in range(2 * FLUSHES):
-                offsets = [random.randrange(SIZE // 4096) * 4096 for _ in range(count)]  # noqa: S311
-                start = time.perf_counter()
-                for offset in offsets:
-                    if turn % 2:
-                        disk.write(offset, filling[:4096])
-                    else:
-                        os.pwrite(in_place, filling[:4096], offset)
-                if turn % 2:
-                    disk.flush()
-                else:
-                    os.fdatasync(in_place)
-                times["tccp" if turn % 2 else "raw"].append(time.perf_counter() - start)
-            raw, ours = (statistics.median(times[who]) * 1e3 for who in ("raw", "tccp"))
-            section.rows.append([f"{count}, {room} room", f"{raw:.2f} ms", f"{ours:.2f} ms", f"{ours / raw:.2f}"])
+        disk.start_keeper()
+        for room, prepare in (("new", fill), ("used", fill), ("aged", age)):
+            prepare(disk, filling)
+            for count in (1, 16, 256):
+                raw, ours = flush_times(disk, in_place, filling[:4096], count)
+                section.rows.append([f"{count}, {room} room", f"{raw:.2f} ms", f"{ours:.2f} ms", f"{ours / raw:.2f}"])
     os.close(in_place)
     section.save()
     for row in section.rows:

@@ -169,8 +169,10 @@ static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const tcc
 
     /* Whoever demanded a moment will do so again, and others saw the disk where it stands now. */
     found = disk_mark_now(disk);
-    if (demand != NULL && demand->mark != NULL)
+    if (demand != NULL && demand->mark != NULL) {
         disk_mark_remember(disk, &demanded);
+        (void) disk_mark_keep(disk, &demanded);
+    }
     disk_mark_remember(disk, &found);
     disk->mark_given = 1;
 
@@ -194,6 +196,7 @@ tccp_status disk_open_io(const disk_io *io, const tccp_disk_key *key, const tccp
         disk->base = *base;
     (void) pthread_mutex_init(&disk->lock, NULL);
     (void) pthread_mutex_init(&disk->commit_lock, NULL);
+    (void) pthread_cond_init(&disk->keeper_wanted, NULL);
     tccp_status status = bring_up(disk, key, demand);
     if (status != TCCP_OK) {
         tccp_disk_free(disk);
@@ -217,8 +220,11 @@ tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_root)
 {
     if (disk == NULL || ret_root == NULL || disk->read_only)
         return TCCP_ERR_USAGE;
+    disk_keeper_end(disk);
     (void) pthread_mutex_lock(&disk->commit_lock);
     tccp_status status = disk_checkpoint(disk);
+    if (status == TCCP_OK)
+        (void) disk_cut_tail(disk);  /* a file that stays long is no harm */
     if (status == TCCP_OK)
         memcpy(ret_root, disk->root, sizeof disk->root);
     (void) pthread_mutex_lock(&disk->lock);
@@ -232,6 +238,7 @@ void tccp_disk_free(tccp_disk *disk)
 {
     if (disk == NULL)
         return;
+    disk_keeper_end(disk);
     disk_tree_free(disk);
     disk_slots_free(&disk->slots);
     free(disk->dirty.items);
@@ -239,6 +246,7 @@ void tccp_disk_free(tccp_disk *disk)
     disk_keys_free(disk->keys);
     (void) pthread_mutex_destroy(&disk->lock);
     (void) pthread_mutex_destroy(&disk->commit_lock);
+    (void) pthread_cond_destroy(&disk->keeper_wanted);
     free(disk);
 }
 
@@ -252,7 +260,8 @@ void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info)
     memcpy(info.base_root, disk->superblock.base_root, sizeof info.base_root);
     info.suite = disk->superblock.suite;
     info.generation = disk->superblock.generation;
-    disk_mark_give(disk, info.mark);
+    disk_mark now = disk_mark_now(disk);
+    disk_mark_encode(&now, info.mark);
     info.sequence = disk->sequence;
     (void) pthread_mutex_lock(&disk->lock);
     for (uint64_t page = 0; disk_tree_next_page(disk, 0, &page); page++)

@@ -1,11 +1,12 @@
 /* disk.h: the parts of a live disk, and who may call whom.
  *
  *     disk.c          opening and closing
- *     disk_blocks.c   reading, writing and zeroing bytes       disk_check.c   proving, growing, compacting
+ *     disk_read.c     reading bytes                            disk_write.c   writing, zeroing, flushing
+ *     disk_check.c    proving, growing
  *     disk_log.c      commits and their replay                 disk_tree.c    checkpoints and their loading
  *     disk_slots.c    which slots of the file are free         disk_crypto.c  keys, nonces, tags
  *     disk_format.c   superblocks, entries as bytes            disk_file.c    the file
- *     disk_marks.c    moments that may be demanded later
+ *     disk_marks.c    moments that may be demanded later       disk_room.c    room made ready, and given back
  *
  * The rule that makes it survive crashes. A block is never written over: each write takes a free slot, under a nonce of
  * its own, and changes the block's entry in memory. A flush writes one record, authenticated, with all entries changed
@@ -50,6 +51,7 @@ enum {
 typedef struct disk_io {
     void *context;
     int (*read)(void *context, void *buffer, size_t len, uint64_t offset);  /* zeros beyond the end */
+    int (*read_now)(void *context, void *buffer, size_t len, uint64_t offset);  /* EAGAIN: would wait; may be NULL */
     int (*write)(void *context, const void *bytes, size_t len, uint64_t offset);
     int (*sync)(void *context);
     int (*punch)(void *context, uint64_t offset, uint64_t len);
@@ -162,11 +164,22 @@ typedef struct disk_slots {
     uint64_t *used;              /* one bit a slot */
     uint64_t count;              /* slots known: a multiple of 64 */
     uint64_t free;
+    uint64_t held;               /* taken for a moment by compaction: as good as free */
+    uint64_t empty_words;        /* of `used`: 64 neighbours that are all free */
     uint64_t next;               /* where to look first */
 } disk_slots;
 
-/* Take up to wanted neighbouring slots; returns how many, 0 when there is no memory. */
-uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, uint64_t *ret_first);
+/* Take up to wanted neighbouring slots; returns how many, 0 when there is no memory. Without may_grow the file grows only
+ * when none is free. */
+uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, int may_grow, uint64_t *ret_first);
+/* How many may be free before the file stops growing for the sake of neighbours. */
+uint64_t disk_slots_spare(const disk_slots *slots);
+/* Take the free ones of up to wanted slots from this one on, up to the first that is used. */
+uint64_t disk_slots_take_run(disk_slots *slots, uint64_t first, uint64_t wanted);
+/* Add count slots (a multiple of 64) behind all others, taken. 0: no memory. */
+int disk_slots_extend(disk_slots *slots, uint64_t count, uint64_t *ret_first);
+/* Forget the free slots behind the last one that is used; returns how many are left. */
+uint64_t disk_slots_cut(disk_slots *slots);
 void disk_slots_give(disk_slots *slots, uint64_t slot);
 /* Mark a slot of a loaded disk; TCCP_ERR_DISK_CORRUPT when it is marked already, or not inside the file. */
 tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot, uint64_t slots_max);
@@ -221,6 +234,10 @@ struct tccp_disk {
     disk_list retired;               /* slots that the last commit still refers to; RETIRED_PUNCH: give room back */
     uint64_t reserved;               /* blocks that writers are about to change */
     uint64_t commits_started;
+    pthread_t keeper;
+    pthread_cond_t keeper_wanted;
+    int has_keeper, keeper_waits, keeper_ends;
+    int no_room;                     /* the file system is full: room is not made ready any more, until some is given back */
     int failed;                      /* a sync failed: what is on the disk is unknown, so nothing is promised any more */
 };
 
@@ -251,8 +268,10 @@ tccp_status disk_checkpoint(tccp_disk *disk);
 /* disk_marks.c; commit_lock is held, or nobody else has the disk yet. */
 void disk_mark_encode(const disk_mark *mark, uint8_t bytes[TCCP_DISK_MARK_BYTES]);
 void disk_mark_decode(const uint8_t bytes[TCCP_DISK_MARK_BYTES], disk_mark *ret_mark);
-/* Remember a moment from the next checkpoint on; the oldest are forgotten. */
+/* Remember a moment from the next checkpoint on; where there is no room, the oldest but one is forgotten. */
 void disk_mark_remember(tccp_disk *disk, const disk_mark *mark);
+/* Forget what is older than this one, which is then the first. TCCP_ERR_DISK_MARK: it is not remembered. */
+tccp_status disk_mark_keep(tccp_disk *disk, const disk_mark *mark);
 disk_mark disk_mark_now(const tccp_disk *disk);
 /* Give out the moment now, for good. */
 void disk_mark_give(tccp_disk *disk, uint8_t ret_mark[TCCP_DISK_MARK_BYTES]);
@@ -267,9 +286,32 @@ tccp_status disk_log_replay(tccp_disk *disk, int *ret_anything);
 tccp_status disk_commit(tccp_disk *disk, int even_empty);
 size_t disk_record_bytes(uint64_t entries);
 
-/* disk_blocks.c: read one block's stored bytes into buffer and open them. */
+/* disk_room.c */
+/* Write zeros into count new slots (a multiple of 64), and make them free. */
+tccp_status disk_prepare(tccp_disk *disk, uint64_t count);
+/* Wake the keeper if there is work for it. The lock is held. */
+void disk_keeper_look(tccp_disk *disk);
+void disk_keeper_end(tccp_disk *disk);
+/* Shorten the file to what is used. */
+tccp_status disk_cut_tail(tccp_disk *disk);
+
+/* disk_read.c */
+int disk_inside(const tccp_disk *disk, uint64_t offset, uint64_t len);
+/* Whether a block is known to be zeros. The lock is held. */
+int disk_reads_as_zeros(const tccp_disk *disk, uint64_t block);
+/* How many of the entries continue the first: the same state, and neighbouring slots. */
+uint32_t disk_run_of(const disk_entry *entries, uint32_t count);
+/* Whole blocks; entries is room for count of them, and says in the end what was read. With ret_waits nothing is waited
+ * for: it says whether that was why nothing was read. */
+tccp_status disk_read_blocks(tccp_disk *disk, uint64_t block, uint32_t count, disk_entry *entries, uint8_t *buffer,
+                             int *ret_waits);
+/* Read one block's stored bytes into buffer and open them. */
 tccp_status disk_read_slot(tccp_disk *disk, uint64_t block, const disk_entry *entry, uint8_t *buffer);
-/* Give slots away, after the sync that made them free. No lock is held. */
+/* Like tccp_disk_read, but rather says that it would have to wait for a disk, and then has read nothing. */
+tccp_status disk_read_now(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer, int *ret_waits);
+/* disk_write.c: whether a change of these bytes would have to wait: to read what is around them, or for room in the next record. */
+int disk_change_waits(tccp_disk *disk, uint64_t offset, uint64_t len);
+/* disk_slots.c: give slots away, after the sync that made them free. No lock is held. */
 void disk_release(tccp_disk *disk, disk_list *retired);
 
 #endif /* TCCP_DISK_H */

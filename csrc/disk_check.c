@@ -1,4 +1,4 @@
-/* disk_check.c: proving, growing and compacting a disk that nobody is using. */
+/* disk_check.c: proving and growing a disk that nobody is using. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,38 +34,5 @@ tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes)
     else
         disk->failed = 1;
     (void) pthread_mutex_unlock(&disk->commit_lock);
-    return status;
-}
-
-tccp_status tccp_disk_compact(tccp_disk *disk, uint64_t *ret_freed_bytes)
-{
-    if (disk == NULL || disk->read_only || ret_freed_bytes == NULL)
-        return TCCP_ERR_USAGE;
-    (void) pthread_mutex_lock(&disk->commit_lock);
-    /* After a checkpoint nothing but the tree refers to slots: those retired are free. */
-    tccp_status status = disk_checkpoint(disk);
-    uint64_t freed = 0, end = 0;
-    (void) pthread_mutex_lock(&disk->lock);
-    for (uint64_t slot = 0, run; slot < disk->slots.count && status == TCCP_OK; slot += run) {
-        int used = (int) (disk->slots.used[slot / 64] >> (slot % 64) & 1);
-        run = 1;
-        while (slot + run < disk->slots.count &&
-               (int) (disk->slots.used[(slot + run) / 64] >> ((slot + run) % 64) & 1) == used)
-            run++;
-        if (used) {
-            end = slot + run;
-            continue;
-        }
-        status = disk_status_of(
-            disk->io.punch(disk->io.context, disk_slot_offset(disk, slot), run * DISK_BLOCK));
-        freed += run * DISK_BLOCK;
-    }
-    if (status == TCCP_OK)
-        status = disk_status_of(disk->io.cut(disk->io.context, disk_slot_offset(disk, end)));
-    disk->slots.next = 0;
-    (void) pthread_mutex_unlock(&disk->lock);
-    (void) pthread_mutex_unlock(&disk->commit_lock);
-    if (status == TCCP_OK)
-        *ret_freed_bytes = freed;
     return status;
 }

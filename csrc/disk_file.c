@@ -5,6 +5,7 @@
 #include <linux/falloc.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "disk.h"
@@ -32,6 +33,16 @@ static int file_read(void *context, void *buffer, size_t len, uint64_t offset)
         len -= (size_t) got;
     }
     return 0;
+}
+
+/* Short counts and ends of files are left to those who may wait. */
+static int file_read_now(void *context, void *buffer, size_t len, uint64_t offset)
+{
+    struct iovec into = {.iov_base = buffer, .iov_len = len};
+    ssize_t got = preadv2(descriptor(context), &into, 1, (off_t) offset, RWF_NOWAIT);
+    if (got < 0 && errno == EOPNOTSUPP)  /* a file system that cannot say; most of these are in memory */
+        return file_read(context, buffer, len, offset);
+    return got >= 0 && (size_t) got == len ? 0 : EAGAIN;
 }
 
 static int file_write(void *context, const void *bytes, size_t len, uint64_t offset)
@@ -79,7 +90,7 @@ void disk_file_io(int file, disk_io *ret_io)
 {
     *ret_io = (disk_io){
         .context = (void *) (intptr_t) file,
-        .read = file_read, .write = file_write, .sync = file_sync,
+        .read = file_read, .read_now = file_read_now, .write = file_write, .sync = file_sync,
         .punch = file_punch, .cut = file_cut, .size = file_size,
     };
 }

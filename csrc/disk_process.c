@@ -30,7 +30,7 @@ tccp_status tccp_disk_process_harden(void)
 /* What serving and ending need: files and sockets that are open already, memory, threads. No opening, connecting,
  * executing, tracing, and nothing about other processes; unlink is for the socket's name at the end. */
 static const unsigned allowed[] = {
-    __NR_read, __NR_write, __NR_pread64, __NR_pwrite64, __NR_writev, __NR_lseek, __NR_close, __NR_fstat,
+    __NR_read, __NR_write, __NR_pread64, __NR_preadv2, __NR_pwrite64, __NR_writev, __NR_lseek, __NR_close, __NR_fstat,
     __NR_newfstatat, __NR_ioctl, __NR_fdatasync, __NR_fallocate, __NR_ftruncate, __NR_unlinkat,
     __NR_accept4, __NR_recvfrom, __NR_sendto, __NR_shutdown, __NR_setsockopt, __NR_ppoll,
     __NR_mmap, __NR_munmap, __NR_mremap, __NR_mprotect, __NR_madvise, __NR_mlock, __NR_munlock, __NR_brk,

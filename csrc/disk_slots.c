@@ -1,16 +1,17 @@
-/* disk_slots.c: which 4 KiB slots of the file are free. Kept in memory only: the tree and the log say what is used. */
+/* disk_slots.c: which 4 KiB slots of the file are free. Kept in memory only: the tree and the log say what is used.
+ *
+ * Neighbours are written in one go, so slots are taken where 64 of them are free together. Overwriting at random leaves
+ * free ones one by one; before those are taken the file grows, by an eighth of what is used.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "disk.h"
 
-enum { GROWTH = 4096 };  /* slots added at once; a sparse file pays for none of them before it is written */
+enum { GROWTH = 1024 };  /* slots added at once; a sparse file pays for none of them before it is written */
 
-static int grow(disk_slots *slots, uint64_t count)
+static int grow_to(disk_slots *slots, uint64_t count)
 {
-    count = (count + GROWTH - 1) / GROWTH * GROWTH;
-    if (count <= slots->count)
-        return 1;
     if (count > DISK_SLOTS_MAX)
         return 0;
     uint64_t *used = realloc(slots->used, count / 8);
@@ -19,8 +20,14 @@ static int grow(disk_slots *slots, uint64_t count)
     memset(used + slots->count / 64, 0, (count - slots->count) / 8);
     slots->used = used;
     slots->free += count - slots->count;
+    slots->empty_words += (count - slots->count) / 64;
     slots->count = count;
     return 1;
+}
+
+static int grow(disk_slots *slots, uint64_t count)
+{
+    return count <= slots->count || grow_to(slots, (count + GROWTH - 1) / GROWTH * GROWTH);
 }
 
 static int is_used(const disk_slots *slots, uint64_t slot)
@@ -28,41 +35,82 @@ static int is_used(const disk_slots *slots, uint64_t slot)
     return (int) (slots->used[slot / 64] >> (slot % 64) & 1);
 }
 
-/* The first free slot from a place on, going round once; there is one. */
-static uint64_t find(const disk_slots *slots, uint64_t from)
+static void use(disk_slots *slots, uint64_t slot)
+{
+    slots->empty_words -= slots->used[slot / 64] == 0;
+    slots->used[slot / 64] |= UINT64_C(1) << (slot % 64);
+    slots->free--;
+}
+
+/* The first free slot from a place on, or the first of a word without used ones, going round once; there is one. */
+static uint64_t find(const disk_slots *slots, uint64_t from, int whole_word)
 {
     if (from >= slots->count)
         from = 0;
-    uint64_t word = from / 64;
+    uint64_t words = slots->count / 64, word = from / 64;
     uint64_t open = ~slots->used[word] & ~UINT64_C(0) << (from % 64);
-    while (open == 0) {
-        word = word + 1 < slots->count / 64 ? word + 1 : 0;
+    while (whole_word ? open != ~UINT64_C(0) : open == 0) {
+        word = word + 1 < words ? word + 1 : 0;
         open = ~slots->used[word];
     }
     return word * 64 + (uint64_t) __builtin_ctzll(open);
 }
 
-uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, uint64_t *ret_first)
+uint64_t disk_slots_spare(const disk_slots *slots)
 {
-    /* A little more room than needed keeps the search short. */
-    if (slots->free <= slots->count / 128 && !grow(slots, slots->count + 1) && slots->free == 0)
-        return 0;
-    uint64_t first = find(slots, slots->next);
-    uint32_t got = 0;
-    while (got < wanted && first + got < slots->count && !is_used(slots, first + got)) {
-        slots->used[(first + got) / 64] |= UINT64_C(1) << ((first + got) % 64);
-        got++;
+    return GROWTH + (slots->count - slots->free - slots->held) / 8;
+}
+
+uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, int may_grow, uint64_t *ret_first)
+{
+    /* On from the last one; else 64 neighbours, from new room as long as the spare allows; else wherever one is free. */
+    uint64_t first = slots->next;
+    if (first % 64 == 0 || first >= slots->count || is_used(slots, first)) {
+        if (slots->empty_words == 0 && (slots->free == 0 || (may_grow && slots->free + slots->held < disk_slots_spare(slots))) &&
+            !grow(slots, slots->count + 1) && slots->free == 0)
+            return 0;
+        first = find(slots, slots->next, slots->empty_words != 0);
     }
-    slots->free -= got;
+    uint64_t got = disk_slots_take_run(slots, first, wanted);
     slots->next = first + got;
     *ret_first = first;
+    return (uint32_t) got;
+}
+
+uint64_t disk_slots_take_run(disk_slots *slots, uint64_t first, uint64_t wanted)
+{
+    uint64_t got = 0;
+    for (; got < wanted && first + got < slots->count && !is_used(slots, first + got); got++)
+        use(slots, first + got);
     return got;
+}
+
+int disk_slots_extend(disk_slots *slots, uint64_t count, uint64_t *ret_first)
+{
+    uint64_t before = slots->count;
+    if (!grow_to(slots, before + count))
+        return 0;
+    (void) disk_slots_take_run(slots, before, count);
+    *ret_first = before;
+    return 1;
+}
+
+uint64_t disk_slots_cut(disk_slots *slots)
+{
+    while (slots->count > 0 && slots->used[slots->count / 64 - 1] == 0) {
+        slots->count -= 64;
+        slots->free -= 64;
+        slots->empty_words--;
+    }
+    slots->next = 0;
+    return slots->count;
 }
 
 void disk_slots_give(disk_slots *slots, uint64_t slot)
 {
     slots->used[slot / 64] &= ~(UINT64_C(1) << (slot % 64));
     slots->free++;
+    slots->empty_words += slots->used[slot / 64] == 0;
 }
 
 tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot, uint64_t slots_max)
@@ -73,8 +121,7 @@ tccp_status disk_slots_mark(disk_slots *slots, uint64_t slot, uint64_t slots_max
         return TCCP_ERR_NO_MEMORY;
     if (is_used(slots, slot))
         return TCCP_ERR_DISK_CORRUPT;
-    slots->used[slot / 64] |= UINT64_C(1) << (slot % 64);
-    slots->free--;
+    use(slots, slot);
     return TCCP_OK;
 }
 
@@ -125,6 +172,8 @@ void disk_release(tccp_disk *disk, disk_list *retired)
     (void) pthread_mutex_lock(&disk->lock);
     for (size_t i = 0; i < retired->len; i++)
         disk_slots_give(&disk->slots, retired->items[i] & DISK_SLOT_MASK);
+    if ((retired->items[retired->len - 1] & DISK_RETIRED_PUNCH) != 0)
+        disk->no_room = 0;
     (void) pthread_mutex_unlock(&disk->lock);
     retired->len = 0;
 }

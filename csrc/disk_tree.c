@@ -212,7 +212,7 @@ static tccp_status write_page(tccp_disk *disk, unsigned level, uint64_t page, di
     disk_entry entry = {.place = 0};
     uint64_t slot;
     (void) pthread_mutex_lock(&disk->lock);
-    uint32_t got = disk_slots_take(&disk->slots, 1, &slot);
+    uint32_t got = disk_slots_take(&disk->slots, 1, !disk->no_room, &slot);
     entry.counter = ++disk->counter;
     (void) pthread_mutex_unlock(&disk->lock);
     if (got == 0)

@@ -1,6 +1,7 @@
 # The C core without Python: unit tests and fuzz targets, found by their names.
 #
-#   make check-native      csrc/tests/test_*.c and the replayed corpora, under gcc's address and undefined sanitizers
+#   make check-native      csrc/tests/test_*.c and the replayed corpora, under gcc's address and undefined sanitizers;
+#                          those with threads under its thread sanitizer, too
 #   make fuzz              csrc/fuzz/fuzz_*.c under clang's libFuzzer, FUZZ_SECONDS each; FUZZ="quote event_log" picks some
 #
 # The core is an archive here, so that a test may include a .c file to reach what is static in it: the linker then
@@ -75,6 +76,21 @@ check-native: setup $(LANES_TESTS) $(PLAIN_TESTS) $(REPLAYERS)
 	@set -e; for program in $(LANES_TESTS) $(PLAIN_TESTS); do echo "$$program"; $$program; done
 	@set -e; for subject in $(FUZZ_NAMES); do \
 	    $(NATIVE)/lanes/replay_$$subject csrc/fuzz/corpus/$$subject; done
+
+# ---- threads under the thread sanitizer --------------------------------------------------------------------------
+
+# Its shadow memory wants addresses where they always were: setarch -R.
+THREAD_TESTS := $(NATIVE)/thread/test_disk_threads $(NATIVE)/thread/test_nbd_server
+
+$(THREAD_TESTS): $(NATIVE)/thread/%: csrc/tests/%.c $(addprefix csrc/,$(CORE_C)) csrc/native.mk $(VENV)/.installed
+	@mkdir -p $(@D)
+	gcc -O1 -fsanitize=thread $(NATIVE_CFLAGS) $< $(addprefix csrc/,$(CORE_C)) $(NATIVE_LIBS) -o $@
+
+.PHONY: check-threads
+check-threads: setup $(THREAD_TESTS)
+	@set -e; for program in $(THREAD_TESTS); do echo "$$program"; setarch -R $$program; done
+
+check-native: check-threads
 
 # ---- libFuzzer ---------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,9 @@
-/* nbd_requests.c: requests, answered one after the other from a disk. */
+/* nbd_requests.c: requests, answered from a disk.
+ *
+ * What can be answered at once is, one after the other. What would have to wait is deferred where the session has
+ * somebody for it: flushes, reads of what is not in memory, changes of parts of blocks or beyond what one record holds.
+ * The protocol allows answers in any order; a client that wants an order waits for the answer before it asks.
+ */
 #include <string.h>
 
 #include "disk.h"
@@ -20,14 +25,6 @@ enum {
 
 static const uint32_t REQUEST_MAGIC = 0x25609513, SIMPLE_MAGIC = 0x67446698, CHUNK_MAGIC = 0x668e33ef;
 static const uint16_t CHUNK_ERROR = 0x8001;
-
-typedef struct request {
-    uint16_t flags;
-    uint16_t command;
-    uint64_t cookie;
-    uint64_t offset;
-    uint32_t len;
-} request;
 
 uint16_t nbd_export_flags(const nbd_session *session)
 {
@@ -51,14 +48,14 @@ static uint32_t error_of(tccp_status status)
     }
 }
 
-static void put_simple(nbd_session *session, const request *of, uint32_t error)
+static void put_simple(nbd_session *session, const nbd_request *of, uint32_t error)
 {
     nbd_put(session, SIMPLE_MAGIC, 4);
     nbd_put(session, error, 4);
     nbd_put(session, of->cookie, 8);
 }
 
-static void put_chunk(nbd_session *session, const request *of, uint16_t type, uint32_t len)
+static void put_chunk(nbd_session *session, const nbd_request *of, uint16_t type, uint32_t len)
 {
     nbd_put(session, CHUNK_MAGIC, 4);
     nbd_put(session, CHUNK_DONE, 2);
@@ -68,7 +65,7 @@ static void put_chunk(nbd_session *session, const request *of, uint16_t type, ui
 }
 
 /* Reads and block status are answered in chunks once that was agreed on, their errors too. */
-static void put_error(nbd_session *session, const request *of, uint32_t error)
+static void put_error(nbd_session *session, const nbd_request *of, uint32_t error)
 {
     int in_chunks = of->command == COMMAND_READ || of->command == COMMAND_BLOCK_STATUS;
     if (!session->structured || !in_chunks) {
@@ -80,9 +77,11 @@ static void put_error(nbd_session *session, const request *of, uint32_t error)
     nbd_put(session, 0, 2);  /* no text */
 }
 
-static void answer_read(nbd_session *session, const request *of)
+/* Returns 0 when it would have to wait, and may not. */
+static int answer_read(nbd_session *session, const nbd_request *of, int may_wait)
 {
     size_t before = session->out_len;
+    int waits = 0;
     if (session->structured) {
         put_chunk(session, of, of->len == 0 ? CHUNK_NONE : CHUNK_DATA, of->len == 0 ? 0 : 8 + of->len);
         if (of->len != 0)
@@ -90,16 +89,23 @@ static void answer_read(nbd_session *session, const request *of)
     } else {
         put_simple(session, of, 0);
     }
-    tccp_status status = tccp_disk_read(session->disk, of->offset, of->len, session->out + session->out_len);
+    uint8_t *into = session->out + session->out_len;
+    tccp_status status = may_wait ? tccp_disk_read(session->disk, of->offset, of->len, into)
+                                  : disk_read_now(session->disk, of->offset, of->len, into, &waits);
+    if (waits) {
+        session->out_len = before;
+        return 0;
+    }
     if (status == TCCP_OK) {
         session->out_len += of->len;
     } else {
         session->out_len = before;
         put_error(session, of, error_of(status));
     }
+    return 1;
 }
 
-static void answer_block_status(nbd_session *session, const request *of)
+static void answer_block_status(nbd_session *session, const nbd_request *of)
 {
     uint64_t offset = of->offset, end = of->offset + of->len;
     size_t before = session->out_len, count = 0;
@@ -126,7 +132,7 @@ static void answer_block_status(nbd_session *session, const request *of)
 }
 
 /* What is wrong with a request before the disk is asked, or 0. */
-static uint32_t fault_of(const nbd_session *session, const request *of)
+static uint32_t fault_of(const nbd_session *session, const nbd_request *of)
 {
     static const uint16_t allowed[] = {
         [COMMAND_READ] = FLAG_FUA | FLAG_DF,
@@ -155,7 +161,18 @@ static uint32_t fault_of(const nbd_session *session, const request *of)
     return 0;
 }
 
-static void answer(nbd_session *session, const request *of, const uint8_t *payload)
+/* Does what a request asks for, but for making it durable. */
+static tccp_status change(nbd_session *session, const nbd_request *of, const uint8_t *payload)
+{
+    switch (of->command) {
+    case COMMAND_WRITE: return tccp_disk_write(session->disk, of->offset, of->len, payload);
+    case COMMAND_TRIM:
+    case COMMAND_WRITE_ZEROES: return tccp_disk_zero(session->disk, of->offset, of->len);
+    default: return TCCP_OK;
+    }
+}
+
+void nbd_answer(nbd_session *session, const nbd_request *of, const uint8_t *payload)
 {
     tccp_status status = TCCP_OK;
     uint32_t fault = fault_of(session, of);
@@ -164,24 +181,59 @@ static void answer(nbd_session *session, const request *of, const uint8_t *paylo
         return;
     }
     switch (of->command) {
-    case COMMAND_READ: answer_read(session, of); return;
+    case COMMAND_READ: (void) answer_read(session, of, 1); return;
     case COMMAND_BLOCK_STATUS: answer_block_status(session, of); return;
-    case COMMAND_WRITE: status = tccp_disk_write(session->disk, of->offset, of->len, payload); break;
+    case COMMAND_WRITE:
     case COMMAND_TRIM:
-    case COMMAND_WRITE_ZEROES: status = tccp_disk_zero(session->disk, of->offset, of->len); break;
-    case COMMAND_FLUSH: status = tccp_disk_flush(session->disk); break;
+    case COMMAND_WRITE_ZEROES:
+    case COMMAND_FLUSH: break;
     default: put_error(session, of, ERROR_INVALID); return;
     }
-    if (status == TCCP_OK && (of->flags & FLAG_FUA) != 0)
+    if (!of->changed)
+        status = change(session, of, payload);
+    if (status == TCCP_OK && (of->command == COMMAND_FLUSH || (of->flags & FLAG_FUA) != 0))
         status = tccp_disk_flush(session->disk);
     put_simple(session, of, error_of(status));
+}
+
+int nbd_only_flushes(const nbd_request *of)
+{
+    return of->command == COMMAND_FLUSH || of->changed;
+}
+
+/* Answer at once what needs no waiting, and find somebody to wait for the rest. */
+static void dispatch(nbd_session *session, nbd_request *of, const uint8_t *payload)
+{
+    int changes = of->command == COMMAND_WRITE || of->command == COMMAND_TRIM || of->command == COMMAND_WRITE_ZEROES;
+    int waits = 0;
+    if (session->defer == NULL || fault_of(session, of) != 0) {
+        nbd_answer(session, of, payload);
+        return;
+    }
+    if (of->command == COMMAND_READ) {
+        if (answer_read(session, of, 0))
+            return;
+        waits = 1;
+    } else if (changes && !disk_change_waits(session->disk, of->offset, of->len)) {
+        tccp_status status = change(session, of, payload);
+        if (status != TCCP_OK || (of->flags & FLAG_FUA) == 0) {
+            put_simple(session, of, error_of(status));
+            return;
+        }
+        of->changed = 1;
+        waits = 1;
+    } else {
+        waits = changes || of->command == COMMAND_FLUSH;
+    }
+    if (!waits || !session->defer(session->defer_context, of, payload))
+        nbd_answer(session, of, payload);
 }
 
 size_t nbd_take_request(nbd_session *session, const uint8_t *bytes, size_t len)
 {
     if (len < REQUEST_BYTES)
         return 0;
-    request got = {
+    nbd_request got = {
         .flags = (uint16_t) nbd_get(bytes + 4, 2),
         .command = (uint16_t) nbd_get(bytes + 6, 2),
         .cookie = nbd_get(bytes + 8, 8),
@@ -195,6 +247,6 @@ size_t nbd_take_request(nbd_session *session, const uint8_t *bytes, size_t len)
     }
     if (len - REQUEST_BYTES < payload)
         return 0;
-    answer(session, &got, bytes + REQUEST_BYTES);
+    dispatch(session, &got, bytes + REQUEST_BYTES);
     return REQUEST_BYTES + payload;
 }

@@ -1,5 +1,6 @@
-/* nbd_server.c: a thread for each connection. A whole socket buffer comes in at once, all requests in it are answered,
- * and the answers leave together: what costs most at 4 KiB is the way in and out of the kernel. */
+/* nbd_server.c: a thread for each connection, and a crew for what it would have to wait for. A whole socket buffer comes in
+ * at once, the requests in it are answered, and the answers leave together: what costs most at 4 KiB is the way in and out
+ * of the kernel. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -11,7 +12,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "disk.h"
 #include "nbd.h"
 
 enum { CONNECTIONS_MAX = 16, SOCKET_BUFFER_BYTES = 4 << 20 };
@@ -30,35 +30,15 @@ typedef struct server {
     connection connections[CONNECTIONS_MAX];
 } server;
 
-static int send_all(int socket, const uint8_t *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t sent = send(socket, bytes, len, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent <= 0)
-            return 0;
-        bytes += sent;
-        len -= (size_t) sent;
-    }
-    return 1;
-}
-
-/* Untouched memory costs nothing: only a client that asks for 32 MiB at once makes these large. */
-static uint8_t *buffer_of(size_t len)
-{
-    uint8_t *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static void talk(nbd_session *session, int socket, uint8_t *in)
+static void talk(nbd_session *session, nbd_crew *crew, int socket, uint8_t *in)
 {
     size_t len = 0, used = 0;
     for (;;) {
-        used += nbd_session_receive(session, in + used, len - used);
-        /* With nothing to send and the session open, what is left is an incomplete message. */
-        int waiting = session->out_len == 0;
-        if (!waiting && !send_all(socket, session->out, session->out_len))
+        size_t part = nbd_session_receive(session, in + used, len - used);
+        used += part;
+        /* With nothing used up and nothing to send, what is left is an incomplete message. */
+        int waiting = session->out_len == 0 && part == 0;
+        if (session->out_len != 0 && !nbd_crew_send(crew, session->out, session->out_len))
             return;
         session->out_len = 0;
         if (session->phase == NBD_PHASE_CLOSED)
@@ -88,12 +68,17 @@ static void *serve_connection(void *argument)
     /* Larger than the system's limit where we may; as large as that otherwise. */
     if (setsockopt(mine->socket, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
         (void) setsockopt(mine->socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    uint8_t *in = buffer_of(NBD_IN_CAPACITY), *out = buffer_of(NBD_OUT_CAPACITY);
-    if (in != NULL && out != NULL) {
-        nbd_session session;
+    /* Untouched memory costs nothing: only a client that asks for 32 MiB at once makes these large. */
+    uint8_t *in = nbd_buffer(NBD_IN_CAPACITY), *out = nbd_buffer(NBD_OUT_CAPACITY);
+    nbd_session session;
+    nbd_crew *crew = nbd_crew_make(&session, mine->socket);
+    if (in != NULL && out != NULL && crew != NULL) {
         nbd_session_start(&session, mine->server->disk, out);
-        talk(&session, mine->socket, in);
+        session.defer = nbd_crew_take;
+        session.defer_context = crew;
+        talk(&session, crew, mine->socket, in);
     }
+    nbd_crew_end(crew);
     /* They held plaintext; unmapped pages are cleared by the kernel before anybody else gets them. */
     if (in != NULL)
         (void) munmap(in, NBD_IN_CAPACITY);

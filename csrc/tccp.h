@@ -648,7 +648,7 @@ typedef struct tccp_disk_info {
     uint8_t disk_id[16];
     uint8_t root[TCCP_DISK_ROOT_BYTES];       /* of the last checkpoint: after tccp_disk_close_clean, of everything */
     uint8_t base_root[TCCP_DISK_ROOT_BYTES];  /* zeros without a base */
-    uint8_t mark[TCCP_DISK_MARK_BYTES];       /* of this moment, as by tccp_disk_mark */
+    uint8_t mark[TCCP_DISK_MARK_BYTES];       /* of this moment; only a disk that is open for reading will know it later */
     uint32_t suite;
     uint64_t base_blocks;
     uint64_t size_bytes;
@@ -669,8 +669,8 @@ TCCP_MUST_USE tccp_status tccp_disk_create(int file, const tccp_disk_key *key, c
 
 /* What a disk must be to be opened; each may be NULL, and then any is taken.
  *   root   TCCP_DISK_ROOT_BYTES: it must stand exactly as when that root was returned
- *   mark   TCCP_DISK_MARK_BYTES: its history must pass through that moment. Remembered are the moments at which it was
- *          opened, those given out by tccp_disk_mark and tccp_disk_describe, and those demanded: the newest 64 */
+ *   mark   TCCP_DISK_MARK_BYTES: its history must pass through that moment. Remembered are 64: the one that was last
+ *          demanded or said to be kept, and the newest that came from tccp_disk_mark or that it was opened at */
 typedef struct tccp_disk_demand {
     const uint8_t *root;
     const uint8_t *mark;
@@ -702,7 +702,12 @@ TCCP_MUST_USE tccp_status tccp_disk_verify(tccp_disk *disk, uint64_t block, uint
 /* Grow a disk that nobody is using; durable on return. */
 TCCP_MUST_USE tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes);
 
-/* Give the room of all free slots back to the file system; nobody is using the disk. */
+/* Start a thread of the disk's own, until it is closed or freed: it makes room in the file ready before it is needed, and
+ * commits when much was written and nobody flushes. Nothing for a disk that is open for reading. */
+TCCP_MUST_USE tccp_status tccp_disk_keeper_start(tccp_disk *disk);
+
+/* Give the room of all free slots back to the file system. The disk may be in use: other calls go on meanwhile, but for
+ * the moments in which a window of slots is looked at or the file is shortened. */
 TCCP_MUST_USE tccp_status tccp_disk_compact(tccp_disk *disk, uint64_t *ret_freed_bytes);
 
 void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info);
@@ -710,6 +715,10 @@ void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info);
 /* The moment that the disk's history has come to: whoever demands it later gets this state or one that came after it. It
  * holds what the last flush has answered for. Cheap; from any thread. */
 TCCP_MUST_USE tccp_status tccp_disk_mark(tccp_disk *disk, uint8_t *ret_mark);
+
+/* Say that a mark is kept where it is safe: it will be remembered until this is said of a newer one, and older ones are
+ * forgotten. TCCP_ERR_DISK_MARK: it is not remembered. */
+TCCP_MUST_USE tccp_status tccp_disk_mark_kept(tccp_disk *disk, const uint8_t *mark);
 
 /* Write everything, and return the root of what the disk now is. The disk is not usable any more, only to be freed. */
 TCCP_MUST_USE tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_root);
@@ -727,6 +736,51 @@ TCCP_MUST_USE tccp_status tccp_disk_process_harden(void);
 /* Before it serves: only the system calls that serving and ending need; any other is refused. For good, for all threads.
  * TCCP_ERR_UNSUPPORTED on architectures whose calls are not listed. */
 TCCP_MUST_USE tccp_status tccp_disk_process_confine(void);
+
+/* ---- children (child.c) ---------------------------------------------------------------------------------------- */
+
+#define TCCP_CHILD_DESCRIPTORS_MAX 64
+#define TCCP_CHILD_SAME_USER 0xFFFFFFFF
+#define TCCP_CHILD_NO_GROUP 0xFFFFFFFF
+
+/* A program to start as a child, and what it may do. In any case it is in a session of its own, leaves no core file, and
+ * is killed when the thread that started it ends. It has no capabilities and can never get more privileges; and it has
+ * namespaces of its own for users, network, IPC and host name, all empty. */
+typedef struct tccp_child {
+    int program;                    /* descriptor of an executable file; one that the child cannot read makes the child
+                                       undumpable: neither debuggers nor /proc/PID/mem are for its own user then */
+    const char *const *arguments;   /* with the program's name first, NULL at the end */
+    const char *const *environment; /* "NAME=value", NULL at the end */
+    const int *descriptors;         /* they become 3, 4 ... in the child, in this order; it has no others but 0, 1, 2 */
+    size_t descriptor_count;
+    int output;                     /* becomes 1 and 2; 0 is /dev/null */
+    uint32_t user;                  /* or TCCP_CHILD_SAME_USER: then the groups stay, too */
+    uint32_t extra_group;           /* beside the group with the number of the user, or TCCP_CHILD_NO_GROUP */
+    uint64_t file_bytes_max;        /* RLIMIT_FSIZE */
+    uint64_t files_max;             /* RLIMIT_NOFILE */
+    int keeps_privileges;           /* not 0: until it calls tccp_child_give_up; `user` is of no account then */
+    const char *const *readable;    /* files and folders that it may read and execute; NULL: what its user may */
+    const char *const *writable;    /* ... and change, with all below; only beside readable */
+} tccp_child;
+
+/* Where starting a child failed. */
+typedef enum tccp_child_step {
+    TCCP_CHILD_START = 1,
+    TCCP_CHILD_LIMITS = 2,
+    TCCP_CHILD_USER = 3,
+    TCCP_CHILD_NETWORK = 4,
+    TCCP_CHILD_PRIVILEGES = 5,
+    TCCP_CHILD_FILES = 6,
+    TCCP_CHILD_EXECUTE = 7
+} tccp_child_step;
+
+/* Start a child; on return it executes its program. The caller waits for ret_pid and closes ret_pidfd.
+ * TCCP_ERR_IO with errno and *ret_step: nothing was started. */
+TCCP_MUST_USE tccp_status tccp_child_start(const tccp_child *child, int *ret_pid, int *ret_pidfd, int *ret_step);
+
+/* In a child that kept its privileges to start with: become `user`, leave all namespaces and privileges behind, and be
+ * killed when `parent`, whose child this is, ends. For good. Before there is a second thread. */
+TCCP_MUST_USE tccp_status tccp_child_give_up(uint32_t user, int parent, int *ret_step);
 
 /* cffi] */
 

@@ -3,32 +3,38 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from tccp.attestation.boot_policy import SECTION_PCRS, parse_boot_policy
 from tccp.attestation.policy import parse_policy
-from tccp.config import CoordinatorConfig, NodeConfig, load_config
+from tccp.config import CoordinatorConfig, NodeConfig, WitnessConfig, load_config
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
-CONFIGS: list[tuple[str, type[msgspec.Struct]]] = [("coordinator.toml", CoordinatorConfig), ("node.toml", NodeConfig)]
+CONFIGS: list[tuple[str, type[msgspec.Struct]]] = [
+    ("coordinator.toml", CoordinatorConfig),
+    ("node.toml", NodeConfig),
+    ("witness.toml", WitnessConfig),
+]
 
 
 def keys_of(table: dict[str, Any], before: str = "") -> set[str]:
     """``{"tpm.ak", ...}``: all that have a value."""
     found: set[str] = set()
     for key, value in table.items():
-        found |= keys_of(value, f"{before}{key}.") if isinstance(value, dict) else {before + key}
+        below = value[0] if isinstance(value, list) and value else value  # of an array of tables the first
+        found |= keys_of(below, f"{before}{key}.") if isinstance(below, dict) else {before + key}
     return found
 
 
 def keys_there_are(kind: Any, before: str = "") -> set[str]:
     found: set[str] = set()
     for field in msgspec.structs.fields(kind):
-        is_table = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
-        found |= keys_there_are(field.type, f"{before}{field.name}.") if is_table else {before + field.name}
+        kinds = [field.type, *(part for each in get_args(field.type) for part in (each, *get_args(each)))]
+        table = next((each for each in kinds if isinstance(each, type) and issubclass(each, msgspec.Struct)), None)
+        found |= keys_there_are(table, f"{before}{field.name}.") if table else {before + field.name}
     return found
 
 

@@ -4,7 +4,9 @@
 """
 
 import argparse
+import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -13,10 +15,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tccp.protocol import control as c
-from tests.support.perimeter import SCRIPTS, ZERO_PCR, Perimeter
+from tests.support.guest import guest_kernel, make_initramfs
+from tests.support.perimeter import SCRIPTS, ZERO_PCR, Node, Perimeter
 from tests.support.soft_tpm import EkAuthority, SoftTpm
 
 LEASE_S = 6
+ROLES = ("kernel", "initrd", "data")
+GUEST = """\
+echo "the guest is up; it was given: $(cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.tccp/data/raw)"
+number=0
+while true; do number=$((number + 1)); echo "counter $number"; sleep 1; done
+"""
 
 
 def say(text: str) -> None:
@@ -24,45 +33,170 @@ def say(text: str) -> None:
     print(f"\n\033[1m== {text}\033[0m" if sys.stdout.isatty() else f"\n== {text}", flush=True)
 
 
-def tccp(perimeter: Perimeter, *words: str) -> None:
-    """Run the `tccp` command as an operator would, and show it."""
-    shown = " ".join(words)
+def tccp(socket: Path, *words: object, ends_with: int = 0) -> None:
+    """Run the `tccp` command as an operator or a tenant would, and show it; *socket* is that of a daemon."""
+    shown = " ".join(shlex.quote(Path(word).name if isinstance(word, Path) else str(word)) for word in words)
     print(f"$ tccp {shown}", flush=True)
-    environment = {**os.environ, "TCCP_SOCKET": str(perimeter.control), "COLUMNS": "120"}
-    subprocess.run([str(SCRIPTS / "tccp"), *words], env=environment, check=True)
+    done = subprocess.run([SCRIPTS / "tccp", *map(str, words)], env=environment(socket), check=False)
+    assert done.returncode == ends_with, done
+
+
+def environment(socket: Path) -> dict[str, str]:
+    """What the command sees."""
+    return {**os.environ, "TCCP_SOCKET": str(socket), "COLUMNS": "120"}
 
 
 def story(perimeter: Perimeter) -> None:
-    """Two nodes are admitted; one of them is tampered with and put out."""
+    """Two nodes are admitted; a tenant launches a VM on one of them; the other is tampered with and gets no key."""
     say("The operator of the trusted coordinator names what a TVMM may be: a policy of PCR values")
     policy = perimeter.directory / "tvmm.toml"
     policy.write_text(f'name = "tvmm"\nversion = 1\n\n[pcrs]\n0 = ["{ZERO_PCR}"]\n4 = ["{ZERO_PCR}"]\n')
-    tccp(perimeter, "coordinator", "policy", "add", str(policy))
+    tccp(perimeter.control, "coordinator", "policy", "add", policy)
 
     say("Two hosts are enrolled by the certificates of their TPMs, and their daemons started")
-    alpha, beta = perimeter.make_node("alpha"), perimeter.make_node("beta")
+    alpha, beta = perimeter.make_node("alpha", vms=True), perimeter.make_node("beta", vms=True)
     for node in (alpha, beta):
         node.daemon.start()
     for node in (alpha, beta):
         node.wait_for_state("admitted")
     say("Both have proved what they run; each holds a lease, and its daemon renews it with fresh quotes")
-    tccp(perimeter, "coordinator", "nodes")
-    tccp(perimeter, "node", "status", "--socket", str(alpha.daemon.control))
+    tccp(perimeter.control, "coordinator", "nodes")
 
-    say("Somebody changes the kernel of beta: PCR 4 of its TPM is extended, as a boot of something else would do")
-    beta.extend_pcr(4)
-    perimeter.wait_for("beta", lambda info: info.state != "admitted" and bool(info.last_refusal), "is refused")
-    say("At the next renewal its quote shows it: beta is out, alpha stays")
-    tccp(perimeter, "coordinator", "nodes")
-    tccp(perimeter, "coordinator", "node", "show", "beta")
-    beta.wait_for_state("waiting")
-    tccp(perimeter, "node", "status", "--socket", str(beta.daemon.control))
+    tenant = Tenant(perimeter)
+    tenant.trust()
+    tenant.seal()
+    launch(perimeter, tenant, alpha)
+    tamper(perimeter, tenant, beta)
+
+    say("The VM on alpha has run all the while. It is stopped: keys wiped, and the coordinator knows")
+    tccp(alpha.daemon.control, "vm", "stop", "--force", tenant.vm_id[:8])
+    tccp(perimeter.control, "coordinator", "vms")
+    say("The ticket is used up: the provider cannot start the VM another time without the tenant")
+    tccp(alpha.daemon.control, "vm", "launch", tenant / "web.ticket", *tenant.images, ends_with=1)
     info = perimeter.node_info("alpha")
     assert info.state == "admitted", info
     assert isinstance(info, c.NodeInfo)
 
     say("What the coordinator's log holds of it")
-    tccp(perimeter, "coordinator", "watch", "--no-follow")
+    tccp(perimeter.control, "coordinator", "watch", "--no-follow")
+
+
+class Tenant:
+    """Somebody with images, who trusts nobody here yet."""
+
+    def __init__(self, perimeter: Perimeter) -> None:
+        self.perimeter = perimeter
+        self.folder = perimeter.directory / "tenant"
+        self.folder.mkdir(mode=0o711)
+        self.store = ("--store", self / "trust")
+        self.vm_id = ""
+
+    def __truediv__(self, name: str) -> Path:
+        """A file of hers."""
+        return self.folder / name
+
+    def trust(self) -> None:
+        """She verifies the coordinator before anything else."""
+        say(
+            "A tenant has got the coordinator's policy from its operator. She has the coordinator prove it, and pins it"
+        )
+        command = [SCRIPTS / "tccp", "coordinator", "trust", "--tenant"]
+        shown = subprocess.run(command, env=environment(self.perimeter.control), check=True, capture_output=True)
+        (self / "tc-policy.toml").write_bytes(shown.stdout)
+        address = f"127.0.0.1:{self.perimeter.tenants_port}"
+        tccp(self.perimeter.control, "trust", "add", address, "--policy", self / "tc-policy.toml", *self.store)
+
+        say("She makes keys; the operator of the coordinator takes her in")
+        tccp(self.perimeter.control, "key", "generate", "--type", "tenant", self / "acme.key")
+        tccp(self.perimeter.control, "key", "generate", self / "me.key")
+        tccp(self.perimeter.control, "coordinator", "tenant", "add", "acme", self / "acme.pub")
+
+    def seal(self) -> None:
+        """A bootable system of hers, sealed to herself alone."""
+        say("She seals what is to boot: Debian's kernel, a small system, and a secret for it")
+        files = {
+            "kernel": guest_kernel(),
+            "initrd": make_initramfs(self / "initrd", GUEST, modules=["qemu_fw_cfg"]),
+            "data": self / "secret",
+        }
+        files["data"].write_text("the secret of acme")
+        for name, source in files.items():
+            target = self / f"{name}.sealed"
+            tccp(
+                self.perimeter.control,
+                "image",
+                "seal",
+                source,
+                target,
+                "--to",
+                self / "me.pub",
+                "--sign",
+                self / "acme.key",
+            )
+
+    def ticket(self, name: str, vm: str) -> Path:
+        """A ticket for one start of one VM."""
+        images = [word for role in ROLES for word in (f"--{role}", self / f"{role}.sealed")]
+        keys = ("--sign", self / "acme.key", "--key", self / "me.key")
+        shape = ("--cmdline", "console=ttyS0 quiet panic=-1", "--memory", "192", "--policy", "tvmm")
+        where = (self / name, "--vm", self / vm)
+        tccp(self.perimeter.control, "ticket", "create", *where, *keys, *images, *shape, *self.store)
+        return self / name
+
+    @property
+    def images(self) -> list[Path]:
+        """What she gives to the provider."""
+        return [self / f"{role}.sealed" for role in ROLES]
+
+
+def launch(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
+    """The provider starts her VM; she verifies that."""
+    say("She signs a ticket for one start of one VM, on a node that the policy tvmm has admitted")
+    ticket = tenant.ticket("web.ticket", "web.vm")
+
+    say("The provider launches it on alpha. Nothing that she gave away is secret; the node gets the keys")
+    receipt = tenant / "web.receipt"
+    tccp(node.daemon.control, "vm", "launch", ticket, *tenant.images, "--receipt", receipt)
+    listed = subprocess.run(
+        [SCRIPTS / "tccp", "vm", "list", "--json"],
+        env=environment(node.daemon.control),
+        check=True,
+        capture_output=True,
+    )
+    tenant.vm_id = json.loads(listed.stdout)["vms"][0]["vm_id"]
+
+    say("Its console")
+    tail_console(node, tenant.vm_id, until=b"counter 2")
+
+    say("She verifies the launch, offline: which node, which boot, judged by which policy, released once, and logged")
+    tccp(perimeter.control, "vm", "verify", receipt, "--vm", tenant / "web.vm", *tenant.store)
+
+
+def tamper(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
+    """The other node is not what it was; it has a lease still, and gets no key."""
+    ticket = tenant.ticket("other.ticket", "other.vm")
+    say(f"Somebody changes the kernel of {node.name}: its PCR 4 is extended. It has a lease still, and asks for keys")
+    node.extend_pcr(4)
+    tccp(node.daemon.control, "vm", "launch", ticket, *tenant.images, ends_with=1)
+    say("The coordinator wanted fresh evidence first, and that showed it: no key, and the node is out")
+    perimeter.wait_for(node.name, lambda info: info.state != "admitted" and bool(info.last_refusal), "is refused")
+    tccp(perimeter.control, "coordinator", "nodes")
+    tccp(perimeter.control, "coordinator", "node", "show", node.name)
+
+
+def tail_console(node: Node, vm_id: str, *, until: bytes) -> None:
+    """Show what the guest says, up to something."""
+    print(f"$ tccp vm console {vm_id[:8]}", flush=True)
+    command = [SCRIPTS / "tccp", "vm", "console", vm_id[:8]]
+    with subprocess.Popen(
+        command, env=environment(node.daemon.control), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    ) as console:
+        assert console.stdout is not None
+        for line in console.stdout:
+            print(f"| {line.decode(errors='replace').rpartition('c' + chr(27))[2].strip()}", flush=True)
+            if until in line:
+                break
+        console.kill()
 
 
 def main() -> int:
@@ -75,7 +209,7 @@ def main() -> int:
         say("A coordinator and two hosts get TPMs, made by a TPM maker that only this demo trusts")
         authority = EkAuthority(directory / "ca")
         SoftTpm(authority, directory / "first")  # the authority exists once it has made a TPM
-        with Perimeter(directory, lease_s=LEASE_S, authority=authority) as perimeter:
+        with Perimeter(directory, lease_s=LEASE_S, authority=authority, evidence_age_s=1) as perimeter:
             story(perimeter)
             if keep:
                 say("Everything is running; try these, and Ctrl-C to end it")
@@ -88,7 +222,7 @@ def main() -> int:
             say("Stopping: daemons, TPMs and their files")
             codes = [node.daemon.stop() for node in perimeter.nodes.values()] + [perimeter.coordinator.stop()]
             assert codes == [0, 0, 0], codes
-    print("done: two hosts admitted, the tampered one refused, nothing left behind")
+    print("done: a VM launched on an attested host and verified; the tampered host got no key; nothing left behind")
     return 0
 
 

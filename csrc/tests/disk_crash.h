@@ -291,12 +291,20 @@ static tccp_status one_operation(tccp_disk *disk)
     }
     if (len > BLOCKS * DISK_BLOCK - offset)
         len = BLOCKS * DISK_BLOCK - offset;
+    if (kind == 79 || kind == 78) {
+        uint64_t freed;
+        return kind == 78 ? tccp_disk_compact(disk, &freed) : disk_prepare(disk, 64);
+    }
     if (kind >= 80) {
         status = tccp_disk_flush(disk);
         if (status == TCCP_OK)
             model_flushed();
         if (status == TCCP_OK && kind == 99 && marks_len < MARKS_MAX)
             status = tccp_disk_mark(disk, marks[marks_len++]);
+        if (status == TCCP_OK && kind == 98 && marks_len > 1) {
+            status = tccp_disk_mark_kept(disk, marks[1]);  /* the first may be forgotten from here on */
+            memmove(marks, marks + 1, --marks_len * sizeof marks[0]);
+        }
         return status;
     }
     int zero = kind >= 65;

@@ -3,6 +3,7 @@
  * Each thread owns every THREADS-th sector of the disk, so that all threads meet in every block; no change of one may
  * be lost by a change of another. Runs clean under gcc's thread sanitizer, too.
  */
+#define _GNU_SOURCE
 #include <stdio.h>
 
 #include "disk_memory.h"
@@ -61,6 +62,19 @@ static void *overwrite(void *argument)
     return NULL;
 }
 
+static int stop_compacting;
+
+/* Beside all of them, as a served disk may be asked to. */
+static void *compact(void *argument)
+{
+    int *bad = argument;
+    while (!__atomic_load_n(&stop_compacting, __ATOMIC_RELAXED)) {
+        uint64_t freed;
+        *bad |= tccp_disk_compact(disk, &freed) != TCCP_OK || disk_prepare(disk, 64) != TCCP_OK;
+    }
+    return NULL;
+}
+
 static void together(void *(*what)(void *))
 {
     pthread_t threads[THREADS];
@@ -73,10 +87,16 @@ static void together(void *(*what)(void *))
 
 int main(void)
 {
-    int failures = 0;
+    int failures = 0, bad = 0;
+    pthread_t compacting;
     disk = memory_disk(&file, (BLOCKS + THREADS * 16) * DISK_BLOCK);
+    if (tccp_disk_keeper_start(disk) != TCCP_OK || pthread_create(&compacting, NULL, compact, &bad) != 0)
+        abort();
     together(work);
     together(overwrite);
+    __atomic_store_n(&stop_compacting, 1, __ATOMIC_RELAXED);
+    (void) pthread_join(compacting, NULL);
+    failures += bad;
     for (unsigned i = 0; i < THREADS; i++)
         failures += wrong[i];
     for (unsigned sector = 0; sector < SECTORS; sector++) {
@@ -86,7 +106,7 @@ int main(void)
             failures++;
     }
     tccp_disk_free(disk);
-    free(file.bytes);
+    memory_free(&file);
     if (failures != 0)
         fprintf(stderr, "test_disk_threads: %d failures\n", failures);
     return failures != 0;

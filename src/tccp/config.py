@@ -14,6 +14,7 @@ from tccp.model import RESETTABLE_PCRS, NodeName, PcrBank, PcrSelection
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
 PcrIndex = Annotated[int, Meta(ge=0, le=23)]
+EVENT_LOG = "/sys/kernel/security/tpm0/binary_bios_measurements"
 C = TypeVar("C", bound=msgspec.Struct)
 
 
@@ -29,10 +30,11 @@ class TpmConfig(_Table, frozen=True):
 
 
 class CoordinatorTpmConfig(TpmConfig, frozen=True):
-    """``[tpm]`` of a coordinator: beside, the PCRs that its own quotes show."""
+    """``[tpm]`` of a coordinator: beside, the PCRs that its own quotes show, and the log that explains them."""
 
     bank: Literal["sha256", "sha384", "sha512"] = "sha256"
     pcrs: Annotated[tuple[PcrIndex, ...], Meta(min_length=1)] = (0, 2, 4, 7)
+    event_log: str = EVENT_LOG
 
     def __post_init__(self) -> None:
         """Nobody would believe PCRs that any software can reset."""
@@ -48,7 +50,7 @@ class CoordinatorTpmConfig(TpmConfig, frozen=True):
 class NodeTpmConfig(TpmConfig, frozen=True):
     """``[tpm]`` of a node: beside, where its firmware's event log is; empty when there is none."""
 
-    event_log: str = "/sys/kernel/security/tpm0/binary_bios_measurements"
+    event_log: str = EVENT_LOG
 
 
 class ControlConfig(_Table, frozen=True):
@@ -86,6 +88,39 @@ class ListenConfig(_Table, frozen=True):
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
 
 
+class TenantsConfig(_Table, frozen=True):
+    """``[tenants]``: where tenants connect, unless systemd hands the socket over."""
+
+    address: str = "0.0.0.0"  # noqa: S104 - tenants come from anywhere, and are told what anybody may know
+    port: Port = 7444
+    connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    log_url: Annotated[str, Meta(max_length=512, pattern=r"^$|^https?://[!-~]+$")] = ""
+
+
+class WitnessKeyConfig(_Table, frozen=True):
+    """``[[witness]]``: whose cosignatures are collected; `tccp-feeder` takes checkpoints to *url*."""
+
+    url: Annotated[str, Meta(max_length=512, pattern=r"^https?://[!-~]+$")]
+    key: str
+
+
+class LogServerConfig(_Table, frozen=True):
+    """``[log_server]``: where the log is served over HTTPS, unless systemd hands the socket over; and with which
+    certificate, if not one of the coordinator's own authority.
+    """
+
+    address: str = "0.0.0.0"  # noqa: S104 - the log is for everybody
+    port: Port = 7445
+    connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
+    certificate: AbsolutePath | None = None
+    key: AbsolutePath | None = None
+
+    def __post_init__(self) -> None:
+        """One is nothing without the other."""
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key: both or neither")
+
+
 class EnrolmentConfig(_Table, frozen=True):
     """``[enrolment]``: folders of PEM or DER certificates of TPM makers; none trusted unless listed."""
 
@@ -99,15 +134,25 @@ class LeaseConfig(_Table, frozen=True):
     seconds: Annotated[int, Meta(ge=2, le=86_400)] = 300
 
 
+class ReleaseConfig(_Table, frozen=True):
+    """``[releases]``: how old the evidence of a node may be that asks for keys; an older one has to quote first."""
+
+    evidence_age_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
+
+
 class CoordinatorConfig(_Table, frozen=True):
     """``coordinator.toml``."""
 
     state_directory: AbsolutePath = "/var/lib/tccp/coordinator"
     listen: ListenConfig = ListenConfig()
+    tenants: TenantsConfig = TenantsConfig()
+    log_server: LogServerConfig = LogServerConfig()
     control: CoordinatorControlConfig = CoordinatorControlConfig()
     tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
     leases: LeaseConfig = LeaseConfig()
+    releases: ReleaseConfig = ReleaseConfig()
+    witness: Annotated[tuple[WitnessKeyConfig, ...], Meta(max_length=8)] = ()
     log: LogConfig = LogConfig()
 
 
@@ -133,6 +178,16 @@ class NodeCoordinatorConfig(_Table, frozen=True):
         return int(self.address.rpartition(":")[2])
 
 
+class VmsConfig(_Table, frozen=True):
+    """``[vms]`` of a node: where VMs live, and as which users each runs alone. Without it the node runs none."""
+
+    run: AbsolutePath = "/run/tccp/node/vms"
+    state: AbsolutePath = "/var/lib/tccp/node/vms"
+    first_user: Annotated[int, Meta(ge=1000, le=4_294_000_000)] | None = None
+    users: Annotated[int, Meta(ge=1, le=10_000)] = 256
+    console_group: str | None = None
+
+
 class NodeConfig(_Table, frozen=True):
     """``node.toml``."""
 
@@ -140,11 +195,42 @@ class NodeConfig(_Table, frozen=True):
     coordinator: NodeCoordinatorConfig
     control: NodeControlConfig = NodeControlConfig()
     tpm: NodeTpmConfig = NodeTpmConfig()
+    vms: VmsConfig | None = None
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:
         """The name is one that a coordinator can enrol."""
         NodeName(self.name)
+
+
+class WitnessListenConfig(_Table, frozen=True):
+    """``[listen]`` of a witness: HTTP, unless systemd hands the socket over."""
+
+    address: str = "127.0.0.1"
+    port: Port = 7446
+    connections_max: Annotated[int, Meta(ge=1, le=100_000)] = 256
+
+
+class WitnessedLogConfig(_Table, frozen=True):
+    """``[[logs]]``: a log that is witnessed.
+
+    Attributes:
+        key: ``name+id+key``; `tccp trust show` prints a coordinator's.
+        origin: The log's name, where it is not that of its key.
+    """
+
+    key: str
+    origin: str = ""
+
+
+class WitnessConfig(_Table, frozen=True):
+    """``witness.toml``."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    state_directory: AbsolutePath = "/var/lib/tccp/witness"
+    listen: WitnessListenConfig = WitnessListenConfig()
+    logs: tuple[WitnessedLogConfig, ...] = ()
+    log: LogConfig = LogConfig()
 
 
 def load_config(path: Path, kind: type[C]) -> C:

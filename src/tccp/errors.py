@@ -9,6 +9,7 @@
     |  |  |- ImaError                a list of IMA: structure, or it leads to another PCR value
     |  |  |- EnrolmentError          EK certificate, EK/AK public area, credential activation
     |  |  |- PolicyError             a genuine but unknown platform
+    |  |  |- LaunchError             a ticket, a released key or a proof of launch
     |  |  '- LogError                the transparency log: note, checkpoint, tile or proof; rollback or fork
     |  |- SealedImageError       a sealed image: truncated, altered, of another key or tenant
     |  |- DiskError              a live disk: altered, rolled back, of another key or base
@@ -68,6 +69,10 @@ class EnrolmentError(EvidenceError):
 
 class PolicyError(EvidenceError):
     """A genuine platform, but not one that a policy names."""
+
+
+class LaunchError(EvidenceError):
+    """A ticket, a released key or a proof of launch does not hold."""
 
 
 class LogError(EvidenceError):

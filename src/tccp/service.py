@@ -1,4 +1,4 @@
-"""How both daemons run: arguments, logs, foreseen failures as one line and a hint, exit codes."""
+"""How the daemons run: arguments, logs, foreseen failures as one line and a hint, exit codes."""
 
 import argparse
 import gc
@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 
 from tccp import __version__, logs
-from tccp.config import CoordinatorConfig, NodeConfig, load_config
+from tccp.config import CoordinatorConfig, NodeConfig, WitnessConfig, load_config
 from tccp.errors import ConfigError, TccpError
 
 EXIT_HOST_ERROR = 3
@@ -18,7 +18,7 @@ EXIT_CONFIG_ERROR = 4
 
 def run_daemon(
     serve: Callable[[Path], Awaitable[None]],
-    kind: type[CoordinatorConfig] | type[NodeConfig],
+    kind: type[CoordinatorConfig] | type[NodeConfig] | type[WitnessConfig],
     arguments: list[str] | None,
     *,
     name: str,

@@ -55,6 +55,8 @@ STATUS = c.CoordinatorStatus(
     renewals=99,
     refusals=1,
     lease_s=300,
+    tenants_listening="127.0.0.1:7444",
+    witnesses=(c.WitnessSeen("w1.example", 17, 1_700_000_000), c.WitnessSeen("w2.example", 0, 0)),
     tpm="IBM SW TPM",
 )
 POLICY_BODY = b'name = "tvmm"\nversion = 3\n'

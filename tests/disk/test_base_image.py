@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from tccp.core.disk import BLOCK_BYTES, create_disk
 from tccp.disk.file import open_base, open_live_disk
 from tccp.errors import DiskError
 from tests.disk.opening import disk_key
+from tests.disk.serving import ServedDisk
 from tests.image.images import image_key, make_owner, opened, seal_bytes
 
 SIZE = 1 << 20
@@ -86,6 +88,18 @@ def test_a_disk_over_an_image_opens_over_no_other_and_not_alone(made: Made, tmp_
 def test_another_image_than_the_one_asked_for_is_refused(made: Made) -> None:
     with pytest.raises(DiskError, match="wrong_root"), open_base(made.image, disk_key(made.key), root=bytes(32)):
         pass
+
+
+def test_a_served_disk_shows_the_image_to_many_readers_at_once(made: Made, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    served = ServedDisk(made.disk, tmp_path / "vm.sock", "--base", str(made.image), key=made.key)
+    try:
+        command = ["nbdcopy", "--connections=4", "--requests=64", "--request-size=4096", served.uri, str(copy)]
+        subprocess.run(command, check=True)
+        assert copy.read_bytes() == made.content + bytes(SIZE - len(made.content))
+        served.stop()
+    finally:
+        served.kill()
 
 
 def test_an_altered_image_is_found_by_the_read_that_meets_it(made: Made) -> None:

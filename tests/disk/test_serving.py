@@ -59,6 +59,17 @@ def test_nbdcopy_gets_out_what_it_put_in_over_several_connections(path: Path, tm
         assert copy.read_bytes() == image.read_bytes()
 
 
+def test_what_is_not_in_memory_any_more_is_read_beside_the_rest(path: Path, tmp_path: Path) -> None:
+    image, copy = tmp_path / "image", tmp_path / "copy"
+    image.write_bytes(random.Random(8).randbytes(SIZE))
+    with served_disk(path) as served:
+        run("nbdcopy", "--flush", image, served.uri)
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        run("nbdcopy", "--connections=2", "--requests=32", "--request-size=8192", served.uri, copy)
+        assert copy.read_bytes() == image.read_bytes()
+
+
 def test_qemu_img_converts_and_compares(path: Path, tmp_path: Path) -> None:
     image, qcow2 = tmp_path / "image", tmp_path / "image.qcow2"
     content = random.Random(2)

@@ -7,6 +7,7 @@ from nacl.signing import SigningKey
 
 from tccp.errors import LogError
 from tccp.merkle import leaf_hash
+from tccp.transparency.add_checkpoint import PROOF_LINES_MAX, AddCheckpoint, parse_add_checkpoint
 from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint, verify_checkpoint
 from tccp.transparency.entry import commit, decode_entry, log_salt, make_entry, open_commitment
 from tccp.transparency.note import NOTE_BYTES_MAX, Note, NoteSigner, SignatureType, parse_note, sign_note
@@ -113,6 +114,17 @@ def feed_details(data: bytes) -> bool:
     return True
 
 
+def feed_add_checkpoint(data: bytes) -> bool:
+    """A request to a witness is written again as it was."""
+    try:
+        asked = parse_add_checkpoint(data)
+    except LogError:
+        return False
+    assert asked.encode() == data
+    assert len(asked.proof) <= PROOF_LINES_MAX
+    return True
+
+
 @functools.cache
 def _receipt() -> Receipt:
     details, salt = pack_map({"node": "n1"}), log_salt(bytes(32), 1)
@@ -132,6 +144,12 @@ def receipts() -> list[bytes]:
     whole = _receipt()
     bare = dataclasses.replace(whole, details=b"", salt=b"")
     return [encode_receipt(each) for each in (whole, bare, dataclasses.replace(whole, path=(bytes(32),) * 3))]
+
+
+def add_checkpoints() -> list[bytes]:
+    """The first one of a log, and a later one."""
+    note = _signed().encode()
+    return [AddCheckpoint(0, (), note).encode(), AddCheckpoint(69_000, (bytes(32), b"\xff" * 32), note).encode()]
 
 
 def details() -> list[bytes]:

@@ -31,9 +31,18 @@ from tccp.protocol.statements import (
     decode_identity,
     encode_statement,
 )
+from tccp.protocol.tenant_messages import AnyTenantMessage
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
-from tests.fuzz import http_targets, log_targets, policy_targets
+from tests.fuzz import (
+    custody_targets,
+    http_targets,
+    launch_targets,
+    log_targets,
+    policy_targets,
+    tenant_targets,
+    vm_targets,
+)
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -62,6 +71,8 @@ def _value(kind: Any) -> Any:
             value = b"\x5a" * (info.min_length or min(40, info.max_length or 40))
         case msgspec.inspect.StrType():
             value = "a" * max(info.min_length or 0, 5)
+            if info.pattern == "^/":
+                value = f"/{value}"
         case msgspec.inspect.IntType():
             value = max(info.ge or 0, 1)
         case msgspec.inspect.BoolType():
@@ -111,9 +122,15 @@ def feed_messages(data: bytes) -> bool:
     return _accepted(data, AnyMessage)
 
 
+def feed_tenant_messages(data: bytes) -> bool:
+    """Likewise, between tenant and coordinator."""
+    return _accepted(data, AnyTenantMessage)
+
+
 def feed_control(data: bytes) -> bool:
     """Likewise, requests and answers of control sockets."""
-    accepted = [_accepted(data, kind, items_max=c.CONTROL_ITEMS_MAX) for kind in (c.CoordinatorRequest, c.Answer)]
+    kinds = (c.CoordinatorRequest, c.NodeRequest, c.Answer)
+    accepted = [_accepted(data, kind, items_max=c.CONTROL_ITEMS_MAX) for kind in kinds]
     return any(accepted)
 
 
@@ -225,19 +242,39 @@ def _policies() -> list[bytes]:
 TARGETS: dict[str, Target] = {
     "frames": Target(feed_frames, lambda: [frame(b"one") + frame(b"two"), frame(bytes(4096)), frame(b"x")[:3]]),
     "messages": Target(feed_messages, lambda: _all_of(AnyMessage), is_msgpack=True),
-    "control": Target(feed_control, lambda: _all_of(c.CoordinatorRequest) + _all_of(c.Answer), is_msgpack=True),
+    "tenant_messages": Target(feed_tenant_messages, lambda: _all_of(AnyTenantMessage), is_msgpack=True),
+    "tenant_policy": Target(tenant_targets.feed_policy, tenant_targets.policies),
+    "pinned": Target(tenant_targets.feed_pinned, tenant_targets.pinned),
+    "control": Target(feed_control, lambda: _all_of(c.CoordinatorRequest | c.NodeRequest | c.Answer), is_msgpack=True),
     "statements": Target(feed_statements, _statements, is_msgpack=True),
     "coordinator_evidence": Target(feed_coordinator_evidence, _evidence, is_msgpack=True),
     "trust_file": Target(feed_trust_file, lambda: [write_trust(_coordinator()[0])]),
     "policy": Target(feed_policy, _policies),
+    "ticket": Target(launch_targets.feed_ticket, launch_targets.tickets, is_msgpack=True),
+    "ticket_file": Target(launch_targets.feed_ticket_file, launch_targets.ticket_files, is_msgpack=True),
+    "launch_receipt": Target(launch_targets.feed_launch_receipt, launch_targets.launch_receipts, is_msgpack=True),
+    "vm_file": Target(launch_targets.feed_vm_file, launch_targets.vm_files, is_msgpack=True),
+    "keys_request": Target(custody_targets.feed_request, lambda: custody_targets.approvals()[0]),
+    "keys_approval": Target(custody_targets.feed_approval, lambda: custody_targets.approvals()[1]),
+    "sealed_keys": Target(custody_targets.feed_sealed_keys, custody_targets.sealed_files, is_msgpack=True),
+    "key_share": Target(custody_targets.feed_share, custody_targets.share_files, is_msgpack=True),
+    "key_share_statement": Target(
+        custody_targets.feed_share_statement, custody_targets.share_statements, is_msgpack=True
+    ),
+    "key_share_text": Target(custody_targets.feed_share_text, custody_targets.share_texts),
+    "keys_journal": Target(custody_targets.feed_journal, custody_targets.journals),
     "log_note": Target(log_targets.feed_note, log_targets.notes),
     "log_checkpoint": Target(log_targets.feed_checkpoint, log_targets.checkpoints),
     "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
-    "http_request": Target(http_targets.feed_request, http_targets.requests),
-    "http_response": Target(http_targets.feed_response, http_targets.responses),
+    "qmp_line": Target(vm_targets.feed_qmp_line, vm_targets.qmp_lines),
+    "vtpm_claim": Target(vm_targets.feed_vtpm_claim, vm_targets.vtpm_claims),
+    "vtpm_certificate": Target(vm_targets.feed_vtpm_certificate, vm_targets.vtpm_certificates),
+    "add_checkpoint": Target(log_targets.feed_add_checkpoint, log_targets.add_checkpoints),
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
     "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, is_msgpack=True),
     "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),
+    "http_request": Target(http_targets.feed_request, http_targets.requests),
+    "http_response": Target(http_targets.feed_response, http_targets.responses),
     "boot_policy": Target(policy_targets.feed_boot_policy, policy_targets.boot_policies),
     "signed_policy": Target(policy_targets.feed_signed_policy, policy_targets.signed_policies),
     "digest_list": Target(policy_targets.feed_digest_list, policy_targets.digest_lists),

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from nacl.signing import SigningKey
 
 from tccp.coordinator.custody.key_set import KeySet
 from tccp.errors import EvidenceError, ProtocolError
-from tccp.model import PcrBank
+from tccp.model import PcrBank, PcrValues
 from tccp.node.identity import make_node_identity
 from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, register
 from tccp.protocol.messages import CoordinatorEvidence
@@ -25,7 +26,13 @@ from tests.support.soft_tpm import SoftTpm, SoftTpmPool
 
 EVIL = b"\xab" * 32
 CHECK = "tccp.node.coordinator_check"
+QUOTE_CHECK = "tccp.transport.coordinator_evidence.verify_quote"
 Believed = tuple[LiveCoordinator, CoordinatorTrust]
+
+
+def any_quote(attest: bytes, signature: bytes, pcrs: PcrValues, **_: object) -> SimpleNamespace:
+    """A check of quotes that finds nothing."""
+    return SimpleNamespace(pcrs=pcrs)
 
 
 @pytest.fixture
@@ -118,7 +125,7 @@ async def test_stolen_keys_do_not_make_a_coordinator_without_its_tpm(
 async def test_without_the_quote_stolen_keys_would_be_believed(
     trust: CoordinatorTrust, stolen: Path, other_tpm: SoftTpm, host: NodeTpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{CHECK}.verify_quote", lambda *_, **__: None)
+    monkeypatch.setattr(QUOTE_CHECK, any_quote)
 
     async with impostor(stolen, other_tpm, host) as coordinator:
         assert (await meet(coordinator, trust, host)).holds
@@ -258,7 +265,7 @@ async def test_without_the_quote_it_would_be_believed(
     host: NodeTpm,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{CHECK}.verify_quote", lambda *_, **__: None)
+    monkeypatch.setattr(QUOTE_CHECK, any_quote)
     says_instead(true_coordinator, forge)
 
     assert (await meet(true_coordinator, trust, host)).holds

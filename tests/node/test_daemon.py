@@ -13,6 +13,7 @@ from tccp.errors import HostError, QuoteError
 from tccp.model import PcrBank, PcrSelection, PcrValues
 from tccp.node import daemon
 from tccp.node.daemon import BACKOFF_FIRST_S, BACKOFF_MAX_S, BACKOFF_REFUSED_S, Node
+from tccp.node.hypervisor import NoHypervisor
 from tccp.node.identity import make_node_identity
 from tccp.protocol.messages import Refused
 from tccp.transport.certificates import Authority
@@ -43,11 +44,14 @@ class Ends:
         if not admitted:
             raise problem
 
-    async def keep_lease(self, *arguments: object) -> None:
+    async def keep_lease(self, *arguments: object, **_: object) -> None:
         lease = arguments[-1]
         assert isinstance(lease, daemon.HeldLease)
         lease.renewals += 1
         raise self.ends[min(len(self.began_at), len(self.ends)) - 1][1]
+
+    async def send(self, *_: object) -> None:
+        raise AssertionError("nobody wants anything")
 
     def close(self) -> None:
         """Nothing was open."""
@@ -70,6 +74,7 @@ async def pauses_after(ends: Ends, clock: MockClock, monkeypatch: pytest.MonkeyP
         host=None,  # type: ignore[arg-type]
         tpm_name="",
         started_ms=0,
+        hypervisor=NoHypervisor(),
     )
     with trio.move_on_after(1000):
         await node.stay_registered()

@@ -11,19 +11,29 @@ import pytest
 
 from tccp.core._lib import lib, status_name
 from tccp.merkle import merkle_tree
-from tccp.protocol import binding, control, statements
+from tccp.protocol import binding, control, launch_proof, statements, ticket
 from tccp.protocol.binding import Channel
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
+from tccp.protocol.launch_proof import LaunchProof, LaunchReceipt
 from tccp.protocol.messages import AnyMessage, CoordinatorEvidence, Refused, RenewalChallenge
 from tccp.protocol.session import TRANSITIONS, State
+from tccp.protocol.tenant_messages import AnyTenantMessage
+from tccp.protocol.tenant_session import TENANT_TRANSITIONS, TenantState
+from tccp.protocol.ticket import SignedTicket, Ticket
 from tccp.transport.trust import KEYS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "PROTOCOL.md").read_text()
 SOURCE = ROOT / "src" / "tccp"
 
-WIRE = [*get_args(AnyMessage), CoordinatorEvidence, *get_args(control.CoordinatorRequest), control.Failure]
+WIRE = [
+    *get_args(AnyMessage),
+    *get_args(AnyTenantMessage),
+    CoordinatorEvidence,
+    *get_args(control.CoordinatorRequest),
+    control.Failure,
+]
 # Where a refusal of a node can begin.
 REFUSING = [
     "attestation/enrolment.py",
@@ -79,6 +89,7 @@ def test_every_domain_is_there() -> None:
         binding.REGISTRATION,
         binding.RENEWAL,
         binding.COORDINATOR_LEAF,
+        binding.TENANT_LEAF,
         binding.COORDINATOR_START,
         binding.COORDINATOR,
     ]
@@ -95,6 +106,23 @@ def test_the_table_of_the_order_is_the_one_that_both_sides_run() -> None:
         for (sender, before, message), after in TRANSITIONS.items()
     }
     assert {row[0] for row in documented} == {state.value for state in State} - {State.CLOSED.value}
+
+
+def test_the_table_of_the_order_with_tenants_is_the_one_that_both_sides_run() -> None:
+    documented = {tuple(cell.strip("`") for cell in row) for row in rows("Tenants")}
+
+    assert documented == {
+        (before.value, sender.value, tag(message), after.value)
+        for (sender, before, message), after in TENANT_TRANSITIONS.items()
+    }
+    assert {row[0] for row in documented} == {state.value for state in TenantState} - {TenantState.CLOSED.value}
+
+
+def test_every_reason_for_which_a_tenant_is_refused_is_there() -> None:
+    source = (SOURCE / "coordinator" / "tenants.py").read_text()
+    given = set(re.findall(r'(?:reason=|reason = )"([a-z_]+)"|"([a-z_]+)" if', source))
+
+    assert {word for pair in given for word in pair if word} <= set(re.findall(r"`([a-z0-9_]+)`", section("Tenants")))
 
 
 @pytest.mark.parametrize("row", rows("Limits and times"), ids=lambda row: row[2].strip("`"))
@@ -125,6 +153,50 @@ def test_every_reason_that_is_explained_is_given_by_the_code() -> None:
 
     assert len(listed) > 30
     assert not listed - reasons_in_code()
+
+
+# Where a refusal of keys can begin, and which of the reasons there are about something else.
+KEY_REFUSING = {
+    "protocol/ticket.py": set(),
+    "image/entrusting.py": set(),
+    "coordinator/launch.py": {"too_many_requests"},
+    "coordinator/renewals.py": {"policy_changed"},
+    "store/launching.py": {"tenant_exists", "vm_unknown", "vm_of_another_node", "vm_epoch_over"},
+}
+
+
+def test_every_reason_why_keys_are_refused_is_explained_and_given_by_the_code() -> None:
+    raised = re.compile(r'(?:Launch|Policy|Conflict)Error\(\s*"([a-z0-9_]+)"')
+    given = {
+        reason
+        for path, others in KEY_REFUSING.items()
+        for reason in set(raised.findall((SOURCE / path).read_text())) - others
+    }
+    of_the_lease = {"lease_unknown", "lease_ended", "policy_changed"}  # raised by functions of store/transactions.py
+    listed = {
+        reason for row in rows("Reasons why keys are refused") for reason in re.findall(r"`([a-z0-9_]+)`", row[0])
+    }
+
+    assert listed == given | of_the_lease
+
+
+@pytest.mark.parametrize(
+    ("message", "domain"), [(Ticket, ticket.DOMAIN), (LaunchProof, launch_proof.DOMAIN)], ids=["ticket", "proof"]
+)
+def test_tickets_and_proofs_are_there_with_their_fields_in_order(message: type, domain: str) -> None:
+    assert "[" + ", ".join([f'"{domain}"', *fields(message)[1:]]) + "]" in DOCUMENT
+
+
+@pytest.mark.parametrize("message", [SignedTicket, LaunchReceipt], ids=tag)
+def test_the_files_of_a_launch_are_there_with_their_fields_in_order(message: type) -> None:
+    assert "[" + ", ".join([f'"{tag(message)}"', *fields(message)]) + "]" in DOCUMENT
+
+
+def test_what_keys_are_bound_to_is_there() -> None:
+    for info in (ticket.KEYS_INFO, ticket.RELEASE_INFO, launch_proof.PROOF_KEY_INFO):
+        assert f'"{info[:-1].decode()}" 00 ||' in DOCUMENT
+        assert info.endswith(b"\0")
+    assert f'`{ticket.PREFIX[:2].hex(" ")} "{ticket.DOMAIN}" {ticket.PREFIX[-2:].hex(" ")}`' in DOCUMENT
 
 
 def test_every_role_is_right() -> None:
@@ -159,6 +231,7 @@ def vectors_of_the_text() -> list[bytes]:
         sha256(b"tccp/v1/quote/registration\0", NONCE, channel, sha256(b"identity")),
         sha256(b"tccp/v1/quote/renewal\0", NONCE, channel, LEASE, sha256(b"identity")),
         leaf,
+        sha256(b"tccp/v1/quote/tenant-leaf\0", NONCE, CHANNEL.coordinator_id, CHANNEL.coordinator_spki),
         sha256(b"tccp/v1/quote/coordinator-start\0", b"\2" * 32, bytes([0, 0, 0, 0, 0, 1, 0, 0]), b"\x08" * 32),
         root,
         sha256(b"tccp/v1/quote/coordinator\0", root, sha256(b"statement")),
@@ -176,6 +249,7 @@ def vectors_of_the_code() -> list[bytes]:
         binding.registration(NONCE, CHANNEL, b"identity"),
         binding.renewal(NONCE, CHANNEL, LEASE, b"identity"),
         leaf,
+        binding.tenant_leaf(NONCE, CHANNEL.coordinator_id, CHANNEL.coordinator_spki),
         binding.coordinator_start(b"\2" * 32, 65_536, b"\x08" * 32),
         root,
         binding.coordinator(root, b"statement"),

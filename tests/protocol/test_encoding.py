@@ -92,7 +92,7 @@ def test_an_array_beyond_the_limit_is_refused() -> None:
 
 
 def test_every_request_of_the_control_socket_needs_a_role() -> None:
-    requests = {*CoordinatorRequest.__args__, NodeRequest}
+    requests = {*CoordinatorRequest.__args__, *NodeRequest.__args__}
 
     assert requests == set(ROLE_NEEDED)
     assert all(role > 0 for role in ROLE_NEEDED.values())

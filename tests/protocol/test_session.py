@@ -15,11 +15,16 @@ from tccp.protocol.messages import (
     CoordinatorEvidence,
     Evidence,
     Hello,
+    KeyRefused,
+    KeyRelease,
+    KeyRequest,
     Refused,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
     Revoked,
+    VmEnded,
+    VmEndRecorded,
 )
 from tccp.protocol.session import TRANSITIONS, Role, Session, State, expect
 
@@ -33,10 +38,15 @@ ASKED = RenewalChallenge(ID, N32, 11, (0,))
 QUOTED = RenewalEvidence(BLOB, BLOB, (N32,))
 RENEWED = Renewed(ID, 60, BLOB)
 REFUSED, REVOKED = Refused("untrusted"), Revoked("revoked")
-SAMPLES: dict[type, AnyMessage] = {
-    type(message): message
-    for message in (HELLO, CHALLENGE, EVIDENCE, ADMITTED, ASKED, QUOTED, RENEWED, REFUSED, REVOKED)
-}
+WANTED, KEYS, NO_KEYS = (
+    KeyRequest(BLOB, b"s" * 64, N32),
+    KeyRelease(N32, ID, 1, b"w" * 1200, b"", BLOB),
+    KeyRefused(N32, "x"),
+)
+OVER, RECORDED = VmEnded(ID, 1, b"", "crashed"), VmEndRecorded(ID, 1)
+REGISTERING = (HELLO, CHALLENGE, EVIDENCE, ADMITTED, ASKED, QUOTED, RENEWED, REFUSED, REVOKED)
+LAUNCHING = (WANTED, KEYS, NO_KEYS, OVER, RECORDED)
+SAMPLES: dict[type, AnyMessage] = {type(message): message for message in (*REGISTERING, *LAUNCHING)}
 NODE, COORDINATOR = Role.NODE, Role.COORDINATOR
 REGISTERED = [(NODE, HELLO), (COORDINATOR, CHALLENGE), (NODE, EVIDENCE), (COORDINATOR, ADMITTED)]
 RENEWAL = [(COORDINATOR, ASKED), (NODE, QUOTED), (COORDINATOR, RENEWED)]
@@ -52,6 +62,9 @@ CONVERSATIONS = [
     [*REGISTERED, *RENEWAL[:1], (COORDINATOR, REVOKED)],
     [*REGISTERED, *RENEWAL[:2], (COORDINATOR, REFUSED)],
     [*REGISTERED, *RENEWAL[:2], (COORDINATOR, REVOKED)],
+    [*REGISTERED, (NODE, WANTED), (COORDINATOR, NO_KEYS), (NODE, WANTED), (COORDINATOR, KEYS), *RENEWAL],
+    [*REGISTERED, (NODE, WANTED), *RENEWAL[:1], (NODE, OVER), *RENEWAL[1:2], (COORDINATOR, KEYS), *RENEWAL[2:]],
+    [*REGISTERED, *RENEWAL[:1], (NODE, OVER), (COORDINATOR, RECORDED), *RENEWAL[1:]],
 ]
 
 

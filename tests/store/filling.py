@@ -76,7 +76,8 @@ async def fill_and_recover(database: Path, reason: str, make_room: Callable[[], 
 @contextmanager
 def room_taken(folder: Path) -> Iterator[Callable[[], None]]:
     ballast = folder / "ballast"
-    ballast.write_bytes(bytes(1 << 20))
+    # More than what is left for the write-ahead log, so that folding that into the database fits afterwards.
+    ballast.write_bytes(bytes(5 << 20))
     yield ballast.unlink
 
 

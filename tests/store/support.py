@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from tccp.model import NodeName
-from tccp.store import LeaseRecord, NodeRecord, PolicyRecord, Renewal, Store
+from tccp.store import KeyClaim, LeaseRecord, NodeRecord, PolicyRecord, Renewal, Store, TenantRecord, VmEnd
 
 POLICY = "tvmm"
 
@@ -78,3 +78,32 @@ async def prepare(store: Store, *names: str) -> None:
     await store.add_policy(policy())
     for name in names:
         await store.enrol_node(node(name))
+
+
+TENANT = TenantRecord("acme", ek("tenant"), added_ms=400)
+
+
+def vm_id(number: int) -> bytes:
+    return number.to_bytes(16, "little")
+
+
+def claim(
+    lease: int = 1, /, *, ticket: int = 1, vm: int = 1, nonce: int = 1, at_ms: int = 5_000, **changes: Any
+) -> KeyClaim:
+    plain = KeyClaim(
+        ticket=ek(f"ticket {ticket}"),
+        tenant_key=TENANT.key,
+        vm_id=vm_id(vm),
+        images=b"roots",
+        policy=POLICY,
+        version_min=1,
+        lease_id=lease_id(lease),
+        nonce=ek(f"nonce {nonce}"),
+        at_ms=at_ms,
+        evidence_age_ms=30_000,
+    )
+    return replace(plain, **changes)
+
+
+def vm_end(lease: int = 1, /, *, vm: int = 1, epoch: int = 1, at_ms: int = 6_000, **changes: Any) -> VmEnd:
+    return replace(VmEnd(vm_id(vm), epoch, lease_id(lease), None, "shut_down", at_ms), **changes)

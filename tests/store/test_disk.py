@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-MOUNT_AND_RUN = 'mount -t tmpfs -o size=6m none "$1" && exec "$2" -m tests.store.filling full "$1"'
+MOUNT_AND_RUN = 'mount -t tmpfs -o size=8m none "$1" && exec "$2" -m tests.store.filling full "$1"'
 
 
 def test_a_full_disk_fails_what_does_not_fit_and_nothing_else(tmp_path: Path) -> None:

@@ -10,11 +10,38 @@ from hypothesis import strategies as st
 
 from tccp.model import NodeName
 from tccp.store import ConflictError, EventDraft, LeaseRecord, NodeRecord, Store, open_store
-from tests.store.support import POLICY, ek, lease, lease_id, node, policy, renew, renewal_of
+from tccp.store.ownership import STOP_GRACE_MS
+from tests.store.support import (
+    POLICY,
+    TENANT,
+    claim,
+    ek,
+    lease,
+    lease_id,
+    node,
+    policy,
+    renew,
+    renewal_of,
+    vm_end,
+    vm_id,
+)
 
 NAMES = st.sampled_from("abc")
 LEASES = st.integers(0, 5)
 TIMES = st.integers(1, 20).map(lambda minutes: minutes * 10_000)
+
+
+@dataclass
+class ModelVm:
+    """Who owns a VM."""
+
+    state: str
+    lease: int
+    node: str
+    epoch: int
+    ticket: int
+    nonce: int
+    free_ms: int = 0
 
 
 @dataclass
@@ -26,6 +53,9 @@ class Model:
     leases: dict[int, LeaseRecord] = field(default_factory=dict)
     version: int = 0
     events: list[tuple[str, str | None, int]] = field(default_factory=list)
+    tenant: bool = False
+    vms: dict[int, ModelVm] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)
 
     def open_lease(self, name: str) -> int | None:
         found = [key for key, record in self.leases.items() if record.node.value == name and record.ended_ms is None]
@@ -36,6 +66,9 @@ class Model:
         if key is not None:
             self.leases[key] = replace(self.leases[key], ended_ms=at_ms, end_reason=reason)
             self.events.append(("end", self.leases[key].node.value, at_ms))
+            for vm in self.vms.values():
+                if vm.state == "running" and vm.lease == key and reason != "replaced":
+                    vm.state, vm.free_ms = "lost", max(at_ms, self.leases[key].expires_ms + STOP_GRACE_MS)
 
     def enrol(self, name: str, ek_of: str) -> str | None:
         if self.names.get(name, ek(ek_of)) != ek(ek_of):
@@ -94,7 +127,11 @@ class Model:
         if record.policy_version != self.version:
             return "policy_changed"
         self.end(self.open_lease(name), "replaced", record.issued_ms)
-        self.leases[int.from_bytes(record.lease_id, "big")] = record
+        key = int.from_bytes(record.lease_id, "big")
+        self.leases[key] = record
+        for vm in self.vms.values():
+            if vm.state == "running" and vm.node == name:
+                vm.lease = key
         self.events.append(("admit", name, record.issued_ms))
         return None
 
@@ -113,6 +150,52 @@ class Model:
         self.leases[key] = replace(
             record, renewed_ms=at_ms, expires_ms=at_ms + 60_000, clock_ms=100 + at_ms, policy_version=version
         )
+        return None
+
+    def set_tenant(self, *, wanted: bool, at_ms: int) -> str | None:
+        if wanted == self.tenant:
+            return "tenant_exists" if wanted else "tenant_unknown"
+        self.tenant = wanted
+        self.events.append(("tenant", None, TENANT.added_ms if wanted else at_ms))
+        return None
+
+    def release(self, key: int, ticket: int, vm: int, nonce: int, at_ms: int) -> str | None:  # noqa: PLR0911
+        if not self.tenant:
+            return "tenant_unknown"
+        record = self.leases.get(key)
+        if record is None or record.ended_ms is not None:
+            return "lease_unknown" if record is None else "lease_ended"
+        if record.expires_ms <= at_ms:
+            return "lease_expired"
+        if record.policy_version != self.version:
+            return "policy_changed"
+        if record.renewed_ms + 30_000 < at_ms:
+            return "evidence_old"
+        owned = self.vms.get(vm)
+        if ticket in self.used:
+            known = owned and (owned.ticket, owned.nonce, owned.node, owned.state)
+            return None if known == (ticket, nonce, record.node.value, "running") else "ticket_used"
+        if owned and owned.state == "running":
+            return "vm_running"
+        if owned and at_ms < owned.free_ms:
+            return "vm_not_free"
+        epoch = owned.epoch + 1 if owned else 1
+        self.vms[vm] = ModelVm("running", key, record.node.value, epoch, ticket, nonce)
+        self.used.add(ticket)
+        self.events.append(("release", record.node.value, at_ms))
+        return None
+
+    def end_vm(self, key: int, vm: int, epoch: int, at_ms: int) -> str | None:
+        owned = self.vms.get(vm)
+        if owned is None:
+            return "vm_unknown"
+        if key not in self.leases or self.leases[key].node.value != owned.node:
+            return "vm_of_another_node"
+        if epoch != owned.epoch:
+            return "vm_epoch_over"
+        if owned.state != "ended":
+            owned.state, owned.free_ms = "ended", at_ms
+            self.events.append(("stop", owned.node, at_ms))
         return None
 
     def end_lease(self, key: int, at_ms: int) -> str | None:
@@ -134,14 +217,21 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("renew"), LEASES, TIMES, st.integers(1, 2)),
     st.tuples(st.just("end"), LEASES, TIMES),
     st.tuples(st.just("lapse"), TIMES),
+    st.tuples(st.just("tenant"), st.booleans(), TIMES),
+    st.tuples(st.just("release"), LEASES, st.integers(1, 4), st.integers(1, 2), st.integers(1, 2), TIMES),
+    st.tuples(st.just("vm end"), LEASES, st.integers(1, 2), st.integers(1, 2), TIMES),
     st.tuples(st.just("event"), TIMES),
 )
 Operation = tuple[str, *tuple[object, ...]]
 # Most sequences begin with a node and a policy, or hardly any would get as far as a lease.
-BEGINNINGS = st.sampled_from([[], [("policy", 1), ("enrol", "a", "a"), ("admit", "a", 10_000, 1)]])
+BEGINNING = [("policy", 1), ("enrol", "a", "a"), ("admit", "a", 10_000, 1)]
+RELEASED = [*BEGINNING, ("tenant", True, 10_000), ("release", 0, 1, 1, 1, 10_000)]
+BEGINNINGS = st.sampled_from([[], BEGINNING, RELEASED])
 
 
-async def apply(store: Store, model: Model, operation: Operation, next_lease: int) -> tuple[str | None, str | None]:
+async def apply(  # noqa: PLR0912
+    store: Store, model: Model, operation: Operation, next_lease: int
+) -> tuple[str | None, str | None]:
     """Do one operation to both; how each refused it."""
     match operation:
         case ["enrol", str(name), str(ek_of)]:
@@ -175,6 +265,15 @@ async def apply(store: Store, model: Model, operation: Operation, next_lease: in
                 model.end(int.from_bytes(identity, "big"), "lapsed", at_ms)
             assert all(record.ended_ms or record.expires_ms > at_ms for record in model.leases.values())
             return None, None
+        case ["tenant", bool(wanted), int(at_ms)]:
+            expected = model.set_tenant(wanted=wanted, at_ms=at_ms)
+            doing = store.add_tenant(TENANT) if wanted else store.remove_tenant(TENANT.name, at_ms)
+        case ["release", int(key), int(ticket), int(vm), int(nonce), int(at_ms)]:
+            expected = model.release(key, ticket, vm, nonce, at_ms)
+            doing = store.release(claim(key, ticket=ticket, vm=vm, nonce=nonce, at_ms=at_ms))
+        case ["vm end", int(key), int(vm), int(epoch), int(at_ms)]:
+            expected = model.end_vm(key, vm, epoch, at_ms)
+            doing = store.end_vm(vm_end(key, vm=vm, epoch=epoch, at_ms=at_ms))
         case _:
             model.events.append(("refuse", None, 7))
             expected, doing = None, store.append_event(EventDraft(7, "refuse"))
@@ -195,6 +294,13 @@ async def compare(store: Store, model: Model) -> None:
         assert await store.node_by_ek(ek(name)) == (by_ek[0] if by_ek else None)
     for key, record in model.leases.items():
         assert await store.lease(lease_id(key)) == record
+    found = {
+        record.vm_id: (record.state, record.node.value, record.epoch, record.free_ms, record.lease_id)
+        for record in await store.vms()
+    }
+    assert found == {
+        vm_id(key): (vm.state, vm.node, vm.epoch, vm.free_ms, lease_id(vm.lease)) for key, vm in model.vms.items()
+    }
     events = await store.events()
     assert [(event.kind, event.node and event.node.value, event.at_ms) for event in events] == model.events
     assert [event.seq for event in events] == list(range(1, len(events) + 1))

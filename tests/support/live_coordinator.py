@@ -82,6 +82,16 @@ class LiveCoordinator:
         """Where nodes connect."""
         return int(self.services.listening.rpartition(":")[2])
 
+    @property
+    def tenants_port(self) -> int:
+        """Where tenants connect."""
+        return int(self.services.tenants_listening.rpartition(":")[2])
+
+    @property
+    def log_port(self) -> int:
+        """Where the log is read."""
+        return int(self.services.log_listening.rpartition(":")[2])
+
     async def ask(self, request: msgspec.Struct, answer: type[A]) -> A:
         """One request on the control socket."""
         return await ask_control(Path(self.services.config.control.socket), request, answer)
@@ -129,15 +139,16 @@ class LiveCoordinator:
 
 @asynccontextmanager
 async def live_coordinator(
-    folder: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = ""
+    folder: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "", log_server: str = ""
 ) -> AsyncIterator[LiveCoordinator]:
     """Run a coordinator on the state in *folder*, made when there is none yet; it trusts the maker of *tpm*.
 
     Args:
         extra: More TOML, for instance ``connections_max = 3`` of ``[listen]``, which comes last.
+        log_server: More TOML of ``[log_server]``.
     """
     config = folder / "coordinator.toml"
-    write_config(config, tpm, lease_s=lease_s, port=port, extra=extra)
+    write_config(config, tpm, lease_s=lease_s, port=port, extra=extra, log_server=log_server)
     if not (folder / "state" / "keys").exists():
         await make_keys(folder / "state", tpm.tcti)
     async with trio.open_nursery() as nursery:
@@ -162,7 +173,9 @@ async def ask_control(path: Path, request: msgspec.Struct, answer: type[A]) -> A
     return await trio.to_thread.run_sync(ask)
 
 
-def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "") -> None:
+def write_config(
+    config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0, extra: str = "", log_server: str = ""
+) -> None:
     """A ``coordinator.toml``, and the folder of EK authorities that it names."""
     folder = config.parent
     authorities = folder / "ek-authorities"
@@ -173,6 +186,7 @@ def write_config(config: Path, tpm: SoftTpm, *, lease_s: int = 60, port: int = 0
         f'state_directory = "{folder}/state"\n[control]\nsocket = "{folder}/control.sock"\n'
         f'[tpm]\ntcti = "{tpm.tcti}"\n[enrolment]\nek_authorities = "{authorities}"\n'
         f'[leases]\nseconds = {lease_s}\n[log]\nlevel = "error"\n'
+        f'[tenants]\naddress = "{HOST}"\nport = 0\n[log_server]\naddress = "{HOST}"\nport = 0\n{log_server}'
         f'[listen]\naddress = "{HOST}"\nport = {port}\n{extra}\n'
     )
 

@@ -25,6 +25,7 @@ from tests.support.soft_tpm import EkAuthority, SoftTpm
 from tests.support.tpm_relay import TpmRelay
 
 DEADLINE_S = 30.0
+FIRST_USER = 70_000
 ZERO_PCR = "00" * 32
 SCRIPTS = Path(sys.executable).parent
 
@@ -135,21 +136,24 @@ class Perimeter:
     Args:
         directory: Where everything lives; the path is short, or the Unix sockets do not fit.
         lease_s: How long a lease holds.
+        evidence_age_s: How old the evidence of a node may be that asks for keys.
     """
 
-    def __init__(self, directory: Path, *, lease_s: int = 60, authority: EkAuthority | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, lease_s: int = 60, authority: EkAuthority | None = None, evidence_age_s: int = 60
+    ) -> None:
         self.directory = directory
         self.nodes: dict[str, Node] = {}
         self._ended = ExitStack()
         self.authority = authority or EkAuthority(directory / "ca")
         self.tpm = SoftTpm(self.authority, directory / "tc")
-        self.port = free_port()
+        self.port, self.tenants_port, self.log_port = free_port(), free_port(), free_port()
         self.config = directory / "coordinator.toml"
         self.control = directory / "tc.sock"
-        self._write_config(lease_s)
+        self._write_config(lease_s, evidence_age_s)
         self.coordinator = Daemon("tccp-coordinator", self.config, self.control)
 
-    def _write_config(self, lease_s: int) -> None:
+    def _write_config(self, lease_s: int, evidence_age_s: int) -> None:
         authorities = self.directory / "ek-authorities"
         authorities.mkdir(exist_ok=True)
         for number, certificate in enumerate(self.authority.certificates):
@@ -157,10 +161,12 @@ class Perimeter:
         self.config.write_text(
             f'state_directory = "{self.directory}/state"\n'
             f'[listen]\naddress = "127.0.0.1"\nport = {self.port}\n'
+            f'[tenants]\naddress = "127.0.0.1"\nport = {self.tenants_port}\n'
+            f'[log_server]\naddress = "127.0.0.1"\nport = {self.log_port}\n'
             f'[control]\nsocket = "{self.control}"\n'
             f'[tpm]\ntcti = "{self.tpm.tcti}"\n'
             f'[enrolment]\nek_authorities = "{authorities}"\n'
-            f"[leases]\nseconds = {lease_s}\n"
+            f"[leases]\nseconds = {lease_s}\n[releases]\nevidence_age_s = {evidence_age_s}\n"
             f'[log]\nformat = "console"\n'
         )
 
@@ -192,8 +198,8 @@ class Perimeter:
         lines += [f'{index} = ["{value}"]' for index, value in pcrs.items()]
         self.ask(c.AddPolicy(body="\n".join(lines).encode()), c.PolicyInfo)
 
-    def make_node(self, name: str, *, enrol: bool = True, policy: str = "tvmm") -> Node:
-        """A node with a new TPM, enrolled by its EK certificate; its daemon is not started yet."""
+    def make_node(self, name: str, *, enrol: bool = True, policy: str = "tvmm", vms: bool = False) -> Node:
+        """A node with a new TPM, enrolled by its EK certificate; its daemon is not started yet. *vms*: it runs some."""
         folder = self.directory / name
         folder.mkdir()
         tpm = SoftTpm(self.authority, folder / "t")
@@ -214,6 +220,7 @@ class Perimeter:
             f'[coordinator]\naddress = "127.0.0.1:{self.port}"\ntrust_file = "{trust}"\n'
             f'[control]\nsocket = "{folder}/node.sock"\n'
             f'[tpm]\ntcti = "{relay.tcti}"\nevent_log = ""\n'
+            f"{self._vms(folder) if vms else ''}"
             f'[log]\nformat = "console"\n'
         )
         daemon = Daemon("tccp-node", config, folder / "node.sock")
@@ -221,6 +228,16 @@ class Perimeter:
         node = Node(name, tpm, relay, daemon)
         self.nodes[name] = node
         return node
+
+    def _vms(self, folder: Path) -> str:
+        """Where a node's VMs live; as root they run as users of their own, who may come as far as that."""
+        users = ""
+        if os.geteuid() == 0:
+            users = f"first_user = {FIRST_USER + 100 * len(self.nodes)}\nusers = 100\n"
+            for above in (folder, *folder.parents):
+                if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
+                    above.chmod(above.stat().st_mode | 0o011)
+        return f'[vms]\nrun = "{folder}/run"\nstate = "{folder}/vms"\n{users}'
 
     def node_info(self, name: str) -> c.NodeInfo:
         """What the coordinator says of a node."""

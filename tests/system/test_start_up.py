@@ -33,7 +33,9 @@ def coordinator_toml(folder: Path, *, tcti: str, port: int = 0, extra: str = "")
     config = folder / "coordinator.toml"
     config.write_text(
         f'state_directory = "{folder}/state"\n{extra}\n[control]\nsocket = "{folder}/tc.sock"\n'
-        f'[tpm]\ntcti = "{tcti}"\n[listen]\naddress = "127.0.0.1"\nport = {port}\n'
+        f'[tpm]\ntcti = "{tcti}"\n[tenants]\naddress = "127.0.0.1"\nport = 0\n'
+        f'[log_server]\naddress = "127.0.0.1"\nport = 0\n'
+        f'[listen]\naddress = "127.0.0.1"\nport = {port}\n'
     )
     return config
 

@@ -10,7 +10,12 @@ from tests.support.booted_systemd import PYTHON, BootedSystemd
 UNITS = Path(__file__).parents[2] / "systemd"
 CONTROL = {"coordinator": "/run/tccp/coordinator/control.sock", "node": "/run/tccp/node/control.sock"}
 SOCKETS = {
-    "coordinator": ["tccp-coordinator.socket", "tccp-coordinator-control.socket"],
+    "coordinator": [
+        "tccp-coordinator.socket",
+        "tccp-coordinator-tenants.socket",
+        "tccp-coordinator-log.socket",
+        "tccp-coordinator-control.socket",
+    ],
     "node": ["tccp-node.socket"],
 }
 TALK = """

@@ -44,11 +44,6 @@ for name in ("coordinator", "alpha"):
 for number, certificate in enumerate(authority.certificates):
     Path(f"/etc/tccp/ek-authorities/{number}.der").write_bytes(certificate)
 """
-MAKE_KEYS = """
-import pathlib, trio
-from tests.support.coordinator_keys import make_keys
-trio.run(make_keys, pathlib.Path("/var/lib/tccp/coordinator"), "swtpm:path=/run/tpm-coordinator")
-"""
 # Holds every thread of a process but the first until they are killed (ptrace(2): PTRACE_SEIZE, PTRACE_INTERRUPT).
 HOLD_THREADS = """
 import ctypes, os, sys
@@ -89,8 +84,8 @@ def tccp(machine: BootedSystemd) -> Iterator[Callable[..., Any]]:
     for name in ("coordinator", "alpha"):
         start_tpm(machine, name)
     machine.run("install", "-d", "--owner=tccp-coordinator", "--mode=700", "/var/lib/tccp/coordinator")
-    machine.run(*PYTHON, "-c", MAKE_KEYS, user="tccp-coordinator")
     machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
+    machine.run("tccp", "coordinator", "init")
     machine.write("/etc/tccp/node.toml", NODE_TOML)
     machine.write("/etc/tccp/tvmm.toml", POLICY)
     machine.run("systemctl", "start", *SOCKETS["coordinator"], *SOCKETS["node"])
@@ -126,6 +121,22 @@ def test_a_node_is_admitted_through_both_sandboxes(machine: BootedSystemd, tccp:
 
     assert machine.show(SERVICES["node"], "StatusText") == "admitted"
     assert [node["state"] for node in tccp("coordinator", "nodes")["nodes"]] == ["admitted"]
+
+
+def test_a_process_of_the_same_user_cannot_read_the_coordinators_memory(
+    machine: BootedSystemd, tccp: Callable[..., Any]
+) -> None:
+    pid = machine.show(SERVICES["coordinator"], "MainPID")
+    control = "sleep 30 & head -c 4 /proc/$!/maps; kill $!"
+
+    assert "Permission denied" in machine.run("cat", f"/proc/{pid}/maps", user="tccp-coordinator", check=False)
+    assert len(machine.run("sh", "-c", control, user="tccp-coordinator")) == 4
+
+
+def test_the_keys_on_the_disk_belong_to_the_coordinator_alone(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    found = machine.run("find", "/var/lib/tccp/coordinator/keys", "-printf", "%u %m %y\n").splitlines()
+
+    assert set(found) == {"tccp-coordinator 700 d", "tccp-coordinator 600 f"}
 
 
 def test_only_the_node_can_read_the_door_key(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
@@ -237,3 +248,31 @@ def test_a_daemon_stops_in_order_and_in_time(machine: BootedSystemd, tccp: Calla
     assert machine.show(SERVICES[daemon], "Result") == "success"
     journal = machine.run("journalctl", "--unit", SERVICES[daemon], "--output=cat", "--lines=5")
     assert '"event":"stopped"' in journal
+
+
+def test_a_witness_and_a_feeder_have_the_log_cosigned_through_their_sandboxes(
+    machine: BootedSystemd, tccp: Callable[..., Any]
+) -> None:
+    machine.run("systemctl", "start", *SOCKETS["coordinator"], SERVICES["coordinator"])
+    for name, module in (("tccp-witness", "daemon"), ("tccp-feeder", "feeder")):
+        command(machine, name, "-c", f"import sys; from tccp.witness.{module} import main; sys.exit(main())")
+    machine.write("/etc/tccp/tc.toml", tccp("coordinator", "trust", "--tenant")["trust"])
+    pin = ("trust", "add", "127.0.0.1:7444", "--policy", "/etc/tccp/tc.toml", "--name", "tc", "--store", "/run/trust")
+    log = tccp(*pin)["log"]
+    machine.write("/etc/tccp/witness.toml", f'name = "witness.example/w1"\n[[logs]]\nkey = "{log["key"]}"\n')
+    machine.run("install", "-d", "--owner=tccp-witness", "--mode=700", "/var/lib/tccp/witness")
+    key = tccp("witness", "init")["key"]
+    machine.write(
+        "/etc/tccp/coordinator.toml",
+        f'{COORDINATOR_TOML}[[witness]]\nurl = "http://127.0.0.1:7446/"\nkey = "{key}"\n',
+    )
+    machine.run("systemctl", "restart", SERVICES["coordinator"])
+
+    machine.run("systemctl", "start", "tccp-witness.socket", "tccp-feeder.service")
+
+    wait_until(machine, lambda: tccp("coordinator", "status")["witnesses"][0]["size"] > log["size"])
+    assert machine.show("tccp-witness.service", "ActiveState") == "active"
+    policy = machine.run("cat", "/etc/tccp/tc.toml") + f'\n[[witness]]\nkey = "{key}"\n'
+    machine.write("/etc/tccp/tc.toml", policy)
+    assert any("witness.example/w1" in line for line in tccp(*pin)["proved"])
+    machine.run("systemctl", "stop", "tccp-feeder.service", "tccp-witness.socket", "tccp-witness.service")

@@ -7,6 +7,8 @@ import pytest
 from tests.support.booted_systemd import BootedSystemd
 from tests.systemd.booted import CONTROL, SOCKETS, ask, command, drop_in
 
+DESCRIPTORS = {"coordinator": {"nodes": 1, "tenants": 1, "log": 1, "control": 1}, "node": {"control": 1}}
+
 
 @pytest.fixture(params=["coordinator", "node"])
 def daemon(request: pytest.FixtureRequest, machine: BootedSystemd) -> Iterator[str]:
@@ -30,7 +32,7 @@ def test_the_first_connection_starts_the_daemon(machine: BootedSystemd, daemon: 
 
     state = ask(machine, CONTROL[daemon], "state")
 
-    assert state["sockets"] == ({"nodes": 1, "control": 1} if daemon == "coordinator" else {"control": 1})
+    assert state["sockets"] == DESCRIPTORS[daemon]
     assert machine.show(f"tccp-{daemon}.service", "ActiveState") == "active"
     assert machine.show(f"tccp-{daemon}.service", "StatusText") == "serving"
     assert machine.show(f"tccp-{daemon}.service", "MainPID") == str(state["pid"])

@@ -28,6 +28,7 @@ from tccp.model import PCR_COUNT, RESETTABLE_PCRS, PcrBank, PcrSelection
 
 POLICY_BYTES_MAX = 256 * 1024
 POLICY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_HINT = "`tccp coordinator policy add --help` shows a complete policy"
 _JUDGED = object()
 
 
@@ -112,19 +113,32 @@ def parse_policy(body: bytes) -> PcrPolicy:
     unknown = sorted(set(table) - {"name", "version", "description", "bank", "pcrs"})
     if unknown:
         raise _bad(f"{unknown[0]}: unknown key")
-    bank = _bank(table.get("bank", "sha256"))
-    allowed = _allowed(table.get("pcrs"), bank)
+    selection, allowed = parse_allowed_pcrs(table.get("bank", "sha256"), table.get("pcrs"), hint=_HINT)
     return PcrPolicy(
         name=_name(table.get("name")),
         version=_version(table.get("version")),
-        selection=PcrSelection.of(bank, allowed),
+        selection=selection,
         allowed=allowed,
         body=body,
     )
 
 
+def parse_allowed_pcrs(bank: Any, pcrs: Any, *, hint: str) -> tuple[PcrSelection, dict[int, frozenset[bytes]]]:
+    """The keys ``bank`` and ``pcrs`` of a policy of any kind, as TOML gives them: which PCRs, with which values.
+
+    Raises:
+        ConfigError: ``bad_policy``, with *hint*.
+    """
+    try:
+        known = _bank(bank)
+        allowed = _allowed(pcrs, known)
+    except ConfigError as problem:
+        raise ConfigError(problem.reason, problem.detail, hint=hint) from None
+    return PcrSelection.of(known, allowed), allowed
+
+
 def _bad(detail: str) -> ConfigError:
-    return ConfigError("bad_policy", detail, hint="`tccp coordinator policy add --help` shows a complete policy")
+    return ConfigError("bad_policy", detail, hint=_HINT)
 
 
 def _name(value: Any) -> str:

@@ -26,6 +26,7 @@ examples:
   tccp coordinator nodes                 who is admitted, and who was refused and why
   tccp node status                       is this node admitted
   tccp image seal disk.qcow2 disk.sealed --to node.pub --sign tenant.key
+  tccp trust add tc.example.net:7444 --policy tc-policy.toml
   tccp evidence quote --help             verify a quote that tpm2-tools wrote
   tccp policy explain --help             why does a policy refuse this host, and what to do
   eval "$(tccp completion bash)"         completion for this shell
@@ -36,7 +37,23 @@ environment:
   NO_COLOR       no colours, when set to anything"""
 
 # In the order of the help; each is a module beside this one with an `add_parser`.
-COMMANDS = ("evidence", "coordinator", "node", "policy", "image", "key", "disk", "doctor", "completion")
+COMMANDS = (
+    "evidence",
+    "coordinator",
+    "node",
+    "policy",
+    "image",
+    "key",
+    "disk",
+    "trust",
+    "receipt",
+    "log",
+    "witness",
+    "ticket",
+    "vm",
+    "doctor",
+    "completion",
+)
 
 
 def build_parser(command: str = "") -> Parser:

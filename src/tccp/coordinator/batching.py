@@ -1,6 +1,8 @@
 """What waits for the same expensive step is taken together."""
 
-from collections.abc import AsyncIterator
+import heapq
+import itertools
+from collections.abc import AsyncIterator, Iterator
 from typing import Generic, TypeVar
 
 import trio
@@ -29,6 +31,34 @@ class Waiting(Generic[T, V]):
         """Wake who waits."""
         self._outcome = outcome
         self._done.set()
+
+
+class WaitingInOrder(Generic[V]):
+    """Requests that a growing number fulfils, the lowest first."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Waiting[int, V]]] = []
+        self._order = itertools.count()
+
+    def add(self, number: int) -> Waiting[int, V]:
+        """One who waits until the number has grown to *number*."""
+        waiting: Waiting[int, V] = Waiting(number)
+        heapq.heappush(self._heap, (number, next(self._order), waiting))
+        return waiting
+
+    def up_to(self, number: int) -> frozenset[int]:
+        """What is waited for, as far as *number*."""
+        return frozenset(wanted for wanted, _, _ in self._heap if wanted <= number)
+
+    def pop(self, number: int) -> Iterator[Waiting[int, V]]:
+        """Those whom *number* fulfils; they wait here no longer."""
+        while self._heap and self._heap[0][0] <= number:
+            yield heapq.heappop(self._heap)[2]
+
+    def fail(self, problem: Exception) -> None:
+        """Tell all who wait that it will not come now."""
+        for waiting in self.pop(max((number for number, _, _ in self._heap), default=0)):
+            waiting.settle(problem)
 
 
 async def batches(receive: "trio.MemoryReceiveChannel[T]", items_max: int) -> AsyncIterator[list[T]]:

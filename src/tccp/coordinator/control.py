@@ -9,11 +9,12 @@ import structlog
 from tccp import __version__
 from tccp.attestation.policy import parse_policy
 from tccp.control.server import Peer
-from tccp.coordinator import perimeter
+from tccp.coordinator import perimeter, tenancy
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.errors import PolicyError
 from tccp.protocol import control as c
+from tccp.protocol import vm_control as v
 from tccp.store import EventRecord, PolicyRecord
 from tccp.transport.trust import CoordinatorTrust, write_trust
 
@@ -41,6 +42,10 @@ class ControlAnswers:
             c.ShowPolicy: self._policy,
             c.GetTrust: self._trust,
             c.WatchEvents: self._watch,
+            v.AddTenant: lambda request: tenancy.add(services, request),
+            v.RemoveTenant: lambda request: tenancy.remove(services, request),
+            v.ListTenants: lambda _: tenancy.list_all(services),
+            v.ListOwnedVms: lambda _: tenancy.list_vms(services),
         }
 
     async def __call__(self, request: Any, peer: Peer) -> AnyAnswer:
@@ -80,6 +85,8 @@ class ControlAnswers:
             refusals=counters.refusals,
             lease_s=services.config.leases.seconds,
             tpm=services.tpm_name,
+            tenants_listening=services.tenants_listening,
+            witnesses=tuple(c.WitnessSeen(name, *seen) for name, seen in services.cosignatures.seen().items()),
         )
 
     async def _add_policy(self, request: c.AddPolicy) -> c.PolicyInfo:

@@ -20,31 +20,39 @@ import trio
 from tccp import logs, systemd
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.attestation.quote import AkKey
-from tccp.config import CoordinatorConfig, load_config
+from tccp.config import CoordinatorConfig, ListenConfig, LogServerConfig, TenantsConfig, load_config
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
+from tccp.coordinator.activations import Activations
 from tccp.coordinator.authorities import load_authorities
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
+from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.custody.journal import log_what_was_done
 from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import CoordinatorKeys, make_identity
+from tccp.coordinator.launch import Launches
+from tccp.coordinator.log_opening import open_published_log
+from tccp.coordinator.log_server import LogServer, log_context
+from tccp.coordinator.log_view import LogView
 from tccp.coordinator.policies import PolicyBook
-from tccp.coordinator.published_log import PublishedLog, open_published_log
+from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
 from tccp.coordinator.start import record_start
+from tccp.coordinator.tenants import TenantDesk, serve_tenant
+from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.protocol.statements import log_origin
 from tccp.service import run_daemon
 from tccp.store import FencedError, Store, open_store
 from tccp.tpm import Tpm, open_tpm
-from tccp.transparency.note import NoteSigner
+from tccp.transparency.note import NoteSigner, parse_note_key
 from tccp.transport.accepting import serve_connections
-from tccp.transport.tls import coordinator_context
+from tccp.transport.tls import coordinator_context, public_context
 
 BACKLOG = 4096
 LAPSE_SWEEP_S = 1.0
@@ -69,6 +77,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         await log_what_was_done(state / KEYS, store, clock.now_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
+        ek = await tpm.read_ek()
         properties = await tpm.properties()
         yield Services(
             config=config,
@@ -82,13 +91,21 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             ak_spki=AkKey.from_tpm_public(ak.public).spki,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
+            activations=Activations(tpm, ek, ak),
+            cosignatures=Cosignatures(
+                _log_signer(keys).key, tuple(parse_note_key(each.key) for each in config.witness)
+            ),
+            log_context=log_context(config.log_server, keys.ca, now=clock.now()),
             started_ms=clock.now_ms(),
         )
 
 
+def _log_signer(keys: CoordinatorKeys) -> NoteSigner:
+    return NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
+
+
 def _log(state: Path, store: Store, keys: CoordinatorKeys) -> AbstractAsyncContextManager[PublishedLog]:
-    signer = NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
-    return open_published_log(state / "log", store, signer, keys.log_salt_key)
+    return open_published_log(state / "log", store, _log_signer(keys), keys.log_salt_key)
 
 
 @asynccontextmanager
@@ -108,24 +125,32 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         # First what two coordinators cannot both have: opening the store shuts out whoever has it open.
         control = control_listeners(Path(config.control.socket), sockets.get("control"))
         control_ends = await opened.enter_async_context(control)
-        listeners = await _node_listeners(config, sockets)
-        for listener in listeners:
+        listeners = await _listeners(config.listen, sockets.get("nodes"), key="listen")
+        tenant_listeners = await _listeners(config.tenants, sockets.get("tenants"), key="tenants")
+        log_listeners = await _listeners(config.log_server, sockets.get("log"), key="log_server")
+        for listener in (*listeners, *tenant_listeners, *log_listeners):
             await opened.enter_async_context(listener)
         services = await opened.enter_async_context(running_services(config))
         nursery = await opened.enter_async_context(trio.open_nursery())
         keys = services.identity.keys
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
         renewals = Renewals(services)
+        launches = Launches(services, renewals)
         services.listening = _name_of(listeners[0])
+        services.tenants_listening = _name_of(tenant_listeners[0])
+        services.log_listening = _name_of(log_listeners[0])
         nursery.start_soon(services.evidence.run)
         nursery.start_soon(services.log.run)
         await record_start(services)
         nursery.start_soon(services.verifier.run)
         nursery.start_soon(renewals.run)
+        nursery.start_soon(launches.run)
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, control_ends)
-        nursery.start_soon(serve_nodes, services, renewals, listeners, context)
+        nursery.start_soon(serve_nodes, services, renewals, launches, listeners, context)
+        nursery.start_soon(serve_tenants, services, tenant_listeners)
+        nursery.start_soon(serve_log, services, log_listeners)
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
         systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
@@ -135,26 +160,51 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
 
 
 async def serve_nodes(
-    services: Services, renewals: Renewals, listeners: list[trio.SocketListener], context: ssl.SSLContext
+    services: Services,
+    renewals: Renewals,
+    launches: Launches,
+    listeners: list[trio.SocketListener],
+    context: ssl.SSLContext,
 ) -> None:
     """Serve nodes, at most as many at once as the configuration allows."""
 
     async def serve_one(stream: trio.SocketStream) -> None:
-        await serve_node(services, renewals, stream, context)
+        await serve_node(services, renewals, launches, stream, context)
 
     await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
 
 
-async def _node_listeners(
-    config: CoordinatorConfig, sockets: dict[str, list[socket.socket]]
+async def serve_tenants(services: Services, listeners: list[trio.SocketListener]) -> None:
+    """Serve tenants, at most as many at once as the configuration allows."""
+    context = public_context(services.identity.tls)
+    desk = TenantDesk(services, services.activations, LogView(services.log.files, services.cosignatures))
+
+    async def serve_one(stream: trio.SocketStream) -> None:
+        await serve_tenant(desk, stream, context)
+
+    await serve_connections(listeners, serve_one, connections_max=services.config.tenants.connections_max)
+
+
+async def serve_log(services: Services, listeners: list[trio.SocketListener]) -> None:
+    """Serve those who read the log, at most as many at once as the configuration allows."""
+    server = LogServer(services.log, services.cosignatures)
+
+    async def serve_one(stream: trio.SocketStream) -> None:
+        await server.serve(stream, services.log_context)
+
+    await serve_connections(listeners, serve_one, connections_max=services.config.log_server.connections_max)
+
+
+async def _listeners(
+    config: ListenConfig | TenantsConfig | LogServerConfig, given: list[socket.socket] | None, *, key: str
 ) -> list[trio.SocketListener]:
-    if given := sockets.get("nodes"):
+    if given:
         return systemd.trio_listeners(given)
     try:
-        return await trio.open_tcp_listeners(config.listen.port, host=config.listen.address, backlog=BACKLOG)
+        return await trio.open_tcp_listeners(config.port, host=config.address, backlog=BACKLOG)
     except OSError as problem:
-        where = f"{config.listen.address}:{config.listen.port}"
-        raise ConfigError("cannot_listen", f"{where}: {problem.strerror or problem}", hint="set [listen]") from None
+        where = f"{config.address}:{config.port}"
+        raise ConfigError("cannot_listen", f"{where}: {problem.strerror or problem}", hint=f"set [{key}]") from None
 
 
 async def _serve_control(services: Services, renewals: Renewals, listeners: list[trio.SocketListener]) -> None:
@@ -202,17 +252,20 @@ async def _obey_signals(services: Services, config_path: Path, scope: trio.Cance
 
 
 def _reload(services: Services, config_path: Path) -> None:
-    """Take over what can change while running: leases, EK authorities, log level; an error changes nothing."""
+    """Take over what can change while running: leases, EK authorities, the log server's certificate, log level; an
+    error changes nothing.
+    """
     try:
         config = load_config(config_path, CoordinatorConfig)
         authorities: EkAuthorities = load_authorities(config.enrolment)
+        context = log_context(config.log_server, services.identity.keys.ca, now=services.clock.now())
     except ConfigError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("state_directory", "listen", "control", "tpm"):
+    for fixed in ("state_directory", "listen", "tenants", "log_server", "control", "tpm", "witness"):
         if getattr(config, fixed) != getattr(services.config, fixed):
             log.warning("needs_restart", key=fixed)
-    services.config, services.authorities = config, authorities
+    services.config, services.authorities, services.log_context = config, authorities, context
     logs.configure(log_format=config.log.format, level=config.log.level)
     log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
 
@@ -224,5 +277,6 @@ def _name_of(listener: trio.SocketListener) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
+    harden()
     description = "The trusted coordinator: attests nodes and leases them their place in the perimeter."
     return run_daemon(serve, CoordinatorConfig, arguments, name="coordinator", description=description)

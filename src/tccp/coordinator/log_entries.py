@@ -19,6 +19,11 @@ from tccp.transparency.packed import Value, pack_map
 PUBLIC: dict[str, tuple[str, ...]] = {
     EventKind.START: ("coordinator_id", "software", "statement_sha256", "evidence_sha256", "log_key"),
     EventKind.POLICY: ("policy", "version", "sha256"),
+    EventKind.KEYS_SEALED: ("done_ms", "log_key", "authority", "generation", "bank", "pcrs"),
+    EventKind.KEYS_RESTORED: ("done_ms", "log_key", "authority", "generation", "bank", "pcrs"),
+    EventKind.KEYS_BACKED_UP: ("done_ms", "threshold", "count", "officers_sha256"),
+    EventKind.APPROVAL_INSTALLED: ("done_ms", "approval_sha256", "generation", "policy"),
+    EventKind.APPROVALS_ENDED: ("done_ms", "generation", "ended"),
 }
 # The TPM by which a node could be followed through receipts; what a node sent that did not hold.
 HASHED = ("ek_id", "detail")

@@ -24,6 +24,7 @@ from tccp.coordinator.admission import (
     grant_lease,
     identify,
 )
+from tccp.coordinator.launch import Launches
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
@@ -38,9 +39,11 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
+    KeyRequest,
     RenewalEvidence,
+    VmEnded,
 )
-from tccp.protocol.session import Role, Session
+from tccp.protocol.session import Role, Session, expect
 from tccp.protocol.statements import IdentityStatement
 from tccp.store import ConflictError
 from tccp.transport.connection import Connection, fresh_nonce, handshake
@@ -53,7 +56,7 @@ log = structlog.get_logger()
 
 
 async def serve_node(
-    services: Services, renewals: Renewals, stream: trio.SocketStream, context: ssl.SSLContext
+    services: Services, renewals: Renewals, launches: Launches, stream: trio.SocketStream, context: ssl.SSLContext
 ) -> None:
     """Serve one node from its TLS handshake to the end of its connection. Never raises what a peer can cause."""
     address = _address(stream)
@@ -61,7 +64,8 @@ async def serve_node(
         tls = await handshake(stream, context, server_side=True)
         try:
             own = spki_sha256(services.identity.tls_spki)
-            await _serve(services, renewals, Connection(tls, Session(Role.COORDINATOR), own_spki_sha256=own), address)
+            connection = Connection(tls, Session(Role.COORDINATOR), own_spki_sha256=own)
+            await _serve(services, renewals, launches, connection, address)
         finally:
             tls.close()
     except PeerGoneError as problem:
@@ -72,7 +76,9 @@ async def serve_node(
         log.error("session_failed", address=address, reason=problem.reason, detail=problem.detail)
 
 
-async def _serve(services: Services, renewals: Renewals, connection: Connection, address: str) -> None:
+async def _serve(
+    services: Services, renewals: Renewals, launches: Launches, connection: Connection, address: str
+) -> None:
     channel = connection.channel(services.coordinator_id, own_end_is_coordinator=True)
     with _silence_after(HELLO_S):
         hello = await connection.receive(Hello)
@@ -89,7 +95,11 @@ async def _serve(services: Services, renewals: Renewals, connection: Connection,
         await renewals.add(session)
         with session.scope:
             while True:
-                renewals.answer(session, await connection.receive(RenewalEvidence))
+                message = await connection.receive_any()
+                if isinstance(message, KeyRequest | VmEnded):
+                    launches.take(session, message)
+                else:
+                    renewals.answer(session, expect(message, RenewalEvidence))
     finally:
         services.sessions.close(session)
 

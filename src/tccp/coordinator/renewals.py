@@ -23,7 +23,7 @@ from tccp.coordinator.admission import check_same_boot, claimed_pcrs
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession, OpenChallenge
-from tccp.errors import EvidenceError, HostError, QuoteError
+from tccp.errors import EvidenceError, HostError, PolicyError, QuoteError
 from tccp.model import NodeName
 from tccp.protocol import binding
 from tccp.protocol.messages import RenewalChallenge, RenewalEvidence, Renewed, Revoked
@@ -96,6 +96,19 @@ class Renewals:
             # Whoever is being asked or judged meets the new policy in the store's transaction.
             if session.challenge is None and session.due < math.inf:
                 self._plan(session, now)
+
+    async def fresh_evidence(self, session: NodeSession) -> None:
+        """Have *session*'s node quote now, and return when its answer is judged and stored.
+
+        Raises:
+            PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
+        """
+        renewed = session.renewed
+        self.ask_now([session])
+        with trio.move_on_after(ANSWER_S):
+            await renewed.wait()
+        if session.ended or not renewed.is_set():
+            raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted, or its quote did not hold")
 
     def revoke(self, node: NodeName) -> None:
         """Tell *node*, whose lease is ended, that it is out."""
@@ -264,6 +277,8 @@ class Renewals:
         lease_s = self._services.config.leases.seconds
         session.lease.deadline = challenge.asked_at + lease_s
         session.policy_version = renewal.policy_version
+        session.renewed.set()
+        session.renewed = trio.Event()
         self._services.sessions.counters.renewals += 1
         certificate = session.lease.certificates.issue(not_before_ms=renewal.at_ms, not_after_ms=renewal.expires_ms)
         self._send(session, Renewed(lease_id=renewal.lease_id, lease_s=lease_s, certificate=certificate))

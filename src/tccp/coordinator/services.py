@@ -1,12 +1,15 @@
 """Everything that a session or a control request of the coordinator works with, in one place."""
 
+import ssl
 from dataclasses import dataclass, field
 
 import msgspec
 
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.config import CoordinatorConfig
+from tccp.coordinator.activations import Activations
 from tccp.coordinator.clock import SteadyClock
+from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.identity import CoordinatorIdentity
 from tccp.coordinator.policies import PolicyBook
@@ -32,8 +35,13 @@ class Services:
     ak_spki: bytes
     tpm_name: str
     pcrs_at_start: PcrValues
+    activations: Activations
+    cosignatures: Cosignatures
+    log_context: ssl.SSLContext
     started_ms: int
     listening: str = ""
+    tenants_listening: str = ""
+    log_listening: str = ""
     verifier: QuoteVerifier = field(default_factory=QuoteVerifier)
     sessions: Sessions = field(default_factory=Sessions)
 

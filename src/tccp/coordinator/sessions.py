@@ -46,6 +46,8 @@ class NodeSession:
     policy_version: int  # that judged it last
     challenge: OpenChallenge | None = None
     due: float = 0.0  # trio time: when something is to be done about it
+    renewed: trio.Event = field(default_factory=trio.Event, repr=False)  # the next time it is; then there is a new one
+    key_requests: int = 0  # that are being worked on
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
 
     @property
@@ -71,6 +73,8 @@ class Counters:
     registrations: int = 0
     renewals: int = 0
     refusals: int = 0
+    releases: int = 0
+    key_refusals: int = 0
 
 
 class Sessions:

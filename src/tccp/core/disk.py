@@ -156,12 +156,13 @@ class LiveDisk:
         Args:
             base: The image that it was made over.
             root: What `close` returned: the disk must stand exactly so. Without it, any state is accepted.
-            not_before: What `mark` returned, or `describe` said: the disk's history must have come by there.
+            not_before: What `mark` returned, or `describe` of a disk opened for reading said: the disk's history must
+                have come by there.
             read_only: Change nothing in the file.
 
         Raises:
             DiskError: ``wrong_disk_key``, ``disk_corrupt``, ``wrong_disk_root`` (rolled back, or gone on),
-                ``wrong_disk_mark`` (rolled back, forked, or a mark older than the newest 64),
+                ``wrong_disk_mark`` (rolled back, forked, or a mark that is forgotten),
                 ``wrong_base_image``, ``malformed`` (no disk at all), ``unsupported``.
             HostError: The file cannot be read or written.
         """
@@ -246,21 +247,38 @@ class LiveDisk:
     def mark(self) -> bytes:
         """The moment that the disk's history has come to, to be demanded later (``not_before``).
 
-        It holds everything that a flush has answered for; it survives any crash.
+        It holds everything that a flush has answered for; it survives any crash. The newest 63 are remembered, and the
+        one that was last said to be kept, or demanded.
         """
         mark = ffi.new("uint8_t[]", MARK_BYTES)
         _check(lib.tccp_disk_mark(self._disk, mark), "tccp_disk_mark")
         return bytes(ffi.buffer(mark))
+
+    def mark_kept(self, mark: bytes) -> None:
+        """Remember *mark* until this is said of a newer one; older ones may be forgotten.
+
+        Raises:
+            DiskError: ``wrong_disk_mark``: it is not remembered.
+        """
+        assert len(mark) == MARK_BYTES
+        _check(lib.tccp_disk_mark_kept(self._disk, mark), "tccp_disk_mark_kept")
 
     def grow(self, size_bytes: int) -> None:
         """Make the disk larger; nobody else uses it. Durable on return."""
         _check(lib.tccp_disk_grow(self._disk, size_bytes), f"grow to {size_bytes} bytes")
 
     def compact(self) -> int:
-        """Give all free room back to the file system; nobody else uses the disk. Returns the bytes given back."""
+        """Give all free room back to the file system; the disk may be in use. Returns the bytes, holes included."""
         freed = ffi.new("uint64_t *")
         _check(lib.tccp_disk_compact(self._disk, freed), "compact")
         return int(freed[0])
+
+    def start_keeper(self) -> None:
+        """Start a thread that makes room ready before it is needed, and commits when much was written without a flush.
+
+        It ends with `close` or `forget`.
+        """
+        _check(lib.tccp_disk_keeper_start(self._disk), "tccp_disk_keeper_start")
 
     def close(self) -> bytes:
         """Write everything, and return the root to demand at the next opening. The disk is forgotten in any case."""

@@ -41,7 +41,7 @@ class ImageKey:
         return cls(key[0])
 
     @classmethod
-    def take(cls, key_bytes: bytes | bytearray) -> "ImageKey":
+    def take(cls, key_bytes: bytes | bytearray | memoryview) -> "ImageKey":
         """The key with these 32 bytes, *which are wiped*: nobody else may hold on to them.
 
         Raises:
@@ -64,6 +64,17 @@ class ImageKey:
     def handle(self) -> Any:
         """For the functions of this module."""
         return self._key
+
+    def wipe(self) -> None:
+        """Wipe the key now, whoever still refers to this object; it opens nothing any more."""
+        if self._key is not None:
+            ffi.release(self._key)
+            self._key = None
+
+    @property
+    def is_wiped(self) -> bool:
+        """Whether `wipe` was called."""
+        return self._key is None
 
 
 class ImageProgress:

@@ -32,7 +32,11 @@ def _lock(file: int, path: Path, kind: int) -> None:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise HostError("disk_in_use", f"{path}: another process uses it") from None
+        raise HostError(
+            "disk_in_use",
+            f"{path}: another process uses it",
+            hint="A process that serves it answers `tccp disk ask SOCKET info|mark|compact`.",
+        ) from None
     except OSError as error:
         raise HostError("disk_unreadable", f"{path}: {error.strerror}") from error
 

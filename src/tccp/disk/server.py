@@ -2,8 +2,8 @@
 
 1. give up core dumps, debuggers and privileges by executing;
 2. read the key from a descriptor into locked memory, open and lock the file, bring the disk up;
-3. make the socket, become another user, refuse all system calls that are not needed from here on;
-4. serve, until SIGTERM or SIGINT;
+3. make the sockets, become another user, refuse all system calls that are not needed from here on;
+4. serve, and answer who asks (`tccp.disk.asking`), until SIGTERM or SIGINT;
 5. write everything, and say which root the disk has now.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from tccp.core.disk import DiskKey, confine, harden, serve_nbd
+from tccp.disk.asking import answering, socket_for_asking
 from tccp.disk.file import open_live_disk
 from tccp.errors import ConfigError, HostError
 
@@ -64,14 +65,17 @@ def serve_disk(service: DiskService, ready: Callable[[], None]) -> bytes | None:
             read_only=service.read_only,
         ) as disk,
         _listener(service.socket, user) as listener,
+        _listener(socket_for_asking(service.socket), user) as asked,
         _stop_signals() as stop,
     ):
         key.wipe()
         if user is not None:
             _become(user)
         confine()
-        ready()
-        serve_nbd(disk, listener.fileno(), stop)
+        disk.start_keeper()
+        with answering(disk, asked, stop, read_only=service.read_only):
+            ready()
+            serve_nbd(disk, listener.fileno(), stop)
         return None if service.read_only else disk.close()
 
 

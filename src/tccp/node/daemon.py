@@ -4,6 +4,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +16,17 @@ import trio
 from tccp import __version__, logs, systemd
 from tccp.attestation.ek_id import ek_id_of
 from tccp.config import NodeConfig, load_config
-from tccp.control.server import ControlGroups, Peer, serve_control
+from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
 from tccp.errors import EvidenceError, HostError, ProtocolError, TccpError, TpmError
+from tccp.node.control import NodeAnswers
+from tccp.node.hypervisor import Hypervisor, NoHypervisor
 from tccp.node.identity import NodeIdentity, make_node_identity
+from tccp.node.key_desk import KeyDesk
+from tccp.node.qemu_hypervisor import open_qemu_hypervisor
 from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, keep_lease, register
-from tccp.protocol.control import GetStatus, NodeRequest, NodeStatus
+from tccp.node.vms import Vms
+from tccp.protocol.control import NodeRequest, NodeStatus
 from tccp.protocol.messages import Revoked
 from tccp.service import run_daemon
 from tccp.tpm import open_tpm
@@ -58,10 +65,18 @@ class Node:
     host: NodeTpm
     tpm_name: str
     started_ms: int
+    hypervisor: Hypervisor
     lease: HeldLease = field(default_factory=HeldLease)
+    desk: KeyDesk = field(init=False)
+    vms: Vms = field(init=False)
     state: str = "connecting"
     last_problem: TccpError | None = None
     retry_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        """What needs the keys of this boot."""
+        self.desk = KeyDesk(self.identity.release_key)
+        self.vms = Vms(self.hypervisor, self.desk, self.lease, self.identity, self.trust.coordinator_id)
 
     async def stay_registered(self) -> None:
         """Register, keep the lease, and after whatever ends that, wait and begin again."""
@@ -105,14 +120,17 @@ class Node:
             channel = await register(connection, self.host, self.identity, self.trust, self.lease)
             self.state, self.last_problem = "admitted", None
             systemd.notify("STATUS=admitted")
-            await keep_lease(connection, channel, self.host, self.identity, self.lease)
+            await self.desk.attach(connection)
+            await keep_lease(connection, channel, self.host, self.identity, self.lease, desk=self.desk)
         finally:
+            self.desk.detach()
             connection.close()
 
     def _refused(self, refusal: RefusalError) -> None:
         """We are out at once, whatever the lease said."""
         self.lease.drop()
         reason = refusal.message.reason
+        self.vms.lose_all(reason)
         verb = "revoked" if isinstance(refusal.message, Revoked) else "refused"
         self.last_problem = TccpError(reason, f"the coordinator {verb} this node", hint=HINTS.get(reason, ""))
         log.error(verb, reason=reason, hint=self.last_problem.hint)
@@ -147,27 +165,28 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
     sockets = systemd.listen_fds()
     control = control_listeners(Path(config.control.socket), sockets.get("control"))
     # The control socket first: while another daemon of this node runs, its TPM is left alone.
-    async with control as listeners, open_tpm(config.tpm.tcti) as tpm:
+    async with control as listeners, open_tpm(config.tpm.tcti) as tpm, AsyncExitStack() as opened:
         event_log = Path(config.tpm.event_log) if config.tpm.event_log else None
         host = NodeTpm(tpm, await tpm.read_ek(), await tpm.create_ak(kind=config.tpm.ak), event_log)
         properties = await tpm.properties()
+        identity = make_node_identity(config.name)
         node = Node(
             config=config,
             trust=trust,
-            identity=make_node_identity(config.name),
+            identity=identity,
             host=host,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             started_ms=_unix_ms(),
+            hypervisor=await opened.enter_async_context(_hypervisor(config, identity)),
         )
         async with trio.open_nursery() as nursery:
             groups = ControlGroups(admin=config.control.admin_group, viewer=config.control.viewer_group)
 
-            async def answer(request: GetStatus, peer: Peer) -> NodeStatus:  # noqa: ARG001
-                return node.status()
-
             async def control_server() -> None:
-                await serve_control(listeners, NodeRequest, answer, own_uid=os.getuid(), groups=groups)
+                answers = NodeAnswers(node.status, node.vms)
+                await serve_control(listeners, NodeRequest, answers, own_uid=os.getuid(), groups=groups)
 
+            nursery.start_soon(node.vms.run)
             nursery.start_soon(control_server)
             nursery.start_soon(node.stay_registered)
             nursery.start_soon(lambda: systemd.keep_watchdog(healthy=lambda: True))
@@ -178,6 +197,16 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
     log.info("stopped")
 
 
+@asynccontextmanager
+async def _hypervisor(config: NodeConfig, identity: NodeIdentity) -> AsyncIterator[Hypervisor]:
+    """What runs VMs here."""
+    if config.vms is None:
+        yield NoHypervisor()
+        return
+    async with open_qemu_hypervisor(config.vms, identity) as hypervisor:
+        yield hypervisor
+
+
 async def _obey_signals(node: Node, config_path: Path, scope: trio.CancelScope) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
         async for number in received:
@@ -185,7 +214,9 @@ async def _obey_signals(node: Node, config_path: Path, scope: trio.CancelScope) 
                 with systemd.reloading():
                     _reload(node, config_path)
             else:
+                systemd.notify("STOPPING=1")
                 log.info("stopping", signal=signal.Signals(number).name)
+                await node.vms.end_all("node_stopped")
                 scope.cancel()
                 return
 
@@ -198,7 +229,7 @@ def _reload(node: Node, config_path: Path) -> None:
     except TccpError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("name", "control", "tpm"):
+    for fixed in ("name", "control", "tpm", "vms"):
         if getattr(config, fixed) != getattr(node.config, fixed):
             log.warning("needs_restart", key=fixed)
     node.config = msgspec.structs.replace(node.config, coordinator=config.coordinator, log=config.log)

@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x25519
-from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey
 from nacl.signing import SigningKey
 
 from tccp import __version__
+from tccp.image.keys import RecipientSecretKey
 from tccp.protocol.statements import NODE_DOMAIN, IdentityStatement, encode_statement
 from tccp.transport.certificates import Authority, KeyPair, fresh_key, key_pem, node_host, pem_of, spki_of_key
 
@@ -24,7 +24,7 @@ class NodeIdentity:
     name: str
     boot_id: bytes
     tls_key: ec.EllipticCurvePrivateKey = field(repr=False)
-    hpke_key: MLKEM768X25519PrivateKey = field(repr=False)
+    release_key: RecipientSecretKey = field(repr=False)  # to which the keys of VMs are released
     signing_key: SigningKey = field(repr=False)
     tls_spki: bytes
     statement: bytes
@@ -40,7 +40,7 @@ class NodeIdentity:
 def make_node_identity(name: str) -> NodeIdentity:
     """Fresh keys for this boot."""
     tls_key, signing_key = fresh_key(), SigningKey.generate()
-    kem_key, x_key = mlkem.MLKEM768PrivateKey.generate(), x25519.X25519PrivateKey.generate()
+    release_key = RecipientSecretKey.of(mlkem.MLKEM768PrivateKey.generate(), x25519.X25519PrivateKey.generate())
     boot_id, tls_spki = os.urandom(16), spki_of_key(tls_key)
     statement = encode_statement(
         IdentityStatement(
@@ -48,7 +48,7 @@ def make_node_identity(name: str) -> NodeIdentity:
             node=name,
             boot_id=boot_id,
             tls_spki=tls_spki,
-            hpke_key=kem_key.public_key().public_bytes_raw() + x_key.public_key().public_bytes_raw(),
+            hpke_key=release_key.public.raw,
             signing_key=bytes(signing_key.verify_key),
             software=__version__,
         )
@@ -57,7 +57,7 @@ def make_node_identity(name: str) -> NodeIdentity:
         name=name,
         boot_id=boot_id,
         tls_key=tls_key,
-        hpke_key=MLKEM768X25519PrivateKey(kem_key, x_key),
+        release_key=release_key,
         signing_key=signing_key,
         tls_spki=tls_spki,
         statement=statement,

@@ -17,6 +17,7 @@ from tccp.errors import HostError, ProtocolError
 from tccp.model import PcrBank, PcrSelection, spki_sha256
 from tccp.node.coordinator_check import check_admission, check_coordinator
 from tccp.node.identity import NodeIdentity
+from tccp.node.key_desk import KeyDesk
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
@@ -26,12 +27,16 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
+    KeyRefused,
+    KeyRelease,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
+    VmEndRecorded,
 )
 from tccp.protocol.session import Role, Session, expect
 from tccp.tpm import Ak, Ek, Tpm
+from tccp.tpm.event_log import read_event_log
 from tccp.transport.certificates import Authority
 from tccp.transport.connection import Connection, fresh_nonce, handshake
 from tccp.transport.errors import PeerGoneError
@@ -41,7 +46,6 @@ from tccp.transport.trust import CoordinatorTrust
 CONNECT_S = 10.0
 # The coordinator may wait for its own TPM, behind all the other nodes that came back with us.
 ANSWER_S = 60.0
-EVENT_LOG_BYTES_MAX = 768 * 1024
 
 log = structlog.get_logger()
 M = TypeVar("M", bound=AnyMessage)
@@ -92,18 +96,7 @@ class NodeTpm:
         Raises:
             HostError: There is one, and it cannot be read or is too large to send.
         """
-        if self.event_log is None:
-            return b""
-        try:
-            with self.event_log.open("rb") as file:
-                content = file.read(EVENT_LOG_BYTES_MAX + 1)
-        except FileNotFoundError:
-            return b""
-        except OSError as problem:
-            raise HostError("event_log", f"{self.event_log}: {problem.strerror}") from None
-        if len(content) > EVENT_LOG_BYTES_MAX:
-            raise HostError("event_log", f"{self.event_log}: more than {EVENT_LOG_BYTES_MAX} bytes")
-        return content
+        return read_event_log(self.event_log)
 
 
 async def connect(host: str, port: int, identity: NodeIdentity, context: ssl.SSLContext) -> Connection:
@@ -176,11 +169,18 @@ async def register(
 
 
 async def keep_lease(
-    connection: Connection, channel: Channel, host: NodeTpm, identity: NodeIdentity, lease: HeldLease
+    connection: Connection,
+    channel: Channel,
+    host: NodeTpm,
+    identity: NodeIdentity,
+    lease: HeldLease,
+    *,
+    desk: KeyDesk,
 ) -> None:
     """Answer the coordinator's challenges until it refuses, revokes or vanishes; raises as `register` does.
 
-    An answer may be followed by another challenge instead of a grant: the policy changed in the meantime.
+    An answer may be followed by another challenge instead of a grant: the policy changed in the meantime. What the
+    coordinator says of VMs goes to *desk*.
     """
     asked_at: float | None = None
     while True:
@@ -191,6 +191,8 @@ async def keep_lease(
             lease.renewals += 1
             asked_at = None
             log.debug("renewed", lease_s=message.lease_s)
+        elif isinstance(message, KeyRelease | KeyRefused | VmEndRecorded):
+            await desk.take(message, lease.lease_id)
         else:
             asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
             challenge = expect(message, RenewalChallenge)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 REGISTRATION = b"tccp/v1/quote/registration\0"
 RENEWAL = b"tccp/v1/quote/renewal\0"
 COORDINATOR_LEAF = b"tccp/v1/quote/coordinator-leaf\0"
+TENANT_LEAF = b"tccp/v1/quote/tenant-leaf\0"
 COORDINATOR_START = b"tccp/v1/quote/coordinator-start\0"
 COORDINATOR = b"tccp/v1/quote/coordinator\0"
 
@@ -59,6 +60,16 @@ def coordinator_leaf(node_nonce: bytes, channel: Channel) -> bytes:
     return hashlib.sha256(COORDINATOR_LEAF + node_nonce + channel.packed).digest()
 
 
+def tenant_leaf(tenant_nonce: bytes, coordinator_id: bytes, coordinator_spki: bytes) -> bytes:
+    """What one waiting tenant contributes; she shows no key of her own, so her end of the channel is her nonce.
+
+    Args:
+        coordinator_spki: SHA-256 of the coordinator's TLS key as this side saw it on the connection.
+    """
+    assert len(tenant_nonce) == len(coordinator_id) == len(coordinator_spki) == 32
+    return hashlib.sha256(TENANT_LEAF + tenant_nonce + coordinator_id + coordinator_spki).digest()
+
+
 def coordinator_start(coordinator_id: bytes, log_size: int, log_root: bytes) -> bytes:
     """The leaf of the quote that a coordinator enters in its log when it starts: after a log of this size and root."""
     assert len(coordinator_id) == len(log_root) == 32
@@ -66,6 +77,6 @@ def coordinator_start(coordinator_id: bytes, log_size: int, log_root: bytes) -> 
 
 
 def coordinator(root: bytes, statement: bytes) -> bytes:
-    """For the coordinator's quote over the Merkle *root* of all waiting nodes' leaves."""
+    """For the coordinator's quote over the Merkle *root* of the leaves of all who wait, nodes and tenants."""
     assert len(root) == 32
     return hashlib.sha256(COORDINATOR + root + hashlib.sha256(statement).digest()).digest()

@@ -10,6 +10,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from tccp.protocol import fields as f
+from tccp.protocol import vm_control as v
 from tccp.protocol.encoding import Message
 
 # An exported perimeter record or a policy is larger than any message on the network.
@@ -132,6 +133,14 @@ class Done(Message, frozen=True, tag="done"):
     count: Count
 
 
+class WitnessSeen(Message, frozen=True):
+    """What is known of a witness of the configuration."""
+
+    name: str
+    size: Count  # of the newest checkpoint that it cosigned; 0: none since the start
+    at_s: Count  # when, in seconds since 1970
+
+
 class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     """What `tccp coordinator status` shows."""
 
@@ -151,6 +160,8 @@ class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     refusals: Count
     lease_s: int
     tpm: str
+    tenants_listening: str  # host:port of the tenants' listener
+    witnesses: tuple[WitnessSeen, ...]
 
 
 class NodeInfo(Message, frozen=True, tag="node_info"):
@@ -267,8 +278,12 @@ CoordinatorRequest = (
     | ShowPolicy
     | GetTrust
     | WatchEvents
+    | v.AddTenant
+    | v.RemoveTenant
+    | v.ListTenants
+    | v.ListOwnedVms
 )
-NodeRequest = GetStatus
+NodeRequest = GetStatus | v.LaunchVm | v.ListVms | v.ShowVm | v.StopVm | v.WatchVms | v.GetLaunchReceipt
 
 Answer = (
     Failure
@@ -282,6 +297,12 @@ Answer = (
     | TrustFile
     | Event
     | NodeStatus
+    | v.TenantInfo
+    | v.Tenants
+    | v.OwnedVms
+    | v.VmInfo
+    | v.Vms
+    | v.LaunchReceiptFile
 )
 
 ROLE_NEEDED: dict[type, ControlRole] = {
@@ -299,4 +320,14 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     SetNodePolicy: ControlRole.ADMIN,
     RevokeNode: ControlRole.ADMIN,
     AddPolicy: ControlRole.ADMIN,
+    v.ListTenants: ControlRole.VIEWER,
+    v.ListOwnedVms: ControlRole.VIEWER,
+    v.AddTenant: ControlRole.ADMIN,
+    v.RemoveTenant: ControlRole.ADMIN,
+    v.ListVms: ControlRole.VIEWER,
+    v.ShowVm: ControlRole.VIEWER,
+    v.WatchVms: ControlRole.VIEWER,
+    v.GetLaunchReceipt: ControlRole.VIEWER,
+    v.LaunchVm: ControlRole.ADMIN,
+    v.StopVm: ControlRole.ADMIN,
 }

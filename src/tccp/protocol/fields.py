@@ -32,3 +32,15 @@ UnixMilliseconds = Annotated[int, Meta(ge=0, lt=1 << 48)]
 MerklePath = Annotated[tuple[Digest32, ...], Meta(max_length=32)]
 LogReceipt = Annotated[bytes, Meta(min_length=64, max_length=65_536)]
 Statement = Annotated[bytes, Meta(min_length=1, max_length=8192)]
+UnixSeconds = Annotated[int, Meta(ge=0, lt=1 << 40)]
+Epoch = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
+TicketBytes = Annotated[bytes, Meta(min_length=64, max_length=65_536)]
+# HPKE: what X-Wing encapsulates (1120), two to seventeen keys of 32, and a tag of 16.
+WrappedKeys = Annotated[bytes, Meta(min_length=1200, max_length=1680)]
+DigestOrNone = Annotated[bytes, Meta(max_length=32)]
+LogNote = Annotated[bytes, Meta(min_length=1, max_length=16_384)]  # a signed checkpoint
+Url = Annotated[str, Meta(max_length=512)]
+TileContent = Annotated[bytes, Meta(min_length=32, max_length=8192)]  # hashes only
+TileLevel = Annotated[int, Meta(ge=0, le=7)]
+TileIndex = Annotated[int, Meta(ge=0, lt=1 << 55)]
+TileWidth = Annotated[int, Meta(ge=1, le=256)]

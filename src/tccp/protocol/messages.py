@@ -104,4 +104,61 @@ class Revoked(Message, frozen=True, tag="revoked"):
     reason: f.Reason
 
 
-AnyMessage = Hello | Challenge | Evidence | Admitted | RenewalChallenge | RenewalEvidence | Renewed | Refused | Revoked
+class KeyRequest(Message, frozen=True, tag="key_request"):
+    """Node -> coordinator, at any time after admission: the keys of the VM that this ticket is for."""
+
+    ticket: f.TicketBytes  # Ticket, signed bytes
+    signature: f.Ed25519Signature
+    nonce: f.Nonce32  # the same when the node asks again because the answer was lost
+
+
+class KeyRelease(Message, frozen=True, tag="key_release"):
+    """Coordinator -> node. You own this VM in this epoch; *wrapped_keys* opens with the key of your boot only."""
+
+    nonce: f.Nonce32
+    vm_id: f.Id16
+    epoch: f.Epoch
+    wrapped_keys: f.WrappedKeys
+    disk_root: f.DigestOrNone  # that the VM's disk must have; empty when it has none yet
+    receipt: f.LogReceipt  # of the release
+
+
+class KeyRefused(Message, frozen=True, tag="key_refused"):
+    """Coordinator -> node, instead of the keys. The node's lease is not touched."""
+
+    nonce: f.Nonce32
+    reason: f.Reason
+
+
+class VmEnded(Message, frozen=True, tag="vm_ended"):
+    """Node -> coordinator, said again until it is recorded: the VM has ended here, and its keys are wiped."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    disk_root: f.DigestOrNone  # of its disk as it was left; empty when it has none
+    reason: f.Reason
+
+
+class VmEndRecorded(Message, frozen=True, tag="vm_end_recorded"):
+    """Coordinator -> node: no need to say it again."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+
+
+AnyMessage = (
+    Hello
+    | Challenge
+    | Evidence
+    | Admitted
+    | RenewalChallenge
+    | RenewalEvidence
+    | Renewed
+    | Refused
+    | Revoked
+    | KeyRequest
+    | KeyRelease
+    | KeyRefused
+    | VmEnded
+    | VmEndRecorded
+)

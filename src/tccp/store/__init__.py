@@ -1,7 +1,8 @@
-"""The coordinator's durable state: nodes, policies, leases and the log, acknowledged once they are on the disk."""
+"""The coordinator's durable state: nodes, policies, leases, VMs and the log, acknowledged once they are on the disk."""
 
 from tccp.store.errors import ConflictError, FencedError
 from tccp.store.interface import Store
+from tccp.store.launches import KeyClaim, TenantRecord, VmEnd, VmRecord, VmState
 from tccp.store.records import (
     EndReason,
     EventDraft,
@@ -22,11 +23,16 @@ __all__ = [
     "EventKind",
     "EventRecord",
     "FencedError",
+    "KeyClaim",
     "LeaseRecord",
     "NodeRecord",
     "PolicyRecord",
     "Renewal",
     "Store",
     "StoreCounts",
+    "TenantRecord",
+    "VmEnd",
+    "VmRecord",
+    "VmState",
     "open_store",
 ]

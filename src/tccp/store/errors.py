@@ -43,7 +43,8 @@ class ConflictError(TccpError):
     ``reason`` is one of: ``node_exists``, ``node_unknown``, ``node_revoked``, ``node_not_revoked``, ``ek_bound`` (the
     EK belongs to another name), ``name_bound`` (the name belongs to another EK), ``policy_not_newer``,
     ``policy_unknown``, ``policy_changed`` (not the policy version in force for this node), ``lease_unknown``,
-    ``lease_ended``, ``lease_expired``, ``counters_moved`` (resetCount or restartCount), ``clock_went_back``.
+    ``lease_ended``, ``lease_expired``, ``counters_moved`` (resetCount or restartCount), ``clock_went_back``; or, of
+    tenants and VMs, what `Store.release` and `Store.end_vm` list.
     """
 
 

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
+from tccp.store.launches import KeyClaim, TenantRecord, VmEnd, VmRecord
 from tccp.store.records import EventDraft, EventRecord, LeaseRecord, NodeRecord, PolicyRecord, StoreCounts
 from tccp.store.renewal import Renewal
 
@@ -170,6 +171,60 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
         """The last leases of a node that have ended, the newest first."""
+
+    # ---- tenants and their VMs ----
+
+    @abc.abstractmethod
+    async def add_tenant(self, record: TenantRecord) -> int:
+        """Let a tenant's tickets count. Event ``tenant``.
+
+        Raises:
+            ConflictError: ``tenant_exists``: the name or the key is there.
+        """
+
+    @abc.abstractmethod
+    async def remove_tenant(self, name: str, at_ms: int) -> int:
+        """Let a tenant's tickets count no more; what runs goes on. Event ``tenant``.
+
+        Raises:
+            ConflictError: ``tenant_unknown``.
+        """
+
+    @abc.abstractmethod
+    async def tenants(self) -> list[TenantRecord]:
+        """All tenants, in order of name."""
+
+    @abc.abstractmethod
+    async def release(self, claim: KeyClaim) -> VmRecord:
+        """Make the node that asks the owner of the VM, with the VM's next epoch. Event ``release``.
+
+        A ticket is used once. The same boot of the same node may ask again with the same nonce and gets the same
+        record, without another event: the answer may have been lost on the way.
+
+        Raises:
+            ConflictError: ``tenant_unknown``, ``lease_unknown``, ``lease_ended``, ``lease_expired``, ``node_revoked``,
+                ``policy_changed`` (since the node's last evidence), ``evidence_old``, ``policy_not_demanded``,
+                ``attribute_not_demanded``, ``vm_of_another_tenant``, ``ticket_used``, ``vm_running``, ``vm_not_free``.
+        """
+
+    @abc.abstractmethod
+    async def end_vm(self, end: VmEnd) -> int:
+        """Take down that a VM has ended on its node; it can be released again. Event ``stop``.
+
+        Returns:
+            The place of the event, 0 when the VM had ended before.
+
+        Raises:
+            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.
+        """
+
+    @abc.abstractmethod
+    async def vm(self, vm_id: bytes) -> VmRecord | None:
+        """One VM."""
+
+    @abc.abstractmethod
+    async def vms(self, after: bytes = b"", limit: int = PAGE) -> list[VmRecord]:
+        """A page of all VMs in order of id, from the one after *after* on."""
 
     # ---- the log ----
 

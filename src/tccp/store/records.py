@@ -44,6 +44,9 @@ class EventKind(enum.StrEnum):
     KEYS_BACKED_UP = "keys_backed_up"
     APPROVAL_INSTALLED = "approval_installed"
     APPROVALS_ENDED = "approvals_ended"
+    TENANT = "tenant"
+    RELEASE = "release"
+    STOP = "stop"
 
 
 class EndReason(enum.StrEnum):

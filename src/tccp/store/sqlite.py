@@ -15,9 +15,10 @@ import trio
 
 from tccp.errors import StoreError
 from tccp.model import NodeName
-from tccp.store import queries, schema, transactions
+from tccp.store import launching, queries, schema, transactions
 from tccp.store.errors import ConflictError, store_error
 from tccp.store.interface import PAGE, PAGE_MAX, Store
+from tccp.store.launches import KeyClaim, TenantRecord, VmEnd, VmRecord
 from tccp.store.records import (
     EVENT_BODY_BYTES_MAX,
     META_BYTES_MAX,
@@ -186,6 +187,30 @@ class _SqliteStore(Store):
 
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
         return await self._read_page(queries.leases_of, name, min(limit, PAGE_MAX))
+
+    # ---- tenants and their VMs ----
+
+    async def add_tenant(self, record: TenantRecord) -> int:
+        return await self._writer.run(launching.add_tenant, record)
+
+    async def remove_tenant(self, name: str, at_ms: int) -> int:
+        check_time("at_ms", at_ms)
+        return await self._writer.run(launching.remove_tenant, name, at_ms)
+
+    async def tenants(self) -> list[TenantRecord]:
+        return await self._read_page(launching.tenants)
+
+    async def release(self, claim: KeyClaim) -> VmRecord:
+        return await self._writer.run(launching.release, claim)
+
+    async def end_vm(self, end: VmEnd) -> int:
+        return await self._writer.run(launching.end_vm, end)
+
+    async def vm(self, vm_id: bytes) -> VmRecord | None:
+        return await self._look_up(launching.vm, vm_id)
+
+    async def vms(self, after: bytes = b"", limit: int = PAGE) -> list[VmRecord]:
+        return await self._read_page(launching.vms, after, min(limit, PAGE_MAX))
 
     # ---- the log ----
 

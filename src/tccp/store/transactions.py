@@ -12,6 +12,7 @@ import msgspec.msgpack
 
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
+from tccp.store.ownership import follow_lease, lose_vms
 from tccp.store.queries import clock_to_sql
 from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, NodeRecord, PolicyRecord
 
@@ -164,6 +165,7 @@ def admit(connection: sqlite3.Connection, lease: LeaseRecord, body: bytes) -> in
             clock_to_sql(lease.clock_ms),
         ),
     )
+    follow_lease(connection, lease.node, lease.boot_id, lease.lease_id, lease.issued_ms)
     return _append(connection, lease.issued_ms, EventKind.ADMIT, lease.node, body)
 
 
@@ -249,5 +251,7 @@ def _end(connection: sqlite3.Connection, lease_id: bytes, name: NodeName, reason
         (at_ms, str(reason), lease_id),
     )
     connection.execute("DELETE FROM open_lease WHERE lease_id = ?", (lease_id,))
+    if reason != EndReason.REPLACED:  # else `admit` sees to them
+        lose_vms(connection, lease_id, str(reason), at_ms)
     body = msgspec.msgpack.encode({"lease_id": lease_id, "reason": str(reason)})
     return _append(connection, at_ms, EventKind.END, name, body)

@@ -10,9 +10,14 @@ MESSAGE_BYTES_MAX = 4096
 class CommandCode(enum.IntEnum):
     """TPM_CC: the commands that we send (Part 2, 6.5.2)."""
 
+    EVICT_CONTROL = 0x120
+    NV_UNDEFINE_SPACE = 0x122
     NV_DEFINE_SPACE = 0x12A
+    PCR_ALLOCATE = 0x12B
     CREATE_PRIMARY = 0x131
     NV_INCREMENT = 0x134
+    NV_WRITE = 0x137
+    SHUTDOWN = 0x145
     ACTIVATE_CREDENTIAL = 0x147
     POLICY_NV = 0x149
     NV_READ = 0x14E
@@ -85,6 +90,7 @@ class Handle(enum.IntEnum):
     NULL = 0x40000007
     PASSWORD_SESSION = 0x40000009
     ENDORSEMENT = 0x4000000B
+    PLATFORM = 0x4000000C
 
 
 class HandleRange(enum.IntEnum):
@@ -131,12 +137,15 @@ class ObjectAttribute(enum.IntFlag):
 class NvAttribute(enum.IntFlag):
     """TPMA_NV (Part 2, 13.4)."""
 
+    PLATFORM_WRITE = 1 << 0
     OWNER_WRITE = 1 << 1
     COUNTER = 1 << 4
+    PLATFORM_READ = 1 << 16
     OWNER_READ = 1 << 17
     AUTH_READ = 1 << 18
-    NO_DA = 1 << 25
+    NO_DICTIONARY_ATTACKS = 1 << 25
     WRITTEN = 1 << 29
+    PLATFORM_CREATE = 1 << 30
 
 
 TPM_GENERATED = 0xFF544347

@@ -1,5 +1,6 @@
 """Big-endian bytes of the TPM, written and read (TPM 2.0 Library, Part 2, 4). Reading never runs past the end."""
 
+from tccp.core.memory import wipe
 from tccp.errors import TpmError
 
 
@@ -64,6 +65,11 @@ class Reader:
     def rest(self) -> bytes:
         """All that is left."""
         return self.take(self.remaining)
+
+    def wipe(self) -> None:
+        """Overwrite all of the bytes, which held a secret; nothing can be read any more."""
+        wipe(self._data)
+        self._position = len(self._data)
 
     def finish(self) -> None:
         """Refuse bytes that nobody asked for."""

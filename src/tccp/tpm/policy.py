@@ -24,7 +24,11 @@ from tccp.tpm.structures import put_selection
 COUNTER_INDEX = 0x0187_4343
 COUNTER_BYTES = 8
 COUNTER_ATTRIBUTES = (
-    NvAttribute.COUNTER | NvAttribute.OWNER_WRITE | NvAttribute.OWNER_READ | NvAttribute.AUTH_READ | NvAttribute.NO_DA
+    NvAttribute.COUNTER
+    | NvAttribute.OWNER_WRITE
+    | NvAttribute.OWNER_READ
+    | NvAttribute.AUTH_READ
+    | NvAttribute.NO_DICTIONARY_ATTACKS
 )
 _COORDINATE_BYTES = 32
 

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
+from tccp.core.memory import wipe
 from tccp.errors import TpmError
 from tccp.tpm import nv, policy
 from tccp.tpm.channel import PASSWORD, Channel
@@ -44,15 +45,22 @@ class SealedBlob:
 
 
 async def seal(channel: Channel, secret: bytes, object_policy: bytes) -> SealedBlob:
-    """Seal *secret*, 128 bytes at most, under a policy that `policy.object_policy` made (Part 3, 12.1)."""
+    """Seal *secret*, 128 bytes at most, under a policy that `policy.object_policy` made (Part 3, 12.1).
+
+    No copy of it stays behind in our memory, nor one of what `unseal` returns.
+    """
     if not 0 < len(secret) <= SECRET_BYTES_MAX:
         raise ValueError(f"between 1 and {SECRET_BYTES_MAX} bytes can be sealed, not {len(secret)}")
     async with _storage_key(channel) as storage, salted_session(channel, storage, SESSION_TYPE_HMAC) as session:
         template = policy.sealed_public(object_policy)
-        sensitive = tpm2b(tpm2b(b"") + tpm2b(secret))
-        parameters = sensitive + tpm2b(template) + tpm2b(b"") + u32(0)
+        # TPM2B_SENSITIVE_CREATE: no password, and the secret. In one piece, so that there is one copy to wipe.
+        sensitive = (u16(4 + len(secret)), tpm2b(b""), u16(len(secret)), secret)
+        parameters = b"".join((*sensitive, tpm2b(template), tpm2b(b""), u32(0)))
         parent = Named(storage.handle, storage.name)
-        answer = await session.command(CommandCode.CREATE, [parent], parameters, SessionAttribute.DECRYPT)
+        try:
+            answer = await session.command(CommandCode.CREATE, [parent], parameters, SessionAttribute.DECRYPT)
+        finally:
+            wipe(parameters)
         reader = answer.parameters
         private, public = reader.tpm2b(), reader.tpm2b()
         # The TPM fills in `unique`, which is last and empty in the template.
@@ -83,6 +91,7 @@ async def unseal(channel: Channel, blob: SealedBlob, approval: policy.Approval) 
             answer = await session.command(CommandCode.UNSEAL, [sealed], b"", SessionAttribute.ENCRYPT)
             secret = answer.parameters.tpm2b()
             answer.parameters.finish()
+            answer.parameters.wipe()
             return secret
 
 

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from tccp.core.memory import wipe
 from tccp.errors import TpmError
 from tccp.tpm.channel import Acknowledgement, Answer, Channel, Session
 from tccp.tpm.constants import Algorithm, CommandCode, Handle, SessionAttribute
@@ -96,13 +97,21 @@ class SaltedSession:
         return hmac.digest(self._key, digest + newer + older + u8(attributes), "sha256")
 
     def _with_first(self, parameters: bytes, *, newer: bytes, older: bytes, encrypt: bool) -> bytes:
-        """*parameters* with the first of them, a sized buffer, encrypted or decrypted (Part 1, 19.3)."""
+        """*parameters* with the first of them, a sized buffer, encrypted or decrypted (Part 1, 19.3).
+
+        What was in the clear is wiped, but in what is returned.
+        """
         reader = Reader(parameters)
         first, rest = reader.tpm2b(), reader.rest()
         derived = kdf_a(self._key, b"CFB", newer, older, _AES_KEY_BYTES + _AES_BLOCK_BYTES)
         cipher = Cipher(AES(derived[:_AES_KEY_BYTES]), CFB(derived[_AES_KEY_BYTES:]))
         operation = cipher.encryptor() if encrypt else cipher.decryptor()
-        return tpm2b(operation.update(first) + operation.finalize()) + rest
+        changed = operation.update(first) + operation.finalize()
+        whole = b"".join((u16(len(changed)), changed, rest))
+        in_the_clear = first if encrypt else changed
+        if len(in_the_clear) > 1:
+            wipe(in_the_clear)
+        return whole
 
 
 @contextlib.asynccontextmanager

@@ -226,6 +226,11 @@ def pem_of(certificate: bytes) -> bytes:
     return x509.load_der_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM)
 
 
+def der_of_pem(certificate: bytes) -> bytes:
+    """A PEM certificate of our own files as DER."""
+    return x509.load_pem_x509_certificate(certificate).public_bytes(serialization.Encoding.DER)
+
+
 def node_host(name: str) -> str:
     """The DNS name in a node's lease certificate."""
     return f"{name}.node.tccp.internal"

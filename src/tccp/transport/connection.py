@@ -38,6 +38,7 @@ class Connection:
     def __init__(self, stream: TlsStream, session: Session, *, own_spki_sha256: bytes) -> None:
         self._stream = stream
         self._session = session
+        self._flushing = trio.Lock()
         self.own_spki_sha256 = own_spki_sha256
         self.peer_spki = spki_of_certificate(stream.peer_certificate())
         self.peer_spki_sha256 = spki_sha256(self.peer_spki)
@@ -61,7 +62,7 @@ class Connection:
             PeerGoneError: The peer is gone.
         """
         self.send_nowait(message)
-        await self._stream.flush()
+        await self.flush()
 
     def send_nowait(self, message: AnyMessage) -> bool:
         """Put *message* on the wire without waiting; False when some of it has to wait for `flush`.
@@ -75,7 +76,8 @@ class Connection:
 
     async def flush(self) -> None:
         """Wait until the kernel has taken everything; raises as `send`."""
-        await self._stream.flush()
+        async with self._flushing:  # one task waits for a socket at a time
+            await self._stream.flush()
 
     async def receive(self, kind: type[M]) -> M:
         """The peer's next message, which must be a *kind*.

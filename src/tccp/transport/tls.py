@@ -39,6 +39,23 @@ def public_context(own: KeyPair) -> ssl.SSLContext:
     return context
 
 
+def tenant_context(coordinator_authority: bytes | None) -> ssl.SSLContext:
+    """For a tenant's end, who shows no certificate.
+
+    Args:
+        coordinator_authority: PEM of the authority that is pinned. None: nothing is known yet, and TLS proves nothing;
+            the coordinator's evidence names the TLS key that it must have shown.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    if coordinator_authority is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(cadata=coordinator_authority.decode("ascii"))
+    return context
+
+
 SERVER_NAME = COORDINATOR_HOST
 
 

@@ -95,6 +95,43 @@ def test_a_seal_that_is_ended_leaves_nothing_and_touches_nothing(work: Path, end
         assert complaint == b"tccp: interrupted\n"
 
 
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_an_open_that_is_ended_leaves_nothing_and_touches_nothing(
+    work: Path, sealed: Path, ending: signal.Signals
+) -> None:
+    """Half of the image came through the pipe, and the other half never does."""
+    (work / "out").write_bytes(b"was there")
+    before = names(work)
+    child = subprocess.Popen(
+        [TCCP, "image", "open", "-", work / "out", "--key", work / "me.key"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    child.stdin.write(sealed.read_bytes()[: sealed.stat().st_size // 2])
+    child.stdin.flush()
+
+    child.send_signal(ending)
+
+    child.communicate(timeout=PATIENCE_S)
+    assert names(work) == before
+    assert (work / "out").read_bytes() == b"was there"
+    assert child.returncode == (130 if ending == signal.SIGINT else -ending)
+
+
+def test_an_open_whose_reader_does_not_read_can_be_interrupted(work: Path, large: Path, run: Run) -> None:
+    assert run("image", "seal", large, "large.sealed", "--to", "me.pub").code == 0
+    command = [TCCP, "image", "open", work / "large.sealed", "-", "--key", work / "me.key"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.read(100) == large.read_bytes()[:100]
+
+        child.send_signal(signal.SIGINT)
+
+        assert child.wait(PATIENCE_S) == 130
+
+
 def test_an_image_that_does_not_verify_leaves_nothing(work: Path, sealed: Path) -> None:
     content = bytearray(sealed.read_bytes())
     content[65536 + 4096 + 40 * 65536 + 5] ^= 1

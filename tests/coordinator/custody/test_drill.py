@@ -7,7 +7,10 @@ from pathlib import Path
 
 import trio
 
+from tccp.coordinator.log_entries import entries_of
+from tccp.merkle import merkle_tree
 from tccp.node.registration import NodeTpm
+from tccp.transparency.entry import decode_entry
 from tests.cli.running import Ended, tccp
 from tests.support.live_coordinator import ZERO, HonestNode, live_coordinator, write_config
 from tests.support.soft_tpm import SoftTpmPool
@@ -47,6 +50,7 @@ async def test_a_lost_coordinator_comes_back_from_shares_with_its_identity_and_i
         await keys("backup", *named, *backup)
         async with live_coordinator(lost, lost_tpm) as before:
             events = await before.log()
+            checkpoint = before.services.log.head.checkpoint
         copy_database(lost / "state" / "coordinator.db", tmp_path / "backup.db")
         shutil.copytree(lost / "state" / "log", tmp_path / "backup.log")
         shutil.rmtree(lost)
@@ -62,6 +66,7 @@ async def test_a_lost_coordinator_comes_back_from_shares_with_its_identity_and_i
             restored = after.services.identity.keys
             assert await HonestNode(after, "alpha", host).is_admitted()
             log = await after.log()
+            last = after.services.log.head.checkpoint
 
     assert restored.coordinator_id == identity.coordinator_id
     assert restored.log_key == identity.log_key
@@ -77,3 +82,8 @@ async def test_a_lost_coordinator_comes_back_from_shares_with_its_identity_and_i
     assert kinds[len(events) - 2 : len(events)] == ["keys_backed_up", "start"]
     assert kinds[len(events) : len(events) + 3] == ["keys_restored", "approval_installed", "start"]
     assert kinds[-1] == "admit"
+    # The tiles were lost with the machine; made anew from the events, they are the same tree that has grown.
+    entries = entries_of(log, restored.log_salt_key)
+    assert merkle_tree(entries[: checkpoint.size])[0] == checkpoint.root
+    assert (last.size, last.root) == (len(entries), merkle_tree(entries)[0])
+    assert decode_entry(entries[len(events)]).public_values()["log_key"] == identity.log_key.hex()

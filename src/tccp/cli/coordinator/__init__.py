@@ -1,7 +1,7 @@
 """``tccp coordinator``: command the coordinator that runs on this machine."""
 
 from tccp.cli.arguments import Commands, add_group
-from tccp.cli.coordinator import enrol, init, keys, nodes, policy, record, revoke, status, trust, watch
+from tccp.cli.coordinator import enrol, init, keys, nodes, policy, record, revoke, status, tenant, trust, watch
 
 
 def add_parser(commands: Commands) -> None:
@@ -18,5 +18,5 @@ def add_parser(commands: Commands) -> None:
             'tccp coordinator revoke rack1-07 --reason "sold"',
         ),
     )
-    for command in (init, keys, status, trust, nodes, enrol, revoke, record, policy, watch):
+    for command in (init, keys, status, trust, nodes, enrol, revoke, record, policy, tenant, watch):
         command.add_parser(group)

@@ -1,11 +1,15 @@
 """``tccp coordinator status``: is it well, and what has it done."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask, moment, plain
 from tccp.cli.output import Screen, print_json
+
+if TYPE_CHECKING:
+    from tccp.protocol.control import WitnessSeen
 
 
 def add_parser(commands: Commands) -> None:
@@ -35,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             "id": status.coordinator_id.hex(),
             "software": status.software,
             "started": moment(status.started_ms),
-            "listening": status.listening,
+            "listening": f"{status.listening} for nodes, {status.tenants_listening} for tenants",
             "TPM": status.tpm,
             "EK authorities": str(status.ek_authorities),
             "nodes": f"{status.nodes_enrolled} enrolled, {status.nodes_revoked} revoked, "
@@ -45,6 +49,13 @@ def run(args: argparse.Namespace) -> int:
             "since the start": f"{status.registrations} registrations, {status.renewals} renewals, "
             f"{status.refusals} refusals",
             "log": f"{status.log_size} entries",
+            **{f"witness {witness.name}": _seen(witness) for witness in status.witnesses},
         },
     )
     return exit_codes.OK
+
+
+def _seen(witness: "WitnessSeen") -> str:
+    if not witness.size:
+        return "has cosigned nothing since the start"
+    return f"cosigned {witness.size} entries at {moment(1000 * witness.at_s)}"

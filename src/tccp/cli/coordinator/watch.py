@@ -10,6 +10,8 @@ from tccp.cli.control import COORDINATOR_SOCKET, add_socket, moment, plain, stre
 from tccp.cli.output import Screen, print_json
 from tccp.errors import HostError
 
+SHOWN_CHARACTERS = 200
+
 if TYPE_CHECKING:
     from tccp.protocol.control import Event
 
@@ -53,5 +55,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(event: "Event") -> str:
-    fields = " ".join(f"{name}={value}" for name, value in event.fields.items())
+    fields = " ".join(f"{name}={_short(value)}" for name, value in event.fields.items())
     return f"{event.seq:>6}  {moment(event.at_ms)}  {event.kind:<10}  {event.node or '-'}  {fields}".rstrip()
+
+
+def _short(value: str | int) -> str:
+    """Hashes are shown whole; what is longer than two of them only as --json."""
+    text = str(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."

@@ -1,7 +1,7 @@
 """``tccp disk``: live disks of VMs."""
 
 from tccp.cli.arguments import Commands, add_group
-from tccp.cli.disk import check, compact, create, info, resize, serve
+from tccp.cli.disk import ask, check, compact, create, info, resize, serve
 
 
 def add_parser(commands: Commands) -> None:
@@ -14,8 +14,9 @@ def add_parser(commands: Commands) -> None:
         examples=(
             "tccp disk create vm.disk --size 20G --key vm.key",
             "tccp disk serve vm.disk --key vm.key --socket /run/vm.sock",
+            "tccp disk ask /run/vm.sock mark",
             "tccp disk check vm.disk --key vm.key",
         ),
     )
-    for command in (create, serve, info, check, resize, compact):
+    for command in (create, serve, ask, info, check, resize, compact):
         command.add_parser(group)

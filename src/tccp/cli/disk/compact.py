@@ -14,7 +14,8 @@ def add_parser(commands: Commands) -> None:
         "compact",
         run,
         summary="give the unused room of a disk back to the file system",
-        about="Nobody may be using it. Discards give room back as they come, overwriting does not.",
+        about="Nobody may be using it; of a disk that is served, ask the process (`tccp disk ask`).\n"
+        "Discards give room back as they come, overwriting does not.",
         examples=("tccp disk compact vm.disk --key vm.key",),
     )
     add_disk(parser)

@@ -21,15 +21,21 @@ from tccp.store import EventDraft, EventKind, Store
 NAME = "journal"
 JOURNAL_BYTES_MAX = 1 << 20
 ID_BYTES = 16
+FACT_CHARACTERS_MAX = 1024
 
 Facts = Mapping[str, str | int]
+
+
+# Together no more than the body of an event holds.
+_FactName = Annotated[str, Meta(max_length=64)]
+_Fact = Annotated[str, Meta(max_length=FACT_CHARACTERS_MAX)] | Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
     kind: Literal["keys_sealed", "keys_restored", "keys_backed_up", "approval_installed", "approvals_ended"]
     done_ms: Annotated[int, Meta(ge=0, lt=1 << 48)]
-    facts: Annotated[dict[str, str | int], Meta(max_length=16)]
+    facts: Annotated[dict[_FactName, _Fact], Meta(max_length=16)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ def write_down(folder: Path, kind: EventKind, done_ms: int, facts: Facts) -> Non
     Raises:
         HostError: ``state_unwritable``.
     """
+    assert all(len(str(fact)) <= FACT_CHARACTERS_MAX for fact in facts.values())
     line = {"id": secrets.token_hex(ID_BYTES), "kind": kind.value, "done_ms": done_ms, "facts": facts}
     append_line(folder / NAME, json.dumps(line).encode("ascii"))
 
@@ -79,7 +86,7 @@ def parse_journal(content: bytes) -> list[KeyEvent]:
     try:
         whole = content[: content.rfind(b"\n") + 1]
         lines = [msgspec.json.decode(line, type=_Line) for line in whole.splitlines()]
-    except (msgspec.DecodeError, RecursionError) as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         hint = "Look at the file, keep a copy, and take it away: its events will be missing in the log."
         raise ConfigError("journal_damaged", str(problem), hint=hint) from None
     return [_event_of(line) for line in lines]

@@ -49,6 +49,7 @@ NONCE_BYTES = 24
 FILE_BYTES_MAX = 65_536
 BLOCK = re.compile(rb"-----BEGIN TCCP KEY SHARE-----\s+([A-Za-z0-9+/=\s]+?)-----END TCCP KEY SHARE-----")
 LINE_CHARACTERS = 64
+NAMES_SHOWN_MAX = 512
 OFFICER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 ShareNumber = Annotated[int, Meta(ge=1, le=SHARES_MAX)]
@@ -159,6 +160,21 @@ def make_shares(
         shares.append(Share(statement, signed, signature, recipient.key_id, wrapped))
         wipe(value)
     return shares
+
+
+def backup_facts(officers: Sequence[tuple[str, RecipientPublicKey]], threshold: int) -> dict[str, str | int]:
+    """What the log says of a backup: for how many, and a digest over the names and keys for whom."""
+    digest = hashlib.sha256()
+    for name, key in officers:
+        digest.update(name.encode("utf-8") + b"\0" + key.key_id)
+    names = ", ".join(name for name, _ in officers)
+    shown = names if len(names) <= NAMES_SHOWN_MAX else f"{names[:NAMES_SHOWN_MAX]}..."
+    return {
+        "threshold": threshold,
+        "count": len(officers),
+        "officers": shown,
+        "officers_sha256": digest.hexdigest(),
+    }
 
 
 def write_share(share: Share) -> bytes:

@@ -120,7 +120,7 @@ def backup(args: argparse.Namespace) -> int:
 
 async def _make_shares(args: argparse.Namespace) -> "list[Share]":
     from tccp.coordinator.custody.journal import write_down
-    from tccp.coordinator.custody.shares import check_officers, make_shares
+    from tccp.coordinator.custody.shares import backup_facts, check_officers, make_shares
     from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
     from tccp.image.keys import KEY_FILE_BYTES_MAX, read_recipient_public
     from tccp.store import EventKind
@@ -134,11 +134,8 @@ async def _make_shares(args: argparse.Namespace) -> "list[Share]":
     async with open_tpm(config.tpm.tcti) as tpm:
         keys = await unseal_keys(tpm, state, sealed)
     done_ms = now_ms()
-    facts = {
-        "officers": ", ".join(name for name, _ in officers),
-        "key_ids": ", ".join(key.key_id.hex()[:16] for _, key in officers),
-        "threshold": args.threshold,
-    }
+    # Written down before the first share exists: no backup that the log does not know of.
+    facts = backup_facts(officers, args.threshold)
     write_down(state / KEYS, EventKind.KEYS_BACKED_UP, done_ms, facts)
     return make_shares(keys, officers, args.threshold, made_ms=done_ms)
 

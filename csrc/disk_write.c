@@ -1,6 +1,5 @@
-/* disk_blocks.c: reading, writing and zeroing, from any number of threads. */
+/* disk_write.c: writing, zeroing and flushing, from any number of threads. */
 #include <sched.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "disk.h"
@@ -9,111 +8,15 @@ enum { WRITE_BATCH = 32 };  /* sealed on the stack, and still in the cache when 
 
 static const uint8_t ZEROS[DISK_BLOCK];
 
-static int inside(const tccp_disk *disk, uint64_t offset, uint64_t len)
+int disk_change_waits(tccp_disk *disk, uint64_t offset, uint64_t len)
 {
-    uint64_t size = disk->blocks * DISK_BLOCK;
-    return offset <= size && len <= size - offset;
-}
-
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
-
-tccp_status disk_read_slot(tccp_disk *disk, uint64_t block, const disk_entry *entry, uint8_t *buffer)
-{
-    int error = disk->io.read(disk->io.context, buffer, DISK_BLOCK, disk_slot_offset(disk, disk_slot(entry)));
-    if (error != 0)
-        return disk_status_of(error);
-    return disk_unseal(&disk->keys->data, entry->counter, block, entry->salt, buffer, DISK_BLOCK, entry->tag);
-}
-
-/* With the lock held nobody can give this block's slot away: what does not verify now is altered. */
-static tccp_status read_again(tccp_disk *disk, uint64_t block, disk_entry *ret_entry, uint8_t *buffer)
-{
-    tccp_status status = TCCP_OK;
+    if (offset % DISK_BLOCK != 0 || len % DISK_BLOCK != 0)
+        return 1;
     (void) pthread_mutex_lock(&disk->lock);
-    *ret_entry = disk->level[0].entries[block];
-    if (disk_state(ret_entry) == DISK_STATE_DATA)
-        status = disk_read_slot(disk, block, ret_entry, buffer);
-    else
-        memset(buffer, 0, DISK_BLOCK);
+    int waits = disk->dirty.len + disk->reserved + len / DISK_BLOCK > disk->dirty_max;
     (void) pthread_mutex_unlock(&disk->lock);
-    return status;
+    return waits;
 }
-
-static tccp_status read_base(tccp_disk *disk, uint64_t block, uint32_t count, uint8_t *buffer)
-{
-    uint64_t there = block < disk->base.blocks ? disk->base.blocks - block : 0;
-    if (there > count)
-        there = count;
-    if (there < count)
-        memset(buffer + there * DISK_BLOCK, 0, (count - there) * DISK_BLOCK);
-    return there == 0 ? TCCP_OK : disk->base.read(disk->base.context, block, (uint32_t) there, buffer);
-}
-
-/* How many of the entries continue the first: the same state, and neighbouring slots. */
-static uint32_t run_of(const disk_entry *entries, uint32_t count)
-{
-    uint32_t run = 1;
-    uint64_t step = disk_state(entries) == DISK_STATE_DATA;
-    while (run < count && disk_state(&entries[run]) == disk_state(entries) &&
-           disk_slot(&entries[run]) == disk_slot(entries) + run * step)
-        run++;
-    return run;
-}
-
-/* Whole blocks; entries is room for count of them, and says in the end what was read. */
-static tccp_status read_blocks(tccp_disk *disk, uint64_t block, uint32_t count, disk_entry *entries, uint8_t *buffer)
-{
-    (void) pthread_mutex_lock(&disk->lock);
-    memcpy(entries, disk->level[0].entries + block, count * sizeof *entries);
-    (void) pthread_mutex_unlock(&disk->lock);
-    tccp_status status = TCCP_OK;
-    for (uint32_t i = 0; i < count && status == TCCP_OK;) {
-        uint32_t run = run_of(entries + i, count - i);
-        uint8_t *at = buffer + (size_t) i * DISK_BLOCK;
-        switch (disk_state(&entries[i])) {
-        case DISK_STATE_BASE: status = read_base(disk, block + i, run, at); break;
-        case DISK_STATE_ZERO: memset(at, 0, (size_t) run * DISK_BLOCK); break;
-        default:
-            status = disk_status_of(disk->io.read(disk->io.context, at, (size_t) run * DISK_BLOCK,
-                                                  disk_slot_offset(disk, disk_slot(&entries[i]))));
-            for (uint32_t k = 0; k < run && status == TCCP_OK; k++, at += DISK_BLOCK)
-                if (disk_unseal(&disk->keys->data, entries[i + k].counter, block + i + k, entries[i + k].salt, at,
-                                DISK_BLOCK, entries[i + k].tag) != TCCP_OK)
-                    status = read_again(disk, block + i + k, &entries[i + k], at);
-        }
-        i += run;
-    }
-    return status;
-}
-
-tccp_status tccp_disk_read(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer)
-{
-    disk_entry entries[DISK_BATCH];
-    uint8_t partial[DISK_BLOCK];
-    tccp_status status = TCCP_OK;
-    if (disk == NULL || (buffer == NULL && len > 0) || !inside(disk, offset, len))
-        return TCCP_ERR_USAGE;
-    while (len > 0 && status == TCCP_OK) {
-        uint64_t block = offset / DISK_BLOCK;
-        size_t from = offset % DISK_BLOCK, part;
-        if (from != 0 || len < DISK_BLOCK) {
-            part = len < DISK_BLOCK - from ? len : DISK_BLOCK - from;
-            status = read_blocks(disk, block, 1, entries, partial);
-            if (status == TCCP_OK)
-                memcpy(buffer, partial + from, part);
-        } else {
-            size_t count = len / DISK_BLOCK < DISK_BATCH ? len / DISK_BLOCK : DISK_BATCH;
-            part = count * DISK_BLOCK;
-            status = read_blocks(disk, block, (uint32_t) count, entries, buffer);
-        }
-        buffer += part;
-        offset += part;
-        len -= part;
-    }
-    return status;
-}
-
-/* ---- writing ------------------------------------------------------------------------------------------------------- */
 
 /* Wait until the next record has room for count more blocks. */
 static tccp_status reserve(tccp_disk *disk, uint64_t count)
@@ -167,7 +70,7 @@ static tccp_status take_slots(tccp_disk *disk, uint32_t count, uint64_t *slots, 
     (void) pthread_mutex_lock(&disk->lock);
     while (taken < count) {
         uint64_t first;
-        uint32_t got = disk_slots_take(&disk->slots, count - taken, &first);
+        uint32_t got = disk_slots_take(&disk->slots, count - taken, !disk->no_room, &first);
         if (got == 0)
             break;
         for (uint32_t i = 0; i < got; i++)
@@ -183,7 +86,7 @@ static tccp_status take_slots(tccp_disk *disk, uint32_t count, uint64_t *slots, 
 }
 
 /* Seal blocks into free slots and make entries of them; nothing refers to the slots yet. */
-static tccp_status store(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes, disk_entry *entries)
+static tccp_status store_once(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes, disk_entry *entries)
 {
     uint8_t sealed[WRITE_BATCH * DISK_BLOCK];
     uint64_t slots[WRITE_BATCH], counter = 0;
@@ -198,7 +101,7 @@ static tccp_status store(tccp_disk *disk, uint64_t block, uint32_t count, const 
                   sealed + (size_t) i * DISK_BLOCK, DISK_BLOCK, entries[i].tag);
     }
     for (uint32_t i = 0, run; i < count && status == TCCP_OK; i += run) {
-        run = run_of(entries + i, count - i);
+        run = disk_run_of(entries + i, count - i);
         status = disk_status_of(disk->io.write(disk->io.context, sealed + (size_t) i * DISK_BLOCK,
                                                (size_t) run * DISK_BLOCK, disk_slot_offset(disk, slots[i])));
     }
@@ -206,10 +109,20 @@ static tccp_status store(tccp_disk *disk, uint64_t block, uint32_t count, const 
         (void) pthread_mutex_lock(&disk->lock);
         for (uint32_t i = 0; i < count; i++)
             disk_slots_give(&disk->slots, slots[i]);
-        disk->slots.next = 0;  /* where the file has room already, once something was discarded */
+        if (status == TCCP_ERR_NO_SPACE) {
+            disk->no_room = 1;
+            disk->slots.next = 0;  /* where the file has room already, if it has any */
+        }
         (void) pthread_mutex_unlock(&disk->lock);
     }
     return status;
+}
+
+/* A full file system is tried once more: there may be room in the file itself. */
+static tccp_status store(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes, disk_entry *entries)
+{
+    tccp_status status = store_once(disk, block, count, bytes, entries);
+    return status == TCCP_ERR_NO_SPACE ? store_once(disk, block, count, bytes, entries) : status;
 }
 
 static tccp_status write_blocks(tccp_disk *disk, uint64_t block, uint32_t count, const uint8_t *bytes)
@@ -223,6 +136,7 @@ static tccp_status write_blocks(tccp_disk *disk, uint64_t block, uint32_t count,
     disk->reserved -= count;
     for (uint32_t i = 0; i < count && status == TCCP_OK; i++)
         publish(disk, block + i, &entries[i]);
+    disk_keeper_look(disk);
     (void) pthread_mutex_unlock(&disk->lock);
     return status;
 }
@@ -240,7 +154,7 @@ static tccp_status change_block(tccp_disk *disk, uint64_t block, size_t from, si
     uint8_t whole[DISK_BLOCK];
     for (int done = 0; !done;) {
         disk_entry before, after;
-        tccp_status status = read_blocks(disk, block, 1, &before, whole);
+        tccp_status status = disk_read_blocks(disk, block, 1, &before, whole, NULL);
         if (status != TCCP_OK)
             return status;
         memcpy(whole + from, bytes, len);
@@ -267,7 +181,7 @@ static tccp_status change_block(tccp_disk *disk, uint64_t block, size_t from, si
 tccp_status tccp_disk_write(tccp_disk *disk, uint64_t offset, size_t len, const uint8_t *bytes)
 {
     tccp_status status = TCCP_OK;
-    if (disk == NULL || (bytes == NULL && len > 0) || disk->read_only || !inside(disk, offset, len))
+    if (disk == NULL || (bytes == NULL && len > 0) || disk->read_only || !disk_inside(disk, offset, len))
         return TCCP_ERR_USAGE;
     while (len > 0 && status == TCCP_OK) {
         uint64_t block = offset / DISK_BLOCK;
@@ -287,15 +201,6 @@ tccp_status tccp_disk_write(tccp_disk *disk, uint64_t offset, size_t len, const 
     return status;
 }
 
-static int reads_as_zeros(const tccp_disk *disk, uint64_t block)
-{
-    uint64_t state = disk_state(&disk->level[0].entries[block]);
-    if (state != DISK_STATE_BASE)
-        return state == DISK_STATE_ZERO;
-    return block >= disk->base.blocks ||
-           (disk->base.is_zero != NULL && disk->base.is_zero(disk->base.context, block));
-}
-
 static tccp_status zero_blocks(tccp_disk *disk, uint64_t block, uint32_t count)
 {
     disk_entry zero = {.place = DISK_STATE_ZERO};
@@ -305,7 +210,7 @@ static tccp_status zero_blocks(tccp_disk *disk, uint64_t block, uint32_t count)
     (void) pthread_mutex_lock(&disk->lock);
     disk->reserved -= count;
     for (uint32_t i = 0; i < count; i++)
-        if (!reads_as_zeros(disk, block + i)) {
+        if (!disk_reads_as_zeros(disk, block + i)) {
             /* A counter of its own, so that a change to the block in between is seen. */
             zero.counter = ++disk->counter;
             memcpy(zero.salt, disk->salt, DISK_SALT_BYTES);
@@ -318,7 +223,7 @@ static tccp_status zero_blocks(tccp_disk *disk, uint64_t block, uint32_t count)
 tccp_status tccp_disk_zero(tccp_disk *disk, uint64_t offset, uint64_t len)
 {
     tccp_status status = TCCP_OK;
-    if (disk == NULL || disk->read_only || !inside(disk, offset, len))
+    if (disk == NULL || disk->read_only || !disk_inside(disk, offset, len))
         return TCCP_ERR_USAGE;
     while (len > 0 && status == TCCP_OK) {
         uint64_t block = offset / DISK_BLOCK, part;
@@ -335,22 +240,6 @@ tccp_status tccp_disk_zero(tccp_disk *disk, uint64_t offset, uint64_t len)
         len -= part;
     }
     return status;
-}
-
-tccp_status tccp_disk_extent(tccp_disk *disk, uint64_t offset, uint64_t len, int *ret_is_data, uint64_t *ret_len)
-{
-    if (disk == NULL || ret_is_data == NULL || ret_len == NULL || len == 0 || !inside(disk, offset, len))
-        return TCCP_ERR_USAGE;
-    uint64_t block = offset / DISK_BLOCK, end = (offset + len + DISK_BLOCK - 1) / DISK_BLOCK;
-    (void) pthread_mutex_lock(&disk->lock);
-    int zeros = reads_as_zeros(disk, block);
-    while (block + 1 < end && reads_as_zeros(disk, block + 1) == zeros)
-        block++;
-    (void) pthread_mutex_unlock(&disk->lock);
-    uint64_t found = (block + 1) * DISK_BLOCK - offset;
-    *ret_is_data = !zeros;
-    *ret_len = found < len ? found : len;
-    return TCCP_OK;
 }
 
 tccp_status tccp_disk_flush(tccp_disk *disk)

@@ -1,0 +1,28 @@
+"""The coordinator that a tenant's command means: one that she has pinned."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from tccp.cli.arguments import Parser, add_folder
+
+if TYPE_CHECKING:
+    from tccp.tenant.trust_store import PinnedCoordinator
+
+
+def add_coordinator(parser: Parser) -> None:
+    """The options that say which."""
+    parser.add_argument(
+        "--coordinator", metavar="NAME", help="the pinned coordinator, see `tccp trust` (default: the only one)"
+    )
+    add_folder(parser, "--store", summary="folder of pinned coordinators, as for `tccp trust`")
+
+
+def pinned_coordinator(args: argparse.Namespace) -> "PinnedCoordinator":
+    """What is pinned of it.
+
+    Raises:
+        ConfigError: Nothing is pinned under that name, or several are and none was named.
+    """
+    from tccp.tenant.trust_store import TrustStore, default_folder
+
+    return TrustStore(args.store or default_folder()).load(args.coordinator)

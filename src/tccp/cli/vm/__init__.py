@@ -1,0 +1,22 @@
+"""``tccp vm``: the VMs of the node that runs on this machine; and, anywhere, whether a launch was what it should be."""
+
+from tccp.cli.arguments import Commands, add_group
+from tccp.cli.vm import console, launch, listing, stop, verify, watch
+
+
+def add_parser(commands: Commands) -> None:
+    """Add ``tccp vm`` and what is below it."""
+    group = add_group(
+        commands,
+        "vm",
+        summary="launch VMs by tickets on this node, and verify launches",
+        about="Looking needs the viewer group, launching and stopping the admin group of the daemon (or root).",
+        examples=(
+            "tccp vm launch web.ticket web.sealed --receipt web.receipt",
+            "tccp vm list",
+            "tccp vm stop 5d4c",
+            "tccp vm verify web.receipt --vm web.vm",
+        ),
+    )
+    for command in (launch, listing, console, stop, watch, verify):
+        command.add_parser(group)

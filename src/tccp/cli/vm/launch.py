@@ -1,0 +1,82 @@
+"""``tccp vm launch``: start the VM of a ticket on this node."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tccp.cli import exit_codes
+from tccp.cli.arguments import COMPLETE_FILES, Commands, add_command, add_file, add_output_file
+from tccp.cli.control import NODE_SOCKET, add_socket, ask, stream
+from tccp.cli.files import read_file
+from tccp.cli.output import Screen, print_json
+from tccp.cli.vm.common import document, facts
+from tccp.errors import ConfigError, HostError, RefusedError
+
+if TYPE_CHECKING:
+    from tccp.protocol.vm_control import VmInfo
+
+TICKET_FILE_BYTES_MAX = 131_072
+STEPS = {
+    "checking": "looking at the ticket and the images",
+    "asking": "asking the coordinator for the keys",
+    "starting": "starting the machine",
+    "running": "it runs",
+}
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "launch",
+        run,
+        summary="start the VM of a ticket on this node",
+        about="The images are found by the roots that the ticket names, in whatever order they stand here. Nothing\n"
+        "is secret of what you hand over. Ctrl-C before it runs gives the launch up; afterwards the VM goes on.",
+        examples=("tccp vm launch web.ticket web.sealed --receipt web.receipt",),
+    )
+    add_file(parser, "ticket", summary="the ticket")
+    images = parser.add_argument(
+        "images", metavar="IMAGE", type=Path, nargs="+", help="the sealed images that it names"
+    )
+    images.complete = COMPLETE_FILES  # type: ignore[attr-defined]
+    add_output_file(parser, "--receipt", summary="where to write the launch receipt, for the tenant")
+    add_socket(parser, NODE_SOCKET)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Launch, tell each step, and write the receipt."""
+    from tccp.protocol.vm_control import LaunchVm, VmInfo
+
+    if args.receipt is not None and args.receipt.exists():
+        raise ConfigError("file_exists", f"{args.receipt} is there already")
+    ticket = read_file(args.ticket, bytes_max=TICKET_FILE_BYTES_MAX)
+    paths = tuple(str(path.resolve()) for path in args.images)
+    vm: VmInfo | None = None
+    for vm in stream(args, LaunchVm(ticket=ticket, images=paths), VmInfo):
+        if vm.state in STEPS and not args.json:
+            print(f"{vm.vm_id.hex()[:12]}  {STEPS[vm.state]}", file=sys.stderr, flush=True)
+        if vm.state in {"running", "ended", "failed"}:
+            break
+    if vm is None:
+        raise HostError("daemon_gone", "the daemon said nothing")
+    if vm.state != "running":
+        raise RefusedError(vm.reason or vm.state, vm.detail, hint=vm.hint)
+    if args.receipt is not None:
+        _write_receipt(args, vm)
+    if args.json:
+        print_json(document(vm))
+    else:
+        Screen().facts(f"VM {vm.vm_id.hex()}", facts(vm))
+    return exit_codes.OK
+
+
+def _write_receipt(args: argparse.Namespace, vm: "VmInfo") -> None:
+    from tccp.protocol.vm_control import GetLaunchReceipt, LaunchReceiptFile
+
+    receipt = ask(args, GetLaunchReceipt(vm.vm_id), LaunchReceiptFile)
+    try:
+        args.receipt.write_bytes(receipt.body)
+    except OSError as error:
+        raise HostError("file_unwritable", f"{args.receipt}: {error.strerror}") from error

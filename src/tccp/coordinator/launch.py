@@ -1,0 +1,168 @@
+"""Keys for VMs: what the coordinator does when an admitted node shows a ticket, and when a VM has ended.
+
+    key_request --> ticket: signed, for us, valid now --> its keys open --> one transaction: tenant, lease, evidence,
+                    policy, single use, owner --> the event is in the published log --> keys wrapped to the node's boot
+
+Nothing of it waits for anything else that the node says: each request is a task of its own.
+"""
+
+import structlog
+import trio
+
+from tccp.coordinator.renewals import Renewals
+from tccp.coordinator.services import Services
+from tccp.coordinator.sessions import NodeSession
+from tccp.errors import ConfigError, EvidenceError, HostError, LaunchError, ProtocolError
+from tccp.image.entrusting import unwrap_keys, wrap_keys
+from tccp.image.keys import RecipientPublicKey
+from tccp.protocol.messages import KeyRefused, KeyRelease, KeyRequest, VmEnded, VmEndRecorded
+from tccp.protocol.statements import decode_identity
+from tccp.protocol.ticket import (
+    VerifiedTicket,
+    check_addressee,
+    check_validity,
+    keys_info,
+    release_info,
+    verify_ticket,
+)
+from tccp.store import ConflictError, KeyClaim, VmEnd, VmRecord
+
+REQUESTS_MAX = 16  # of one node at once
+# Refusals that fresh evidence may turn into a release.
+STALE = frozenset({"evidence_old", "policy_changed"})
+ASKED_AGAIN_MAX = 2
+
+log = structlog.get_logger()
+
+
+class Launches:
+    """Requests for keys, of all sessions; `run` must be running."""
+
+    def __init__(self, services: Services, renewals: Renewals) -> None:
+        self._services, self._renewals = services, renewals
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Work on requests, until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            await trio.sleep_forever()
+
+    def take(self, session: NodeSession, message: KeyRequest | VmEnded) -> None:
+        """Begin to work on what *session*'s node asks or says.
+
+        Raises:
+            ProtocolError: ``too_many_requests``: it does not wait for answers.
+        """
+        assert self._nursery is not None
+        if session.key_requests >= REQUESTS_MAX:
+            raise ProtocolError("too_many_requests", f"more than {REQUESTS_MAX} at once")
+        session.key_requests += 1
+        self._nursery.start_soon(self._work, session, message)
+
+    async def _work(self, session: NodeSession, message: KeyRequest | VmEnded) -> None:
+        answer: KeyRelease | KeyRefused | VmEndRecorded
+        try:
+            if isinstance(message, KeyRequest):
+                answer = await self._answer(session, message)
+            else:
+                answer = await self._end(session, message)
+            await session.connection.send(answer)
+        except HostError as problem:
+            # The store or the connection failed; the node asks again.
+            log.warning("not_answered", node=str(session.node), reason=problem.reason, detail=problem.detail)
+        finally:
+            session.key_requests -= 1
+
+    async def _answer(self, session: NodeSession, request: KeyRequest) -> KeyRelease | KeyRefused:
+        try:
+            return await self._release(session, request)
+        except (EvidenceError, ConflictError) as problem:
+            self._services.sessions.counters.key_refusals += 1
+            log.warning("key_refused", node=str(session.node), reason=problem.reason, detail=problem.detail)
+            return KeyRefused(nonce=request.nonce, reason=problem.reason)
+
+    async def _release(self, session: NodeSession, request: KeyRequest) -> KeyRelease:
+        services = self._services
+        verified = verify_ticket(request.ticket, request.signature)
+        ticket = verified.ticket
+        check_addressee(verified, services.coordinator_id)
+        check_validity(verified, services.clock.now_ms())
+        # Before the ticket is used up: a ticket whose keys do not open shall not be.
+        keys = unwrap_keys(
+            ticket.wrapped_keys,
+            services.identity.keys.release_key,
+            keys_info(ticket.tenant_key, ticket.vm_id, ticket.images),
+            count=1 + len(ticket.images),
+        )
+        node_key = _boot_key(session)
+        record = await self._decide(session, verified, request.nonce)
+        receipt = await services.log.receipt(record.seq)
+        lease_id = session.lease.record.lease_id
+        info = release_info(verified.sha256, ticket.vm_id, record.epoch, lease_id, request.nonce)
+        services.sessions.counters.releases += 1
+        log.info("released", node=str(session.node), vm=ticket.vm_id.hex(), epoch=record.epoch)
+        return KeyRelease(
+            nonce=request.nonce,
+            vm_id=ticket.vm_id,
+            epoch=record.epoch,
+            wrapped_keys=wrap_keys(keys, node_key, info),
+            disk_root=(record.disk_root or b"") if ticket.disk_state == "registered" else b"",
+            receipt=receipt,
+        )
+
+    async def _decide(self, session: NodeSession, verified: VerifiedTicket, nonce: bytes) -> VmRecord:
+        """The transaction, again after fresh evidence where that is what is missing."""
+        for _ in range(ASKED_AGAIN_MAX):
+            try:
+                return await self._services.store.release(self._claim(session, verified, nonce))
+            except ConflictError as refusal:
+                if refusal.reason not in STALE:
+                    raise
+            await self._renewals.fresh_evidence(session)
+        return await self._services.store.release(self._claim(session, verified, nonce))
+
+    def _claim(self, session: NodeSession, verified: VerifiedTicket, nonce: bytes) -> KeyClaim:
+        ticket = verified.ticket
+        now_ms = self._services.clock.now_ms()
+        check_validity(verified, now_ms)
+        return KeyClaim(
+            ticket=verified.sha256,
+            tenant_key=ticket.tenant_key,
+            vm_id=ticket.vm_id,
+            images=b"".join(image.root for image in ticket.images),
+            policy=ticket.policy.name,
+            version_min=ticket.policy.version_min,
+            attributes=ticket.attributes,
+            lease_id=session.lease.record.lease_id,
+            nonce=nonce,
+            at_ms=now_ms,
+            evidence_age_ms=1000 * self._services.config.releases.evidence_age_s,
+        )
+
+    async def _end(self, session: NodeSession, said: VmEnded) -> VmEndRecorded:
+        services = self._services
+        end = VmEnd(
+            vm_id=said.vm_id,
+            epoch=said.epoch,
+            lease_id=session.lease.record.lease_id,
+            disk_root=said.disk_root or None,
+            reason=said.reason,
+            at_ms=services.clock.now_ms(),
+        )
+        try:
+            if seq := await services.store.end_vm(end):
+                await services.log.included(seq)
+        except ConflictError as problem:
+            # Another has the VM meanwhile, or it was never there: saying it again would change nothing.
+            log.warning("end_not_recorded", node=str(session.node), reason=problem.reason, detail=problem.detail)
+        return VmEndRecorded(vm_id=said.vm_id, epoch=said.epoch)
+
+
+def _boot_key(session: NodeSession) -> RecipientPublicKey:
+    """The key of this boot of the node, from the identity statement that its quote covers."""
+    key = RecipientPublicKey(decode_identity(session.lease.record.identity).hpke_key)
+    try:
+        key.hpke_key()
+    except ConfigError as problem:
+        raise LaunchError("node_key_malformed", problem.detail) from None
+    return key

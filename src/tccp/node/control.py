@@ -1,0 +1,66 @@
+"""The node's answers on its control socket."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from tccp.control.server import Peer
+from tccp.errors import LaunchError
+from tccp.node.vms import Vm, Vms
+from tccp.protocol import vm_control as v
+from tccp.protocol.control import GetStatus, NodeStatus
+
+AnyAnswer = msgspec.Struct | AsyncIterator[msgspec.Struct]
+STARTED = frozenset({"running", "stopping", "ended", "failed"})
+
+log = structlog.get_logger()
+
+
+class NodeAnswers:
+    """What the node answers; roles were checked before."""
+
+    def __init__(self, status: Callable[[], NodeStatus], vms: Vms) -> None:
+        self._status, self._vms = status, vms
+        self._answers: dict[type, Callable[[Any], AnyAnswer]] = {
+            GetStatus: lambda _: status(),
+            v.LaunchVm: self._launch,
+            v.ListVms: lambda _: v.Vms(vms=tuple(vm.info() for vm in vms.all())),
+            v.ShowVm: lambda request: vms.get(request.vm_id).info(),
+            v.StopVm: self._stop,
+            v.WatchVms: lambda _: vms.changes(),
+            v.GetLaunchReceipt: self._receipt,
+        }
+
+    async def __call__(self, request: Any, peer: Peer) -> AnyAnswer:
+        """The answer to *request*; raises `TccpError` when it is no."""
+        log.debug("control", user=peer.user, request=type(request).__name__)
+        return self._answers[type(request)](request)
+
+    def _launch(self, request: v.LaunchVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.launch(request.ticket, [Path(path) for path in request.images])
+        return self._until_started(vm)
+
+    async def _until_started(self, vm: Vm) -> AsyncIterator[msgspec.Struct]:
+        """Who leaves before the VM runs does not want it any more."""
+        try:
+            async for info in self._vms.steps(vm):
+                yield info
+                if info.state in STARTED:
+                    return
+        finally:
+            if vm.state not in STARTED:
+                vm.end("cancelled")
+
+    def _stop(self, request: v.StopVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.get(request.vm_id)
+        self._vms.stop(vm, force=request.force)
+        return self._vms.steps(vm)
+
+    def _receipt(self, request: v.GetLaunchReceipt) -> v.LaunchReceiptFile:
+        vm = self._vms.get(request.vm_id)
+        if not vm.receipt:
+            raise LaunchError("no_receipt", f"{vm.vm_id.hex()} is {vm.state}, and has not run")
+        return v.LaunchReceiptFile(body=vm.receipt)

@@ -1,0 +1,170 @@
+"""What the VMs of this node want from the coordinator, over whichever connection there is just now.
+
+    launch --request_keys--> [ waiting, by nonce ] --KeyRequest--> coordinator
+           <--keys or refusal-------+<------------KeyRelease, KeyRefused
+
+A connection may break and the node register again while somebody waits: what has no answer is said again on the next
+connection, with the same nonce, and the coordinator knows it for the same request.
+"""
+
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from tccp.core.image import ImageKey
+from tccp.errors import LaunchError
+from tccp.image.entrusting import unwrap_keys
+from tccp.image.keys import RecipientSecretKey
+from tccp.protocol.messages import KeyRefused, KeyRelease, KeyRequest, VmEnded, VmEndRecorded
+from tccp.protocol.ticket import VerifiedTicket, release_info
+from tccp.transport.connection import Connection, fresh_nonce
+from tccp.transport.errors import PeerGoneError
+
+ASK_AGAIN_S = 60.0  # the coordinator may have had trouble of its own, and says nothing then
+
+HINTS = {
+    "tenant_unknown": "the operator of the coordinator takes tenants in: `tccp coordinator tenant add`",
+    "ticket_used": "a ticket starts one VM once; ask its tenant for another",
+    "ticket_expired": "ask its tenant for another",
+    "ticket_for_another_coordinator": "this node belongs to another coordinator than the ticket",
+    "ticket_signature": "the ticket was altered on its way",
+    "keys_unopened": "the ticket was written for a coordinator with another release key",
+    "policy_not_demanded": "the ticket demands a node that another policy, or a later version of it, has admitted",
+    "attribute_not_demanded": "the ticket demands a node with other attributes",
+    "vm_running": "the VM runs already, here or on another node",
+    "vm_not_free": "the node that had the VM may run it until its lease ends; try again then",
+    "no_fresh_evidence": "this node could not prove its state just now; its log says more",
+}
+
+log = structlog.get_logger()
+
+FromCoordinator = KeyRelease | KeyRefused | VmEndRecorded
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedKeys:
+    """The keys of a VM that this node now owns, in locked memory.
+
+    Attributes:
+        images: One for each image of the ticket, in its order.
+        disk_root: That the VM's disk must have; None when it has none yet.
+        receipt: Of the release, in the coordinator's log.
+    """
+
+    vm_key: ImageKey = field(repr=False)
+    images: tuple[ImageKey, ...] = field(repr=False)
+    epoch: int
+    disk_root: bytes | None
+    receipt: bytes
+
+
+@dataclass(slots=True)
+class _Waiting:
+    request: KeyRequest
+    answered: trio.Event = field(default_factory=trio.Event)
+    answer: KeyRelease | KeyRefused | None = None
+    lease_id: bytes = b""  # under which the answer came
+
+
+class KeyDesk:
+    """Requests that wait for the coordinator, and ends of VMs that it has not recorded yet.
+
+    Args:
+        boot_key: The key of this boot, to which keys are released.
+    """
+
+    def __init__(self, boot_key: RecipientSecretKey) -> None:
+        self._boot_key = boot_key
+        self._connection: Connection | None = None
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._ends: dict[tuple[bytes, int], VmEnded] = {}
+        self._ends_recorded = trio.lowlevel.ParkingLot()
+
+    # ---- for those who run VMs
+
+    async def request_keys(self, ticket: VerifiedTicket, body: bytes, signature: bytes) -> ReleasedKeys:
+        """The keys that *ticket* entitles this node to; waits for a connection, and for as long as it takes.
+
+        Raises:
+            LaunchError: The coordinator refused, for the reason that it gave; or ``keys_unopened``.
+        """
+        nonce = fresh_nonce().value
+        waiting = self._waiting[nonce] = _Waiting(KeyRequest(body, signature, nonce))
+        try:
+            while waiting.answer is None:
+                await self._say(waiting.request)
+                with trio.move_on_after(ASK_AGAIN_S):
+                    await waiting.answered.wait()
+        finally:
+            del self._waiting[nonce]
+        if isinstance(waiting.answer, KeyRefused):
+            reason = waiting.answer.reason
+            raise LaunchError(reason, "the coordinator refuses the keys", hint=HINTS.get(reason, ""))
+        try:
+            return self._open(waiting.answer, ticket, waiting.lease_id)
+        except LaunchError:
+            await self._give_back(waiting.answer)
+            raise
+
+    async def report_end(self, end: VmEnded) -> None:
+        """Tell the coordinator that a VM has ended, now or when there is a connection; does not wait for its word."""
+        self._ends[end.vm_id, end.epoch] = end
+        await self._say(end)
+
+    async def ends_recorded(self) -> None:
+        """Return once the coordinator has recorded all that was reported."""
+        while self._ends:
+            await self._ends_recorded.park()
+
+    # ---- for the session
+
+    async def attach(self, connection: Connection) -> None:
+        """Speak over *connection*, that of an admitted node, from now on; first all that has no answer yet.
+
+        Raises:
+            PeerGoneError: The coordinator is gone.
+        """
+        self._connection = connection
+        for waiting in list(self._waiting.values()):
+            await connection.send(waiting.request)
+        for end in list(self._ends.values()):
+            await connection.send(end)
+
+    def detach(self) -> None:
+        """The connection is over."""
+        self._connection = None
+
+    async def take(self, message: FromCoordinator, lease_id: bytes) -> None:
+        """What the coordinator said, under the lease that the node holds on this connection."""
+        if isinstance(message, VmEndRecorded):
+            self._ends.pop((message.vm_id, message.epoch), None)
+            self._ends_recorded.unpark_all()
+            return
+        waiting = self._waiting.get(message.nonce)
+        if waiting is None and isinstance(message, KeyRelease):
+            await self._give_back(message)  # whoever asked has given up
+        elif waiting is not None and waiting.answer is None:
+            waiting.answer, waiting.lease_id = message, lease_id
+            waiting.answered.set()
+
+    # ---- how
+
+    async def _say(self, message: KeyRequest | VmEnded) -> None:
+        if self._connection is not None:
+            try:
+                await self._connection.send(message)
+            except PeerGoneError:
+                log.debug("said_again_later", message=type(message).__name__)
+
+    async def _give_back(self, release: KeyRelease) -> None:
+        """The VM is ours in this epoch, and nobody will run it."""
+        await self.report_end(VmEnded(release.vm_id, release.epoch, release.disk_root, "not_started"))
+
+    def _open(self, release: KeyRelease, ticket: VerifiedTicket, lease_id: bytes) -> ReleasedKeys:
+        if release.vm_id != ticket.ticket.vm_id:
+            raise LaunchError("keys_unopened", "for another VM than the ticket's")
+        info = release_info(ticket.sha256, release.vm_id, release.epoch, lease_id, release.nonce)
+        count = 1 + len(ticket.ticket.images)
+        vm_key, *images = unwrap_keys(release.wrapped_keys, self._boot_key, info, count=count)
+        return ReleasedKeys(vm_key, tuple(images), release.epoch, release.disk_root or None, release.receipt)

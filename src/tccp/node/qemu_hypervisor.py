@@ -1,0 +1,208 @@
+"""QEMU as the hypervisor of this node: from what was released by a ticket to what `tccp.node.vm` starts.
+
+A VM's live disks stand in the node's state folder, one for each disk image of the ticket. The coordinator keeps one
+root for a VM: that of its disk, or with several disks a hash over all their roots, which then stand in a file there.
+"""
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from tccp.config import VmsConfig
+from tccp.errors import DiskError, HostError, LaunchError
+from tccp.image.sealed import open_image
+from tccp.model import SecretBytes
+from tccp.node.hypervisor import VmOutcome
+from tccp.node.identity import NodeIdentity
+from tccp.node.launch import OpenableImage, VmOrder
+from tccp.node.vm.certificates import VtpmIssuer
+from tccp.node.vm.description import SECRET_BYTES_MAX, SealedFile, VmDescription, VmDisk, VmImages, VmSecrets
+from tccp.node.vm.host import HostSettings, UserRange, VmHost, open_host
+from tccp.node.vm.memory_file import memory_file
+from tccp.node.vm.opening import open_vm
+from tccp.node.vm.vm import Vm, VmEnd
+
+DATA_SECRET = "data"  # noqa: S105 - the name under which the guest finds it
+ROOTS_DOMAIN = b"tccp/v1/disk-roots\0"
+ROOT_BYTES = 32
+
+
+@asynccontextmanager
+async def open_qemu_hypervisor(config: VmsConfig, identity: NodeIdentity) -> AsyncIterator["QemuHypervisor"]:
+    """Make the host ready for VMs.
+
+    Raises:
+        ConfigError, HostError: As `open_host`.
+    """
+    users = None if config.first_user is None else UserRange(config.first_user, config.users)
+    settings = HostSettings(Path(config.run), Path(config.state), users, config.console_group)
+    issuer = VtpmIssuer(identity.name, identity.signing_key, identity.statement)
+    async with open_host(settings, issuer) as host:
+        yield QemuHypervisor(host)
+
+
+class QemuVm:
+    """A VM of QEMU's."""
+
+    def __init__(self, vm: Vm, disks: "_Disks") -> None:
+        self._vm, self._disks = vm, disks
+        self.outcome: VmOutcome | None = None
+
+    @property
+    def console(self) -> str:
+        """The socket of its console."""
+        return str(self._vm.console_path)
+
+    @property
+    def ek_certificate(self) -> bytes:
+        """Of its vTPM."""
+        return self._vm.vtpm.certificates.ek_certificate
+
+    async def run(self) -> None:
+        """Let the guest run."""
+        await self._vm.run()
+
+    async def shut_down(self) -> None:
+        """By the power button."""
+        await self._vm.shut_down()
+
+    async def kill(self) -> None:
+        """By the plug."""
+        await self._vm.kill()
+
+    async def ended(self) -> VmOutcome:
+        """Until it has ended and its disks are written."""
+        end = await self._vm.ended()
+        if self.outcome is None:
+            self.outcome = VmOutcome(end.reason, end.detail, self._disks.left(end))
+        return self.outcome
+
+
+class QemuHypervisor:
+    """Starts VMs on *host*; made by `open_qemu_hypervisor`."""
+
+    def __init__(self, host: VmHost) -> None:
+        self._host = host
+
+    @asynccontextmanager
+    async def open(self, order: VmOrder) -> AsyncIterator[QemuVm]:
+        """See `tccp.node.hypervisor.Hypervisor.open`."""
+        disks = _Disks(self._host.settings.state / order.ticket.ticket.vm_id.hex(), order)
+        description, images = _description(order), _images(order, disks)
+        secrets = VmSecrets(SecretBytes(bytes(order.keys.vm_key.buffer)), await _for_guest(order))
+        running: QemuVm | None = None
+        try:
+            async with open_vm(description, images, secrets, host=self._host) as vm:
+                running = QemuVm(vm, disks)
+                yield running
+        finally:
+            if running is not None:
+                with trio.CancelScope(shield=True):
+                    await running.ended()
+
+
+class _Disks:
+    """The live disks of one VM."""
+
+    def __init__(self, folder: Path, order: VmOrder) -> None:
+        self._folder, self._order = folder, order
+
+    def all(self) -> tuple[VmDisk, ...]:
+        """Each disk of the ticket over its image, with the root that it must have.
+
+        Raises:
+            DiskError: ``disk_roots``: the roots that stand here are not those that the coordinator knows.
+        """
+        images = [image for image in self._order.images if image.role == "disk"]
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as problem:
+            raise HostError("state_unwritable", f"{self._folder}: {problem.strerror}") from None
+        roots = self._roots(len(images))
+        return tuple(
+            VmDisk(_sealed_file(image), self._folder / f"disk{number}.live", root)
+            for number, (image, root) in enumerate(zip(images, roots, strict=True))
+        )
+
+    def left(self, end: VmEnd) -> bytes:
+        """What the coordinator is to keep: see the head of this file."""
+        roots = [root for root in end.disk_roots if root is not None]
+        if not roots or len(roots) < len(end.disk_roots):
+            return b""
+        if len(roots) > 1:
+            self._write_roots(b"".join(roots))
+        return _one_root(roots)
+
+    def _roots(self, count: int) -> Sequence[bytes | None]:
+        demanded = self._order.keys.disk_root
+        if demanded is None or count == 0:
+            return [None] * count
+        if count == 1:
+            return [demanded]
+        try:
+            kept = self._file.read_bytes()
+        except OSError as problem:
+            raise DiskError("disk_roots", f"{self._file}: {problem.strerror}") from None
+        roots = [kept[at : at + ROOT_BYTES] for at in range(0, len(kept), ROOT_BYTES)]
+        if len(roots) != count or _one_root(roots) != demanded:
+            raise DiskError("disk_roots", f"{self._file}: not the disks as they were left")
+        return roots
+
+    def _write_roots(self, roots: bytes) -> None:
+        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(roots)
+            file.flush()
+            os.fsync(file.fileno())
+
+    @property
+    def _file(self) -> Path:
+        return self._folder / "disk_roots"
+
+
+def _one_root(roots: Sequence[bytes]) -> bytes:
+    return roots[0] if len(roots) == 1 else hashlib.sha256(ROOTS_DOMAIN + b"".join(roots)).digest()
+
+
+def _description(order: VmOrder) -> VmDescription:
+    shape = order.ticket.ticket.shape
+    if shape.networks:
+        raise LaunchError("shape_unsupported", f"no network {shape.networks[0]!r} here")
+    try:
+        return VmDescription(
+            vm_id=order.ticket.ticket.vm_id,
+            vcpus=shape.vcpus,
+            memory_mib=shape.memory_mib,
+            firmware=shape.firmware,
+            cmdline=shape.cmdline,
+        )
+    except ValueError as problem:
+        raise LaunchError("shape_unsupported", str(problem)) from None
+
+
+def _images(order: VmOrder, disks: _Disks) -> VmImages:
+    one = {image.role: _sealed_file(image) for image in order.images}
+    try:
+        return VmImages(kernel=one.get("kernel"), initrd=one.get("initrd"), disks=disks.all())
+    except ValueError as problem:
+        raise LaunchError("shape_unsupported", str(problem)) from None
+
+
+def _sealed_file(image: OpenableImage) -> SealedFile:
+    return SealedFile(image.path, image.key, image.sealed.info.root)
+
+
+async def _for_guest(order: VmOrder) -> dict[str, SecretBytes]:
+    """The plaintext of the ticket's data, through memory only."""
+    data = next((image for image in order.images if image.role == "data"), None)
+    if data is None:
+        return {}
+    if not 0 < data.sealed.info.size <= SECRET_BYTES_MAX:
+        raise LaunchError("shape_unsupported", f"data of {data.sealed.info.size} bytes; 1 to {SECRET_BYTES_MAX} fit")
+    with memory_file("data") as descriptor:
+        await trio.to_thread.run_sync(open_image, data.sealed, descriptor, data.key)
+        return {DATA_SECRET: SecretBytes(os.pread(descriptor, SECRET_BYTES_MAX, 0))}

@@ -1,0 +1,66 @@
+"""Making a vTPM, and certifying it anew at every start, before its guest sees it.
+
+The guest finds in NV, under the handles of TCG's registry, the certificate of its EK, and beside it that of its AK;
+the AK itself is persistent, so that no template has to be known. All of it is written with platform authorization,
+which firmware takes away from the guest.
+"""
+
+import datetime as dt
+import socket
+
+import trio
+
+from tccp.core.tpm_public import tpm_public_parse
+from tccp.errors import HostError, TccpError
+from tccp.model import PcrBank
+from tccp.node.vm.certificates import VtpmCertificates, VtpmIssuer
+from tccp.node.vm.child import Child
+from tccp.tpm.channel import Channel
+from tccp.tpm.client import Tpm
+from tccp.tpm.maker import keep_banks, make_persistent, shut_down, write_certificate
+from tccp.tpm.tcti import StreamConnection
+
+EK_CERTIFICATE_NV = 0x01C0000A  # ECC P-256, low range
+AK_CERTIFICATE_NV = 0x01C08000  # the first of the platform's maker: that is who we are
+AK_HANDLE = 0x81010010
+BANKS = (PcrBank.SHA256,)
+ANSWER_S = 20.0
+
+
+async def certify_vtpm(
+    data: socket.socket, maker: Child, vm_id: bytes, images: tuple[tuple[str, bytes], ...], issuer: VtpmIssuer
+) -> VtpmCertificates:
+    """Give the vTPM behind *data* its keys, unless it has them, and certificates of now; shut it down.
+
+    Args:
+        maker: The process behind it, which ends on its own afterwards.
+
+    Raises:
+        HostError: ``vtpm_failed``.
+    """
+    channel = Channel(StreamConnection(trio.SocketStream(trio.socket.from_stdlib_socket(data))), timeout_s=ANSWER_S)
+    tpm = Tpm(channel)
+    try:
+        ek = await tpm.read_ek(kind="ecc")
+        ak = await tpm.create_ak("ecc")
+        claim, now = issuer.claim(vm_id, images), dt.datetime.now(dt.UTC)
+        certificates = VtpmCertificates(
+            issuer.certify("ek", tpm_public_parse(ek.public).spki, claim, now=now),
+            issuer.certify("ak", tpm_public_parse(ak.public).spki, claim, now=now),
+        )
+        await keep_banks(channel, BANKS)
+        await make_persistent(channel, ak.handle, AK_HANDLE)
+        await write_certificate(channel, EK_CERTIFICATE_NV, certificates.ek_certificate)
+        await write_certificate(channel, AK_CERTIFICATE_NV, certificates.ak_certificate)
+        await tpm.flush(ek.handle)
+        await tpm.flush(ak.handle)
+        await shut_down(channel)
+    except TccpError as problem:
+        with trio.move_on_after(1):
+            await maker.wait()
+        raise HostError("vtpm_failed", f"{problem}: {maker.said[-300:]}") from problem
+    finally:
+        await tpm.aclose()
+    with trio.move_on_after(ANSWER_S):
+        await maker.wait()
+    return certificates

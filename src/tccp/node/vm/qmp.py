@@ -1,0 +1,177 @@
+"""A client of the QEMU Machine Protocol on trio: one JSON document a line, answers found by their id.
+
+    qmp = Qmp(socket)                      # our end of a socket pair; the other was inherited by QEMU
+    nursery.start_soon(qmp.run)            # reads until QEMU is gone
+    await qmp.negotiate()
+    await qmp.execute("cont")
+
+Source: docs/interop/qmp-spec.txt of QEMU.
+"""
+
+import array
+import json
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from tccp.errors import HostError
+
+LINE_BYTES_MAX = 4 << 20
+READ_BYTES = 64 << 10
+SEND_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class QmpEvent:
+    """Something that QEMU says unasked: ``SHUTDOWN``, ``RESET``, ``MIGRATION`` and so on."""
+
+    name: str
+    data: Mapping[str, Any]
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """One document of QEMU.
+
+    Raises:
+        HostError: ``qmp_malformed``: it is none.
+    """
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise HostError("qmp_malformed", f"QEMU says no JSON: {line[:80]!r}") from error
+    if not isinstance(document, dict):
+        raise HostError("qmp_malformed", "QEMU says no JSON object")
+    return document
+
+
+@dataclass(slots=True)
+class _Call:
+    done: trio.Event = field(default_factory=trio.Event)
+    answer: dict[str, Any] | None = None
+
+
+class Qmp:
+    """A connection to one QEMU. Any number of tasks may call `execute`; each gets its own answer.
+
+    Args:
+        connection: Our end; this object closes it.
+        on_event: Called with each event, from `run`; it does not wait.
+    """
+
+    def __init__(self, connection: socket.socket, on_event: Callable[[QmpEvent], None]) -> None:
+        self._socket = trio.socket.from_stdlib_socket(connection)
+        self._on_event = on_event
+        self._buffer = bytearray()
+        self._calls: dict[int, _Call] = {}
+        self._count = 0
+        self._sending = trio.Lock()
+        self._gone: HostError | None = None
+        self._greeted = trio.Event()
+
+    async def run(self) -> None:
+        """Read until QEMU closes the connection, or speaks something else; who waits for it learns why."""
+        problem = HostError("qmp_gone", "QEMU has closed its monitor")
+        try:
+            greeting = await self._line()
+            if greeting is not None and "QMP" not in greeting:
+                raise HostError("qmp_malformed", "no greeting of QEMU")  # noqa: TRY301 - one place says why
+            if greeting is not None:
+                self._greeted.set()
+                while (document := await self._line()) is not None:
+                    self._take(document)
+        except HostError as malformed:
+            problem = malformed
+        finally:
+            self._fail(problem)
+            self._socket.close()
+
+    async def negotiate(self) -> None:
+        """Greet; returns when QEMU has set up the machine.
+
+        Raises:
+            HostError: As for `execute`.
+        """
+        await self._greeted.wait()
+        await self.execute("qmp_capabilities")
+
+    async def execute(
+        self, command: str, arguments: Mapping[str, Any] | None = None, *, descriptor: int | None = None
+    ) -> Any:
+        """Have QEMU carry out *command*; what it returns. A cancelled call may or may not have been carried out.
+
+        Args:
+            descriptor: Goes along with the command, as ``getfd`` wants it.
+
+        Raises:
+            HostError: ``qmp_refused`` with QEMU's words, ``qmp_gone`` or ``qmp_malformed``.
+        """
+        if self._gone is not None:
+            raise self._gone
+        self._count += 1
+        number, call = self._count, _Call()
+        request = {"execute": command, "id": number, **({"arguments": dict(arguments)} if arguments else {})}
+        self._calls[number] = call
+        try:
+            await self._send(json.dumps(request).encode() + b"\n", descriptor)
+            await call.done.wait()
+        finally:
+            del self._calls[number]
+        if call.answer is None:
+            assert self._gone is not None
+            raise self._gone
+        if "error" in call.answer:
+            error = call.answer["error"]
+            raise HostError("qmp_refused", f"{command}: {error.get('desc') if isinstance(error, dict) else error}")
+        return call.answer.get("return")
+
+    async def _send(self, data: bytes, descriptor: int | None) -> None:
+        """All of it or nothing: half a document would spoil every later one."""
+        rights = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+        async with self._sending:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + SEND_S) as scope:
+                try:
+                    sent = await self._socket.sendmsg([data], rights)
+                    while sent < len(data):
+                        sent += await self._socket.send(data[sent:])
+                except (OSError, trio.ClosedResourceError) as error:
+                    raise HostError("qmp_gone", "QEMU has closed its monitor") from error
+            if scope.cancelled_caught:
+                self._fail(HostError("qmp_gone", f"QEMU took no command for {SEND_S:.0f} s"))
+                raise HostError("qmp_gone", f"QEMU took no command for {SEND_S:.0f} s")
+
+    async def _line(self) -> dict[str, Any] | None:
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
+            if searched > LINE_BYTES_MAX:
+                raise HostError("qmp_malformed", f"a line of more than {LINE_BYTES_MAX} bytes")
+            try:
+                data = await self._socket.recv(READ_BYTES)
+            except (OSError, trio.ClosedResourceError):
+                data = b""
+            if not data:
+                return None
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return parse_line(line)
+
+    def _take(self, document: dict[str, Any]) -> None:
+        if "event" in document:
+            data = document.get("data")
+            self._on_event(QmpEvent(str(document["event"]), data if isinstance(data, dict) else {}))
+            return
+        call = self._calls.get(number) if isinstance(number := document.get("id"), int) else None
+        if call is not None:  # else somebody has stopped waiting for it
+            call.answer = document
+            call.done.set()
+
+    def _fail(self, problem: HostError) -> None:
+        if self._gone is None:
+            self._gone = problem
+        self._greeted.set()
+        for call in self._calls.values():
+            call.done.set()

@@ -1,0 +1,190 @@
+"""A virtual machine that runs, or is paused (`tccp.node.vm.opening` starts it), to its end.
+
+run          the guest runs from here on
+shut_down    as by pressing the power button
+kill         as by pulling the plug
+ended        why it ended, and the disks' roots; never raises
+"""
+
+import contextlib
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import structlog
+import trio
+
+from tccp.errors import HostError, TccpError
+from tccp.node.vm.child import Child
+from tccp.node.vm.console import Console
+from tccp.node.vm.description import VmDescription
+from tccp.node.vm.disk import DiskProcess
+from tccp.node.vm.qmp import Qmp
+from tccp.node.vm.vtpm import Vtpm
+
+POWER_BUTTON_S = 60.0
+QUIT_S = 10.0
+# When one of a VM's processes ends, the others may be about to end for the same good reason.
+SETTLE_S = 1.0
+
+EndReason = Literal[
+    "powered_off", "shut_down", "killed", "qemu_failed", "out_of_memory", "killed_by_host", "vtpm_failed", "disk_failed"
+]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class VmEnd:
+    """How it ended.
+
+    Attributes:
+        disk_roots: What to demand of each disk at the next start; None where nobody could say.
+    """
+
+    reason: EndReason
+    detail: str = ""
+    disk_roots: tuple[bytes | None, ...] = ()
+
+
+@dataclass(slots=True)
+class Vm:
+    """A virtual machine, made by `open_vm`.
+
+    Attributes:
+        console_path: The socket of its console.
+    """
+
+    description: VmDescription
+    console_path: Path
+    qemu: Child
+    qmp: Qmp
+    console: Console
+    vtpm: Vtpm
+    disks: tuple[DiskProcess, ...]
+    _asked: EndReason | None = None
+    _end: VmEnd | None = None
+    _over: trio.Event = field(default_factory=trio.Event)
+
+    async def run(self) -> None:
+        """Let the guest run.
+
+        Raises:
+            HostError: ``qmp_gone``: it has ended.
+        """
+        await self.qmp.execute("cont")
+
+    async def shut_down(self, within_s: float = POWER_BUTTON_S) -> VmEnd:
+        """Ask the guest to switch off; after *within_s* it is switched off."""
+        self._asked = self._asked or "shut_down"
+        for command, patience_s in (("system_powerdown", within_s), ("quit", QUIT_S)):
+            with trio.move_on_after(patience_s), contextlib.suppress(HostError):
+                await self.qmp.execute(command)
+                return await self.ended()
+        await self.qemu.kill()
+        return await self.ended()
+
+    async def kill(self) -> VmEnd:
+        """Stop it at once. What the guest has flushed to its disks stays."""
+        self._asked = "killed"
+        await self.qemu.kill()
+        return await self.ended()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._over.is_set()
+
+    async def ended(self) -> VmEnd:
+        """Until it has ended."""
+        await self._over.wait()
+        assert self._end is not None
+        return self._end
+
+    async def supervise(self) -> None:
+        """Notice the end of any of its processes, end the others, in order, and say why. Started by `open_vm`.
+
+        Beyond cancellation: `kill` and `ended` wait for this, and the disks are to be written whatever happens.
+        """
+        with trio.CancelScope(shield=True):
+            await self._supervise()
+
+    async def _supervise(self) -> None:
+        oom_before = _oom_kills()
+        first = await _first_to_end([self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)])
+        with trio.move_on_after(SETTLE_S):
+            await self.qemu.wait()
+        reason, detail = self._why(first, oom_killed=_oom_kills() > oom_before)
+        await self.qemu.kill()
+        roots = await self._close_disks()
+        await self.vtpm.child.kill()
+        self._end = VmEnd(reason, detail, roots)
+        self._over.set()
+        log.info("vm_ended", vm=self.description.name, reason=reason, detail=detail)
+
+    def _why(self, first: Child, *, oom_killed: bool) -> tuple[EndReason, str]:
+        if self._asked == "killed":
+            return "killed", ""
+        if self.qemu.status == 0:
+            return self._asked or "powered_off", ""
+        if self.qemu.signal == signal.SIGKILL:  # we have not done it yet; the others may have noticed before us
+            return ("out_of_memory" if oom_killed else "killed_by_host"), ""
+        # A vTPM ends well when QEMU has gone; anything else is a fault of its own.
+        if self.vtpm.child.status or (self.vtpm.child is first and self.qemu.status is None):
+            return "vtpm_failed", _obituary(self.vtpm.child)
+        for disk in self.disks:
+            if disk.child.status is not None:
+                return "disk_failed", _obituary(disk.child)
+        return "qemu_failed", _obituary(self.qemu)
+
+    async def _close_disks(self) -> tuple[bytes | None, ...]:
+        roots: list[bytes | None] = [None] * len(self.disks)
+
+        async def close(number: int, disk: DiskProcess) -> None:
+            try:
+                roots[number] = await disk.close()
+            except TccpError as problem:
+                log.error("disk_not_closed", vm=self.description.name, disk=number, reason=problem.reason)
+
+        async with trio.open_nursery() as nursery:
+            for number, disk in enumerate(self.disks):
+                nursery.start_soon(close, number, disk)
+        return tuple(roots)
+
+
+async def _first_to_end(children: list[Child]) -> Child:
+    ended: list[Child] = []
+
+    async def note(child: Child) -> None:
+        await child.wait()
+        ended.append(child)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for child in children:
+            nursery.start_soon(note, child)
+    return ended[0]
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for memory so far, in our control group or on the whole machine."""
+    return sum(_counter(path) for path in (*_memory_events(), Path("/proc/vmstat")))
+
+
+def _memory_events() -> list[Path]:
+    """The file with the events of our own control group, which has our children's, too; version 2 only."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return [Path(f"/sys/fs/cgroup{line[3:]}/memory.events") for line in lines if line.startswith("0::")]
+
+
+def _counter(path: Path) -> int:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:  # another kind of machine, or hidden from a service
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def _obituary(child: Child) -> str:
+    return f"{child.name} ended with {child.status}: {child.said[-300:]}"

@@ -1,0 +1,140 @@
+"""The TPM of one VM: swtpm, its state encrypted under a key that is derived from the VM's.
+
+It is manufactured before its first start by our own TPM client: endorsement and attestation key, and certificates for
+both by this node (`tccp.node.vm.certificates`). Then QEMU gets the other end of its control channel, and nobody else.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from tccp.core.child import ChildSpec
+from tccp.errors import HostError
+from tccp.model import SecretBytes
+from tccp.node.vm.certificates import VtpmCertificates
+from tccp.node.vm.child import Child, start
+from tccp.node.vm.host import VmHost
+from tccp.node.vm.manufacture import certify_vtpm
+from tccp.node.vm.sandbox import FILES_MAX, SWTPM_FILES
+
+STATE_BYTES_MAX = 4 << 20
+STATE_KEY_INFO = b"tccp/v1/vtpm-state"
+MIGRATION_KEY_INFO = b"tccp/v1/vtpm-migration"
+
+
+@dataclass(frozen=True, slots=True)
+class Vtpm:
+    """A running vTPM that waits for QEMU, and what vouches for its keys. Who passes `control` on closes it."""
+
+    child: Child
+    control: socket.socket
+    certificates: VtpmCertificates
+
+
+def derive(vm_key: SecretBytes, info: bytes) -> bytes:
+    """A key of 32 bytes for one use."""
+    return HKDF(hashes.SHA256(), 32, None, info).derive(vm_key.value)
+
+
+@contextlib.asynccontextmanager
+async def open_vtpm(
+    name: str,
+    roots: tuple[tuple[str, bytes], ...],
+    vm_key: SecretBytes,
+    host: VmHost,
+    *,
+    user: int | None,
+    nursery: trio.Nursery,
+) -> AsyncGenerator[Vtpm]:
+    """Start the vTPM of the VM *name*, made on the first start; killed at the end of the block.
+
+    Raises:
+        HostError: ``vtpm_failed``: swtpm does not run, or its state is not of this key.
+    """
+    with _state_folder(host.settings.state / name / "vtpm", user) as folder:
+        async with _swtpm("data", folder, vm_key, host, user=user, nursery=nursery) as (maker, data):
+            certificates = await certify_vtpm(data, maker, bytes.fromhex(name), roots, host.issuer)
+        async with _swtpm("control", folder, vm_key, host, user=user, nursery=nursery) as (child, control):
+            yield Vtpm(child, control, certificates)
+
+
+@contextlib.asynccontextmanager
+async def _swtpm(
+    channel: str, folder: int, vm_key: SecretBytes, host: VmHost, *, user: int | None, nursery: trio.Nursery
+) -> AsyncGenerator[tuple[Child, socket.socket]]:
+    """swtpm with our end of its data channel, for our own client, or of its control channel, for QEMU."""
+    ours, theirs = socket.socketpair()
+    with theirs, _pipe(derive(vm_key, STATE_KEY_INFO)) as key, _pipe(derive(vm_key, MIGRATION_KEY_INFO)) as moving:
+        arguments = ["swtpm", "socket", "--tpm2", "--tpmstate", "dir=/proc/self/fd/6,mode=0600"]
+        arguments += ["--seccomp", "action=kill", "--terminate"]
+        arguments += ["--key", "fd=4,format=binary,mode=aes-256-cbc"]
+        arguments += ["--migration-key", "fd=5,format=binary,mode=aes-256-cbc"]
+        if channel == "data":
+            arguments += ["--fd", "3", "--flags", "not-need-init,startup-clear"]
+        else:
+            arguments += ["--ctrl", "type=unixio,clientfd=3"]
+        spec = ChildSpec(
+            host.swtpm,
+            arguments,
+            output=-1,
+            descriptors=[theirs.fileno(), key, moving, folder],
+            user=user,
+            file_bytes_max=STATE_BYTES_MAX,
+            files_max=FILES_MAX,
+            readable=SWTPM_FILES,
+            writable=[f"/proc/self/fd/{folder}"],
+        )
+        try:
+            child = await start("vtpm", spec, nursery)
+        except HostError:
+            ours.close()
+            raise
+    try:
+        yield child, ours
+    finally:
+        ours.close()
+        await child.kill()
+
+
+@contextmanager
+def _state_folder(path: Path, user: int | None) -> Iterator[int]:
+    """The folder of the state, owned by *user* meanwhile."""
+    for made in (path.parent, path):
+        made.mkdir(mode=0o700, exist_ok=True)
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _give(path, user)
+        yield folder
+    finally:
+        os.close(folder)
+        _give(path, None if user is None else os.geteuid())
+
+
+def _give(path: Path, owner: int | None) -> None:
+    """Make *owner* the owner of the folder and of all that is in it; only its owner may look into it."""
+    if owner is not None:
+        os.chown(path, os.geteuid(), -1)
+        for entry in path.iterdir():
+            os.chown(entry, owner, -1, follow_symlinks=False)
+        os.chown(path, owner, -1)
+
+
+@contextmanager
+def _pipe(content: bytes) -> Iterator[int]:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        os.write(writer, content)
+    finally:
+        os.close(writer)
+    try:
+        yield reader
+    finally:
+        os.close(reader)

@@ -1,0 +1,285 @@
+"""The VMs of this node, each a task: from a ticket to its end, after which its keys are wiped and the coordinator told.
+
+    checking -> asking -> starting -> running -> stopping -> ended
+        '----------'---------'----------'-----------'-----> failed
+
+A VM runs only while the node's lease holds. When it lapses, or the node is put out, every VM is ended and every key
+wiped without anybody having to reach us.
+"""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+import trio
+
+from tccp.errors import HostError, LaunchError, TccpError
+from tccp.node.hypervisor import Hypervisor, RunningVm, VmOutcome
+from tccp.node.identity import NodeIdentity
+from tccp.node.key_desk import KeyDesk
+from tccp.node.launch import (
+    AcceptedTicket,
+    NamedImage,
+    VmOrder,
+    accept_ticket,
+    check_headers,
+    launch_receipt,
+    named_images,
+    order_vm,
+)
+from tccp.node.registration import HeldLease
+from tccp.protocol.messages import VmEnded
+from tccp.protocol.vm_control import VmInfo
+
+VMS_MAX = 256
+ENDED_KEPT_MAX = 64
+LEASE_LOOK_S = 0.5
+ENDS_RECORDED_S = 5.0
+OVER = frozenset({"ended", "failed"})
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Vm:
+    """One VM since it was asked for."""
+
+    accepted: AcceptedTicket
+    launched_ms: int
+    state: str = "checking"
+    epoch: int = 0
+    started_ms: int = 0
+    ended_ms: int = 0
+    reason: str = ""
+    detail: str = ""
+    problem: TccpError | None = None
+    receipt: bytes = b""
+    running: RunningVm | None = field(default=None, repr=False)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
+
+    @property
+    def vm_id(self) -> bytes:
+        """Its id, 16 bytes."""
+        return self.accepted.verified.ticket.vm_id
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of it here."""
+        return self.state in OVER
+
+    def end(self, reason: str) -> None:
+        """End it now, whatever it is doing; the first reason counts."""
+        self.reason = self.reason or reason
+        self.scope.cancel()
+
+    def info(self) -> VmInfo:
+        """As the control socket shows it."""
+        ticket = self.accepted.verified.ticket
+        return VmInfo(
+            vm_id=self.vm_id,
+            state=self.state,
+            tenant_key=ticket.tenant_key,
+            ticket_sha256=self.accepted.verified.sha256,
+            epoch=self.epoch,
+            vcpus=ticket.shape.vcpus,
+            memory_mib=ticket.shape.memory_mib,
+            launched_ms=self.launched_ms,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+            reason=self.reason,
+            detail=(self.problem.detail if self.problem else self.detail)[:4096],
+            hint=self.problem.hint[:4096] if self.problem else "",
+            console=self.running.console if self.running and not self.is_over else "",
+            has_receipt=bool(self.receipt),
+        )
+
+
+class Vms:
+    """All VMs of this run of the daemon; `run` must be running.
+
+    Args:
+        hypervisor: Starts them.
+        lease: Without which none runs.
+    """
+
+    def __init__(
+        self, hypervisor: Hypervisor, desk: KeyDesk, lease: HeldLease, identity: NodeIdentity, coordinator_id: bytes
+    ) -> None:
+        self._hypervisor, self._desk, self._lease = hypervisor, desk, lease
+        self._identity, self._coordinator_id = identity, coordinator_id
+        self._by_id: dict[bytes, Vm] = {}
+        self.change_count = 0
+        self._watchers = trio.lowlevel.ParkingLot()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Look after all VMs, until cancelled; then all of them are ended."""
+        async with trio.open_nursery() as self._nursery:
+            await self._look_after_lease()
+
+    def launch(self, ticket: bytes, paths: Sequence[Path]) -> Vm:
+        """Begin to start the VM of a ticket; what becomes of it, `changes` tells.
+
+        Raises:
+            LaunchError: It is no ticket for our coordinator, or ``vm_running``: it runs here already.
+            HostError: ``not_admitted``: this node holds no lease; ``too_many_vms``.
+        """
+        assert self._nursery is not None
+        accepted = accept_ticket(ticket, self._coordinator_id)
+        if not self._lease.holds:
+            hint = "`tccp node status` says why"
+            raise HostError("not_admitted", "this node holds no lease, so it gets no keys", hint=hint)
+        before = self._by_id.get(accepted.verified.ticket.vm_id)
+        if before is not None and not before.is_over:
+            raise LaunchError("vm_running", f"{before.vm_id.hex()} is {before.state} on this node")
+        if sum(not vm.is_over for vm in self._by_id.values()) >= VMS_MAX:
+            raise HostError("too_many_vms", f"{VMS_MAX} run already")
+        vm = Vm(accepted, _unix_ms())
+        self._by_id.pop(vm.vm_id, None)
+        self._by_id[vm.vm_id] = vm
+        self._forget_old()
+        self._nursery.start_soon(self._live, vm, tuple(paths))
+        return vm
+
+    def get(self, vm_id: bytes) -> Vm:
+        """The VM of that id.
+
+        Raises:
+            LaunchError: ``vm_unknown``.
+        """
+        try:
+            return self._by_id[vm_id]
+        except KeyError:
+            raise LaunchError("vm_unknown", f"{vm_id.hex()} has not been launched here") from None
+
+    def all(self) -> list[Vm]:
+        """Every VM, the newest first."""
+        return list(reversed(self._by_id.values()))
+
+    def stop(self, vm: Vm, *, force: bool) -> None:
+        """Ask the guest to shut down, or pull the plug; what comes of it, `steps` tells."""
+        if vm.running is None or vm.is_over:
+            vm.end("stopped")
+        else:
+            assert self._nursery is not None
+            self._set(vm, "stopping")
+            self._nursery.start_soon(vm.running.kill if force else vm.running.shut_down)
+
+    def lose_all(self, reason: str) -> None:
+        """The node is out: end every VM now."""
+        for vm in self._by_id.values():
+            if not vm.is_over:
+                vm.end(reason)
+
+    async def end_all(self, reason: str) -> None:
+        """End every VM, and return when all are over and, if it listens, the coordinator knows."""
+        self.lose_all(reason)
+        while not all(vm.is_over for vm in self._by_id.values()):
+            await self.wait_for_change(self.change_count)
+        with trio.move_on_after(ENDS_RECORDED_S):
+            await self._desk.ends_recorded()
+
+    def changes(self) -> AsyncIterator[VmInfo]:
+        """Each VM, the oldest first, and again each time that something about it has changed. Nothing to close."""
+        return _Changes(self, None)
+
+    def steps(self, vm: Vm) -> AsyncIterator[VmInfo]:
+        """*vm* at each step that it takes, the present one first; ends when it is over. Nothing to close."""
+        return _Changes(self, vm)
+
+    async def wait_for_change(self, seen: int) -> None:
+        """Return once `change_count` is no longer *seen*."""
+        while self.change_count == seen:
+            await self._watchers.park()
+
+    # ---- how
+
+    async def _look_after_lease(self) -> None:
+        while True:
+            if self._lease.holds:
+                await trio.sleep(min(max(self._lease.left_s, 0.0), LEASE_LOOK_S))
+            else:
+                self.lose_all("lease_lapsed")
+                await trio.sleep(LEASE_LOOK_S)
+
+    async def _live(self, vm: Vm, paths: tuple[Path, ...]) -> None:
+        """The whole life of a VM. Nothing that happens to it ends the daemon."""
+        orders: list[VmOrder] = []
+        try:
+            with vm.scope, named_images(vm.accepted.verified, paths) as images:
+                await self._start_and_watch(vm, images, orders)
+        except TccpError as problem:
+            self._fail(vm, problem)
+        except Exception as bug:
+            log.exception("vm_bug", vm=vm.vm_id.hex())
+            self._fail(vm, HostError("bug", f"{type(bug).__name__}: {bug}"))
+        finally:
+            for order in orders:
+                order.wipe()
+            outcome = (vm.running.outcome if vm.running else None) or VmOutcome("stopped")
+            vm.running = None
+            vm.reason = vm.reason or outcome.reason
+            vm.ended_ms = _unix_ms()
+            self._set(vm, "failed" if vm.problem else "ended")
+            if orders:
+                with trio.CancelScope(shield=True):
+                    await self._desk.report_end(VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason))
+
+    async def _start_and_watch(self, vm: Vm, images: tuple[NamedImage, ...], orders: list[VmOrder]) -> None:
+        self._set(vm, "asking")
+        order = await order_vm(self._desk, vm.accepted, images)
+        orders.append(order)
+        vm.epoch = order.keys.epoch
+        check_headers(order)
+        self._set(vm, "starting")
+        async with self._hypervisor.open(order) as running:
+            vm.running = running
+            vm.started_ms = _unix_ms()
+            vm.receipt = launch_receipt(
+                order, vm.accepted, self._identity, started_ms=vm.started_ms, ek_certificate=running.ek_certificate
+            )
+            await running.run()
+            self._set(vm, "running")
+            outcome = await running.ended()
+            vm.detail = outcome.detail
+
+    def _fail(self, vm: Vm, problem: TccpError) -> None:
+        vm.problem = problem
+        vm.reason = problem.reason
+
+    def _set(self, vm: Vm, state: str) -> None:
+        vm.state = state
+        log.info("vm", vm=vm.vm_id.hex(), state=state, reason=vm.reason, epoch=vm.epoch)
+        self.change_count += 1
+        self._watchers.unpark_all()
+
+    def _forget_old(self) -> None:
+        over = [vm for vm in self._by_id.values() if vm.is_over]
+        for vm in over[: max(0, len(over) - ENDED_KEPT_MAX)]:
+            del self._by_id[vm.vm_id]
+
+
+class _Changes(AsyncIterator[VmInfo]):
+    """A watcher: it holds what it has shown, and pulls."""
+
+    def __init__(self, vms: Vms, only: Vm | None) -> None:
+        self._vms, self._only = vms, only
+        self._shown: dict[Vm, VmInfo] = {}
+
+    async def __anext__(self) -> VmInfo:
+        while True:
+            seen = self._vms.change_count
+            for vm in [self._only] if self._only else self._vms.all()[::-1]:
+                if self._shown.get(vm) != (info := vm.info()):
+                    self._shown[vm] = info
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    return info
+            if self._only is not None and self._only.is_over:
+                raise StopAsyncIteration
+            await self._vms.wait_for_change(seen)
+
+
+def _unix_ms() -> int:
+    return int(time.time() * 1000)

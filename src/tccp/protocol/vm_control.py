@@ -1,0 +1,146 @@
+"""What is said of tenants and VMs on control sockets; `tccp.protocol.control` has the rest and the two unions."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from tccp.protocol import fields as f
+from tccp.protocol.encoding import Message
+
+Text = Annotated[str, Meta(max_length=4096)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Path = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^/")]
+TenantName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+
+
+# ---- requests to a coordinator
+
+
+class AddTenant(Message, frozen=True, tag="add_tenant"):
+    """Let the tickets of a tenant count. Answered by `TenantInfo`."""
+
+    name: TenantName
+    key: f.Ed25519Key
+
+
+class RemoveTenant(Message, frozen=True, tag="remove_tenant"):
+    """Let them count no more; what runs goes on. Answered by `TenantInfo`."""
+
+    name: TenantName
+
+
+class ListTenants(Message, frozen=True, tag="list_tenants"):
+    """Answered by `Tenants`."""
+
+
+class ListOwnedVms(Message, frozen=True, tag="list_owned_vms"):
+    """Answered by `OwnedVms`."""
+
+
+# ---- requests to a node
+
+
+class LaunchVm(Message, frozen=True, tag="launch_vm"):
+    """Start the VM of a ticket. Answered by a `VmInfo` at each step, the last one when it runs or has failed.
+
+    *images* are files on the node, in any order: the ticket names each by its root.
+    """
+
+    ticket: Annotated[bytes, Meta(min_length=1, max_length=131_072)]  # the file
+    images: Annotated[tuple[Path, ...], Meta(min_length=1, max_length=16)]
+
+
+class ListVms(Message, frozen=True, tag="list_vms"):
+    """Answered by `Vms`."""
+
+
+class ShowVm(Message, frozen=True, tag="show_vm"):
+    """Answered by `VmInfo`."""
+
+    vm_id: f.Id16
+
+
+class StopVm(Message, frozen=True, tag="stop_vm"):
+    """End a VM: *force* pulls the plug, else its guest is asked to shut down. Answered by a `VmInfo` at each step."""
+
+    vm_id: f.Id16
+    force: bool
+
+
+class WatchVms(Message, frozen=True, tag="watch_vms"):
+    """Answered by the `VmInfo` of each VM, and then of each that changes, until the peer leaves."""
+
+
+class GetLaunchReceipt(Message, frozen=True, tag="get_launch_receipt"):
+    """Answered by `LaunchReceiptFile`."""
+
+    vm_id: f.Id16
+
+
+# ---- answers
+
+
+class TenantInfo(Message, frozen=True, tag="tenant_info"):
+    """One tenant."""
+
+    name: str
+    key: f.Ed25519Key
+    added_ms: f.UnixMilliseconds
+
+
+class Tenants(Message, frozen=True, tag="tenants"):
+    """In order of name."""
+
+    tenants: tuple[TenantInfo, ...]
+
+
+class OwnedVm(Message, frozen=True, tag="owned_vm"):
+    """A VM in the coordinator's record."""
+
+    vm_id: f.Id16
+    tenant: str  # name; hexadecimal key when the tenant was removed
+    state: str  # "running", "ended", "lost"
+    epoch: Count
+    node: str
+    released_ms: f.UnixMilliseconds
+    ended_ms: f.UnixMilliseconds  # 0 while it runs
+    end_reason: str
+    log_index: Count  # of the release
+
+
+class OwnedVms(Message, frozen=True, tag="owned_vms"):
+    """In order of id."""
+
+    vms: tuple[OwnedVm, ...]
+
+
+class VmInfo(Message, frozen=True, tag="vm_info"):
+    """One VM on a node, since the daemon's start."""
+
+    vm_id: f.Id16
+    state: str  # "checking", "asking", "starting", "running", "stopping", "ended", "failed"
+    tenant_key: f.Ed25519Key
+    ticket_sha256: f.Digest32
+    epoch: Count  # 0 before its keys were released
+    vcpus: Count
+    memory_mib: Count
+    launched_ms: f.UnixMilliseconds
+    started_ms: f.UnixMilliseconds  # 0 before it runs
+    ended_ms: f.UnixMilliseconds  # 0 before it has ended
+    reason: str  # why it ended or failed
+    detail: Text
+    hint: Text
+    console: str  # path of a Unix socket; empty when there is none
+    has_receipt: bool
+
+
+class Vms(Message, frozen=True, tag="vms"):
+    """The newest first."""
+
+    vms: tuple[VmInfo, ...]
+
+
+class LaunchReceiptFile(Message, frozen=True, tag="launch_receipt_file"):
+    """What the tenant gets: `tccp vm verify` reads it."""
+
+    body: Annotated[bytes, Meta(max_length=1 << 20)]

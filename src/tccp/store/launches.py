@@ -1,0 +1,131 @@
+"""What the store keeps of tenants and their VMs; immutable, and right once made, as `tccp.store.records` has it."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tccp.model import NodeName
+from tccp.store.records import LEASE_ID_BYTES, check_bytes, check_text, check_time
+
+TENANT_KEY_BYTES = 32
+VM_ID_BYTES = 16
+IMAGES_BYTES_MAX = 8_192
+
+
+class VmState(enum.StrEnum):
+    """What the record says of a VM's last release."""
+
+    RUNNING = "running"  # its node may run it
+    ENDED = "ended"  # its node says that it has ended
+    LOST = "lost"  # its node has lost its lease, and stops it by the end of that lease at the latest
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRecord:
+    """Somebody whose tickets count."""
+
+    name: str
+    key: bytes
+    added_ms: int
+
+    def __post_init__(self) -> None:
+        """Refuse what no tenant is."""
+        check_text("name", self.name)
+        check_bytes("key", self.key, TENANT_KEY_BYTES, TENANT_KEY_BYTES)
+        check_time("added_ms", self.added_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyClaim:
+    """A node asks for the keys of a VM by a ticket that was verified; the transaction decides.
+
+    Attributes:
+        ticket: SHA-256 of the ticket's bytes.
+        images: What the ticket says of its images, for the record.
+        policy: The policy that must have admitted the node, in *version_min* or later.
+        attributes: What the node's enrolment must say, beside anything else.
+        lease_id: The lease of the connection on which the node asks.
+        nonce: The node's, 32 bytes: by it a node that asks again after a lost answer is known.
+        evidence_age_ms: How long ago the node's last evidence may have been judged.
+    """
+
+    ticket: bytes
+    tenant_key: bytes
+    vm_id: bytes
+    images: bytes
+    policy: str
+    version_min: int
+    lease_id: bytes
+    nonce: bytes
+    at_ms: int
+    evidence_age_ms: int
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and times that cannot be."""
+        check_bytes("ticket", self.ticket, 32, 32)
+        check_bytes("tenant_key", self.tenant_key, TENANT_KEY_BYTES, TENANT_KEY_BYTES)
+        check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
+        check_bytes("images", self.images, 1, IMAGES_BYTES_MAX)
+        check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
+        check_bytes("nonce", self.nonce, 32, 32)
+        check_text("policy", self.policy)
+        check_time("at_ms", self.at_ms)
+        check_time("evidence_age_ms", self.evidence_age_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class VmRecord:
+    """A VM and who owns it.
+
+    Attributes:
+        epoch: Counts the releases of this VM, from 1.
+        lease_id: The lease under which its node runs it; follows the node's leases of the same boot.
+        ticket: SHA-256 of the ticket that was used for the last release.
+        seq: Place of that release in the log.
+        free_ms: From when on it may be released again, unless it is running.
+        disk_root: The root of its disk when it ended last; None as long as there is none.
+    """
+
+    vm_id: bytes
+    tenant_key: bytes
+    state: str
+    epoch: int
+    node: NodeName
+    boot_id: bytes
+    lease_id: bytes
+    ticket: bytes
+    nonce: bytes
+    images: bytes
+    seq: int
+    released_ms: int
+    ended_ms: int | None
+    end_reason: str | None
+    free_ms: int
+    disk_root: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class VmEnd:
+    """A node says that a VM has ended there.
+
+    Attributes:
+        lease_id: The lease of the connection on which it says so.
+        disk_root: Of the VM's disk, 32 bytes, or None when it has none.
+    """
+
+    vm_id: bytes
+    epoch: int
+    lease_id: bytes
+    disk_root: bytes | None
+    reason: str
+    at_ms: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and times that cannot be."""
+        check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
+        check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
+        check_text("reason", self.reason)
+        check_time("at_ms", self.at_ms)
+        if self.disk_root is not None:
+            check_bytes("disk_root", self.disk_root, 32, 32)

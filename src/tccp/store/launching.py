@@ -1,0 +1,212 @@
+"""Tenants, and who owns which VM: the transactions, as `tccp.store.transactions` has those of nodes.
+
+`release` is the one place where a VM gets an owner. It reads everything that the decision depends on under the write
+lock, so that two nodes with one ticket, a revocation, or a policy that changes cannot come in between.
+"""
+
+import hashlib
+import json
+import sqlite3
+from typing import Any
+
+import msgspec.msgpack
+
+from tccp.model import NodeName
+from tccp.store.errors import ConflictError
+from tccp.store.launches import KeyClaim, TenantRecord, VmEnd, VmRecord, VmState
+from tccp.store.records import EventDraft, EventKind
+from tccp.store.transactions import append_event, no_open_lease, policy_changed
+
+_VM = """SELECT vm_id, tenant_key, state, epoch, node, boot_id, lease_id, ticket, nonce, images, seq, released_ms,
+    ended_ms, end_reason, free_ms, disk_root FROM vm """
+
+
+def add_tenant(connection: sqlite3.Connection, record: TenantRecord) -> int:
+    """Let a tenant's tickets count."""
+    for column, value in (("name", record.name), ("key", record.key)):
+        row = connection.execute(f"SELECT name FROM tenant WHERE {column} = ?", (value,)).fetchone()  # noqa: S608
+        if row is not None:
+            raise ConflictError("tenant_exists", f"{row[0]} has this {column}")
+    values = (record.name, record.key, record.added_ms)
+    connection.execute("INSERT INTO tenant (name, key, added_ms) VALUES (?, ?, ?)", values)
+    body = msgspec.msgpack.encode({"tenant": record.name, "key": record.key, "enrolled": "yes"})
+    return append_event(connection, EventDraft(record.added_ms, EventKind.TENANT, None, body))
+
+
+def remove_tenant(connection: sqlite3.Connection, name: str, at_ms: int) -> int:
+    """Let a tenant's tickets count no more. What runs goes on."""
+    row = connection.execute("SELECT key FROM tenant WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        raise ConflictError("tenant_unknown", name)
+    connection.execute("DELETE FROM tenant WHERE name = ?", (name,))
+    body = msgspec.msgpack.encode({"tenant": name, "key": row[0], "enrolled": "no"})
+    return append_event(connection, EventDraft(at_ms, EventKind.TENANT, None, body))
+
+
+def tenants(connection: sqlite3.Connection) -> list[TenantRecord]:
+    """All tenants, in order of name."""
+    return [TenantRecord(*row) for row in connection.execute("SELECT name, key, added_ms FROM tenant ORDER BY name")]
+
+
+def vm(connection: sqlite3.Connection, vm_id: bytes) -> VmRecord | None:
+    """One VM."""
+    row = connection.execute(_VM + "WHERE vm_id = ?", (vm_id,)).fetchone()
+    return None if row is None else _record(row)
+
+
+def vms(connection: sqlite3.Connection, after: bytes, limit: int) -> list[VmRecord]:
+    """At most *limit* VMs in order of id, from the one after *after* on."""
+    rows = connection.execute(_VM + "WHERE vm_id > ? ORDER BY vm_id LIMIT ?", (after, limit))
+    return [_record(row) for row in rows]
+
+
+def release(connection: sqlite3.Connection, claim: KeyClaim) -> VmRecord:
+    """Make the node that asks the VM's owner, if everything allows it."""
+    if connection.execute("SELECT 1 FROM tenant WHERE key = ?", (claim.tenant_key,)).fetchone() is None:
+        raise ConflictError("tenant_unknown", claim.tenant_key.hex())
+    node, boot_id, identity, renewed_ms, policy, version = _node_that_may(connection, claim)
+    before = vm(connection, claim.vm_id)
+    if before is not None and before.tenant_key != claim.tenant_key:
+        raise ConflictError("vm_of_another_tenant", claim.vm_id.hex())
+    if connection.execute("SELECT 1 FROM used_ticket WHERE ticket = ?", (claim.ticket,)).fetchone() is not None:
+        if before is not None and _asks_again(claim, node, boot_id, before):
+            return before
+        raise ConflictError("ticket_used", claim.ticket.hex())
+    if before is not None:
+        _check_free(before, claim.at_ms)
+    epoch = 1 if before is None else before.epoch + 1
+    body = {
+        "vm_id": claim.vm_id,
+        "epoch": epoch,
+        "tenant_key": claim.tenant_key,
+        "ticket": claim.ticket,
+        "images": claim.images,
+        "lease_id": claim.lease_id,
+        "identity_sha256": hashlib.sha256(identity).digest(),
+        "policy": policy,
+        "policy_version": version,
+        "evidence_ms": renewed_ms,
+    }
+    seq = append_event(connection, EventDraft(claim.at_ms, EventKind.RELEASE, node, msgspec.msgpack.encode(body)))
+    record = VmRecord(
+        vm_id=claim.vm_id,
+        tenant_key=claim.tenant_key,
+        state=VmState.RUNNING,
+        epoch=epoch,
+        node=node,
+        boot_id=boot_id,
+        lease_id=claim.lease_id,
+        ticket=claim.ticket,
+        nonce=claim.nonce,
+        images=claim.images,
+        seq=seq,
+        released_ms=claim.at_ms,
+        ended_ms=None,
+        end_reason=None,
+        free_ms=0,
+        disk_root=None if before is None else before.disk_root,
+    )
+    _write(connection, record)
+    connection.execute(
+        "INSERT INTO used_ticket (ticket, vm_id, used_ms) VALUES (?, ?, ?)", (claim.ticket, claim.vm_id, claim.at_ms)
+    )
+    return record
+
+
+def end_vm(connection: sqlite3.Connection, end: VmEnd) -> int:
+    """Take down that a VM has ended on its node; 0 when that is known already."""
+    record = vm(connection, end.vm_id)
+    if record is None:
+        raise ConflictError("vm_unknown", end.vm_id.hex())
+    row = connection.execute("SELECT node, boot_id FROM lease WHERE lease_id = ?", (end.lease_id,)).fetchone()
+    if row is None or (record.node.value, record.boot_id) != row:
+        raise ConflictError("vm_of_another_node", f"{end.vm_id.hex()} is of {record.node}")
+    if record.epoch != end.epoch:
+        raise ConflictError("vm_epoch_over", f"{end.vm_id.hex()}: epoch {end.epoch}, now it is {record.epoch}")
+    if record.state == VmState.ENDED:
+        return 0
+    connection.execute(
+        "UPDATE vm SET state = 'ended', ended_ms = ?, end_reason = ?, free_ms = ?, disk_root = coalesce(?, disk_root)"
+        " WHERE vm_id = ?",
+        (end.at_ms, end.reason, end.at_ms, end.disk_root, end.vm_id),
+    )
+    body = {"vm_id": end.vm_id, "epoch": end.epoch, "reason": end.reason, "disk_root": end.disk_root or b""}
+    return append_event(connection, EventDraft(end.at_ms, EventKind.STOP, record.node, msgspec.msgpack.encode(body)))
+
+
+def _node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> tuple[NodeName, bytes, bytes, int, str, int]:
+    """The node with the lease of *claim*, if it may have keys now: name, boot, identity, evidence time, policy."""
+    row = connection.execute(
+        "SELECT node.name, lease.boot_id, lease.identity, open_lease.renewed_ms, open_lease.expires_ms,"
+        " open_lease.policy, open_lease.policy_version, node.policy,"
+        " (SELECT max(version) FROM policy WHERE policy.name = node.policy), node.revoked_ms, node.attributes"
+        " FROM open_lease JOIN lease ON lease.lease_id = open_lease.lease_id JOIN node ON node.name = open_lease.node"
+        " WHERE open_lease.lease_id = ?",
+        (claim.lease_id,),
+    ).fetchone()
+    if row is None:
+        raise no_open_lease(connection, claim.lease_id)
+    name, boot_id, identity, renewed_ms, expires_ms, policy, version, own_policy, in_force, revoked_ms, attributes = row
+    if revoked_ms is not None:
+        raise ConflictError("node_revoked", name)
+    if expires_ms <= claim.at_ms:
+        raise ConflictError("lease_expired", f"{name}: at {expires_ms}, it is {claim.at_ms}")
+    if (policy, version) != (own_policy, in_force):
+        raise policy_changed(name, (policy, version), (own_policy, in_force))
+    if renewed_ms + claim.evidence_age_ms < claim.at_ms:
+        raise ConflictError("evidence_old", f"{name}: judged at {renewed_ms}, it is {claim.at_ms}")
+    if policy != claim.policy or version < claim.version_min:
+        wanted = f"{claim.policy} version {claim.version_min}"
+        raise ConflictError("policy_not_demanded", f"{name}: {policy} version {version}, the ticket demands {wanted}")
+    found = json.loads(attributes)
+    for key, value in claim.attributes.items():
+        if found.get(key) != value:
+            raise ConflictError("attribute_not_demanded", f"{name}: {key} is {found.get(key)}, not {value}")
+    return NodeName(name), boot_id, identity, renewed_ms, policy, version
+
+
+def _asks_again(claim: KeyClaim, node: NodeName, boot_id: bytes, before: VmRecord) -> bool:
+    """Whether the answer was lost on the way, and the same boot of the same node asks the same again."""
+    asked = (claim.ticket, claim.nonce, node, boot_id, VmState.RUNNING)
+    return (before.ticket, before.nonce, before.node, before.boot_id, before.state) == asked
+
+
+def _check_free(record: VmRecord, at_ms: int) -> None:
+    if record.state == VmState.RUNNING:
+        raise ConflictError("vm_running", f"{record.vm_id.hex()} runs on {record.node}")
+    if at_ms < record.free_ms:
+        detail = f"{record.vm_id.hex()}: {record.node} may run it until {record.free_ms}, it is {at_ms}"
+        raise ConflictError("vm_not_free", detail)
+
+
+def _write(connection: sqlite3.Connection, record: VmRecord) -> None:
+    connection.execute(
+        "INSERT INTO vm (vm_id, tenant_key, state, epoch, node, boot_id, lease_id, ticket, nonce, images, seq,"
+        " released_ms, ended_ms, end_reason, free_ms, disk_root)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)"
+        " ON CONFLICT (vm_id) DO UPDATE SET state = excluded.state, epoch = excluded.epoch, node = excluded.node,"
+        " boot_id = excluded.boot_id, lease_id = excluded.lease_id, ticket = excluded.ticket, nonce = excluded.nonce,"
+        " images = excluded.images, seq = excluded.seq, released_ms = excluded.released_ms, ended_ms = NULL,"
+        " end_reason = NULL, free_ms = excluded.free_ms",
+        (
+            record.vm_id,
+            record.tenant_key,
+            str(record.state),
+            record.epoch,
+            record.node.value,
+            record.boot_id,
+            record.lease_id,
+            record.ticket,
+            record.nonce,
+            record.images,
+            record.seq,
+            record.released_ms,
+            record.free_ms,
+            record.disk_root,
+        ),
+    )
+
+
+def _record(row: tuple[Any, ...]) -> VmRecord:
+    vm_id, tenant_key, state, epoch, node, *rest = row
+    return VmRecord(vm_id, tenant_key, state, epoch, NodeName(node), *rest)

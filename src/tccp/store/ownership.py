@@ -1,0 +1,37 @@
+"""What happens to the VMs of a node when its lease ends: in the very transaction that ends it.
+
+A node stops its VMs by itself when its lease is over. Until then nobody else may get their keys, even if the node was
+revoked and told so: it may not have heard it.
+"""
+
+import sqlite3
+
+from tccp.model import NodeName
+
+# A node counts its lease from when a renewal's challenge has reached it, and that may be as late as the challenge can
+# be answered (30 s); and ending a VM takes a moment.
+STOP_GRACE_MS = 35_000
+
+
+def lose_vms(connection: sqlite3.Connection, lease_id: bytes, reason: str, at_ms: int) -> None:
+    """The lease has ended for good, and its row says until when it was granted: its VMs are lost."""
+    connection.execute(
+        "UPDATE vm SET state = 'lost', ended_ms = ?1, end_reason = ?2,"
+        " free_ms = max(?1, (SELECT expires_ms FROM lease WHERE lease.lease_id = vm.lease_id) + ?4)"
+        " WHERE lease_id = ?3 AND state = 'running'",
+        (at_ms, reason, lease_id, STOP_GRACE_MS),
+    )
+
+
+def follow_lease(connection: sqlite3.Connection, node: NodeName, boot_id: bytes, lease_id: bytes, at_ms: int) -> None:
+    """The node has a new lease: the VMs of the same boot run on under it, those of an earlier boot are lost."""
+    connection.execute(
+        "UPDATE vm SET lease_id = ? WHERE node = ? AND boot_id = ? AND state = 'running'",
+        (lease_id, node.value, boot_id),
+    )
+    connection.execute(
+        "UPDATE vm SET state = 'lost', ended_ms = ?1, end_reason = 'rebooted',"
+        " free_ms = max(?1, (SELECT expires_ms FROM lease WHERE lease.lease_id = vm.lease_id) + ?4)"
+        " WHERE node = ?2 AND state = 'running' AND lease_id <> ?3",
+        (at_ms, node.value, lease_id, STOP_GRACE_MS),
+    )

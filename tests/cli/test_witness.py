@@ -1,0 +1,50 @@
+"""A witness is made, named and run by `tccp`; the daemon is the real one."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+from tccp.transparency.note import SignatureType, parse_note_key
+from tests.cli.running import TCCP, tccp
+from tests.support.perimeter import free_port, wait_until
+
+
+def test_a_witness_is_made_once_and_runs(tmp_path: Path) -> None:
+    config = tmp_path / "witness.toml"
+    port = free_port()
+    config.write_text(
+        f'name = "witness.example.net/w1"\nstate_directory = "{tmp_path}/state"\n[listen]\nport = {port}\n'
+    )
+
+    assert tccp("witness", "init", "--config", config, "--name", "another", "--json").code == 2
+    made = tccp("witness", "init", "--config", config, "--json").document
+    key = parse_note_key(made["key"])
+    assert (key.name, key.type) == ("witness.example.net/w1", SignatureType.COSIGNATURE)
+    assert tccp("witness", "key", "--config", config).out == f"{key}\n"
+    again = tccp("witness", "init", "--config", config, "--json")
+    assert (again.code, again.document["error"]) == (4, "already_initialised")
+
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen([TCCP, "witness", "serve", "--config", str(config)], stdout=output, stderr=output) as daemon,
+    ):
+        wait_until(lambda: daemon.poll() is not None or b"ready" in log.read_bytes(), "it is ready", log=log)
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(30) == 0
+    assert str(key) in log.read_text()
+
+
+def test_a_witness_without_a_name_is_not_made(tmp_path: Path) -> None:
+    made = tccp("witness", "init", "--config", tmp_path / "new.toml", "--json")
+
+    assert (made.code, made.document["error"]) == (2, "usage")
+    assert not (tmp_path / "new.toml").exists()
+
+
+def test_a_witness_that_was_not_made_does_not_run(tmp_path: Path) -> None:
+    (tmp_path / "witness.toml").write_text(f'name = "w"\nstate_directory = "{tmp_path}/state"\n')
+
+    ended = tccp("witness", "serve", "--config", tmp_path / "witness.toml")
+    assert ended.code == 4
+    assert "tccp witness init" in ended.err

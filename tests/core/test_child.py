@@ -1,0 +1,162 @@
+"""Children that can do less than we: each confinement beside a control without it."""
+
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tccp.core.child import FIRST_DESCRIPTOR, ChildSpec, start_child
+from tccp.errors import HostError
+
+SHELL = "/bin/busybox"
+USER = 400_123
+LIBRARIES = ["/usr", "/lib", "/lib64", "/bin", "/proc"]
+
+
+@contextmanager
+def program(path: str = SHELL) -> Iterator[int]:
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def run(script: str, *descriptors: int, **options: object) -> str:
+    """What a shell says that was started with *options*."""
+    reader, writer = os.pipe()
+    with program() as shell:
+        spec = ChildSpec(shell, ["busybox", "sh", "-c", script], writer, descriptors, **options)  # type: ignore[arg-type]
+        pid, pidfd = start_child(spec)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as output:
+        said = output.read().decode()
+    os.waitpid(pid, 0)
+    os.close(pidfd)
+    return said
+
+
+def status_of_shell(**options: object) -> dict[str, str]:
+    lines = run("cat /proc/self/status", **options).splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def test_a_child_is_somebody_else_without_any_privilege() -> None:
+    status = status_of_shell(user=USER)
+
+    assert status["CapEff"] == status["CapPrm"] == status["CapInh"] == status["CapAmb"] == "0" * 16
+    assert status["NoNewPrivs"] == "1"
+    assert status["Groups"] == ""
+    # It is mapped to nobody in its own namespace; from ours it is the user that we chose.
+    assert status["Uid"].split() == ["65534"] * 4
+
+
+def test_a_child_has_exactly_the_descriptors_that_it_was_given() -> None:
+    with Path("/etc/hostname").open("rb") as first, Path("/etc/passwd").open("rb") as second:
+        os.set_inheritable(first.fileno(), True)  # even what others would inherit
+        said = run(f"ls /proc/$$/fd; head -n 1 <&{FIRST_DESCRIPTOR}", second.fileno())
+
+    assert said.split()[:4] == ["0", "1", "2", str(FIRST_DESCRIPTOR)]
+    assert said.split()[4].startswith("root:")
+
+
+def test_descriptors_may_be_in_each_others_way() -> None:
+    low = [os.open(f"/proc/self/{name}", os.O_RDONLY) for name in ("comm", "cmdline")]
+    try:
+        names = [Path(f"/proc/self/fd/{descriptor}").readlink().name for descriptor in reversed(low)]
+        said = run("readlink /proc/$$/fd/3; readlink /proc/$$/fd/4", *reversed(low))
+    finally:
+        for descriptor in low:
+            os.close(descriptor)
+
+    assert [line.rpartition("/")[2] for line in said.splitlines()] == names
+
+
+def test_a_child_has_an_empty_network() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        attempt = ["nc", "127.0.0.1", str(server.getsockname()[1])]
+
+        assert "unreachable" in run(f"{' '.join(attempt)} 2>&1", user=USER)
+        # The control: the same program reaches it from here.
+        with subprocess.Popen([SHELL, *attempt], stdin=subprocess.DEVNULL) as control:
+            server.accept()[0].close()
+            assert control.wait() == 0
+
+
+def test_a_child_touches_only_the_files_that_it_is_granted(tmp_path: Path) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for folder in (mine, theirs):
+        folder.mkdir()
+        folder.chmod(0o777)
+    tmp_path.chmod(0o777)
+    tmp_path.parent.chmod(0o711)
+    tmp_path.parent.parent.chmod(0o711)
+    attempt = f"echo x > {mine}/x; echo x > {theirs}/x; cat /etc/passwd > /dev/null && echo read"
+
+    said = run(attempt, user=USER, readable=LIBRARIES, writable=[str(mine)], file_bytes_max=1 << 20)
+
+    assert [path.name for path in tmp_path.glob("*/x")] == ["x"]
+    assert (mine / "x").exists()
+    assert "read" not in said
+    # The control: without the grant, its user may.
+    assert "read" in run(attempt, user=USER, file_bytes_max=1 << 20)
+    assert (theirs / "x").exists()
+
+
+def test_a_child_that_may_write_no_file_writes_none(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        run("echo memory >&3", file.fileno(), user=USER, file_bytes_max=0)
+        assert file.tell() == 0
+        run("echo memory >&3", file.fileno(), user=USER, file_bytes_max=100)
+        assert os.fstat(file.fileno()).st_size == 7
+
+
+def test_a_child_leaves_no_core_file_not_even_through_a_pipe() -> None:
+    # Linux takes a limit of exactly one byte as the word not to run the program of a core_pattern.
+    assert status_limit("Max core file size") == ["1", "1"]
+
+
+def status_limit(name: str) -> list[str]:
+    line = next(line for line in run("cat /proc/self/limits").splitlines() if line.startswith(name))
+    return line[len(name) :].split()[:2]
+
+
+PARENT = """
+import os, sys, time
+from tccp.core.child import ChildSpec, start_child
+program = os.open("/bin/busybox", os.O_PATH)
+pid, _ = start_child(ChildSpec(program, ["busybox", "sleep", "1000"], 1, user=400124))
+print(pid, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_child_dies_with_its_parent() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = os.pidfd_open(int(parent.stdout.readline()))
+    try:
+        parent.kill()
+        # The child holds the other end of the pipe: it is closed when both are gone.
+        assert parent.stdout.read() == ""
+        parent.wait()
+        assert select.select([child], [], [], 10)[0] == [child]
+    finally:
+        os.close(child)
+        parent.stdout.close()
+
+
+@pytest.mark.parametrize(("path", "step"), [("/etc/passwd", "execution"), ("/usr", "execution")])
+def test_what_cannot_be_started_says_why_and_leaves_nothing(path: str, step: str) -> None:
+    with program(path) as nothing, pytest.raises(HostError, match=step) as refused:
+        start_child(ChildSpec(nothing, ["nothing"], 1, user=USER))
+
+    assert refused.value.reason == "no_child"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

@@ -1,0 +1,174 @@
+"""A node in this very process, whole but for the hypervisor: the daemon's own `Node`, a control socket, a soft TPM.
+
+`PaperHypervisor` runs no machine. It opens every image with the keys that it is given, which shows that they are the
+right ones, and keeps its "VM" until it is told otherwise.
+"""
+
+import datetime as dt
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from tccp.config import NodeConfig
+from tccp.control.server import ControlGroups, serve_control
+from tccp.control.sockets import control_listeners
+from tccp.image.sealed import open_image
+from tccp.node.control import NodeAnswers
+from tccp.node.daemon import Node
+from tccp.node.hypervisor import VmOutcome
+from tccp.node.identity import NodeIdentity, make_node_identity
+from tccp.node.launch import VmOrder
+from tccp.node.registration import NodeTpm
+from tccp.node.vm.certificates import VtpmIssuer
+from tccp.protocol import vm_control as v
+from tccp.protocol.control import NodeRequest
+from tccp.transport.certificates import fresh_key, spki_of_key
+from tests.support.live_coordinator import DEADLINE_S, HOST, LiveCoordinator, ask_control
+
+A = TypeVar("A", bound=msgspec.Struct)
+
+
+class PaperVm:
+    """A VM that does nothing."""
+
+    def __init__(self, order: VmOrder, contents: list[bytes], ek_certificate: bytes) -> None:
+        self.order, self.contents = order, contents
+        self.console = ""
+        self.ek_certificate = ek_certificate
+        self.is_running = False
+        self.wishes: list[str] = []
+        self.outcome: VmOutcome | None = None
+        self._end = trio.Event()
+
+    async def run(self) -> None:
+        """The guest begins."""
+        self.is_running = True
+
+    async def shut_down(self) -> None:
+        """The guest obeys."""
+        self.end("shut_down")
+
+    async def kill(self) -> None:
+        """The plug is pulled."""
+        self.end("killed")
+
+    def end(self, reason: str) -> None:
+        """The guest has ended by itself."""
+        self.outcome = VmOutcome(reason)
+        self._end.set()
+
+    async def ended(self) -> VmOutcome:
+        """Wait for it."""
+        await self._end.wait()
+        assert self.outcome is not None
+        return self.outcome
+
+
+class PaperHypervisor:
+    """Opens images, and starts nothing."""
+
+    def __init__(self, folder: Path, identity: NodeIdentity) -> None:
+        self.folder = folder
+        self.issuer = VtpmIssuer(identity.name, identity.signing_key, identity.statement)
+        self.vms: list[PaperVm] = []
+        self.problem: Exception | None = None
+
+    @asynccontextmanager
+    async def open(self, order: VmOrder) -> AsyncIterator[PaperVm]:
+        """A VM of paper."""
+        if self.problem is not None:
+            raise self.problem
+        contents = [self._read(order, number) for number in range(len(order.images))]
+        vm = PaperVm(order, contents, self.certify(order))
+        self.vms.append(vm)
+        try:
+            yield vm
+        finally:
+            vm.is_running = False
+
+    def certify(self, order: VmOrder) -> bytes:
+        """A certificate for the EK of a vTPM, as if there were one."""
+        ticket = order.ticket.ticket
+        claim = self.issuer.claim(ticket.vm_id, tuple((image.role, image.root) for image in ticket.images))
+        return self.issuer.certify("ek", spki_of_key(fresh_key()), claim, now=dt.datetime.now(tz=dt.UTC))
+
+    def _read(self, order: VmOrder, number: int) -> bytes:
+        out = self.folder / f"opened-{len(self.vms)}-{number}"
+        descriptor = os.open(out, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            open_image(order.images[number].sealed, descriptor, order.images[number].key)
+            return out.read_bytes()
+        finally:
+            os.close(descriptor)
+            out.unlink()
+
+
+class LiveNode:
+    """A running node; made by `live_node`."""
+
+    def __init__(self, node: Node, hypervisor: PaperHypervisor, control: Path) -> None:
+        self.node, self.hypervisor, self.control = node, hypervisor, control
+
+    async def until_admitted(self) -> None:
+        """Until it holds a lease."""
+        with trio.fail_after(DEADLINE_S):
+            while self.node.state != "admitted":  # noqa: ASYNC110 a daemon has no event for its tests
+                await trio.sleep(0.01)
+
+    async def launch(self, ticket: bytes, *images: Path) -> v.VmInfo:
+        """Launch, and say what it has come to: running, ended or failed."""
+        vm = self.node.vms.launch(ticket, images)
+        return await self.until(vm.vm_id, "running", "ended", "failed")
+
+    async def until(self, vm_id: bytes, *states: str) -> v.VmInfo:
+        """Until the VM is in one of these states."""
+        with trio.fail_after(DEADLINE_S):
+            async for info in self.node.vms.steps(self.node.vms.get(vm_id)):
+                if info.state in states:
+                    return info
+        raise AssertionError(f"never {states}")
+
+    async def ask(self, request: msgspec.Struct, answer: type[A]) -> A:
+        """One request on the control socket."""
+        return await ask_control(self.control, request, answer)
+
+
+@asynccontextmanager
+async def live_node(coordinator: LiveCoordinator, name: str, host: NodeTpm, folder: Path) -> AsyncIterator[LiveNode]:
+    """Run a node, enrolled before; admitted when this is entered."""
+    control = folder / f"{name}.sock"
+    address = f"{HOST}:{coordinator.port}"
+    config = {
+        "name": name,
+        "coordinator": {"address": address, "trust_file": "/t"},
+        "control": {"socket": str(control)},
+    }
+    identity = make_node_identity(name)
+    hypervisor = PaperHypervisor(folder, identity)
+    node = Node(
+        config=msgspec.convert(config, NodeConfig),
+        trust=coordinator.trust,
+        identity=identity,
+        host=host,
+        tpm_name="",
+        started_ms=0,
+        hypervisor=hypervisor,
+    )
+    async with control_listeners(control, None) as listeners, trio.open_nursery() as nursery:
+        answers = NodeAnswers(node.status, node.vms)
+
+        async def serve() -> None:
+            await serve_control(listeners, NodeRequest, answers, own_uid=os.getuid(), groups=ControlGroups())
+
+        nursery.start_soon(node.vms.run)
+        nursery.start_soon(node.stay_registered)
+        nursery.start_soon(serve)
+        running = LiveNode(node, hypervisor, control)
+        await running.until_admitted()
+        yield running
+        nursery.cancel_scope.cancel()
