@@ -94,7 +94,7 @@ def test_a_check_says_what_is_left_open(learned: Path, run: Run) -> None:
 
 def test_a_signed_policy_is_checked_by_its_key(learned: Path, tmp_path: Path, run: Run, capfdbinary: object) -> None:
     for name in ("operator", "other"):
-        ended = tccp_in_process(capfdbinary, "key", "generate", "--type", "tenant", tmp_path / f"{name}.key")  # type: ignore[arg-type]
+        ended = tccp_in_process(capfdbinary, "key", "generate", "--type", "operator", tmp_path / f"{name}.key")  # type: ignore[arg-type]
         assert ended.code == 0
     signed = tmp_path / "tvmm.signed"
     signed.write_text(run("sign", learned, "--key", tmp_path / "operator.key").out)
