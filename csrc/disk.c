@@ -169,8 +169,10 @@ static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const tcc
 
     /* Whoever demanded a moment will do so again, and others saw the disk where it stands now. */
     found = disk_mark_now(disk);
-    if (demand != NULL && demand->mark != NULL)
+    if (demand != NULL && demand->mark != NULL) {
         disk_mark_remember(disk, &demanded);
+        (void) disk_mark_keep(disk, &demanded);
+    }
     disk_mark_remember(disk, &found);
     disk->mark_given = 1;
 
@@ -258,7 +260,8 @@ void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info)
     memcpy(info.base_root, disk->superblock.base_root, sizeof info.base_root);
     info.suite = disk->superblock.suite;
     info.generation = disk->superblock.generation;
-    disk_mark_give(disk, info.mark);
+    disk_mark now = disk_mark_now(disk);
+    disk_mark_encode(&now, info.mark);
     info.sequence = disk->sequence;
     (void) pthread_mutex_lock(&disk->lock);
     for (uint64_t page = 0; disk_tree_next_page(disk, 0, &page); page++)

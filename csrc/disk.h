@@ -268,8 +268,10 @@ tccp_status disk_checkpoint(tccp_disk *disk);
 /* disk_marks.c; commit_lock is held, or nobody else has the disk yet. */
 void disk_mark_encode(const disk_mark *mark, uint8_t bytes[TCCP_DISK_MARK_BYTES]);
 void disk_mark_decode(const uint8_t bytes[TCCP_DISK_MARK_BYTES], disk_mark *ret_mark);
-/* Remember a moment from the next checkpoint on; the oldest are forgotten. */
+/* Remember a moment from the next checkpoint on; where there is no room, the oldest but one is forgotten. */
 void disk_mark_remember(tccp_disk *disk, const disk_mark *mark);
+/* Forget what is older than this one, which is then the first. TCCP_ERR_DISK_MARK: it is not remembered. */
+tccp_status disk_mark_keep(tccp_disk *disk, const disk_mark *mark);
 disk_mark disk_mark_now(const tccp_disk *disk);
 /* Give out the moment now, for good. */
 void disk_mark_give(tccp_disk *disk, uint8_t ret_mark[TCCP_DISK_MARK_BYTES]);

@@ -2,9 +2,10 @@
  *
  * A mark is the sequence and the tag of a record that is durable; the tag binds every record before it. Whoever demands
  * one at opening gets a disk whose history passes through that moment, and which is therefore at least that new. While
- * the record is still in the log, the replay comes by and compares. Later the superblock has to remember it: it has the
- * newest DISK_MARKS_MAX of those that were given out, or that the disk was opened at. Until a checkpoint has written them
- * there, the record that follows a mark says so, and the replay remembers it again.
+ * the record is still in the log, the replay comes by and compares. Later the superblock has to remember it. There is room
+ * for DISK_MARKS_MAX: the first is the one that somebody is known to keep, the others are the newest that were given out,
+ * or that the disk was opened at. Until a checkpoint has written them there, the record that follows a mark says so, and the
+ * replay remembers it again.
  */
 #include <sodium.h>
 #include <string.h>
@@ -44,15 +45,28 @@ void disk_mark_remember(tccp_disk *disk, const disk_mark *mark)
     if (at > 0 && same(&marks[at - 1], mark))
         return;
     if (count == DISK_MARKS_MAX) {
-        if (at == 0)
-            return;  /* older than all */
-        memmove(marks, marks + 1, (at - 1) * sizeof *marks);
+        /* The second goes: the first may be all that its keeper has, however long she was not heard of. */
+        if (at <= 1)
+            return;
+        memmove(marks + 1, marks + 2, (at - 2) * sizeof *marks);
         at--;
     } else {
         memmove(marks + at + 1, marks + at, (count - at) * sizeof *marks);
         disk->superblock.marks_count++;
     }
     marks[at] = *mark;
+}
+
+tccp_status disk_mark_keep(tccp_disk *disk, const disk_mark *mark)
+{
+    disk_superblock *superblock = &disk->superblock;
+    for (uint64_t i = 0; i < superblock->marks_count; i++)
+        if (same(mark, &superblock->marks[i])) {
+            superblock->marks_count -= i;
+            memmove(superblock->marks, superblock->marks + i, superblock->marks_count * sizeof *mark);
+            return TCCP_OK;
+        }
+    return TCCP_ERR_DISK_MARK;
 }
 
 void disk_mark_passed(tccp_disk *disk)
@@ -86,4 +100,16 @@ tccp_status tccp_disk_mark(tccp_disk *disk, uint8_t *ret_mark)
     disk_mark_give(disk, ret_mark);
     (void) pthread_mutex_unlock(&disk->commit_lock);
     return TCCP_OK;
+}
+
+tccp_status tccp_disk_mark_kept(tccp_disk *disk, const uint8_t *mark)
+{
+    disk_mark kept;
+    if (disk == NULL || mark == NULL)
+        return TCCP_ERR_USAGE;
+    disk_mark_decode(mark, &kept);
+    (void) pthread_mutex_lock(&disk->commit_lock);
+    tccp_status status = disk_mark_keep(disk, &kept);
+    (void) pthread_mutex_unlock(&disk->commit_lock);
+    return status;
 }

@@ -177,7 +177,7 @@ static tccp_status read_entry(parser *p, tccp_ima_entry *entry, uint8_t *ret_has
             forget_fields(entry);
     }
     entry->len = offset_of(p, p->in.at) - entry->offset;
-    return hash_two(&p->hash, p->bank, first, second, ret_hash) ? TCCP_OK : TCCP_ERR_INTERNAL;
+    return ima_hash(&p->hash, p->bank + 1, first, second, ret_hash) ? TCCP_OK : TCCP_ERR_INTERNAL;
 }
 
 static tccp_status replay_entry(parser *p, tccp_ima_entry *entry)
@@ -190,7 +190,7 @@ static tccp_status replay_entry(parser *p, tccp_ima_entry *entry)
     if (entry->violation)
         memset(hash, 0xFF, digest_len);
     span old = {p->value, digest_len}, new = {hash, digest_len};
-    return hash_two(&p->hash, p->bank, old, new, p->value) ? TCCP_OK : TCCP_ERR_INTERNAL;
+    return ima_hash(&p->hash, p->bank + 1, old, new, p->value) ? TCCP_OK : TCCP_ERR_INTERNAL;
 }
 
 /* ---- the whole list ------------------------------------------------------------------------------------------ */

@@ -57,7 +57,7 @@ static tccp_ima_verdict judge_buffer(judge *j, const tccp_ima_entry *entry, span
         return TCCP_IMA_WEAK_DIGEST;
     size_t digest_len = BANK[entry->digest_bank - 1].digest_len;
     span buffer = part(j, entry->extra_offset, entry->extra_len);
-    if (!hash_two(&j->hash, entry->digest_bank - 1, buffer, NOTHING, digest))
+    if (!ima_hash(&j->hash, entry->digest_bank, buffer, NOTHING, digest))
         j->failed = true;
     if (memcmp(digest, j->list + entry->digest_offset, digest_len) != 0)
         return TCCP_IMA_BUFFER_ALTERED;

@@ -120,7 +120,7 @@ bool ima_policy_find(const tccp_ima_policy *policy, hasher *h, uint8_t digest_ba
             *ret_found = true;
             break;
         }
-        if (!have_tag && !hash_two(h, IMA_SHA256 - 1, prefix, path, tag))
+        if (!have_tag && !ima_hash(h, IMA_SHA256, prefix, path, tag))
             return false;
         have_tag = true;
         *ret_found = memcmp(wanted, tag, IMA_PATH_TAG_BYTES) == 0;

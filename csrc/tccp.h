@@ -648,7 +648,7 @@ typedef struct tccp_disk_info {
     uint8_t disk_id[16];
     uint8_t root[TCCP_DISK_ROOT_BYTES];       /* of the last checkpoint: after tccp_disk_close_clean, of everything */
     uint8_t base_root[TCCP_DISK_ROOT_BYTES];  /* zeros without a base */
-    uint8_t mark[TCCP_DISK_MARK_BYTES];       /* of this moment, as by tccp_disk_mark */
+    uint8_t mark[TCCP_DISK_MARK_BYTES];       /* of this moment; only a disk that is open for reading will know it later */
     uint32_t suite;
     uint64_t base_blocks;
     uint64_t size_bytes;
@@ -669,8 +669,8 @@ TCCP_MUST_USE tccp_status tccp_disk_create(int file, const tccp_disk_key *key, c
 
 /* What a disk must be to be opened; each may be NULL, and then any is taken.
  *   root   TCCP_DISK_ROOT_BYTES: it must stand exactly as when that root was returned
- *   mark   TCCP_DISK_MARK_BYTES: its history must pass through that moment. Remembered are the moments at which it was
- *          opened, those given out by tccp_disk_mark and tccp_disk_describe, and those demanded: the newest 64 */
+ *   mark   TCCP_DISK_MARK_BYTES: its history must pass through that moment. Remembered are 64: the one that was last
+ *          demanded or said to be kept, and the newest that came from tccp_disk_mark or that it was opened at */
 typedef struct tccp_disk_demand {
     const uint8_t *root;
     const uint8_t *mark;
@@ -716,6 +716,10 @@ void tccp_disk_describe(tccp_disk *disk, tccp_disk_info *ret_info);
  * holds what the last flush has answered for. Cheap; from any thread. */
 TCCP_MUST_USE tccp_status tccp_disk_mark(tccp_disk *disk, uint8_t *ret_mark);
 
+/* Say that a mark is kept where it is safe: it will be remembered until this is said of a newer one, and older ones are
+ * forgotten. TCCP_ERR_DISK_MARK: it is not remembered. */
+TCCP_MUST_USE tccp_status tccp_disk_mark_kept(tccp_disk *disk, const uint8_t *mark);
+
 /* Write everything, and return the root of what the disk now is. The disk is not usable any more, only to be freed. */
 TCCP_MUST_USE tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_root);
 
@@ -754,6 +758,8 @@ typedef struct tccp_child {
     uint32_t extra_group;           /* beside the group with the number of the user, or TCCP_CHILD_NO_GROUP */
     uint64_t file_bytes_max;        /* RLIMIT_FSIZE */
     uint64_t files_max;             /* RLIMIT_NOFILE */
+    uint64_t memory_bytes_max;      /* RLIMIT_AS */
+    uint64_t tasks_max;             /* RLIMIT_NPROC, all of its user's together; not for the same user */
     int keeps_privileges;           /* not 0: until it calls tccp_child_give_up; `user` is of no account then */
     const char *const *readable;    /* files and folders that it may read and execute; NULL: what its user may */
     const char *const *writable;    /* ... and change, with all below; only beside readable */

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from tccp.attestation.boot_policy import SECTION_PCRS, parse_boot_policy
 from tccp.attestation.policy import parse_policy
 from tccp.config import CoordinatorConfig, NodeConfig, WitnessConfig, load_config
 
@@ -76,3 +77,10 @@ def test_the_example_of_a_policy_is_legal() -> None:
     policy = parse_policy((EXAMPLES / "policy.toml").read_bytes())
 
     assert policy.selection.indexes == (0, 2, 4, 7)
+
+
+def test_the_example_of_a_measured_boot_policy_is_legal_and_has_every_section() -> None:
+    policy = parse_boot_policy((EXAMPLES / "measured-boot.toml").read_bytes())
+
+    assert set(policy.sections) == set(SECTION_PCRS)
+    assert policy.selection.indexes == (0, 2, 4, 5, 7, 8, 9, 10, 12)

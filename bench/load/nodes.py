@@ -52,6 +52,7 @@ class LoadNode:
         self.tpm, self.identity = SoftwareTpm(), make_node_identity(name)
         self.registration_s = 0.0
         self.connection: Connection
+        self.coordinator_statement: bytes
         self._channel: Channel
         self._selection: PcrSelection
         self._digests: tuple[bytes, ...]
@@ -64,6 +65,7 @@ class LoadNode:
         hello = Hello(PROTOCOL_VERSION, fresh_nonce().value, b"", (), self.tpm.ek_public, self.tpm.ak_public)
         await self.connection.send(hello)
         challenge = await self.connection.receive(Challenge)
+        self.coordinator_statement = challenge.coordinator.statement
         credential = self.tpm.activate_credential(challenge.id_object, challenge.encrypted_secret)
         self._selection = PcrSelection(PcrBank(challenge.bank), challenge.pcr_indexes)
         bound = binding.registration(challenge.nonce, self._channel, self.identity.statement)

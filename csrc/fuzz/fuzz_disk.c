@@ -4,6 +4,7 @@
  * plaintext: records and superblocks are sealed here with the right key, which is more than an attacker can do. The
  * disk must open or be refused, and what it shows must stay inside its bounds.
  */
+#define _GNU_SOURCE
 #include "disk_log.c"
 
 #include <sodium.h>
@@ -75,6 +76,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
         tccp_disk_free(again);
     }
-    free(file.bytes);
+    memory_free(&file);
     return 0;
 }

@@ -4,6 +4,7 @@
  * answers fit into their room, no byte is taken that was not there, and the disk still verifies. Where that byte is odd,
  * requests that would wait are taken by somebody else, as by the threads of a served connection.
  */
+#define _GNU_SOURCE
 #include "nbd.h"
 #include "../tests/disk_memory.h"
 

@@ -301,6 +301,10 @@ static tccp_status one_operation(tccp_disk *disk)
             model_flushed();
         if (status == TCCP_OK && kind == 99 && marks_len < MARKS_MAX)
             status = tccp_disk_mark(disk, marks[marks_len++]);
+        if (status == TCCP_OK && kind == 98 && marks_len > 1) {
+            status = tccp_disk_mark_kept(disk, marks[1]);  /* the first may be forgotten from here on */
+            memmove(marks, marks + 1, --marks_len * sizeof marks[0]);
+        }
         return status;
     }
     int zero = kind >= 65;

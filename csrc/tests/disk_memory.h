@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "disk.h"
 
@@ -76,12 +77,19 @@ static tccp_disk *memory_disk(memory_file *file, uint64_t size_bytes)
     disk_io io = {.context = file, .read = memory_read, .write = memory_write, .sync = memory_sync,
                   .punch = memory_punch, .cut = memory_cut, .size = memory_size};
     tccp_disk *disk = NULL;
-    *file = (memory_file){.bytes = calloc(1, MEMORY_MAX)};
+    /* Untouched, it costs nothing: unlike memory from calloc under a sanitizer. */
+    void *bytes = mmap(NULL, MEMORY_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    *file = (memory_file){.bytes = bytes};
     (void) pthread_mutex_init(&file->lock, NULL);
-    if (file->bytes == NULL || disk_create_io(&io, &key, NULL, 1, size_bytes, DISK_LOG_BYTES_MIN) != TCCP_OK ||
+    if (bytes == MAP_FAILED || disk_create_io(&io, &key, NULL, 1, size_bytes, DISK_LOG_BYTES_MIN) != TCCP_OK ||
         disk_open_io(&io, &key, NULL, NULL, 0, &disk) != TCCP_OK)
         abort();
     return disk;
+}
+
+static inline void memory_free(memory_file *file)
+{
+    (void) munmap(file->bytes, MEMORY_MAX);
 }
 
 #endif /* DISK_MEMORY_H */

@@ -3,6 +3,7 @@
  * Each thread owns every THREADS-th sector of the disk, so that all threads meet in every block; no change of one may
  * be lost by a change of another. Runs clean under gcc's thread sanitizer, too.
  */
+#define _GNU_SOURCE
 #include <stdio.h>
 
 #include "disk_memory.h"
@@ -105,7 +106,7 @@ int main(void)
             failures++;
     }
     tccp_disk_free(disk);
-    free(file.bytes);
+    memory_free(&file);
     if (failures != 0)
         fprintf(stderr, "test_disk_threads: %d failures\n", failures);
     return failures != 0;

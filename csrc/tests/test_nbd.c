@@ -1,5 +1,6 @@
 /* test_nbd.c: one NBD connection without its socket: what a client says, and what it hears. */
 
+#define _GNU_SOURCE
 #include "check.h"
 #include "disk_memory.h"
 #include "nbd.h"
@@ -249,7 +250,7 @@ int main(void)
     structured_replies_come_in_chunks_errors_too();
     what_would_wait_is_deferred_and_what_would_not_is_answered();
     tccp_disk_free(disk);
-    free(file.bytes);
+    memory_free(&file);
     free(out);
     return failures != 0;
 }

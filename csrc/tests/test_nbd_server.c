@@ -271,7 +271,7 @@ int main(void)
         return 1;
     (void) pthread_join(server, NULL);
     tccp_disk_free(disk);
-    free(file.bytes);
+    memory_free(&file);
     (void) close(listener);
     return failures != 0;
 }

@@ -191,7 +191,7 @@ def test_a_file_may_be_signed_instead_of_listed(key: PrivateKey) -> None:
     assert verdict(rules, signed(CONTENT, b"/usr/bin/x", xattr(key))) == Verdict.SIGNED
     assert verdict(rules, signed(b"another", b"/usr/bin/x", xattr(key))) == Verdict.BAD_SIGNATURE
     assert verdict(rules_for(OTHER_KEY), signed(CONTENT, b"/usr/bin/x", xattr(key))) == Verdict.BAD_SIGNATURE
-    assert verdict(rules, signed(CONTENT, b"/home/x", xattr(key))) == Verdict.NOT_LISTED
+    assert verdict(rules, signed(CONTENT, b"/srv/x", xattr(key))) == Verdict.NOT_LISTED
     assert verdict(rules, signed(CONTENT, b"/usr/bin/x", b"")) == Verdict.NOT_LISTED
 
 

@@ -100,6 +100,19 @@ def test_approvals_are_ended_once_the_next_generation_is_there(config: Path, aut
     assert left["generation"] == int(request.read_text().split("generation = ")[1].split()[0])
 
 
+def test_a_lost_authority_is_replaced(config: Path, authority: Path, tmp_path: Path) -> None:
+    authority.unlink()
+    new = tmp_path / "new-authority.key"
+
+    changed = keys("change-authority", "--new-authority", new, "--config", config, "--json")
+
+    assert changed.code == 0, changed
+    shown = keys("show", "--config", config, "--json").document
+    assert (shown["authority"], len(shown["approvals"])) == (changed.document["authority"], 1)
+    backup = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", tmp_path / "s", "--config", config)
+    assert backup.code == 0, backup
+
+
 def test_officers_keep_check_and_hand_over_their_shares(config: Path, tmp_path: Path, soft_tpm: SoftTpm) -> None:
     out = tmp_path / "shares"
     made = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", out, "--config", config, "--json").document

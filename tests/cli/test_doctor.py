@@ -160,6 +160,16 @@ def test_a_configuration_with_which_a_daemon_would_not_start_is_a_fault(tmp_path
     assert the("node", findings).status is Status.OK
 
 
+def test_the_key_of_an_authority_that_was_left_on_the_machine_is_a_warning(tmp_path: Path) -> None:
+    paths = {"coordinator": tmp_path / "coordinator.toml", "node": tmp_path / "node.toml"}
+    assert the("update_authority", configuration.findings(**paths)).status is Status.OK
+
+    (tmp_path / "update-authority.key").touch()
+
+    found = the("update_authority", configuration.findings(**paths))
+    assert (found.status, "another machine" in found.mend) == (Status.WARN, True)
+
+
 def test_a_legal_configuration_is_well(tmp_path: Path) -> None:
     (tmp_path / "coordinator.toml").write_text("")
     findings = configuration.findings(coordinator=tmp_path / "coordinator.toml", node=tmp_path / "node.toml")

@@ -16,6 +16,7 @@ def test_a_witness_is_made_once_and_runs(tmp_path: Path) -> None:
         f'name = "witness.example.net/w1"\nstate_directory = "{tmp_path}/state"\n[listen]\nport = {port}\n'
     )
 
+    assert tccp("witness", "init", "--config", config, "--name", "another", "--json").code == 2
     made = tccp("witness", "init", "--config", config, "--json").document
     key = parse_note_key(made["key"])
     assert (key.name, key.type) == ("witness.example.net/w1", SignatureType.COSIGNATURE)

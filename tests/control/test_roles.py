@@ -19,6 +19,7 @@ from tccp.control.server import CONNECTIONS_MAX, ControlGroups, Peer, serve_cont
 from tccp.control.sockets import control_listeners
 from tccp.errors import ConfigError
 from tccp.protocol import control as c
+from tccp.protocol import vm_control as v
 from tccp.protocol.encoding import decode, encode
 from tccp.protocol.framing import HEADER_BYTES, frame
 
@@ -62,7 +63,9 @@ async def control(public_folder: Path) -> AsyncIterator[Path]:
     groups = ControlGroups(admin=ADMINS, viewer=VIEWERS)
     async with control_listeners(path, None) as listeners, trio.open_nursery() as nursery:
         nursery.start_soon(
-            lambda: serve_control(listeners, c.CoordinatorRequest, done, own_uid=NOBODY + 1, groups=groups)
+            lambda: serve_control(
+                listeners, c.CoordinatorRequest | c.NodeRequest, done, own_uid=NOBODY + 1, groups=groups
+            )
         )
         yield path
         nursery.cancel_scope.cancel()
@@ -81,6 +84,7 @@ async def ask_as(path: Path, group: str, request: msgspec.Struct) -> c.Done | c.
     return decoded
 
 
+VM_ID = bytes(16)
 VIEWER_REQUESTS = [
     c.GetStatus(),
     c.ListNodes(),
@@ -88,6 +92,11 @@ VIEWER_REQUESTS = [
     c.ExportNodes(),
     c.ListPolicies(),
     c.ShowPolicy(name="x", version=0),
+    v.ListTenants(),
+    v.ListOwnedVms(),
+    v.ListVms(),
+    v.ShowVm(vm_id=VM_ID),
+    v.GetLaunchReceipt(vm_id=VM_ID),
 ]
 ADMIN_REQUESTS = [
     c.GetTrust(),
@@ -96,7 +105,12 @@ ADMIN_REQUESTS = [
     c.SetNodePolicy(name="x", policy="p"),
     c.RevokeNode(name="x", reason=""),
     c.AddPolicy(body=b"x"),
+    v.AddTenant(name="x", key=bytes(32)),
+    v.RemoveTenant(name="x"),
+    v.LaunchVm(ticket=b"x", images=("/x",)),
+    v.StopVm(vm_id=VM_ID, force=True),
 ]
+WATCHES = {c.WatchEvents, v.WatchVms}
 
 
 def name_of(request: msgspec.Struct) -> str:
@@ -106,7 +120,7 @@ def name_of(request: msgspec.Struct) -> str:
 def test_every_request_needs_a_role() -> None:
     tried = {type(request) for request in [*VIEWER_REQUESTS, *ADMIN_REQUESTS]}
 
-    assert tried | {c.WatchEvents} == set(c.ROLE_NEEDED)
+    assert tried | WATCHES == set(c.ROLE_NEEDED)
     assert {kind for kind, role in c.ROLE_NEEDED.items() if role is c.ControlRole.ADMIN} == {
         type(request) for request in ADMIN_REQUESTS
     }

@@ -35,7 +35,7 @@ def run(script: str, *descriptors: int, **options: object) -> str:
         spec = ChildSpec(shell, ["busybox", "sh", "-c", script], writer, descriptors, **options)  # type: ignore[arg-type]
         pid, pidfd = start_child(spec)
     os.close(writer)
-    with open(reader, "rb") as output:
+    with os.fdopen(reader, "rb") as output:
         said = output.read().decode()
     os.waitpid(pid, 0)
     os.close(pidfd)
@@ -58,7 +58,7 @@ def test_a_child_is_somebody_else_without_any_privilege() -> None:
 
 
 def test_a_child_has_exactly_the_descriptors_that_it_was_given() -> None:
-    with open("/etc/hostname", "rb") as first, open("/etc/passwd", "rb") as second:
+    with Path("/etc/hostname").open("rb") as first, Path("/etc/passwd").open("rb") as second:
         os.set_inheritable(first.fileno(), True)  # even what others would inherit
         said = run(f"ls /proc/$$/fd; head -n 1 <&{FIRST_DESCRIPTOR}", second.fileno())
 
@@ -69,7 +69,7 @@ def test_a_child_has_exactly_the_descriptors_that_it_was_given() -> None:
 def test_descriptors_may_be_in_each_others_way() -> None:
     low = [os.open(f"/proc/self/{name}", os.O_RDONLY) for name in ("comm", "cmdline")]
     try:
-        names = [os.readlink(f"/proc/self/fd/{descriptor}").rpartition("/")[2] for descriptor in reversed(low)]
+        names = [Path(f"/proc/self/fd/{descriptor}").readlink().name for descriptor in reversed(low)]
         said = run("readlink /proc/$$/fd/3; readlink /proc/$$/fd/4", *reversed(low))
     finally:
         for descriptor in low:
@@ -115,6 +115,20 @@ def test_a_child_that_may_write_no_file_writes_none(tmp_path: Path) -> None:
         assert file.tell() == 0
         run("echo memory >&3", file.fileno(), user=USER, file_bytes_max=100)
         assert os.fstat(file.fileno()).st_size == 7
+
+
+def test_a_child_takes_no_more_memory_than_it_is_granted() -> None:
+    attempt = "dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null && echo taken || echo refused"
+
+    assert run(attempt, user=USER, memory_bytes_max=32 << 20).split() == ["refused"]
+    assert run(attempt, user=USER, memory_bytes_max=256 << 20).split() == ["taken"]
+
+
+def test_a_user_runs_no_more_tasks_than_it_is_granted() -> None:
+    attempt = "for n in 1 2 3 4 5 6 7 8; do sleep 1 & done; echo started"
+
+    assert "started" not in run(attempt, user=USER + 1, tasks_max=4)
+    assert run(attempt.replace("sleep 1", "true"), user=USER + 1, tasks_max=40).split() == ["started"]
 
 
 def test_a_child_leaves_no_core_file_not_even_through_a_pipe() -> None:

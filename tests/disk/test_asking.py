@@ -51,6 +51,23 @@ def test_a_mark_asked_for_is_demanded_after_the_process_was_killed(path: Path) -
         qemu_io(served, "read -P 1 0 1M")
 
 
+def test_a_mark_is_remembered_as_long_as_no_newer_one_is_kept(path: Path) -> None:
+    with served_disk(path) as served:
+        kept = str(ask(served.socket, "mark")["mark"])
+        assert ask(served.socket, "kept", kept) == {"kept": kept}
+        for number in range(70):
+            qemu_io(served, f"write -P {number} 0 4k", "flush") if number % 10 == 0 else None
+            ask(served.socket, "mark")
+        for wrong, reason in (("00" * 40, "wrong_disk_mark"), ("00" * 39, "malformed"), ("zz", "malformed")):
+            with pytest.raises(HostError, match=reason):
+                ask(served.socket, "kept", wrong)
+        assert tccp("ask", served.socket, "kept", kept).returncode == 0
+        assert tccp("ask", served.socket, "kept").returncode != 0
+        served.kill()
+    with served_disk(path, "--not-before", kept):
+        pass
+
+
 def test_a_disk_is_compacted_while_a_client_writes(path: Path) -> None:
     fio = ["fio", "--name=job", "--ioengine=nbd", "--rw=randwrite", "--bs=4k", "--iodepth=8", f"--size={SIZE // 2}"]
     with served_disk(path) as served:
@@ -79,11 +96,12 @@ def test_what_it_says_of_itself_is_what_the_disk_is(path: Path) -> None:
         served.stop()
     assert said["data_bytes"] == 1 << 20
     assert said["size_bytes"] == SIZE
-    with open_disk(path, not_before=bytes.fromhex(str(said["mark"])), read_only=True) as disk:
+    assert "mark" not in said
+    with open_disk(path, read_only=True) as disk:
         assert disk.describe().disk_id.hex() == said["disk_id"]
 
 
-@pytest.mark.parametrize("words", [b"", b"\n", b"shutdown\n", b"m" * 100, b"\xff\x00\n", b"mark"])
+@pytest.mark.parametrize("words", [b"", b"\n", b"shutdown\n", b"m" * 300, b"\xff\x00\n", b"mark"])
 def test_other_words_are_refused_and_the_next_is_answered(path: Path, words: bytes) -> None:
     with served_disk(path) as served:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:

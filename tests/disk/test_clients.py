@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.disk.clients import run
 from tests.disk.opening import make_disk, open_disk
 from tests.disk.serving import ServedDisk, served_disk
 
@@ -32,12 +33,6 @@ def image(tmp_path: Path) -> Path:
     image, content = tmp_path / "image", random.Random(7)
     image.write_bytes(content.randbytes(3 * MIB + 4096) + bytes(5 * MIB) + content.randbytes(8 * MIB - 4096))
     return image
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def qemu_io(served: ServedDisk, *commands: str) -> str:

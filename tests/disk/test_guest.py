@@ -9,6 +9,7 @@ import pytest
 
 from tccp.core.disk import create_disk
 from tccp.disk.file import open_base
+from tests.disk.clients import run
 from tests.disk.opening import disk_key, make_disk
 from tests.disk.serving import ServedDisk, served_disk
 from tests.image.images import image_key, make_owner, seal_bytes
@@ -47,12 +48,6 @@ umount /mnt
 def content_of(number: int) -> bytes:
     line, length = f"file {number}\n".encode(), (number * 37 % 300 + 1) << 10
     return (line * (length // len(line) + 1))[:length]
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def virtio_disk(served: ServedDisk, cache: str = "writeback") -> tuple[str, str]:

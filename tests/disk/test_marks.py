@@ -104,18 +104,36 @@ def test_what_a_reader_was_shown_can_be_demanded_from_whoever_writes_next(path: 
         assert disk.read(0, 1) == b"y"
 
 
-def test_the_newest_64_marks_are_remembered(path: Path) -> None:
+def test_the_newest_63_marks_are_remembered_and_the_one_that_is_kept(path: Path) -> None:
     marks = []
     with open_disk(path) as disk:
-        for number in range(100):
+        for number in range(200):
             disk.write(0, bytes([number]))
             disk.flush()
             marks.append(disk.mark())
+            if number == 20:
+                disk.mark_kept(marks[10])
+                with pytest.raises(DiskError, match="wrong_disk_mark"):
+                    disk.mark_kept(marks[9])
         disk.close()
 
-    with open_disk(path, not_before=marks[36], read_only=True):
-        pass
-    with pytest.raises(DiskError, match="wrong_disk_mark"), open_disk(path, not_before=marks[30]):
+    for remembered in (10, 137, 199):
+        with open_disk(path, not_before=marks[remembered], read_only=True):
+            pass
+    for forgotten in (9, 11, 136):
+        with pytest.raises(DiskError, match="wrong_disk_mark"), open_disk(path, not_before=marks[forgotten]):
+            pass
+
+
+def test_a_mark_that_was_demanded_is_one_that_somebody_keeps(path: Path) -> None:
+    with open_disk(path) as disk:
+        mark = disk.mark()
+    with open_disk(path, not_before=mark) as disk:
+        for _ in range(200):
+            disk.write(0, b"x")
+            disk.flush()
+            disk.mark()
+    with open_disk(path, not_before=mark, read_only=True):
         pass
 
 

@@ -34,7 +34,15 @@ from tccp.protocol.statements import (
 from tccp.protocol.tenant_messages import AnyTenantMessage
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
-from tests.fuzz import custody_targets, http_targets, launch_targets, log_targets, tenant_targets
+from tests.fuzz import (
+    custody_targets,
+    http_targets,
+    launch_targets,
+    log_targets,
+    policy_targets,
+    tenant_targets,
+    vm_targets,
+)
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -258,10 +266,19 @@ TARGETS: dict[str, Target] = {
     "log_note": Target(log_targets.feed_note, log_targets.notes),
     "log_checkpoint": Target(log_targets.feed_checkpoint, log_targets.checkpoints),
     "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
+    "qmp_line": Target(vm_targets.feed_qmp_line, vm_targets.qmp_lines),
+    "vtpm_claim": Target(vm_targets.feed_vtpm_claim, vm_targets.vtpm_claims),
+    "vtpm_certificate": Target(vm_targets.feed_vtpm_certificate, vm_targets.vtpm_certificates),
     "add_checkpoint": Target(log_targets.feed_add_checkpoint, log_targets.add_checkpoints),
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
     "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, is_msgpack=True),
     "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),
     "http_request": Target(http_targets.feed_request, http_targets.requests),
     "http_response": Target(http_targets.feed_response, http_targets.responses),
+    "boot_policy": Target(policy_targets.feed_boot_policy, policy_targets.boot_policies),
+    "signed_policy": Target(policy_targets.feed_signed_policy, policy_targets.signed_policies),
+    "digest_list": Target(policy_targets.feed_digest_list, policy_targets.digest_lists),
+    "keylime_policy": Target(policy_targets.feed_keylime_policy, policy_targets.keylime_policies),
+    "image": Target(policy_targets.feed_image, policy_targets.images),
+    "package": Target(policy_targets.feed_package, policy_targets.packages),
 }

@@ -1,5 +1,6 @@
 """A node's VMs: launched by tickets, proved to tenants, ended with the lease, given back when nobody wants them."""
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 import trio
 
 from tccp.config import NodeCoordinatorConfig
-from tccp.errors import HostError, LaunchError, LogError
+from tccp.control.client import ControlClient
+from tccp.coordinator.launch import REQUESTS_MAX
+from tccp.errors import EnrolmentError, HostError, LaunchError, LogError
 from tccp.model import NodeName
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
@@ -21,9 +24,10 @@ from tccp.store import EventRecord, VmRecord
 from tccp.tenant.launch import verify_launch
 from tccp.tenant.vm_file import VmFile, new_vm
 from tccp.transparency.note import NoteKey
+from tccp.transport.certificates import fresh_key, spki_of_key
 from tests.support.launching import KERNEL, SealedFile, Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
-from tests.support.live_node import EK_CERTIFICATE, LiveNode, live_node
+from tests.support.live_node import LiveNode, live_node
 from tests.support.soft_tpm import SoftTpm
 
 CONTENT = b"plaintext of a tenant, the canary"
@@ -282,6 +286,71 @@ async def test_a_vm_outlives_a_broken_connection(
     assert alpha.node.vms.get(vm.vm_id).state == "running"
 
 
+# ---- what has no answer yet
+
+
+async def test_an_answer_that_was_lost_is_asked_for_again_on_the_next_connection(
+    coordinator: LiveCoordinator,
+    alpha: LiveNode,
+    tenant: Tenant,
+    disk: SealedFile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    signed, vm = tenant.ticket([disk])
+    receipt = coordinator.services.log.receipt
+
+    async def cut_first(seq: int) -> bytes:
+        monkeypatch.setattr(coordinator.services.log, "receipt", receipt)
+        cut(coordinator)  # the transaction is done, the keys are not sent
+        return await receipt(seq)
+
+    monkeypatch.setattr(coordinator.services.log, "receipt", cut_first)
+    info = await alpha.launch(ticket_file(signed), disk.path)
+
+    assert (info.state, info.epoch) == ("running", 1)
+    assert [event.kind for event in await coordinator.log()].count("release") == 1
+    assert (await record_of(coordinator, vm)).state == "running"
+
+
+async def test_whoever_leaves_before_a_vm_runs_gives_it_back(
+    coordinator: LiveCoordinator, alpha: LiveNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    signed, vm = tenant.ticket([disk])
+    alpha.hypervisor.may_open = trio.Event()  # never set: the machine does not get ready
+
+    def launch_and_leave() -> None:
+        with ControlClient(alpha.control) as client:
+            for info in client.stream(v.LaunchVm(ticket_file(signed), (str(disk.path),)), v.VmInfo):
+                if info.state == "starting":
+                    return
+
+    await trio.to_thread.run_sync(launch_and_leave)
+
+    assert (await alpha.until(vm.vm_id, "ended")).reason == "cancelled"
+    await last(coordinator, "stop")
+    assert (await record_of(coordinator, vm)).state == "ended"
+
+
+async def test_many_ends_at_once_are_all_recorded(
+    coordinator: LiveCoordinator, alpha: LiveNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    """More than the coordinator takes from a node at once."""
+    tickets = [tenant.ticket([disk]) for _ in range(3 * REQUESTS_MAX)]
+    async with trio.open_nursery() as nursery:
+        for signed, _ in tickets:
+            nursery.start_soon(alpha.launch, ticket_file(signed), disk.path)
+
+    alpha.node.vms.lose_all("lease_lapsed")
+    with trio.fail_after(DEADLINE_S):
+        await alpha.node.desk.ends_recorded()
+        for _, vm in tickets:
+            await alpha.until(vm.vm_id, "ended")
+        await alpha.node.desk.ends_recorded()
+
+    assert {record.state for record in await coordinator.store.vms()} == {"ended"}
+    assert len(await coordinator.store.vms()) == len(tickets)
+
+
 # ---- the tenant's proof
 
 
@@ -299,7 +368,8 @@ async def test_the_tenant_verifies_the_launch_offline(
 
     assert (launch.node, launch.policy) == ("alpha", ("tvmm", 1))
     assert launch.proof.identity.boot_id == alpha.node.identity.boot_id
-    assert launch.ek_certificate == EK_CERTIFICATE
+    assert launch.vtpm is not None
+    assert (launch.vtpm.claim.vm_id, launch.vtpm.claim.images) == (vm.vm_id, (("disk", tenant.unlock(disk).info.root),))
     assert launch.evidence_ms <= launch.released_ms
 
 
@@ -327,6 +397,24 @@ async def test_a_receipt_of_another_vm_ticket_coordinator_or_log_is_refused(
     refused("ticket_for_another_coordinator", content, coordinator_id=bytes(32))
     refused("unsigned", content, log_key=NoteKey(trust.origin, bytes(31) + b"\x01"))
     verify_launch(content, vm=vm, trust=trust)
+
+
+@pytest.mark.parametrize("lie", ["vm", "images", "boot"])
+async def test_a_vtpm_that_is_not_this_vms_is_found_out(
+    coordinator: LiveCoordinator, alpha: LiveNode, tenant: Tenant, disk: SealedFile, lie: str
+) -> None:
+    hypervisor, (signed, vm) = alpha.hypervisor, tenant.ticket([disk])
+    root = tenant.unlock(disk).info.root
+    issuer = hypervisor.issuer
+    claim = issuer.claim(bytes(16) if lie == "vm" else vm.vm_id, (("disk", bytes(32) if lie == "images" else root),))
+    if lie == "boot":
+        claim = replace(claim, statement_sha256=bytes(32))
+    certificate = issuer.certify("ek", spki_of_key(fresh_key()), claim, now=dt.datetime.now(tz=dt.UTC))
+    hypervisor.certify = lambda _: certificate  # type: ignore[method-assign]
+    await alpha.launch(ticket_file(signed), disk.path)
+
+    with pytest.raises((LaunchError, EnrolmentError), match="another_identity" if lie == "boot" else "vtpm_mismatch"):
+        verify_launch(receipt_of(alpha, vm), vm=vm, trust=trust_of(coordinator))
 
 
 # ---- what the cloud manager has

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tccp.coordinator.custody.approval import approve
 from tccp.coordinator.custody.authority import make_authority
 from tccp.coordinator.custody.key_set import KeySet, fresh_key_set
-from tccp.coordinator.custody.vault import found_vault
+from tccp.coordinator.custody.vault import create_vault, install_approval, read_vault
 from tccp.model import PcrBank, PcrSelection
 from tccp.store import EventKind
 from tccp.tpm import open_tpm
@@ -30,5 +31,7 @@ async def make_keys(
     authority = authority or make_authority()
     now_ms = time.time_ns() // 1_000_000
     async with open_tpm(tcti) as tpm:
-        await found_vault(tpm, state, keys, authority, SELECTION, event=event, now_ms=now_ms)
+        public = authority.public_key()
+        request = await create_vault(tpm, state, keys, public, SELECTION, event=event, now_ms=now_ms)
+    install_approval(state, read_vault(state), approve(request, authority), now_ms=now_ms)
     return keys, authority

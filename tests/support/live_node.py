@@ -4,6 +4,7 @@
 right ones, and keeps its "VM" until it is told otherwise.
 """
 
+import datetime as dt
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,25 +21,25 @@ from tccp.image.sealed import open_image
 from tccp.node.control import NodeAnswers
 from tccp.node.daemon import Node
 from tccp.node.hypervisor import VmOutcome
-from tccp.node.identity import make_node_identity
+from tccp.node.identity import NodeIdentity, make_node_identity
 from tccp.node.launch import VmOrder
 from tccp.node.registration import NodeTpm
+from tccp.node.vm.certificates import VtpmIssuer
 from tccp.protocol import vm_control as v
 from tccp.protocol.control import NodeRequest
+from tccp.transport.certificates import fresh_key, spki_of_key
 from tests.support.live_coordinator import DEADLINE_S, HOST, LiveCoordinator, ask_control
 
 A = TypeVar("A", bound=msgspec.Struct)
-
-EK_CERTIFICATE = b"the certificate of a vTPM's EK" + bytes(64)
 
 
 class PaperVm:
     """A VM that does nothing."""
 
-    def __init__(self, order: VmOrder, contents: list[bytes]) -> None:
+    def __init__(self, order: VmOrder, contents: list[bytes], ek_certificate: bytes) -> None:
         self.order, self.contents = order, contents
         self.console = ""
-        self.ek_certificate = EK_CERTIFICATE
+        self.ek_certificate = ek_certificate
         self.is_running = False
         self.wishes: list[str] = []
         self.outcome: VmOutcome | None = None
@@ -71,22 +72,33 @@ class PaperVm:
 class PaperHypervisor:
     """Opens images, and starts nothing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, identity: NodeIdentity) -> None:
         self.folder = folder
+        self.issuer = VtpmIssuer(identity.name, identity.signing_key, identity.statement)
         self.vms: list[PaperVm] = []
         self.problem: Exception | None = None
+        self.may_open: trio.Event | None = None
 
     @asynccontextmanager
     async def open(self, order: VmOrder) -> AsyncIterator[PaperVm]:
         """A VM of paper."""
         if self.problem is not None:
             raise self.problem
-        vm = PaperVm(order, [self._read(order, number) for number in range(len(order.images))])
+        if self.may_open is not None:
+            await self.may_open.wait()
+        contents = [self._read(order, number) for number in range(len(order.images))]
+        vm = PaperVm(order, contents, self.certify(order))
         self.vms.append(vm)
         try:
             yield vm
         finally:
             vm.is_running = False
+
+    def certify(self, order: VmOrder) -> bytes:
+        """A certificate for the EK of a vTPM, as if there were one."""
+        ticket = order.ticket.ticket
+        claim = self.issuer.claim(ticket.vm_id, tuple((image.role, image.root) for image in ticket.images))
+        return self.issuer.certify("ek", spki_of_key(fresh_key()), claim, now=dt.datetime.now(tz=dt.UTC))
 
     def _read(self, order: VmOrder, number: int) -> bytes:
         out = self.folder / f"opened-{len(self.vms)}-{number}"
@@ -139,11 +151,12 @@ async def live_node(coordinator: LiveCoordinator, name: str, host: NodeTpm, fold
         "coordinator": {"address": address, "trust_file": "/t"},
         "control": {"socket": str(control)},
     }
-    hypervisor = PaperHypervisor(folder)
+    identity = make_node_identity(name)
+    hypervisor = PaperHypervisor(folder, identity)
     node = Node(
         config=msgspec.convert(config, NodeConfig),
         trust=coordinator.trust,
-        identity=make_node_identity(name),
+        identity=identity,
         host=host,
         tpm_name="",
         started_ms=0,

@@ -175,7 +175,7 @@ def test_a_guest_starts_from_a_ticket_and_its_launch_is_verified(cloud: Cloud, a
     assert b"disk: as it was sealed" in said
     assert f"data: {len(CANARY)} bytes".encode() in said
     assert (verdict["verdict"], verdict["node"], verdict["vm_id"]) == ("accepted", "alpha", vm["vm_id"])
-    assert len(verdict["ek_certificate"]) > 400
+    assert len(verdict["vtpm"]["ek_certificate"]) > 400
     assert cloud.record(vm["vm_id"])["state"] == "running"
     assert cloud.refused(cloud.perimeter.nodes["beta"], ticket) == "ticket_used"
 

@@ -269,10 +269,11 @@ def test_a_daemon_stops_in_order_and_in_time(machine: BootedSystemd, tccp: Calla
 def test_a_witness_and_a_feeder_have_the_log_cosigned_through_their_sandboxes(
     machine: BootedSystemd, tccp: Callable[..., Any]
 ) -> None:
+    machine.run("systemctl", "start", *SOCKETS["coordinator"], SERVICES["coordinator"])
     for name, module in (("tccp-witness", "daemon"), ("tccp-feeder", "feeder")):
         command(machine, name, "-c", f"import sys; from tccp.witness.{module} import main; sys.exit(main())")
     machine.write("/etc/tccp/tc.toml", tccp("coordinator", "trust", "--tenant")["trust"])
-    pin = ("trust", "add", "127.0.0.1:7444", "--policy", "/etc/tccp/tc.toml", "--name", "tc", "--store", "/root/trust")
+    pin = ("trust", "add", "127.0.0.1:7444", "--policy", "/etc/tccp/tc.toml", "--name", "tc", "--store", "/run/trust")
     log = tccp(*pin)["log"]
     machine.write("/etc/tccp/witness.toml", f'name = "witness.example/w1"\n[[logs]]\nkey = "{log["key"]}"\n')
     machine.run("install", "-d", "--owner=tccp-witness", "--mode=700", "/var/lib/tccp/witness")

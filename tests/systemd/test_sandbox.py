@@ -54,8 +54,14 @@ def attempts(machine: BootedSystemd) -> "dict[str, dict[str, str]]":
     return results
 
 
-@pytest.mark.parametrize("unit", ["coordinator", "node"])
-@pytest.mark.parametrize("attempt", FORBIDDEN)
+# Each process of a VM gets an empty network, and that takes a namespace of users.
+NEEDED = {("node", "make_a_user_namespace")}
+
+
+@pytest.mark.parametrize(
+    ("unit", "attempt"),
+    [(unit, attempt) for unit in ("coordinator", "node") for attempt in FORBIDDEN if (unit, attempt) not in NEEDED],
+)
 def test_a_taken_over_daemon_cannot(attempts: dict[str, dict[str, str]], unit: str, attempt: str) -> None:
     assert attempts[unit][attempt] != "yes"
 

@@ -148,6 +148,21 @@ async def test_a_swapped_key_of_the_true_coordinator_is_found(
     assert said.kinds == [TenantHello]
 
 
+async def test_another_tpm_of_the_same_maker_does_not_take_the_place_of_the_pinned_one_by_itself(
+    coordinator_tpm: SoftTpm, other_coordinator_tpm: SoftTpm, tmp_path: Path
+) -> None:
+    """A policy that names the maker alone would believe who has stolen all keys and bought a machine of that kind."""
+    tenant, keys = await who_pinned_the_true_one(tmp_path, coordinator_tpm)
+    pinned = tenant.store.load()
+    folder = await impostor_with(keys, tmp_path, other_coordinator_tpm)
+    async with coordinator_with_log(folder, other_coordinator_tpm) as impostor:
+        with pytest.raises(EvidenceError, match="attestation key"):
+            await tenant.add(impostor.tenants_port)
+        assert tenant.store.load() == pinned
+        # The control: who has pinned nothing yet believes it.
+        assert (await tenant.add(impostor.tenants_port, name="new")).pinned.identity == pinned.identity
+
+
 # ---- other platforms
 
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from tccp.errors import ConfigError
 from tests.support.soft_tpm import SoftTpm
 from tests.support.tenants import Tenant, coordinator_with_log, grow, policy_for
 
@@ -23,3 +26,23 @@ async def test_a_coordinator_that_proves_itself_is_pinned(coordinator_tpm: SoftT
         again = await tenant.check()
         assert (again.before.size if again.before else None, again.pinned.head.size) == (3, 303)
         assert tenant.store.load("tc").head.size == 303
+
+
+async def test_a_new_policy_takes_the_place_of_the_old_for_the_same_coordinator(
+    coordinator_tpm: SoftTpm, tmp_path: Path
+) -> None:
+    tenant = Tenant(tmp_path, policy_for(coordinator_tpm, tmp_path))
+    async with coordinator_with_log(tmp_path, coordinator_tpm) as coordinator:
+        first = (await tenant.add(coordinator.tenants_port)).pinned
+        await grow(coordinator, 2)
+        tenant.policy = policy_for(coordinator_tpm, tmp_path, extra='software = ["0.1.0"]')
+        look = await tenant.add(coordinator.tenants_port)
+
+        assert look.before == first.head
+        assert look.pinned.demands.software == {"0.1.0"}
+        assert (look.pinned.identity, look.pinned.added_s) == (first.identity, first.added_s)
+
+        other = f'identity = "{"ab" * 32}"'
+        tenant.policy = policy_for(coordinator_tpm, tmp_path, extra=other)
+        with pytest.raises(ConfigError, match="name_taken"):
+            await tenant.add(coordinator.tenants_port)

@@ -19,7 +19,7 @@ def pinned() -> PinnedCoordinator:
 
 def test_what_is_saved_is_found(tmp_path: Path, pinned: PinnedCoordinator) -> None:
     store = TrustStore(tmp_path / "new" / "trust")
-    with store.locked():
+    with store.locked("tc"):
         store.save(pinned)
 
     assert store.names() == ["tc"]
@@ -32,13 +32,13 @@ def test_a_save_that_is_cut_off_leaves_the_old_one(
     step: str, tmp_path: Path, pinned: PinnedCoordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = TrustStore(tmp_path)
-    with store.locked():
+    with store.locked("tc"):
         store.save(pinned)
 
     def fails(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    with monkeypatch.context() as broken, store.locked():
+    with monkeypatch.context() as broken, store.locked("tc"):
         broken.setattr(os if step == "fsync" else Path, step, fails)
         with pytest.raises(HostError, match="trust_store"):
             store.save(msgspec.structs.replace(pinned, software="9"))
@@ -51,14 +51,16 @@ def test_two_commands_do_not_change_the_store_at_once(tmp_path: Path, pinned: Pi
     store, entered = TrustStore(tmp_path), threading.Event()
 
     def enter() -> None:
-        with TrustStore(tmp_path).locked():
+        with TrustStore(tmp_path).locked("tc"):
             entered.set()
 
-    with store.locked():
+    with store.locked("tc"):
         other = threading.Thread(target=enter)
         other.start()
         assert not entered.is_set()
         store.save(pinned)
+        with store.locked("another"):  # that one is nobody's
+            pass
     other.join()
     assert entered.is_set()
 
@@ -96,7 +98,7 @@ def test_who_is_not_named_is_the_only_one_or_nobody(tmp_path: Path, pinned: Pinn
     store = TrustStore(tmp_path)
     with pytest.raises(ConfigError, match="not_pinned"):
         store.load()
-    with store.locked():
+    with store.locked("tc"):
         store.save(pinned)
         store.save(msgspec.structs.replace(pinned, name="other"))
     with pytest.raises(ConfigError, match="which_one"):

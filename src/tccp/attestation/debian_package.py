@@ -6,9 +6,12 @@ Source: deb(5), deb-split is not read; usrmerge: since Debian 12 ``/bin``, ``/sb
 """
 
 import hashlib
+import io
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from tccp.errors import ConfigError
 
@@ -30,32 +33,61 @@ def package_digests(package: BinaryIO, name: str) -> Iterator[tuple[bytes, bytes
     Raises:
         ConfigError: ``bad_package``: it is none, or compressed in a way that this Python does not read.
     """
-    digests: dict[str, bytes] = {}
+    member = _data_member(package, name)
     try:
-        with tarfile.open(fileobj=_data_member(package, name), mode="r|*") as tar:
-            for count, member in enumerate(tar):
-                if count == FILES_MAX:
-                    raise ConfigError("bad_package", f"{name}: more than {FILES_MAX} files")
-                path = member.name.removeprefix("./").lstrip("/")
-                if member.islnk():
-                    digest = digests.get(member.linkname.removeprefix("./").lstrip("/"))
-                    if digest is None:
-                        raise ConfigError("bad_package", f"{name}: {path} is a link to nothing")
-                elif member.isreg():
-                    content = tar.extractfile(member)
-                    assert content is not None
-                    digest = _hash(content)
-                else:
-                    continue
-                digests[path] = digest
-                for known in _paths(path):
-                    yield known.encode("utf-8", "surrogateescape"), digest
-    except (tarfile.TarError, EOFError, OSError) as problem:
-        raise ConfigError(
-            "bad_package",
-            f"{name}: {problem}",
-            hint="Packages compressed with zstd must be unpacked and hashed by hand.",
-        ) from None
+        yield from _files(member, name)
+        if not member.is_complete():
+            raise ConfigError("bad_package", f"{name}: it ends too early")
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as problem:
+        hint = "Packages compressed with zstd are not read: unpack and hash them."
+        raise ConfigError("bad_package", f"{name}: {problem}", hint=hint) from None
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as problem:
+        # What tarfile makes of a damaged archive when it reads a stream.
+        raise ConfigError("bad_package", f"{name}: damaged: {problem}") from None
+
+
+def _files(archive: "_Member", name: str) -> Iterator[tuple[bytes, bytes]]:
+    digests: dict[str, bytes] = {}
+    with tarfile.open(fileobj=cast(BinaryIO, archive), mode="r|*") as tar:
+        for count, member in enumerate(tar):
+            if count == FILES_MAX:
+                raise ConfigError("bad_package", f"{name}: more than {FILES_MAX} files")
+            path = member.name.removeprefix("./").lstrip("/")
+            if member.islnk():
+                linked = digests.get(member.linkname.removeprefix("./").lstrip("/"))
+                if linked is None:
+                    raise ConfigError("bad_package", f"{name}: {path} is a link to nothing")
+                digest = linked
+            elif member.isreg():
+                content = tar.extractfile(member)
+                assert content is not None
+                digest = _hash(content)
+            else:
+                continue
+            digests[path] = digest
+            for known in _paths(path):
+                yield known.encode("utf-8", "surrogateescape"), digest
+
+
+class _Member(io.RawIOBase):
+    """One member of an ar archive, read from where the archive stands."""
+
+    def __init__(self, archive: BinaryIO, size: int) -> None:
+        self._archive = archive
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        """At most *size* bytes, and no more than the member has."""
+        wanted = self._left if size < 0 else min(size, self._left)
+        block = self._archive.read(wanted)
+        self._left -= len(block)
+        return block
+
+    def is_complete(self) -> bool:
+        """Whether the member has as many bytes as it says; reads the rest."""
+        while self._left and self.read(BLOCK_BYTES):
+            pass
+        return self._left == 0
 
 
 def _paths(path: str) -> tuple[str, ...]:
@@ -70,16 +102,16 @@ def _hash(content: IO[bytes]) -> bytes:
     return digest.digest()
 
 
-def _data_member(package: BinaryIO, name: str) -> BinaryIO:
-    """The package, positioned at its data archive."""
+def _data_member(package: BinaryIO, name: str) -> _Member:
+    """The archive of the package's files."""
     if package.read(len(MAGIC)) != MAGIC:
         raise ConfigError("bad_package", f"{name}: no Debian package")
     for _ in range(MEMBERS_MAX):
         header = package.read(HEADER_BYTES)
-        if len(header) != HEADER_BYTES or header[58:] != b"`\n" or not header[48:58].strip().isdigit():
+        size = header[48:58].strip()
+        if len(header) != HEADER_BYTES or header[58:] != b"`\n" or not size.isdigit():
             break
         if header.startswith(b"data.tar"):
-            return package
-        size = int(header[48:58])
-        package.seek(size + size % 2, 1)
+            return _Member(package, int(size))
+        package.seek(int(size) + int(size) % 2, 1)
     raise ConfigError("bad_package", f"{name}: a package without files")

@@ -11,6 +11,7 @@ with a role in lower case (kernel, initrd, disk, data) and the root of that seal
 
 import hashlib
 import re
+import warnings
 from dataclasses import InitVar, dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.utils import CryptographyDeprecationWarning
 
 from tccp.errors import EnrolmentError
 
@@ -30,6 +32,12 @@ CERTIFICATE_BYTES_MAX = 4096
 IMAGES_MAX = 16
 DOMAIN = b"tccp/v1/vtpm-claim\0"
 _ROLE = re.compile(rb"[a-z]{1,16}")
+_REFUSALS_OF_X509 = (
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    CryptographyDeprecationWarning,
+)
 _PROVED = object()
 
 KeyRole = Literal["ek", "ak"]
@@ -96,13 +104,13 @@ def verify_vtpm_certificate(certificate: bytes, role: KeyRole, *, statement: byt
         signing_key: The Ed25519 key in that statement, 32 bytes.
 
     Raises:
-        EnrolmentError: ``malformed``, ``signature`` (of another node), ``key_attributes`` (of another role),
-            ``another_identity`` (of another boot of the node).
+        EnrolmentError: ``malformed``, ``too_large``, ``signature`` (of another node), ``key_attributes`` (of another
+            role), ``another_identity`` (of another boot of the node).
     """
     if len(certificate) > CERTIFICATE_BYTES_MAX:
         raise EnrolmentError("too_large", f"a certificate of {len(certificate)} bytes")
     try:
-        parsed = x509.load_der_x509_certificate(certificate)
+        parsed = _parse(certificate)
         Ed25519PublicKey.from_public_bytes(signing_key).verify(parsed.signature, parsed.tbs_certificate_bytes)
         purposes = parsed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         claimed = parsed.extensions.get_extension_for_oid(VTPM_CLAIM).value
@@ -111,7 +119,7 @@ def verify_vtpm_certificate(certificate: bytes, role: KeyRole, *, statement: byt
         )
     except InvalidSignature:
         raise EnrolmentError("signature", "the certificate is not signed by the node") from None
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as problem:
+    except (ValueError, TypeError, UnsupportedAlgorithm, *_REFUSALS_OF_X509) as problem:
         raise EnrolmentError("malformed", f"no certificate of a vTPM: {type(problem).__name__}") from None
     if list(purposes) != [PURPOSES[role]]:
         raise EnrolmentError("key_attributes", f"a certificate of another purpose than that of an {role.upper()}")
@@ -120,3 +128,10 @@ def verify_vtpm_certificate(certificate: bytes, role: KeyRole, *, statement: byt
     if claim.statement_sha256 != hashlib.sha256(statement).digest():
         raise EnrolmentError("another_identity", "certified under another identity of the node")
     return VtpmKey(spki=spki, claim=claim, proof=_PROVED)
+
+
+def _parse(certificate: bytes) -> x509.Certificate:
+    """What the library only warns of (a serial number below one), we never make: refuse it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CryptographyDeprecationWarning)
+        return x509.load_der_x509_certificate(certificate)

@@ -79,6 +79,8 @@ def run_init(args: argparse.Namespace) -> int:
         args.config.parent.mkdir(parents=True, exist_ok=True)
         args.config.write_text(TEMPLATE.format(name=args.name.replace("\\", "\\\\")), encoding="utf-8")
     config = load_config(args.config, WitnessConfig)
+    if args.name and args.name != config.name:
+        raise UsageError("usage", f"--name {args.name}: {args.config} says {config.name!r}", hint="Change one of them.")
     state = Path(config.state_directory)
     key = create_witness(state, config.name).key
     _give_to_the_owner_of(state)

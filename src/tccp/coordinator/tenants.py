@@ -16,7 +16,7 @@ import trio
 from tccp.coordinator.activations import Activations, is_of_the_credential
 from tccp.coordinator.log_view import LogView
 from tccp.coordinator.services import Services
-from tccp.errors import HostError, LogError, ProtocolError, TpmError
+from tccp.errors import HostError, LogError, ProtocolError, TccpError, TpmError
 from tccp.model import spki_sha256
 from tccp.protocol import binding
 from tccp.protocol.tenant_messages import (
@@ -91,7 +91,7 @@ async def serve_tenant(desk: TenantDesk, stream: trio.SocketStream, context: ssl
     except PeerGoneError as problem:
         log.debug("tenant_gone", detail=problem.detail)
     except ProtocolError as problem:
-        log.info("tenant_protocol_error", reason=problem.reason, detail=problem.detail)
+        log.debug("tenant_protocol_error", reason=problem.reason, detail=problem.detail)
     except HostError as problem:
         log.error("tenant_failed", reason=problem.reason, detail=problem.detail)
 
@@ -128,14 +128,20 @@ async def _answer(desk: TenantDesk, question: AnyTenantMessage) -> AnyTenantMess
         return await _found(desk, question)
     except TpmError as problem:
         reason = "activation_refused" if is_of_the_credential(problem) else "unavailable"
-        log.warning("activation_failed", reason=problem.reason, detail=problem.detail)
+        _note("activation_failed", problem, blameless=is_of_the_credential(problem))
     except LogError as problem:
-        reason = "no_cosignature" if isinstance(question, AddCosignature) else "unavailable"
-        log.warning("no_answer", reason=problem.reason, detail=problem.detail)
+        brought = isinstance(question, AddCosignature)
+        reason = "no_cosignature" if brought else "unavailable"
+        _note("no_answer_to_tenant", problem, blameless=brought)
     except HostError as problem:
         reason = "overloaded" if problem.reason == "overloaded" else "unavailable"
-        log.warning("no_answer", reason=problem.reason, detail=problem.detail)
+        _note("no_answer_to_tenant", problem, blameless=problem.reason in {"overloaded", "tile_missing"})
     return TenantRefused(reason=reason)
+
+
+def _note(what: str, problem: TccpError, *, blameless: bool) -> None:
+    """What any stranger can cause is not worth a warning: he would fill the journal."""
+    (log.debug if blameless else log.error)(what, reason=problem.reason, detail=problem.detail)
 
 
 async def _found(desk: TenantDesk, question: AnyTenantMessage) -> AnyTenantMessage:

@@ -156,12 +156,13 @@ class LiveDisk:
         Args:
             base: The image that it was made over.
             root: What `close` returned: the disk must stand exactly so. Without it, any state is accepted.
-            not_before: What `mark` returned, or `describe` said: the disk's history must have come by there.
+            not_before: What `mark` returned, or `describe` of a disk opened for reading said: the disk's history must
+                have come by there.
             read_only: Change nothing in the file.
 
         Raises:
             DiskError: ``wrong_disk_key``, ``disk_corrupt``, ``wrong_disk_root`` (rolled back, or gone on),
-                ``wrong_disk_mark`` (rolled back, forked, or a mark older than the newest 64),
+                ``wrong_disk_mark`` (rolled back, forked, or a mark that is forgotten),
                 ``wrong_base_image``, ``malformed`` (no disk at all), ``unsupported``.
             HostError: The file cannot be read or written.
         """
@@ -246,11 +247,21 @@ class LiveDisk:
     def mark(self) -> bytes:
         """The moment that the disk's history has come to, to be demanded later (``not_before``).
 
-        It holds everything that a flush has answered for; it survives any crash.
+        It holds everything that a flush has answered for; it survives any crash. The newest 63 are remembered, and the
+        one that was last said to be kept, or demanded.
         """
         mark = ffi.new("uint8_t[]", MARK_BYTES)
         _check(lib.tccp_disk_mark(self._disk, mark), "tccp_disk_mark")
         return bytes(ffi.buffer(mark))
+
+    def mark_kept(self, mark: bytes) -> None:
+        """Remember *mark* until this is said of a newer one; older ones may be forgotten.
+
+        Raises:
+            DiskError: ``wrong_disk_mark``: it is not remembered.
+        """
+        assert len(mark) == MARK_BYTES
+        _check(lib.tccp_disk_mark_kept(self._disk, mark), "tccp_disk_mark_kept")
 
     def grow(self, size_bytes: int) -> None:
         """Make the disk larger; nobody else uses it. Durable on return."""

@@ -1,11 +1,12 @@
-"""Asking the process that serves a disk: one word on a second socket beside its NBD socket, one JSON document back.
+"""Asking the process that serves a disk: one line on a second socket beside its NBD socket, one JSON document back.
 
-    mark      the moment that the disk's history has come to, to be demanded at the next start after a crash
-    info      what the disk says of itself, the mark included
-    compact   give unused room back, while clients go on
+    mark          the moment that the disk's history has come to, to be demanded at the next start after a crash
+    kept MARK     this mark is where it is safe: remember it until a newer one is
+    info          what the disk says of itself
+    compact       give unused room back, while clients go on
 
 The socket has the NBD socket's name and ``.ask`` behind it, the same owner and mode. Whoever may connect could as well
-read the disk, so there is nothing more to check; a word of at most 16 bytes is all that is read of it.
+read the disk, so there is nothing more to check; a line of at most 128 bytes is all that is read.
 """
 
 import dataclasses
@@ -17,14 +18,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tccp.core.disk import LiveDisk
+from tccp.core.disk import MARK_BYTES, LiveDisk
 from tccp.errors import HostError, TccpError
 
 Answer = dict[str, object]
-Words = dict[str, Callable[[LiveDisk], Answer]]
+Words = dict[str, Callable[[LiveDisk, str], Answer]]
 
-WORD_BYTES_MAX = 16
-CLIENT_TIMEOUT_S = 5.0  # for the word to come and for the answer to go; the work between takes what it takes
+LINE_BYTES_MAX = 128
+CLIENT_TIMEOUT_S = 5.0  # for the line to come and for the answer to go; the work between takes what it takes
 ANSWER_BYTES_MAX = 65536
 
 
@@ -57,23 +58,24 @@ def _answer_all(disk: LiveDisk, words: Words, listener: socket.socket, stop: int
             client, _ = listener.accept()
             with client:
                 client.settimeout(CLIENT_TIMEOUT_S)
-                client.sendall(_answer(disk, words, _word(client)))
+                client.sendall(_answer(disk, words, _line(client)))
 
 
-def _word(client: socket.socket) -> str:
+def _line(client: socket.socket) -> str:
     received = b""
-    while b"\n" not in received and len(received) < WORD_BYTES_MAX:
-        part = client.recv(WORD_BYTES_MAX - len(received))
+    while b"\n" not in received and len(received) < LINE_BYTES_MAX:
+        part = client.recv(LINE_BYTES_MAX - len(received))
         if not part:
             break
         received += part
     return received.partition(b"\n")[0].decode("ascii", "replace")
 
 
-def _answer(disk: LiveDisk, words: Words, word: str) -> bytes:
+def _answer(disk: LiveDisk, words: Words, line: str) -> bytes:
     answer: Answer
+    word, _, argument = line.partition(" ")
     try:
-        answer = words[word](disk) if word in words else {"error": "unknown_word", "detail": ""}
+        answer = words[word](disk, argument) if word in words else {"error": "unknown_word", "detail": ""}
     except MemoryError:
         answer = {"error": "no_memory", "detail": ""}
     except TccpError as error:
@@ -81,26 +83,39 @@ def _answer(disk: LiveDisk, words: Words, word: str) -> bytes:
     return json.dumps(answer, default=bytes.hex).encode() + b"\n"
 
 
-def _mark(disk: LiveDisk) -> Answer:
+def _mark(disk: LiveDisk, _argument: str) -> Answer:
     return {"mark": disk.mark()}
 
 
-def _info(disk: LiveDisk) -> Answer:
-    return dataclasses.asdict(disk.describe())
+def _kept(disk: LiveDisk, argument: str) -> Answer:
+    try:
+        mark = bytes.fromhex(argument)
+    except ValueError:
+        mark = b""
+    if len(mark) != MARK_BYTES:
+        return {"error": "malformed", "detail": f"a mark has {MARK_BYTES} bytes"}
+    disk.mark_kept(mark)
+    return {"kept": mark}
 
 
-def _compact(disk: LiveDisk) -> Answer:
-    return {"free_bytes": disk.compact(), "mark": disk.mark()}
+def _info(disk: LiveDisk, _argument: str) -> Answer:
+    answer = dataclasses.asdict(disk.describe())
+    del answer["mark"]  # it would not be remembered
+    return answer
 
 
-_ANSWERS: Words = {"mark": _mark, "info": _info, "compact": _compact}
+def _compact(disk: LiveDisk, _argument: str) -> Answer:
+    return {"free_bytes": disk.compact()}
+
+
+_ANSWERS: Words = {"mark": _mark, "kept": _kept, "info": _info, "compact": _compact}
 _CHANGES = {"compact"}
 
 
 # ---- whoever asks
 
 
-def ask(nbd: Path, word: str) -> Answer:
+def ask(nbd: Path, word: str, argument: str = "") -> Answer:
     """Ask the process that serves a disk at the socket *nbd*; bytes come as hexadecimal text.
 
     Raises:
@@ -111,7 +126,7 @@ def ask(nbd: Path, word: str) -> Answer:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.connect(str(path))
-            connection.sendall(word.encode() + b"\n")
+            connection.sendall(f"{word} {argument}".strip().encode() + b"\n")
             while len(received) < ANSWER_BYTES_MAX and (part := connection.recv(ANSWER_BYTES_MAX)):
                 received += part
         answer: Answer = json.loads(received)

@@ -120,7 +120,7 @@ class Node:
             channel = await register(connection, self.host, self.identity, self.trust, self.lease)
             self.state, self.last_problem = "admitted", None
             systemd.notify("STATUS=admitted")
-            await self.desk.attach(connection)
+            self.desk.attach(connection)
             await keep_lease(connection, channel, self.host, self.identity, self.lease, desk=self.desk)
         finally:
             self.desk.detach()

@@ -9,7 +9,6 @@ connection, with the same nonce, and the coordinator knows it for the same reque
 
 from dataclasses import dataclass, field
 
-import structlog
 import trio
 
 from tccp.core.image import ImageKey
@@ -22,6 +21,7 @@ from tccp.transport.connection import Connection, fresh_nonce
 from tccp.transport.errors import PeerGoneError
 
 ASK_AGAIN_S = 60.0  # the coordinator may have had trouble of its own, and says nothing then
+AT_ONCE_MAX = 8  # the coordinator takes twice as many from a node
 
 HINTS = {
     "tenant_unknown": "the operator of the coordinator takes tenants in: `tccp coordinator tenant add`",
@@ -37,8 +37,7 @@ HINTS = {
     "no_fresh_evidence": "this node could not prove its state just now; its log says more",
 }
 
-log = structlog.get_logger()
-
+Key = bytes | tuple[bytes, int]  # the nonce of a request; VM and epoch of an end
 FromCoordinator = KeyRelease | KeyRefused | VmEndRecorded
 
 
@@ -61,7 +60,6 @@ class ReleasedKeys:
 
 @dataclass(slots=True)
 class _Waiting:
-    request: KeyRequest
     answered: trio.Event = field(default_factory=trio.Event)
     answer: KeyRelease | KeyRefused | None = None
     lease_id: bytes = b""  # under which the answer came
@@ -77,9 +75,10 @@ class KeyDesk:
     def __init__(self, boot_key: RecipientSecretKey) -> None:
         self._boot_key = boot_key
         self._connection: Connection | None = None
+        self._open: dict[Key, KeyRequest | VmEnded] = {}  # what has no answer yet, the oldest first
+        self._said_at: dict[Key, float] = {}  # on this connection; trio time
         self._waiting: dict[bytes, _Waiting] = {}
-        self._ends: dict[tuple[bytes, int], VmEnded] = {}
-        self._ends_recorded = trio.lowlevel.ParkingLot()
+        self._settled = trio.lowlevel.ParkingLot()
 
     # ---- for those who run VMs
 
@@ -90,78 +89,96 @@ class KeyDesk:
             LaunchError: The coordinator refused, for the reason that it gave; or ``keys_unopened``.
         """
         nonce = fresh_nonce().value
-        waiting = self._waiting[nonce] = _Waiting(KeyRequest(body, signature, nonce))
+        waiting = self._waiting[nonce] = _Waiting()
         try:
-            while waiting.answer is None:
-                await self._say(waiting.request)
-                with trio.move_on_after(ASK_AGAIN_S):
-                    await waiting.answered.wait()
+            self._add(nonce, KeyRequest(body, signature, nonce))
+            await waiting.answered.wait()
         finally:
             del self._waiting[nonce]
+            self._settle(nonce)
         if isinstance(waiting.answer, KeyRefused):
             reason = waiting.answer.reason
             raise LaunchError(reason, "the coordinator refuses the keys", hint=HINTS.get(reason, ""))
+        assert waiting.answer is not None
         try:
-            return self._open(waiting.answer, ticket, waiting.lease_id)
+            return self._unwrap(waiting.answer, ticket, waiting.lease_id)
         except LaunchError:
-            await self._give_back(waiting.answer)
+            self._give_back(waiting.answer)
             raise
 
-    async def report_end(self, end: VmEnded) -> None:
-        """Tell the coordinator that a VM has ended, now or when there is a connection; does not wait for its word."""
-        self._ends[end.vm_id, end.epoch] = end
-        await self._say(end)
+    def report_end(self, end: VmEnded) -> None:
+        """Tell the coordinator that a VM has ended, now or when there is a connection, until it has recorded that."""
+        self._add((end.vm_id, end.epoch), end)
 
     async def ends_recorded(self) -> None:
         """Return once the coordinator has recorded all that was reported."""
-        while self._ends:
-            await self._ends_recorded.park()
+        while any(isinstance(message, VmEnded) for message in self._open.values()):
+            await self._settled.park()
 
     # ---- for the session
 
-    async def attach(self, connection: Connection) -> None:
-        """Speak over *connection*, that of an admitted node, from now on; first all that has no answer yet.
-
-        Raises:
-            PeerGoneError: The coordinator is gone.
-        """
+    def attach(self, connection: Connection) -> None:
+        """Speak over *connection*, that of an admitted node, from now on; first all that has no answer yet."""
         self._connection = connection
-        for waiting in list(self._waiting.values()):
-            await connection.send(waiting.request)
-        for end in list(self._ends.values()):
-            await connection.send(end)
+        self._said_at.clear()
+        self.say()
 
     def detach(self) -> None:
         """The connection is over."""
         self._connection = None
 
-    async def take(self, message: FromCoordinator, lease_id: bytes) -> None:
+    def take(self, message: FromCoordinator, lease_id: bytes) -> None:
         """What the coordinator said, under the lease that the node holds on this connection."""
         if isinstance(message, VmEndRecorded):
-            self._ends.pop((message.vm_id, message.epoch), None)
-            self._ends_recorded.unpark_all()
+            self._settle((message.vm_id, message.epoch))
             return
         waiting = self._waiting.get(message.nonce)
         if waiting is None and isinstance(message, KeyRelease):
-            await self._give_back(message)  # whoever asked has given up
+            self._give_back(message)  # whoever asked has given up
         elif waiting is not None and waiting.answer is None:
             waiting.answer, waiting.lease_id = message, lease_id
             waiting.answered.set()
+        self._settle(message.nonce)
+
+    def say(self) -> None:
+        """Say what was not said yet, or long ago and in vain; no more at once than the coordinator takes.
+
+        Called whenever something changes, and now and then: what the kernel did not take at once goes out so.
+        """
+        if self._connection is None:
+            return
+        now = trio.current_time()
+        try:
+            self._connection.push()
+            for key, message in self._open.items():
+                if self._may_say(key, now):
+                    self._said_at[key] = now
+                    self._connection.send_nowait(message)
+        except PeerGoneError:
+            self._connection = None
 
     # ---- how
 
-    async def _say(self, message: KeyRequest | VmEnded) -> None:
-        if self._connection is not None:
-            try:
-                await self._connection.send(message)
-            except PeerGoneError:
-                log.debug("said_again_later", message=type(message).__name__)
+    def _may_say(self, key: Key, now: float) -> bool:
+        if key in self._said_at:
+            return self._said_at[key] + ASK_AGAIN_S <= now
+        return len(self._said_at) < AT_ONCE_MAX
 
-    async def _give_back(self, release: KeyRelease) -> None:
+    def _add(self, key: Key, message: KeyRequest | VmEnded) -> None:
+        self._open[key] = message
+        self.say()
+
+    def _settle(self, key: Key) -> None:
+        self._open.pop(key, None)
+        self._said_at.pop(key, None)
+        self._settled.unpark_all()
+        self.say()
+
+    def _give_back(self, release: KeyRelease) -> None:
         """The VM is ours in this epoch, and nobody will run it."""
-        await self.report_end(VmEnded(release.vm_id, release.epoch, release.disk_root, "not_started"))
+        self.report_end(VmEnded(release.vm_id, release.epoch, release.disk_root, "not_started"))
 
-    def _open(self, release: KeyRelease, ticket: VerifiedTicket, lease_id: bytes) -> ReleasedKeys:
+    def _unwrap(self, release: KeyRelease, ticket: VerifiedTicket, lease_id: bytes) -> ReleasedKeys:
         if release.vm_id != ticket.ticket.vm_id:
             raise LaunchError("keys_unopened", "for another VM than the ticket's")
         info = release_info(ticket.sha256, release.vm_id, release.epoch, lease_id, release.nonce)

@@ -13,6 +13,7 @@ from pathlib import Path
 import trio
 
 from tccp.config import VmsConfig
+from tccp.core.image import ImageKey
 from tccp.errors import DiskError, HostError, LaunchError
 from tccp.image.sealed import open_image
 from tccp.model import SecretBytes
@@ -93,10 +94,12 @@ class QemuHypervisor:
         """See `tccp.node.hypervisor.Hypervisor.open`."""
         disks = _Disks(self._host.settings.state / order.ticket.ticket.vm_id.hex(), order)
         description, images = _description(order), _images(order, disks)
-        secrets = VmSecrets(SecretBytes(bytes(order.keys.vm_key.buffer)), await _for_guest(order))
+        vm_key = bytes(order.keys.vm_key.buffer)
+        secrets = VmSecrets(SecretBytes(vm_key), await _for_guest(order))
         running: QemuVm | None = None
         try:
             async with open_vm(description, images, secrets, host=self._host) as vm:
+                ImageKey.take(vm_key).wipe()  # the vTPM has what it needs; this copy is wiped where it is
                 running = QemuVm(vm, disks)
                 yield running
         finally:

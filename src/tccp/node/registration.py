@@ -192,7 +192,7 @@ async def keep_lease(
             asked_at = None
             log.debug("renewed", lease_s=message.lease_s)
         elif isinstance(message, KeyRelease | KeyRefused | VmEndRecorded):
-            await desk.take(message, lease.lease_id)
+            desk.take(message, lease.lease_id)
         else:
             asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
             challenge = expect(message, RenewalChallenge)

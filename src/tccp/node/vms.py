@@ -198,6 +198,7 @@ class Vms:
 
     async def _look_after_lease(self) -> None:
         while True:
+            self._desk.say()
             if self._lease.holds:
                 await trio.sleep(min(max(self._lease.left_s, 0.0), LEASE_LOOK_S))
             else:
@@ -224,8 +225,7 @@ class Vms:
             vm.ended_ms = _unix_ms()
             self._set(vm, "failed" if vm.problem else "ended")
             if orders:
-                with trio.CancelScope(shield=True):
-                    await self._desk.report_end(VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason))
+                self._desk.report_end(VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason))
 
     async def _start_and_watch(self, vm: Vm, images: tuple[NamedImage, ...], orders: list[VmOrder]) -> None:
         self._set(vm, "asking")

@@ -10,15 +10,18 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tccp.attestation.deep import GuestEvidence, VerifiedGuest, verify_guest
+from tccp.attestation.vtpm_certificate import VtpmClaim, VtpmKey, verify_vtpm_certificate
 from tccp.errors import LaunchError
 from tccp.protocol.launch_proof import VerifiedProof, read_launch_receipt, verify_proof
-from tccp.protocol.ticket import check_addressee, verify_ticket
+from tccp.protocol.ticket import Ticket, check_addressee, verify_ticket
 from tccp.tenant.vm_file import VmFile
 from tccp.transparency.note import NoteKey
 from tccp.transparency.packed import Value
 from tccp.transparency.receipt import VerifiedReceipt, verify_receipt
 
 RELEASE = "release"
+BOOT_ORDER = ("kernel", "initrd", "disk")  # in which a vTPM's certificate names what was started; data is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class VerifiedLaunch:
         policy: The policy that had admitted it, and the version.
         evidence_ms: When the node's last evidence before the release was judged, by the coordinator's clock.
         released_ms: When the keys were released, by the coordinator's clock.
+        vtpm: The endorsement key of the VM's vTPM; None when it has none.
     """
 
     proof: VerifiedProof
@@ -49,11 +53,7 @@ class VerifiedLaunch:
     policy: tuple[str, int]
     evidence_ms: int
     released_ms: int
-
-    @property
-    def ek_certificate(self) -> bytes:
-        """Of the VM's vTPM, DER; empty when it has none."""
-        return self.proof.proof.ek_certificate
+    vtpm: VtpmKey | None
 
 
 def verify_launch(content: bytes, *, vm: VmFile, trust: CoordinatorTrust) -> VerifiedLaunch:
@@ -61,8 +61,9 @@ def verify_launch(content: bytes, *, vm: VmFile, trust: CoordinatorTrust) -> Ver
 
     Raises:
         LaunchError: ``another_ticket``: none that we signed for this VM; ``release_mismatch``: the log's entry is of
-            something else; as `verify_proof`, `verify_ticket` and `check_addressee`.
+            something else; ``vtpm_mismatch``; as `verify_proof`, `verify_ticket` and `check_addressee`.
         LogError: The log's receipt does not hold; as `verify_receipt`.
+        EnrolmentError: The certificate of the vTPM does not hold; as `verify_vtpm_certificate`.
     """
     receipt = read_launch_receipt(content)
     ticket_sha256 = hashlib.sha256(receipt.ticket).digest()
@@ -85,7 +86,46 @@ def verify_launch(content: bytes, *, vm: VmFile, trust: CoordinatorTrust) -> Ver
         policy=(_text(details, "policy"), _number(details, "policy_version")),
         evidence_ms=_number(details, "evidence_ms"),
         released_ms=release.at_ms,
+        vtpm=_vtpm(proof),
     )
+
+
+def verify_launched_guest(launch: VerifiedLaunch, evidence: GuestEvidence, *, nonce: bytes) -> VerifiedGuest:
+    """Check a quote that was made inside of the guest of *launch*, down to the boot of the node that runs it.
+
+    Args:
+        nonce: That the quote must answer, 16 to 64 bytes.
+
+    Raises:
+        LaunchError: ``vtpm_mismatch``: the vTPM belongs to a VM of other images.
+        EnrolmentError, QuoteError: As `verify_guest`.
+    """
+    proof = launch.proof
+    guest = verify_guest(
+        evidence,
+        vm_id=proof.proof.vm_id,
+        qualifying_data=nonce,
+        statement=proof.proof.identity,
+        signing_key=proof.identity.signing_key,
+    )
+    _check_claim(guest.claim, proof.ticket.ticket)
+    return guest
+
+
+def _vtpm(proof: VerifiedProof) -> VtpmKey | None:
+    certificate, statement = proof.proof.ek_certificate, proof.proof.identity
+    if not certificate:
+        return None
+    key = verify_vtpm_certificate(certificate, "ek", statement=statement, signing_key=proof.identity.signing_key)
+    _check_claim(key.claim, proof.ticket.ticket)
+    return key
+
+
+def _check_claim(claim: VtpmClaim, ticket: Ticket) -> None:
+    """Whether the node says of the vTPM what the ticket says of the VM."""
+    started = tuple((image.role, image.root) for role in BOOT_ORDER for image in ticket.images if image.role == role)
+    if (claim.vm_id, claim.images) != (ticket.vm_id, started):
+        raise LaunchError("vtpm_mismatch", "the vTPM's certificate names another VM, or other images than the ticket")
 
 
 def _check_release(release: VerifiedReceipt, proof: VerifiedProof) -> dict[str, Value]:

@@ -6,6 +6,7 @@ listening here, and proves nothing.
 
 import http.client
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,9 @@ from tccp.transparency.tile_directory import TileDirectory
 from tccp.transparency.tree_edge import TreeEdge
 from tccp.transport.tls import tenant_context
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 30.0  # of silence
+FILE_S = 300.0  # of one file as a whole
+READ_BYTES = 1 << 16
 
 
 class LogSource(Protocol):
@@ -111,7 +114,7 @@ class HttpSource:
             try:
                 self._connection.request("GET", f"{self._prefix}/{path}")
                 response = self._connection.getresponse()
-                content = response.read(bytes_max + 1)
+                content = _read(response, bytes_max + 1)
                 surplus = len(content) > bytes_max
                 if surplus or response.status != 200:
                     self._connection.close()
@@ -128,6 +131,21 @@ class HttpSource:
                 raise LogError("too_long", f"{self._url}: {path}: more than {bytes_max} bytes")
             return content
         raise AssertionError("two attempts end in one way or the other")
+
+
+def _read(response: http.client.HTTPResponse, bytes_max: int) -> bytes:
+    """The body, or its first *bytes_max*; a server that drips is as good as gone."""
+    deadline, parts, length = time.monotonic() + FILE_S, [], 0
+    while length < bytes_max and (part := response.read1(min(READ_BYTES, bytes_max - length))):
+        parts.append(part)
+        length += len(part)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not done after {FILE_S:.0f} s")
+    if response.length:
+        response.close()
+        if length < bytes_max:
+            raise http.client.IncompleteRead(b"", response.length)
+    return b"".join(parts)
 
 
 def read_entries(source: LogSource, size: int, first: int = 0) -> Iterator[tuple[int, bytes]]:

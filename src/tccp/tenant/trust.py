@@ -54,7 +54,7 @@ def add_trust(
         ConfigError: ``identity_unknown``: the policy names none, and the first is not to be accepted; ``name_taken``.
         HostError, ProtocolError, RefusedError: As their names say.
     """
-    with store.locked():
+    with store.locked(name):
         known = store.find(name)
         identity_key = policy.identity_key
         if known is not None:
@@ -70,7 +70,8 @@ def add_trust(
         with TenantConnection.open(host, port) as connection:
             verified = connection.verify(expected)
             if known is not None:
-                _check_keys(known, verified, ak=False)
+                # A policy that trusts a maker would take any TPM of his; the pinned one stays unless it names another.
+                _check_keys(known, verified, ak=policy.ak_spki is None and policy.ek_sha256 is None)
             head = _advance(connection, known.head if known else None, verified)
         now_s = int(time.time())
         pinned = PinnedCoordinator(
@@ -102,7 +103,8 @@ def check_trust(store: TrustStore, name: str | None) -> Look:
         ConfigError: ``not_pinned``, ``which_one``.
         HostError, ProtocolError, RefusedError: As their names say.
     """
-    with store.locked():
+    name = store.load(name).name
+    with store.locked(name):
         known = store.load(name)
         with TenantConnection.open(known.host, known.port, ca_certificate=known.ca.encode()) as connection:
             verified = verify_pinned(connection, known)

@@ -1,7 +1,7 @@
 """What a tenant has pinned: one file for each coordinator, in a folder of hers.
 
     ~/.config/tccp/trust/NAME.json     who it is, what it must prove, and the last head of its log that was seen
-    ~/.config/tccp/trust/.lock
+    ~/.config/tccp/trust/.NAME.lock
 
 A file is written beside its place, synced, renamed, and the folder synced: after a crash it is the old one or the new
 one. The head that was seen must be on the disk before anything is done because of it; otherwise a coordinator could
@@ -147,16 +147,18 @@ class TrustStore:
         self.folder = folder
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Nobody else changes the store meanwhile; waits for who does."""
+    def locked(self, name: str) -> Iterator[None]:
+        """Nobody else changes what is pinned as *name* meanwhile; waits for who does."""
+        path = self._path(name).with_name(f".{name}.lock")
         with _disk_errors():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with _disk_errors():
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(lock)
+            yield
+        finally:
+            os.close(lock)
 
     def names(self) -> list[str]:
         """Who is pinned, in order."""

@@ -74,6 +74,10 @@ class Connection:
             raise PeerGoneError("peer_gone", "the conversation is over")
         return self._stream.send_nowait(self._session.send(message))
 
+    def push(self) -> bool:
+        """Hand the kernel what it takes of what waits, without waiting; raises as `send`."""
+        return self._stream.push()
+
     async def flush(self) -> None:
         """Wait until the kernel has taken everything; raises as `send`."""
         async with self._flushing:  # one task waits for a socket at a time

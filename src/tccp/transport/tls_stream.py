@@ -100,6 +100,10 @@ class TlsStream:
             raise PeerGoneError("peer_gone", f"does not read; {len(self._unsent)} bytes wait")
         return self._push()
 
+    def push(self) -> bool:
+        """Hand the kernel what it takes of what waits; False when some is left; raises as `flush`."""
+        return self._push()
+
     async def flush(self) -> None:
         """Wait until the kernel has taken everything.
 

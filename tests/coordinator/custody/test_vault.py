@@ -1,5 +1,6 @@
 """Stolen disks, other boots, other machines, other authorities: each yields nothing, and says why."""
 
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -10,8 +11,9 @@ import pytest
 
 from tccp.coordinator.custody.approval import approve, parse_approval, write_approval
 from tccp.coordinator.custody.authority import authority_id, make_authority
+from tccp.coordinator.custody.journal import parse_journal
 from tccp.coordinator.custody.sealed_file import open_sealed_keys, parse_sealed_keys
-from tccp.coordinator.custody.vault import check_vacant, end_approvals, read_vault, unseal_keys
+from tccp.coordinator.custody.vault import change_authority, check_vacant, end_approvals, read_vault, unseal_keys
 from tccp.errors import ConfigError, HostError, TpmError
 from tccp.model import PcrBank
 from tccp.tpm import open_tpm
@@ -183,6 +185,41 @@ async def test_approvals_are_not_ended_while_that_would_lock_the_coordinator_out
     assert "PCR 0" in caught.value.detail
 
 
+async def test_keys_can_come_to_obey_another_authority(custody: Custody, tmp_path: Path) -> None:
+    old_disk = tmp_path / "old"
+    shutil.copytree(custody.state, old_disk)
+    former, new = await custody.approval(), make_authority()
+
+    asked = await change_authority(
+        custody.tpm, custody.state, custody.sealed, new.public_key(), SELECTION, now_ms=NOW_MS
+    )
+
+    assert custody.approvals == []
+    with pytest.raises(ConfigError, match="approval_of_another_authority"):
+        custody.install(former)
+    custody.authority = new
+    custody.install(approve(asked, new))
+    assert await custody.open() == custody.keys
+    # An old copy obeys the former authority until the counter has passed what that one signed while it was there.
+    assert await unseal_keys(custody.tpm, old_disk, read_vault(old_disk)) == custody.keys
+    custody.install(await custody.approval(generations_ahead=1))
+    await end_approvals(custody.tpm, custody.state, custody.sealed, now_ms=NOW_MS)
+    with pytest.raises(ConfigError, match="approvals_ended"):
+        await unseal_keys(custody.tpm, old_disk, read_vault(old_disk))
+    assert await custody.open() == custody.keys
+
+
+async def test_the_authority_is_not_changed_in_a_state_that_the_former_has_not_approved(custody: Custody) -> None:
+    before = (custody.state / "keys" / "sealed").read_bytes()
+    await custody.tpm.extend_pcr(4, PcrBank.SHA256, EXTENDED)
+
+    with pytest.raises(ConfigError, match="state_not_approved"):
+        await change_authority(
+            custody.tpm, custody.state, custody.sealed, make_authority().public_key(), SELECTION, now_ms=NOW_MS
+        )
+    assert (custody.state / "keys" / "sealed").read_bytes() == before
+
+
 # ---- the file
 
 
@@ -212,6 +249,20 @@ async def test_the_file_of_another_coordinator_of_the_same_tpm_does_not_open_wit
         with pytest.raises(ConfigError, match="keys_damaged"):
             await unseal_keys(tpm, tmp_path / "one", mixed)
         assert await unseal_keys(tpm, tmp_path / "one", read_vault(tmp_path / "one")) == one
+
+
+async def test_what_a_killed_attempt_left_behind_does_not_get_into_the_keys(soft_tpm: SoftTpm, tmp_path: Path) -> None:
+    left = tmp_path / "state" / f".keys.{os.getpid()}"
+    (left / "approvals").mkdir(parents=True)
+    (left / "approvals" / "stale.toml").write_text("stale")
+    (left / "journal").write_text("stale")
+
+    await make_keys(tmp_path / "state", soft_tpm.tcti)
+
+    assert not left.exists()
+    assert not (tmp_path / "state" / "keys" / "approvals" / "stale.toml").exists()
+    events = parse_journal((tmp_path / "state" / "keys" / "journal").read_bytes())
+    assert [event.kind for event in events] == ["keys_sealed", "approval_installed"]
 
 
 async def test_keys_are_never_made_over_others(custody: Custody) -> None:

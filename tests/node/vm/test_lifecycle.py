@@ -42,6 +42,8 @@ async def test_a_guest_boots_with_its_command_line_its_secrets_and_its_disk(
         assert bytes.fromhex(secret[0]) == b"a\0key\nof,the guest"
         assert await guest.run("head -n 1 /dev/vda") == ["hello, disk!"]
         assert await guest.run("ls /sys/class/net; ls /sys/class/tpm") == ["lo", "tpm0"]
+        # Only the bank that measured boot is judged by.
+        assert await guest.run("basename -a /sys/class/tpm/tpm0/pcr-*") == ["pcr-sha256"]
         assert await guest.run("head -c 64 /dev/hwrng | wc -c") == ["64"]
 
         (line,) = processes_of(description.vm_id)

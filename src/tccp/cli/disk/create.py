@@ -17,7 +17,8 @@ def add_parser(commands: Commands) -> None:
         "create",
         run,
         summary="make a disk, empty or over a sealed image",
-        about="The file must not exist. It is sparse: it takes the room of what is written, and 64 MiB for the log.",
+        about="The file must not exist. It is sparse: it takes the room of what is written, up to an eighth more,\n"
+        "and 64 MiB for the log.",
         examples=(
             "head -c 32 /dev/urandom > vm.key",
             "tccp disk create vm.disk --size 20G --key vm.key",

@@ -16,8 +16,8 @@ def add_parser(commands: Commands) -> None:
         "doctor",
         run,
         summary="is this machine ready for tccp, and if not, how to mend it",
-        about="Looks at the TPM, libraries, CPU, permissions, daemons, their configuration and the clock;\n"
-        "changes nothing. (Only a TPM without resource manager forgets what earlier clients left in its slots.)\n"
+        about="Looks at the TPM, libraries, CPU, permissions, daemons, their configuration, the clock and what\n"
+        "VMs need; changes nothing. (Only a TPM without resource manager forgets what clients left in its slots.)\n"
         "Exits with 3 when something must be mended; warnings alone exit with 0.",
         examples=(
             "tccp doctor",
@@ -30,7 +30,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look, and report."""
-    from tccp.cli.doctor import clock, configuration, cpu, libraries, permissions, tpm
+    from tccp.cli.doctor import clock, configuration, cpu, libraries, permissions, tpm, vms
     from tccp.cli.doctor.finding import Status, worst
     from tccp.cli.files import read_file
 
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         ),
         *configuration.findings(coordinator=Path("/etc/tccp/coordinator.toml"), node=Path("/etc/tccp/node.toml")),
         *clock.findings(clock.read_clock()),
+        *vms.findings(landlock=vms.landlock_version()),
     ]
     verdict = worst(findings)
     if args.json:

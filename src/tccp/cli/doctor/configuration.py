@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tccp.cli.coordinator.keys.common import NEW_AUTHORITY
 from tccp.cli.doctor.finding import Finding, Status
 from tccp.errors import ConfigError
 
@@ -16,7 +17,24 @@ def findings(*, coordinator: Path, node: Path) -> list[Finding]:
     """Read both files as the daemons do. A machine is a coordinator or a node: one file may well be missing."""
     from tccp.config import CoordinatorConfig, NodeConfig
 
-    return [_finding("coordinator", coordinator, CoordinatorConfig), _finding("node", node, NodeConfig)]
+    return [
+        _finding("coordinator", coordinator, CoordinatorConfig),
+        _finding("node", node, NodeConfig),
+        _authority(coordinator.with_name(NEW_AUTHORITY)),
+    ]
+
+
+def _authority(path: Path) -> Finding:
+    """Whether what `tccp coordinator init` left for its operator to carry away was carried away."""
+    check = "update_authority"
+    try:
+        left = path.exists()
+    except PermissionError:
+        return Finding(AREA, check, Status.WARN, f"{path}: closed to this user", "Run tccp doctor as root.")
+    if not left:
+        return Finding(AREA, check, Status.OK, "no secret key of an update authority is here")
+    mend = "Move it to another machine: with it, whoever has this machine can approve what he boots."
+    return Finding(AREA, check, Status.WARN, f"{path} is the secret key of the update authority", mend)
 
 
 def _finding(daemon: str, path: Path, kind: "type[CoordinatorConfig] | type[NodeConfig]") -> Finding:

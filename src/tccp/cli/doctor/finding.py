@@ -16,7 +16,7 @@ class Finding(NamedTuple):
     """One line of the doctor's report.
 
     Args:
-        area: ``tpm``, ``libraries``, ``cpu``, ``permissions``, ``configuration`` or ``clock``.
+        area: ``tpm``, ``libraries``, ``cpu``, ``permissions``, ``configuration``, ``clock`` or ``vms``.
         check: What was looked at, in snake_case: stable, for programs.
         status: Whether tccp can work with it.
         found: What was found.

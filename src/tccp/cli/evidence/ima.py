@@ -30,7 +30,7 @@ def add_parser(commands: Commands) -> None:
         "(`tccp policy compile`). Without --pcr10 nothing is proved: anybody can write a list.",
         examples=(
             "sudo tccp evidence ima /sys/kernel/security/ima/binary_runtime_measurements",
-            "tccp evidence ima list.bin --pcr10 <64 hex digits> --policy tvmm.ima --json",
+            'tccp evidence ima list.bin --pcr10 "$PCR10" --policy tvmm.ima --json',
         ),
     )
     add_file(parser, "file", summary="the list, binary or in ASCII; - is standard input")

@@ -70,7 +70,7 @@ def run_list(args: argparse.Namespace) -> int:
 def run_remove(args: argparse.Namespace) -> int:
     """Forget one."""
     store = store_of(args)
-    with store.locked():
+    with store.locked(args.name):
         pinned = store.load(args.name)
         store.remove(args.name)
     if args.json:

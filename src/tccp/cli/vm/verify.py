@@ -4,19 +4,23 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_file
+from tccp.cli.arguments import Commands, add_command, add_file, hex_bytes
 from tccp.cli.control import moment
+from tccp.cli.exit_codes import UsageError
 from tccp.cli.files import read_file
 from tccp.cli.output import Screen, print_json
 from tccp.cli.ticket.pinned import add_coordinator, pinned_coordinator
 
+GUEST_FILE_BYTES_MAX = 65_536
+
 if TYPE_CHECKING:
+    from tccp.attestation.deep import VerifiedGuest
     from tccp.tenant.launch import CoordinatorTrust, VerifiedLaunch
     from tccp.tenant.trust_store import PinnedCoordinator
 
 NOT_PROVED = (
     "that the VM still runs, or still runs there: it did when the node answered",
-    "what is inside the guest: only that it was started from these images, which open under no other key",
+    "what the guest has become: only that it was started from these images, which open under no other key",
     "anything about whoever holds the hardware, or a fault in firmware or kernel that the policy allows",
 )
 
@@ -29,11 +33,21 @@ def add_parser(commands: Commands) -> None:
         run,
         summary="verify a launch receipt, and say what it proves",
         about="Offline: with the VM's file and what `tccp trust` has pinned. The receipt is the provider's; nothing\n"
-        "in it is believed that does not follow from these two.",
-        examples=("tccp vm verify web.receipt --vm web.vm", "tccp vm verify web.receipt --vm web.vm --json"),
+        "in it is believed that does not follow from these two. A guest can show more: a quote of its vTPM with the\n"
+        "AK at 0x81010010, and that AK's certificate from NV index 0x01C08000; give all five --guest options then.",
+        examples=(
+            "tccp vm verify web.receipt --vm web.vm",
+            "tccp vm verify web.receipt --vm web.vm --guest-message q.msg --guest-signature q.sig --guest-pcrs q.pcrs "
+            "--guest-ak-certificate ak.der --guest-nonce 00112233445566778899aabbccddeeff",
+        ),
     )
     add_file(parser, "receipt", summary="the launch receipt; - is standard input")
     add_file(parser, "--vm", summary="the file in which you keep the VM", required=True)
+    add_file(parser, "--guest-message", summary="quote from inside the guest (tpm2_quote -m)")
+    add_file(parser, "--guest-signature", summary="its signature (tpm2_quote -s)")
+    add_file(parser, "--guest-pcrs", summary="the PCR values (tpm2_quote -o)")
+    add_file(parser, "--guest-ak-certificate", summary="certificate of the vTPM's AK, DER")
+    parser.add_argument("--guest-nonce", metavar="HEX", type=hex_bytes, help="what the quote must answer")
     add_coordinator(parser)
 
 
@@ -46,11 +60,30 @@ def run(args: argparse.Namespace) -> int:
     trust = _trust(pinned_coordinator(args))
     content = read_file(args.receipt, bytes_max=RECEIPT_BYTES_MAX)
     launch = verify_launch(content, vm=read_vm_file(args.vm), trust=trust)
+    guest = _guest(args, launch)
     if args.json:
-        print_json(_document(launch))
+        print_json(_document(launch, guest))
     else:
-        _show(args, launch)
+        _show(args, launch, guest)
     return exit_codes.OK
+
+
+def _guest(args: argparse.Namespace, launch: "VerifiedLaunch") -> "VerifiedGuest | None":
+    from tccp.attestation.deep import GuestEvidence
+    from tccp.cli.evidence.pcr_file import PCR_FILE_BYTES_MAX, parse_pcr_file
+    from tccp.model import PcrBank
+    from tccp.tenant.launch import verify_launched_guest
+
+    files = (args.guest_message, args.guest_signature, args.guest_pcrs, args.guest_ak_certificate)
+    given = [*files, args.guest_nonce]
+    if all(each is None for each in given):
+        return None
+    if any(each is None for each in given):
+        raise UsageError("usage", "a guest's quote takes all five --guest options")
+    message, signature, _, certificate = (read_file(path, bytes_max=GUEST_FILE_BYTES_MAX) for path in files)
+    pcrs = parse_pcr_file(read_file(args.guest_pcrs, bytes_max=PCR_FILE_BYTES_MAX))
+    evidence = GuestEvidence(message, signature, pcrs.whole_bank(PcrBank.SHA256), certificate)
+    return verify_launched_guest(launch, evidence, nonce=args.guest_nonce)
 
 
 def _trust(pinned: "PinnedCoordinator") -> "CoordinatorTrust":
@@ -62,7 +95,7 @@ def _trust(pinned: "PinnedCoordinator") -> "CoordinatorTrust":
     )
 
 
-def _show(args: argparse.Namespace, launch: "VerifiedLaunch") -> None:
+def _show(args: argparse.Namespace, launch: "VerifiedLaunch", guest: "VerifiedGuest | None") -> None:
     ticket, proof = launch.proof.ticket, launch.proof.proof
     screen = Screen()
     screen.line(f"{args.receipt}: accepted", style="accepted")
@@ -77,13 +110,24 @@ def _show(args: argparse.Namespace, launch: "VerifiedLaunch") -> None:
             f"to node {launch.node}, in the boot {launch.proof.identity.boot_id.hex()[:16]}, whose quote it had judged "
             f"by policy {name} version {version} at {moment(launch.evidence_ms)}",
             f"the release is entry {launch.release.index} of its log of {head.size} entries, and can never be denied",
-            f"that boot says that it started the VM at {moment(proof.started_ms)}",
+            f"that boot says that it started the VM, from the images of the ticket, at {moment(proof.started_ms)}",
+            *_proved_by(guest),
         ],
     )
-    screen.list("not proved", NOT_PROVED)
+    screen.list("not proved", NOT_PROVED if guest is None else NOT_PROVED[2:])
 
 
-def _document(launch: "VerifiedLaunch") -> dict[str, Any]:
+def _proved_by(guest: "VerifiedGuest | None") -> list[str]:
+    if guest is None:
+        return []
+    values = guest.quote.pcrs.values
+    return [
+        "the guest's vTPM, certified by that boot for this VM and these images, has quoted for your nonce",
+        *(f"PCR {index} of it is {values[index].hex()}" for index in sorted(values)),
+    ]
+
+
+def _document(launch: "VerifiedLaunch", guest: "VerifiedGuest | None") -> dict[str, Any]:
     proof, head = launch.proof.proof, launch.release.checkpoint.checkpoint
     return {
         "verdict": "accepted",
@@ -97,6 +141,7 @@ def _document(launch: "VerifiedLaunch") -> dict[str, Any]:
         "released_ms": launch.released_ms,
         "started_ms": proof.started_ms,
         "log": {"origin": head.origin, "index": launch.release.index, "size": head.size, "root": head.root},
-        "ek_certificate": launch.ek_certificate,
-        "not_proved": list(NOT_PROVED),
+        "vtpm": {"ek_spki": launch.vtpm.spki, "ek_certificate": proof.ek_certificate} if launch.vtpm else None,
+        "guest": {"pcrs": {str(index): value for index, value in guest.quote.pcrs.values.items()}} if guest else None,
+        "not_proved": list(NOT_PROVED if guest is None else NOT_PROVED[2:]),
     }

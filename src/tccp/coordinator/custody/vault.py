@@ -79,12 +79,7 @@ async def create_vault(
     check_vacant(state)
     target = state / KEYS
     pcrs, generation = await tpm.read_pcrs(selection), await tpm.read_generation()
-    wrapping_key = fresh_wrapping_key()
-    try:
-        blob = await tpm.seal(wrapping_key, object_policy(authority, reference_of(keys.coordinator_id)))
-        content = write_sealed_keys(keys, authority, blob, wrapping_key)
-    finally:
-        wipe(wrapping_key)
+    content = await _seal(tpm, keys, authority)
     staged = state / f".{KEYS}.{os.getpid()}"
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -190,30 +185,45 @@ def install_approval(state: Path, sealed: SealedKeys, signed: SignedApproval, *,
         hint = "`tccp coordinator keys end-approvals` ends old ones and removes them."
         raise ConfigError("too_many_approvals", f"there are {APPROVALS_MAX}", hint=hint)
     # First what the log will say: no approval that it does not know of, even after a crash.
-    facts: dict[str, str | int] = {"approval_sha256": sha256, "generation": signed.request.approved.generation}
+    approved = signed.request.approved
+    facts: dict[str, str | int] = {
+        "approval_sha256": sha256,
+        "generation": approved.generation,
+        "approved_policy": approved.policy.hex(),
+    }
     write_down(state / KEYS, EventKind.APPROVAL_INSTALLED, now_ms, facts)
     write_whole(path, content)
     return path
 
 
-async def found_vault(
+async def change_authority(
     tpm: Tpm,
     state: Path,
-    keys: KeySet,
-    authority: ec.EllipticCurvePrivateKey,
+    sealed: SealedKeys,
+    authority: ec.EllipticCurvePublicKey,
     selection: PcrSelection,
     *,
-    event: EventKind,
     now_ms: int,
-) -> None:
-    """`create_vault`, and the present state approved at once by an *authority* whose secret key is at hand.
+) -> Request:
+    """Seal the keys anew, to be obeyed by another *authority*; approvals of the former one count no more.
+
+    Copies of the old file obey the former authority, for which no counter is too high: this is for a key that was lost.
+
+    Returns:
+        What *authority* has to approve before the next start.
 
     Raises:
-        ConfigError, HostError: As `create_vault`.
+        ConfigError, TpmError: As `unseal_keys`; nothing was changed.
     """
-    public = authority.public_key()
-    request = await create_vault(tpm, state, keys, public, selection, event=event, now_ms=now_ms)
-    install_approval(state, read_vault(state), approvals.approve(request, authority), now_ms=now_ms)
+    keys = await unseal_keys(tpm, state, sealed)
+    approved = Approved(await tpm.read_pcrs(selection), await tpm.read_generation())
+    content = await _seal(tpm, keys, authority)
+    former, _refused = installed_approvals(state, sealed)
+    write_down(state / KEYS, EventKind.KEYS_SEALED, now_ms, _facts_of(keys, authority, approved))
+    write_whole(state / KEYS / SEALED, content)
+    for found in former:
+        found.path.unlink(missing_ok=True)
+    return Request(keys.coordinator_id, authority_id(authority), approved)
 
 
 async def request_approval(
@@ -255,6 +265,16 @@ async def end_approvals(tpm: Tpm, state: Path, sealed: SealedKeys, *, now_ms: in
     for path in ended:
         path.unlink(missing_ok=True)
     return ended
+
+
+async def _seal(tpm: Tpm, keys: KeySet, authority: ec.EllipticCurvePublicKey) -> bytes:
+    """The content of a sealed file."""
+    wrapping_key = fresh_wrapping_key()
+    try:
+        blob = await tpm.seal(wrapping_key, object_policy(authority, reference_of(keys.coordinator_id)))
+        return write_sealed_keys(keys, authority, blob, wrapping_key)
+    finally:
+        wipe(wrapping_key)
 
 
 def _facts_of(keys: KeySet, authority: ec.EllipticCurvePublicKey, approved: Approved) -> dict[str, str | int]:

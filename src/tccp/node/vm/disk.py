@@ -13,16 +13,20 @@ from typing import Any
 
 import trio
 
-from tccp.core.child import ChildSpec
+from tccp.core.child import UNLIMITED, ChildSpec
 from tccp.disk.file import locked_file
 from tccp.errors import DiskError, HostError
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.description import VmDisk
 from tccp.node.vm.host import VmHost
-from tccp.node.vm.sandbox import FILES_MAX
+from tccp.node.vm.sandbox import FILES_MAX, TASKS_MAX
 
-UNLIMITED = (1 << 64) - 1
 LINE_BYTES_MAX = 4096
+# It runs from the very modules that we run from; the environment names nothing but the interpreter's library.
+_CHILD = (
+    "import sys; sys.path[:] = sys.argv.pop(1).split(':'); from tccp.node.vm.disk_child import main; sys.exit(main())"
+)
+_INTERPRETER = frozenset({"LD_LIBRARY_PATH"})
 CLOSE_S = 120.0
 
 
@@ -93,8 +97,8 @@ async def open_disk_process(
         live = stack.enter_context(locked_file(disk.live))
         with theirs, _listener() as (listener, nbd), _key_pipe(disk) as key, _base(disk.base.path) as base:
             stack.callback(nbd.close)
-            arguments = [sys.executable, "-I", "-B", "-m", "tccp.node.vm.disk_child"]
-            arguments += [str(os.getpid()), "-" if user is None else str(user), disk.base.root.hex()]
+            arguments = [sys.executable, "-I", "-B", "-c", _CHILD, os.pathsep.join(sys.path), str(os.getpid())]
+            arguments += ["-" if user is None else str(user), disk.base.root.hex()]
             arguments += [disk.live_root.hex() if disk.live_root else "-"]
             arguments += [str(disk.size_bytes) if disk.size_bytes else "-"]
             spec = ChildSpec(
@@ -102,10 +106,11 @@ async def open_disk_process(
                 arguments,
                 output=-1,
                 descriptors=[theirs.fileno(), listener.fileno(), live, key, base],
-                environment={"LANG": "C.UTF-8"},
+                environment={name: value for name, value in os.environ.items() if name in _INTERPRETER},
                 user=user,
                 file_bytes_max=UNLIMITED,
                 files_max=FILES_MAX,
+                tasks_max=TASKS_MAX,
                 keeps_privileges=True,
             )
             child = await start("disk", spec, nursery)

@@ -51,7 +51,3 @@ def main() -> int:
 
 def _say(document: dict[str, object]) -> None:
     os.write(SUPERVISOR, json.dumps(document).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -28,11 +28,20 @@ from tccp.node.vm.host import VmHost
 from tccp.node.vm.machine import TCG_BUFFER_MIB, Wiring, qemu_arguments
 from tccp.node.vm.memory_file import memory_file, open_into_memory
 from tccp.node.vm.qmp import Qmp, QmpEvent
-from tccp.node.vm.sandbox import FILES_MAX, QEMU_DATA, QEMU_DEVICES, QEMU_ENVIRONMENT, QEMU_FILES
+from tccp.node.vm.sandbox import (
+    FILES_MAX,
+    QEMU_DATA,
+    QEMU_DEVICES,
+    QEMU_ENVIRONMENT,
+    QEMU_FILES,
+    TASKS_MAX,
+    qemu_memory_mib,
+)
 from tccp.node.vm.vm import Vm
 from tccp.node.vm.vtpm import Vtpm, open_vtpm
 
 CONSOLE_NAME = "console.sock"
+SET_UP_S = 60.0
 
 
 @contextlib.asynccontextmanager
@@ -164,6 +173,8 @@ class _Opening:
             # Translated code lies in a memory file; beside it QEMU writes no file at all.
             file_bytes_max=TCG_BUFFER_MIB << 20 if self.host.accelerator == "tcg" else 0,
             files_max=FILES_MAX,
+            memory_bytes_max=qemu_memory_mib(self.description.memory_mib, self.description.vcpus) << 20,
+            tasks_max=TASKS_MAX + self.description.vcpus,
             readable=QEMU_FILES,
             writable=QEMU_DEVICES,
         )
@@ -187,10 +198,11 @@ async def _first_word(qemu: Child, qmp: Qmp) -> None:
         HostError: ``qemu_failed``, with its words.
     """
     try:
-        await qmp.negotiate()
-    except HostError as problem:
+        with trio.fail_after(SET_UP_S):
+            await qmp.negotiate()
+    except (HostError, trio.TooSlowError) as problem:
         await qemu.kill()
-        raise HostError("qemu_failed", qemu.said[-600:] or problem.detail) from problem
+        raise HostError("qemu_failed", qemu.said[-600:] or str(problem)) from problem
 
 
 @contextmanager

@@ -168,9 +168,22 @@ async def _first_to_end(children: list[Child]) -> Child:
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel has killed for memory since boot, in all of its groups."""
-    with open("/proc/vmstat", encoding="ascii") as counters:  # noqa: PTH123
-        return next((int(line.split()[1]) for line in counters if line.startswith("oom_kill ")), 0)
+    """How many processes the kernel has killed for memory so far, in our control group or on the whole machine."""
+    return sum(_counter(path) for path in (*_memory_events(), Path("/proc/vmstat")))
+
+
+def _memory_events() -> list[Path]:
+    """The file with the events of our own control group, which has our children's, too; version 2 only."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    return [Path(f"/sys/fs/cgroup{line[3:]}/memory.events") for line in lines if line.startswith("0::")]
+
+
+def _counter(path: Path) -> int:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:  # another kind of machine, or hidden from a service
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def _obituary(child: Child) -> str:

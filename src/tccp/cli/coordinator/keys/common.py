@@ -2,20 +2,25 @@
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tccp.cli.arguments import Parser, add_file
 from tccp.cli.files import PUBLIC_MODE, SECRET_MODE, read_file, write_new
 from tccp.cli.output import Screen
+from tccp.errors import ConfigError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from tccp.config import CoordinatorConfig
+    from tccp.coordinator.custody.approval import Request
     from tccp.coordinator.custody.key_set import KeySet
     from tccp.store import EventKind
+    from tccp.tpm import Tpm
+
+    Seal: TypeAlias = Callable[[Tpm, ec.EllipticCurvePublicKey], Awaitable[Request]]
 
 CONFIG = Path("/etc/tccp/coordinator.toml")
 NEW_AUTHORITY = "update-authority.key"
@@ -47,6 +52,24 @@ class Found(NamedTuple):
             screen.line("the answer (`tccp coordinator keys install-approval`); the coordinator does not start before")
 
 
+def found_keys(args: argparse.Namespace, config: "CoordinatorConfig", keys: "KeySet", event: "EventKind") -> Found:
+    """Seal *keys* in the state directory, which has none yet.
+
+    Raises:
+        ConfigError: ``already_initialised``, and as `seal_for_authority`.
+    """
+    from tccp.coordinator.custody.vault import check_vacant, create_vault
+
+    state = Path(config.state_directory)
+    check_vacant(state)
+
+    async def seal(tpm: "Tpm", authority: "ec.EllipticCurvePublicKey") -> "Request":
+        selection = config.tpm.selection
+        return await create_vault(tpm, state, keys, authority, selection, event=event, now_ms=now_ms())
+
+    return seal_for_authority(args, config, seal)
+
+
 def add_config(parser: Parser) -> None:
     """The option that names the coordinator's configuration."""
     parser.add_argument(
@@ -75,35 +98,56 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def found_keys(args: argparse.Namespace, config: "CoordinatorConfig", keys: "KeySet", event: "EventKind") -> Found:
-    """Seal *keys* to this machine's TPM, for the authority of ``--authority`` or for a new one.
+def seal_for_authority(args: argparse.Namespace, config: "CoordinatorConfig", seal: "Seal") -> Found:
+    """Have *seal* seal keys to this machine's TPM, for the authority of ``--authority`` or for a new one.
+
+    A new authority approves the present state at once; one that was named is asked to.
 
     Raises:
-        ConfigError: ``already_initialised``, ``key_exists``; nothing was done.
+        ConfigError: ``key_exists``, and what *seal* raises; nothing was done.
     """
     import trio
 
     from tccp.coordinator.custody import authority as a
-    from tccp.coordinator.custody.approval import write_request
-    from tccp.coordinator.custody.vault import check_vacant
+    from tccp.coordinator.custody.approval import approve, write_request
+    from tccp.coordinator.custody.vault import install_approval, read_vault
 
-    check_vacant(Path(config.state_directory))
     if args.authority is not None:
         named = a.read_authority_public(read_file(args.authority, bytes_max=a.AUTHORITY_FILE_BYTES_MAX))
-        request = trio.run(_seal_for, config, keys, named, event)
+        request = trio.run(_with_tpm, config, seal, named)
         path = args.config.with_name(FIRST_REQUEST)
         path.write_bytes(write_request(request))
         return Found(a.authority_id(named), request=path)
-    new = a.make_authority()
+    state, new = Path(config.state_directory), a.make_authority()
     path = args.new_authority or args.config.with_name(NEW_AUTHORITY)
     public_path = write_authority(path, new)
     try:
-        trio.run(_seal_by, config, keys, new, event)
+        request = trio.run(_with_tpm, config, seal, new.public_key())
     except BaseException:
-        path.unlink()
-        public_path.unlink()
+        if not _obey(state, a.authority_id(new.public_key())):
+            path.unlink()
+            public_path.unlink()
         raise
+    install_approval(state, read_vault(state), approve(request, new), now_ms=now_ms())
     return Found(a.authority_id(new.public_key()), new_authority=path)
+
+
+async def _with_tpm(config: "CoordinatorConfig", seal: "Seal", authority: "ec.EllipticCurvePublicKey") -> "Request":
+    from tccp.tpm import open_tpm
+
+    async with open_tpm(config.tpm.tcti) as tpm:
+        return await seal(tpm, authority)
+
+
+def _obey(state: Path, authority_id: bytes) -> bool:
+    """Whether the keys in *state* have come to obey this authority: then its secret key is not to be lost."""
+    from tccp.coordinator.custody.authority import authority_id as id_of
+    from tccp.coordinator.custody.vault import read_vault
+
+    try:
+        return id_of(read_vault(state).authority) == authority_id
+    except ConfigError:
+        return False
 
 
 def write_authority(path: Path, authority: "ec.EllipticCurvePrivateKey") -> Path:
@@ -123,25 +167,3 @@ def write_authority(path: Path, authority: "ec.EllipticCurvePrivateKey") -> Path
         path.unlink()
         raise
     return public_path
-
-
-async def _seal_for(
-    config: "CoordinatorConfig", keys: "KeySet", authority: "ec.EllipticCurvePublicKey", event: "EventKind"
-) -> Any:
-    from tccp.coordinator.custody.vault import create_vault
-    from tccp.tpm import open_tpm
-
-    state = Path(config.state_directory)
-    async with open_tpm(config.tpm.tcti) as tpm:
-        return await create_vault(tpm, state, keys, authority, config.tpm.selection, event=event, now_ms=now_ms())
-
-
-async def _seal_by(
-    config: "CoordinatorConfig", keys: "KeySet", authority: "ec.EllipticCurvePrivateKey", event: "EventKind"
-) -> None:
-    from tccp.coordinator.custody.vault import found_vault
-    from tccp.tpm import open_tpm
-
-    state = Path(config.state_directory)
-    async with open_tpm(config.tpm.tcti) as tpm:
-        await found_vault(tpm, state, keys, authority, config.tpm.selection, event=event, now_ms=now_ms())

@@ -1,0 +1,89 @@
+"""The files of Debian packages are hashed, under every path that they can be measured by."""
+
+import hashlib
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tccp.attestation.debian_package import package_digests
+from tccp.errors import ConfigError
+
+
+def deb(
+    files: dict[str, bytes], *, compression: Literal["", "gz", "bz2", "xz"] = "gz", links: dict[str, str] | None = None
+) -> bytes:
+    """A package with these files and hard links."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode=f"w:{compression}") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        for name, target in (links or {}).items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.LNKTYPE, target
+            tar.addfile(member)
+    suffix = f".{compression}" if compression else ""
+    members = {"debian-binary": b"2.0\n", "control.tar": b"odd", f"data.tar{suffix}": content.getvalue()}
+    return b"!<arch>\n" + b"".join(_member(name, data) for name, data in members.items())
+
+
+def _member(name: str, data: bytes) -> bytes:
+    header = f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode()
+    return header + data + b"\n" * (len(data) % 2)
+
+
+def digests(package: bytes) -> dict[bytes, bytes]:
+    return dict(package_digests(io.BytesIO(package), "x.deb"))
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+def test_every_file_is_hashed(compression: Literal["", "gz", "bz2", "xz"]) -> None:
+    found = digests(deb({"./usr/bin/x": b"one", "./etc/y": b""}, compression=compression))
+
+    assert found == {b"/usr/bin/x": hashlib.sha256(b"one").digest(), b"/etc/y": hashlib.sha256(b"").digest()}
+
+
+def test_files_that_are_merged_into_usr_are_listed_there_too() -> None:
+    assert set(digests(deb({"./bin/sh": b"x", "./lib/a.so": b"y"}))) == {
+        *(b"/bin/sh", b"/usr/bin/sh", b"/lib/a.so", b"/usr/lib/a.so")
+    }
+
+
+def test_a_hard_link_is_the_file_that_it_links_to() -> None:
+    found = digests(deb({"./usr/bin/x": b"one"}, links={"./usr/bin/y": "./usr/bin/x"}))
+
+    assert found[b"/usr/bin/y"] == found[b"/usr/bin/x"]
+
+
+def test_a_package_of_dpkg_is_read(tmp_path: Path) -> None:
+    (tmp_path / "p" / "DEBIAN").mkdir(parents=True)
+    (tmp_path / "p" / "DEBIAN" / "control").write_text(
+        "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n"
+    )
+    (tmp_path / "p" / "usr").mkdir()
+    (tmp_path / "p" / "usr" / "file").write_bytes(b"content")
+    subprocess.run(["dpkg-deb", "--build", "-Zxz", "p", "x.deb"], cwd=tmp_path, check=True, capture_output=True)
+
+    assert digests((tmp_path / "x.deb").read_bytes()) == {b"/usr/file": hashlib.sha256(b"content").digest()}
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        b"",
+        b"!<arch>\n",
+        deb({"./x": b"x"})[:-20],
+        deb({"./x": b"x"})[:70],
+        deb({}, links={"./y": "./nothing"}),
+        b"!<arch>\n" + _member("data.tar.zst", b"\x28\xb5\x2f\xfd" + bytes(64)),
+    ],
+    ids=["nothing", "no members", "cut", "no files", "a link to nothing", "zstd"],
+)
+def test_what_is_no_package_is_refused(package: bytes) -> None:
+    with pytest.raises(ConfigError, match="bad_package"):
+        digests(package)

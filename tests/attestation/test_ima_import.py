@@ -1,0 +1,137 @@
+"""Lists of others become rules that mean the same, or are refused."""
+
+import base64
+import json
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tccp.attestation.ima import ImaProgress, Verdict, prove_measurements
+from tccp.attestation.ima_import import Imported, import_digest_list, import_keylime, pattern_of
+from tccp.attestation.ima_rules import ListedDigest
+from tccp.errors import ConfigError
+from tests.support.ima_lists import AGGREGATE, Entry, buffer, compiled, ng, quoted, sha256, signed, written
+
+DIGEST = sha256(b"content")
+
+
+def listed(imported: Imported) -> list[ListedDigest]:
+    return list(imported.rules.digests)
+
+
+def test_what_sha256sum_prints_is_read() -> None:
+    content = f"{DIGEST.hex()}  /usr/bin/a b\n{DIGEST.hex()} */usr/bin/c\n\\{DIGEST.hex()}  /x\\ny\\\\z\n".encode()
+
+    assert [one.path for one in listed(import_digest_list(content))] == [b"/usr/bin/a b", b"/usr/bin/c", b"/x\ny\\z"]
+    assert [one.path for one in listed(import_digest_list(content, any_path=True))] == [None] * 3
+
+
+def test_what_rpm_prints_is_read_and_folders_are_skipped() -> None:
+    content = f"{DIGEST.hex()} /usr/bin/a\n /usr/share\n{'cd' * 64} /usr/bin/b\n".encode()
+
+    assert [(len(one.digest), one.path) for one in listed(import_digest_list(content))] == [
+        (32, b"/usr/bin/a"),
+        (64, b"/usr/bin/b"),
+    ]
+
+
+def test_weak_digests_are_left_out_and_counted() -> None:
+    content = f"{'ab' * 20}  /sha1\n{'ab' * 16}  /md5\n{DIGEST.hex()}  /x\n".encode()
+    imported = import_digest_list(content)
+
+    assert (len(listed(imported)), imported.weak) == (1, 2)
+
+
+@pytest.mark.parametrize("line", ["no digest", "abc  /x", "ab" * 32, "zz" * 32 + "  /x"])
+def test_a_line_that_is_none_is_refused_by_its_number(line: str) -> None:
+    with pytest.raises(ConfigError, match="bad_list: line 2 "):
+        import_digest_list(f"{DIGEST.hex()}  /x\n{line}\n".encode())
+
+
+# ---- Keylime ------------------------------------------------------------------------------------------------------
+
+KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
+SPKI = KEY.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+KEYLIME = {
+    "meta": {"version": 1},
+    "release": 0,
+    "digests": {"/usr/bin/a": [DIGEST.hex()], "/usr/bin/old": ["ab" * 20]},
+    "excludes": ["/var/log/.*", "^/tmp$", r"/usr/lib/x\.pyc"],
+    "keyrings": {".ima": [sha256(b"key").hex()]},
+    "ima": {"ignored_keyrings": ["*"], "log_hash_alg": "sha1", "dm_policy": None},
+    "ima-buf": {"dm_table_load": [sha256(b"table").hex()]},
+    "verification-keys": json.dumps(
+        {"meta": {"version": 1}, "pubkeys": [base64.b64encode(SPKI).decode()], "keyids": [1]}
+    ),
+}
+
+
+def verdict(entry: Entry) -> Verdict:
+    policy = compiled(import_keylime(json.dumps(KEYLIME).encode()).rules)
+    entries = [AGGREGATE, entry]
+    return Verdict(policy.verdicts(prove_measurements(written(entries), ImaProgress.start(), quoted(entries)))[1])
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (ng(b"content", b"/usr/bin/a"), Verdict.LISTED),
+        (ng(b"content", b"/usr/bin/b"), Verdict.NOT_LISTED),
+        (ng(b"x", b"/var/log/messages"), Verdict.EXCLUDED),
+        (ng(b"x", b"/tmp"), Verdict.EXCLUDED),
+        (ng(b"x", b"/tmp/x"), Verdict.NOT_LISTED),
+        (ng(b"x", b"/usr/lib/x.pyc"), Verdict.EXCLUDED),
+        (ng(b"x", b"/usr/lib/xapyc"), Verdict.NOT_LISTED),
+        (buffer(b"table", b"dm_table_load"), Verdict.BUFFER),
+        (buffer(b"other", b"dm_table_load"), Verdict.BUFFER_NOT_LISTED),
+        (buffer(b"key", b".ima"), Verdict.BUFFER),
+        (buffer(b"other", b".evm"), Verdict.BUFFER),
+        (buffer(b"other", b"kexec-cmdline"), Verdict.BUFFER_NOT_LISTED),
+        (signed(b"x", b"/opt/x", b"\x03\x02\x04junk"), Verdict.BAD_SIGNATURE),
+    ],
+)
+def test_a_runtime_policy_of_keylime_means_the_same_here(entry: Entry, expected: Verdict) -> None:
+    assert verdict(entry) == expected
+
+
+def test_weak_digests_of_keylime_are_counted() -> None:
+    assert import_keylime(json.dumps(KEYLIME).encode()).weak == 1
+
+
+@pytest.mark.parametrize(
+    "expression", ["/a|/b", "/(a)", "/[ab]", "/a+", "/a{2}", r"/\d", "/a*b", "/a?", r"/a\*", "a^b"]
+)
+def test_an_expression_that_no_pattern_says_is_refused(expression: str) -> None:
+    with pytest.raises(ConfigError, match="bad_list"):
+        pattern_of(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "pattern"),
+    [("/a", "/a*"), ("^/a$", "/a"), (r"/a\.so", "/a.so*"), ("/a.so$", "/a?so"), (".*", "*"), (r"/x\-y$", "/x-y")],
+)
+def test_expressions_become_patterns(expression: str, pattern: str) -> None:
+    assert pattern_of(expression) == pattern
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"digests": []},
+        {"digests": {"/x": "ab"}},
+        {"digests": {"/x": ["zz"]}},
+        {"digests": {"/x": ["abcd"]}},
+        {"excludes": "x"},
+        {"excludes": [1]},
+        {"verification-keys": "{}"},
+        {"verification-keys": '{"pubkeys": ["?"]}'},
+        {"ima": {"ignored_keyrings": 1}},
+    ],
+)
+def test_what_is_no_policy_of_keylime_is_refused(changed: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="bad_list"):
+        import_keylime(json.dumps(KEYLIME | changed).encode())
+    for content in (b"", b"[]", b"{", b"[" * 100000):
+        with pytest.raises(ConfigError, match="bad_list"):
+            import_keylime(content)

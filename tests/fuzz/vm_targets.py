@@ -1,0 +1,61 @@
+"""What a virtual machine's surroundings read: QEMU's lines, certificates of vTPMs, the claims in them."""
+
+import datetime as dt
+import hashlib
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from nacl.signing import SigningKey
+
+from tccp.attestation.vtpm_certificate import VtpmClaim, decode_claim, verify_vtpm_certificate
+from tccp.errors import EnrolmentError, HostError
+from tccp.node.vm.certificates import VtpmIssuer
+from tccp.node.vm.qmp import parse_line
+from tccp.transport.certificates import spki_of_key
+
+STATEMENT = b"a statement"
+KEY = ec.derive_private_key(4711, ec.SECP256R1())
+SIGNER = SigningKey(hashlib.sha256(b"a node").digest())
+CLAIM = VtpmClaim(bytes(16), hashlib.sha256(STATEMENT).digest(), (("kernel", bytes(32)), ("disk", b"\x01" * 32)))
+
+
+def feed_qmp_line(data: bytes) -> bool:
+    """An object or a refusal."""
+    try:
+        return isinstance(parse_line(data), dict)
+    except HostError:
+        return False
+
+
+def qmp_lines() -> list[bytes]:
+    return [b'{"return": {}, "id": 1}', b'{"event": "SHUTDOWN", "data": {"guest": true}}', b'{"error": {"desc": "no"}}']
+
+
+def feed_vtpm_claim(data: bytes) -> bool:
+    """There is one way to say a claim."""
+    try:
+        claim = decode_claim(data)
+    except EnrolmentError:
+        return False
+    assert claim.encode() == data
+    return True
+
+
+def vtpm_claims() -> list[bytes]:
+    return [CLAIM.encode(), VtpmClaim(bytes(16), bytes(32), ()).encode()]
+
+
+def feed_vtpm_certificate(data: bytes) -> bool:
+    """What is accepted is what was signed."""
+    key = bytes(SIGNER.verify_key)
+    try:
+        verified = verify_vtpm_certificate(data, "ak", statement=STATEMENT, signing_key=key)
+    except EnrolmentError:
+        return False
+    assert verified.claim == CLAIM
+    return True
+
+
+def vtpm_certificates() -> list[bytes]:
+    issuer = VtpmIssuer("alpha", SIGNER, STATEMENT)
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    return [issuer.certify("ak", spki_of_key(KEY), CLAIM, now=now)]
