@@ -80,11 +80,16 @@ class PaperHypervisor:
         self.vms: list[PaperVm] = []
         self.problem: Exception | None = None
         self.may_open: trio.Event | None = None
+        self.deadline = 0.0
 
     def check(self, ticket: Ticket) -> None:
         """There are no networks on paper."""
         if ticket.shape.networks:
             raise LaunchError("shape_unsupported", "no networks")
+
+    async def allow_until(self, deadline: float) -> None:
+        """Remember it."""
+        self.deadline = deadline
 
     @asynccontextmanager
     async def open(self, order: VmOrder) -> AsyncIterator[PaperVm]:

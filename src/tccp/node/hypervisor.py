@@ -62,6 +62,13 @@ class Hypervisor(Protocol):
             HostError: ``no_hypervisor``.
         """
 
+    async def allow_until(self, deadline: float) -> None:
+        """Until when (CLOCK_BOOTTIME, in seconds) VMs may run. They are killed then, even if this daemon hangs.
+
+        Raises:
+            HostError: ``no_keeper``: nobody is there who would do it, and nothing runs.
+        """
+
     def open(self, order: VmOrder) -> AbstractAsyncContextManager[RunningVm]:
         """The VM of *order*, paused. Its ticket was checked.
 
@@ -79,6 +86,9 @@ class NoHypervisor:
         """Refuse."""
         detail = f"nothing here runs {ticket.vm_id.hex()}"
         raise HostError("no_hypervisor", detail, hint="[vms] in node.toml says where VMs live")
+
+    async def allow_until(self, deadline: float) -> None:
+        """Nothing runs."""
 
     def open(self, order: VmOrder) -> AbstractAsyncContextManager[RunningVm]:
         """Refuse."""

@@ -96,6 +96,10 @@ class QemuHypervisor:
         if sum(image.role == "disk" for image in ticket.images) > DISKS_MAX:
             raise LaunchError("shape_unsupported", f"a VM has {DISKS_MAX} disks at most here")
 
+    async def allow_until(self, deadline: float) -> None:
+        """See `tccp.node.hypervisor.Hypervisor.allow_until`."""
+        await self._host.keeper.allow_until(deadline)
+
     @asynccontextmanager
     async def open(self, order: VmOrder) -> AsyncIterator[QemuVm]:
         """See `tccp.node.hypervisor.Hypervisor.open`."""

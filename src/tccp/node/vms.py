@@ -129,7 +129,7 @@ class Vms:
         assert self._nursery is not None
         accepted = accept_ticket(ticket, self._coordinator_id)
         self._hypervisor.check(accepted.verified.ticket)
-        if not self._lease.holds:
+        if not self._lease.allows_vms:
             hint = "`tccp node status` says why"
             raise HostError("not_admitted", "this node holds no lease, so it gets no keys", hint=hint)
         before = self._by_id.get(accepted.verified.ticket.vm_id)
@@ -200,8 +200,9 @@ class Vms:
     async def _look_after_lease(self) -> None:
         while True:
             self._desk.say()
-            if self._lease.holds:
-                await trio.sleep(min(max(self._lease.left_s, 0.0), LEASE_LOOK_S))
+            if self._lease.allows_vms:
+                await self._hypervisor.allow_until(self._lease.vms_end_at)
+                await trio.sleep(min(max(self._lease.vms_left_s, 0.0), LEASE_LOOK_S))
             else:
                 self.lose_all("lease_lapsed")
                 await trio.sleep(LEASE_LOOK_S)
@@ -235,6 +236,7 @@ class Vms:
         vm.epoch = order.keys.epoch
         check_headers(order)
         self._set(vm, "starting")
+        await self._hypervisor.allow_until(self._lease.vms_end_at)
         async with self._hypervisor.open(order) as running:
             vm.running = running
             vm.started_ms = _unix_ms()

@@ -5,6 +5,7 @@ Its preamble is read here, for it says what QEMU's stream fits; QEMU reads the r
 
 import contextlib
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -14,14 +15,21 @@ from tccp.node.vm.description import VmDescription
 from tccp.node.vm.migration import take_in
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, preamble_length
 from tccp.node.vm.qmp import Qmp
+from tccp.node.vm.relay import relay_in, say_all_is_here, state_sockets
 from tccp.node.vm.state import ResumedState, open_state
 
 
 @dataclass(slots=True)
 class Arrival:
-    """A state on its way, made by `arrive_from_file`."""
+    """A state on its way, made by `arrive_from_file` and `arrive_from_stream`.
+
+    Attributes:
+        descriptor: What QEMU reads from.
+        taken: Called when QEMU has all of it.
+    """
 
     descriptor: int
+    taken: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     _problems: list[TccpError] = field(default_factory=list)
 
     async def preamble(self, description: VmDescription) -> Preamble:
@@ -42,13 +50,14 @@ class Arrival:
 
         Raises:
             SealedImageError: A chunk of it is not as it was sealed; QEMU has not seen it.
-            HostError: Something failed, here or in QEMU.
+            HostError: Something failed, here, in QEMU or on the way.
         """
         try:
             await take_in(qmp, self.descriptor)
         except HostError as problem:
             self._raise_cause()
             raise HostError("state_refused", f"QEMU did not take the state: {problem}") from problem
+        await self.taken()
 
     def failed(self, problem: TccpError) -> None:
         """What feeds us has failed; said before the stream ends."""
@@ -87,4 +96,21 @@ def arrive_from_file(state: ResumedState, nursery: trio.Nursery, stack: contextl
             os.close(writer)
 
     nursery.start_soon(trio.to_thread.run_sync, feed)
+    return arrival
+
+
+def arrive_from_stream(stream: trio.abc.Stream, nursery: trio.Nursery, stack: contextlib.AsyncExitStack) -> Arrival:
+    """A state that another node sends; its frames are handed on by a task of *nursery*."""
+    ours, theirs = state_sockets()
+    stack.callback(theirs.close)
+    arrival = Arrival(theirs.fileno(), lambda: say_all_is_here(stream))
+
+    async def feed() -> None:
+        with trio.socket.from_stdlib_socket(ours) as connection:
+            try:
+                await relay_in(stream, connection)
+            except HostError as problem:
+                arrival.failed(problem)
+
+    nursery.start_soon(feed)
     return arrival

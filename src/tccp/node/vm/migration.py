@@ -5,6 +5,7 @@ derived from the VM's). Where it goes is for others to say: `tccp.node.vm.state`
 another node.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from tccp.node.vm.qmp import Qmp, QmpEvent
 DESCRIPTOR_NAME = "state"
 NO_LIMIT = 1 << 40  # bytes in a second; QEMU's own default is 128 MiB
 DOWNTIME_MS = 300
+GONE = "gone"
 CANCEL_S = 10.0
 PROGRESS_S = 0.2
 _OVER = frozenset({"completed", "failed", "cancelled"})
@@ -66,17 +68,17 @@ async def send_out(
     await _prepare(qmp, pace)
     with qmp.listening("MIGRATION") as events:
         await qmp.execute("getfd", {"fdname": DESCRIPTOR_NAME}, descriptor=descriptor)
+        await qmp.execute("migrate", {"uri": f"fd:{DESCRIPTOR_NAME}"})
+        status = ""
         try:
-            await qmp.execute("migrate", {"uri": f"fd:{DESCRIPTOR_NAME}"})
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_report, qmp, on_progress)
                 status = await _end(events)
                 nursery.cancel_scope.cancel()
-        except trio.Cancelled:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_S):
-                await qmp.execute("migrate_cancel")
-                await _end(events)
-            raise
+        finally:
+            if not status:
+                await _cancel(qmp, events)
+    _check_gone(status)
     if status != "completed":
         why = (await qmp.execute("query-migrate")).get("error-desc", status)
         raise HostError("migration_failed", str(why))
@@ -94,8 +96,15 @@ async def take_in(qmp: Qmp, descriptor: int) -> None:
         await qmp.execute("getfd", {"fdname": DESCRIPTOR_NAME}, descriptor=descriptor)
         await qmp.execute("migrate-incoming", {"uri": f"fd:{DESCRIPTOR_NAME}"})
         status = await _end(events)
+    _check_gone(status)
     if status != "completed":
         raise HostError("migration_failed", f"reading the state {status}")
+
+
+async def _cancel(qmp: Qmp, events: "trio.MemoryReceiveChannel[QmpEvent]") -> None:
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_S), contextlib.suppress(HostError):
+        await qmp.execute("migrate_cancel")
+        await _end(events)
 
 
 async def query(qmp: Qmp) -> Sent:
@@ -123,9 +132,15 @@ def _capabilities(**wanted: bool) -> list[dict[str, object]]:
 
 
 async def _report(qmp: Qmp, on_progress: Callable[[Sent], None]) -> None:
-    while True:
-        await trio.sleep(PROGRESS_S)
-        on_progress(await query(qmp))
+    with contextlib.suppress(HostError):  # who waits for the end learns of it
+        while True:
+            await trio.sleep(PROGRESS_S)
+            on_progress(await query(qmp))
+
+
+def _check_gone(status: str) -> None:
+    if status == GONE:
+        raise HostError("qmp_gone", "QEMU has ended in the middle of a migration")
 
 
 async def _end(events: "trio.MemoryReceiveChannel[QmpEvent]") -> str:
@@ -133,4 +148,4 @@ async def _end(events: "trio.MemoryReceiveChannel[QmpEvent]") -> str:
         status = str(event.data.get("status"))
         if status in _OVER:
             return status
-    raise HostError("qmp_gone", "QEMU has ended in the middle of a migration")
+    return GONE

@@ -20,7 +20,7 @@ import trio
 
 from tccp.core.child import FIRST_DESCRIPTOR, ChildSpec
 from tccp.errors import HostError, TccpError
-from tccp.node.vm.arrival import Arrival, arrive_from_file
+from tccp.node.vm.arrival import Arrival, arrive_from_file, arrive_from_stream
 from tccp.node.vm.certificates import VtpmKeys
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.console import Console, console_socket
@@ -55,6 +55,7 @@ async def open_vm(
     *,
     host: VmHost,
     resume: ResumedState | None = None,
+    incoming: trio.abc.Stream | None = None,
     on_event: Callable[[QmpEvent], None] = lambda _event: None,
 ) -> AsyncGenerator[Vm]:
     """Start a VM, paused; at the end of the block it is killed unless it has ended. From the main thread.
@@ -62,6 +63,8 @@ async def open_vm(
     Args:
         resume: The state that it goes on from; by default it is switched on. Images and disks must be those that it
             had, and the disks must have the roots that suspending it left.
+        incoming: Or the state that another node sends by `Vm.send`, at the other end of this stream. It must be secret,
+            whole and from that node: see there.
         on_event: Called with what QEMU says unasked.
 
     Raises:
@@ -73,7 +76,7 @@ async def open_vm(
         async with trio.open_nursery() as nursery:
             async with contextlib.AsyncExitStack() as stack:
                 opening = _Opening(description, images, secrets, host, user, nursery, stack)
-                arrival = arrive_from_file(resume, nursery, stack) if resume else None
+                arrival = _arrival(resume, incoming, nursery, stack)
                 vm = await opening.start(folder / CONSOLE_NAME, on_event, arrival)
                 nursery.start_soon(vm.supervise)
                 try:
@@ -83,6 +86,18 @@ async def open_vm(
                         with trio.CancelScope(shield=True):
                             await vm.kill()
             nursery.cancel_scope.cancel()
+
+
+def _arrival(
+    resume: ResumedState | None,
+    incoming: trio.abc.Stream | None,
+    nursery: trio.Nursery,
+    stack: contextlib.AsyncExitStack,
+) -> Arrival | None:
+    assert resume is None or incoming is None
+    if resume is not None:
+        return arrive_from_file(resume, nursery, stack)
+    return None if incoming is None else arrive_from_stream(incoming, nursery, stack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +136,9 @@ class _Opening:
                     disks=[wired.take(disk.nbd.fileno()) for disk in disks],
                     secrets={name: wired.take(descriptor) for name, descriptor in secrets.items()},
                 )
-                qemu = await start("qemu", self._qemu(wiring, wired.descriptors, arrival), self.nursery)
+                qemu = await start(
+                    "qemu", self._qemu(wiring, wired.descriptors, arrival), self.nursery, self.host.keeper.guard
+                )
             self.stack.push_async_callback(qemu.kill)
             qmp = Qmp(monitor, on_event)
             self.nursery.start_soon(qmp.run)
@@ -135,7 +152,7 @@ class _Opening:
         self.nursery.start_soon(console.run)
         listener = await self.stack.enter_async_context(console_socket(console_path, self.host.console_group))
         self.nursery.start_soon(console.serve, listener)
-        return Vm(self.description, console_path, qemu, qmp, console, vtpm, tuple(disks))
+        return Vm(self.description, console_path, qemu, qmp, console, vtpm, tuple(disks), self.host.keeper)
 
     async def _prepare(
         self, handed: contextlib.ExitStack, copies: contextlib.ExitStack, vtpm_keys: VtpmKeys | None

@@ -122,7 +122,7 @@ async def _swtpm(
             writable=[f"/proc/self/fd/{folder}"],
         )
         try:
-            child = await start("vtpm", spec, nursery)
+            child = await start("vtpm", spec, nursery, host.keeper.guard)
         except HostError:
             ours.close()
             raise
