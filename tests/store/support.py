@@ -128,4 +128,4 @@ def suspension(
 
 
 def destruction(lease: int = 1, /, *, vm: int = 1, epoch: int = 1, at_ms: int = 6_000) -> VmDestruction:
-    return VmDestruction(vm_id(vm), epoch, lease_id(lease), ek("statement"), at_ms)
+    return VmDestruction(vm_id(vm), epoch, lease_id(lease), ek("statement"), ek("identity"), at_ms)

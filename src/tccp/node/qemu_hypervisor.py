@@ -6,6 +6,7 @@ root for a VM: that of its disk, or with several disks a hash over all their roo
 
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from tccp.core.image import ImageKey
 from tccp.errors import DiskError, HostError, LaunchError
 from tccp.image.sealed import open_image
 from tccp.model import SecretBytes
-from tccp.node.hypervisor import VmOutcome
+from tccp.node.hypervisor import SavedState, VmOutcome
 from tccp.node.identity import NodeIdentity
 from tccp.node.launch import OpenableImage, VmOrder
 from tccp.node.vm.certificates import VtpmIssuer
@@ -76,6 +77,10 @@ class QemuVm:
         """By the plug."""
         await self._vm.kill()
 
+    async def suspend(self) -> SavedState:
+        """Not on this hypervisor yet."""
+        raise HostError("suspend_unsupported", "this hypervisor suspends nothing yet")
+
     async def ended(self) -> VmOutcome:
         """Until it has ended and its disks are written."""
         end = await self._vm.ended()
@@ -113,6 +118,10 @@ class QemuHypervisor:
             if running is not None:
                 with trio.CancelScope(shield=True):
                     await running.ended()
+
+    async def destroy(self, vm_id: bytes) -> None:
+        """See `tccp.node.hypervisor.Hypervisor.destroy`."""
+        await trio.to_thread.run_sync(_remove, self._host.settings.state / vm_id.hex())
 
 
 class _Disks:
@@ -172,6 +181,20 @@ class _Disks:
     @property
     def _file(self) -> Path:
         return self._folder / "disk_roots"
+
+
+def _remove(folder: Path) -> None:
+    """Remove *folder* with all that is in it, and have that durable."""
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+    except OSError as problem:
+        raise HostError("not_wiped", f"{folder}: {problem.strerror}") from None
 
 
 def _one_root(roots: Sequence[bytes]) -> bytes:

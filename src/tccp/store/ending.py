@@ -68,6 +68,7 @@ def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:
         "epoch": said.epoch,
         "tenant_key": record.tenant_key,
         "statement_sha256": said.statement_sha256,
+        "identity_sha256": said.identity_sha256,
     }
     draft = EventDraft(said.at_ms, EventKind.DESTROY, record.node, msgspec.msgpack.encode(body))
     seq = append_event(connection, draft)

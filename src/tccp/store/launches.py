@@ -178,12 +178,14 @@ class VmDestruction:
 
     Attributes:
         statement_sha256: Of what it signed.
+        identity_sha256: Of the identity statement of the boot that signed.
     """
 
     vm_id: bytes
     epoch: int
     lease_id: bytes
     statement_sha256: bytes
+    identity_sha256: bytes
     at_ms: int
 
     def __post_init__(self) -> None:
@@ -191,4 +193,5 @@ class VmDestruction:
         check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
         check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
         check_bytes("statement_sha256", self.statement_sha256, 32, 32)
+        check_bytes("identity_sha256", self.identity_sha256, 32, 32)
         check_time("at_ms", self.at_ms)

@@ -20,7 +20,7 @@ from tccp.transparency.note import NoteKey
 from tccp.transparency.packed import Value
 from tccp.transparency.receipt import VerifiedReceipt, verify_receipt
 
-RELEASE = "release"
+OWNERSHIP = frozenset({"release", "resume"})  # the events by which a node owns a VM
 BOOT_ORDER = ("kernel", "initrd", "disk")  # in which a vTPM's certificate names what was started; data is not
 
 
@@ -130,7 +130,7 @@ def _check_claim(claim: VtpmClaim, ticket: Ticket) -> None:
 
 def _check_release(release: VerifiedReceipt, proof: VerifiedProof) -> dict[str, Value]:
     details = release.details
-    if release.kind != RELEASE or details is None:
+    if release.kind not in OWNERSHIP or details is None:
         raise LaunchError("release_mismatch", f"the log's receipt is of {release.kind!r}, or tells no details")
     ticket = proof.ticket.ticket
     expected: dict[str, Value] = {
