@@ -20,6 +20,8 @@ import trio
 
 from tccp.core.child import FIRST_DESCRIPTOR, ChildSpec
 from tccp.errors import HostError, TccpError
+from tccp.node.vm.arrival import Arrival, arrive_from_file
+from tccp.node.vm.certificates import VtpmKeys
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.console import Console, console_socket
 from tccp.node.vm.description import VmDescription, VmImages, VmSecrets
@@ -37,6 +39,7 @@ from tccp.node.vm.sandbox import (
     TASKS_MAX,
     qemu_memory_mib,
 )
+from tccp.node.vm.state import ResumedState
 from tccp.node.vm.vm import Vm
 from tccp.node.vm.vtpm import Vtpm, open_vtpm
 
@@ -51,15 +54,18 @@ async def open_vm(
     secrets: VmSecrets,
     *,
     host: VmHost,
+    resume: ResumedState | None = None,
     on_event: Callable[[QmpEvent], None] = lambda _event: None,
 ) -> AsyncGenerator[Vm]:
     """Start a VM, paused; at the end of the block it is killed unless it has ended. From the main thread.
 
     Args:
+        resume: The state that it goes on from; by default it is switched on. Images and disks must be those that it
+            had, and the disks must have the roots that suspending it left.
         on_event: Called with what QEMU says unasked.
 
     Raises:
-        SealedImageError: An image is not the one that its root names.
+        SealedImageError: An image, or the state, is not the one that its root names.
         DiskError: A live disk is not what it was.
         HostError: Something of this host failed; nothing is left of the VM.
     """
@@ -67,7 +73,8 @@ async def open_vm(
         async with trio.open_nursery() as nursery:
             async with contextlib.AsyncExitStack() as stack:
                 opening = _Opening(description, images, secrets, host, user, nursery, stack)
-                vm = await opening.start(folder / CONSOLE_NAME, on_event)
+                arrival = arrive_from_file(resume, nursery, stack) if resume else None
+                vm = await opening.start(folder / CONSOLE_NAME, on_event, arrival)
                 nursery.start_soon(vm.supervise)
                 try:
                     yield vm
@@ -90,11 +97,14 @@ class _Opening:
     nursery: trio.Nursery
     stack: contextlib.AsyncExitStack
 
-    async def start(self, console_path: Path, on_event: Callable[[QmpEvent], None]) -> Vm:
+    async def start(
+        self, console_path: Path, on_event: Callable[[QmpEvent], None], arrival: Arrival | None = None
+    ) -> Vm:
         """Everything, in order."""
+        vtpm_keys = (await arrival.preamble(self.description)).vtpm if arrival else None
         with contextlib.ExitStack() as copies:  # plaintext in memory files
             with contextlib.ExitStack() as handed:  # sockets that QEMU inherits; our own copies go when it has them
-                boot, vtpm, disks = await self._prepare(handed, copies)
+                boot, vtpm, disks = await self._prepare(handed, copies, vtpm_keys)
                 secrets = {
                     name: copies.enter_context(memory_file("secret", secret.value, reader=self.user))
                     for name, secret in self.secrets.for_guest.items()
@@ -111,7 +121,7 @@ class _Opening:
                     disks=[wired.take(disk.nbd.fileno()) for disk in disks],
                     secrets={name: wired.take(descriptor) for name, descriptor in secrets.items()},
                 )
-                qemu = await start("qemu", self._qemu(wiring, wired.descriptors), self.nursery)
+                qemu = await start("qemu", self._qemu(wiring, wired.descriptors, arrival), self.nursery)
             self.stack.push_async_callback(qemu.kill)
             qmp = Qmp(monitor, on_event)
             self.nursery.start_soon(qmp.run)
@@ -119,6 +129,8 @@ class _Opening:
             # QEMU has copied these into what the guest is shown; only the initrd stays mapped.
             for descriptor in [*(boot[role] for role in boot if role == "kernel"), *secrets.values()]:
                 os.ftruncate(descriptor, 0)
+            if arrival is not None:
+                await arrival.hand_over(qmp)
         console = Console(guest)
         self.nursery.start_soon(console.run)
         listener = await self.stack.enter_async_context(console_socket(console_path, self.host.console_group))
@@ -126,7 +138,7 @@ class _Opening:
         return Vm(self.description, console_path, qemu, qmp, console, vtpm, tuple(disks))
 
     async def _prepare(
-        self, handed: contextlib.ExitStack, copies: contextlib.ExitStack
+        self, handed: contextlib.ExitStack, copies: contextlib.ExitStack, vtpm_keys: VtpmKeys | None
     ) -> tuple[dict[str, int], Vtpm, list[DiskProcess]]:
         """Images in memory, a vTPM and disks; all at the same time, for each takes a while."""
         disks = [
@@ -138,7 +150,10 @@ class _Opening:
         for disk in disks:
             handed.callback(disk.nbd.close)
         vtpms: list[Vtpm] = []
-        parts: list[Callable[[], Awaitable[None]]] = [lambda: self._open_vtpm(vtpms), *(disk.ready for disk in disks)]
+        parts: list[Callable[[], Awaitable[None]]] = [
+            lambda: self._open_vtpm(vtpms, vtpm_keys),
+            *(disk.ready for disk in disks),
+        ]
         boot: dict[str, int] = {}
         for role, file in (("kernel", self.images.kernel), ("initrd", self.images.initrd)):
             if file is not None:
@@ -148,9 +163,9 @@ class _Opening:
         handed.callback(vtpms[0].control.close)
         return boot, vtpms[0], disks
 
-    async def _open_vtpm(self, opened: list[Vtpm]) -> None:
+    async def _open_vtpm(self, opened: list[Vtpm], arriving: VtpmKeys | None) -> None:
         name, roots, key = self.description.name, self.images.roots, self.secrets.vm_key
-        vtpm = open_vtpm(name, roots, key, self.host, user=self.user, nursery=self.nursery)
+        vtpm = open_vtpm(name, roots, key, self.host, user=self.user, nursery=self.nursery, arriving=arriving)
         opened.append(await self.stack.enter_async_context(vtpm))
 
     def _pair(self, handed: contextlib.ExitStack) -> tuple[socket.socket, int]:
@@ -160,7 +175,7 @@ class _Opening:
         handed.callback(theirs.close)
         return mine, theirs.fileno()
 
-    def _qemu(self, wiring: Wiring, inherited: list[int]) -> ChildSpec:
+    def _qemu(self, wiring: Wiring, inherited: list[int], arrival: Arrival | None) -> ChildSpec:
         arguments = qemu_arguments(
             self.description,
             wiring,
@@ -168,6 +183,7 @@ class _Opening:
             data_folders=QEMU_DATA,
             ovmf=self.host.settings.ovmf,
             lock_memory=self.host.can_lock(self.description.memory_mib),
+            awaits_state=arrival is not None,
         )
         return ChildSpec(
             self.host.qemu,

@@ -3,6 +3,7 @@
 run          the guest runs from here on
 shut_down    as by pressing the power button
 kill         as by pulling the plug
+suspend      its state goes into a sealed file, and it ends
 ended        why it ended, and the disks' roots; never raises
 """
 
@@ -15,12 +16,15 @@ from typing import Literal
 import structlog
 import trio
 
+from tccp.core.image import ImageKey
 from tccp.errors import HostError, TccpError
 from tccp.node.vm.child import Child
 from tccp.node.vm.console import Console
 from tccp.node.vm.description import VmDescription
 from tccp.node.vm.disk import DiskProcess
+from tccp.node.vm.preamble import Preamble
 from tccp.node.vm.qmp import Qmp
+from tccp.node.vm.state import SuspendedState, write_state
 from tccp.node.vm.vtpm import Vtpm
 
 POWER_BUTTON_S = 60.0
@@ -29,7 +33,15 @@ QUIT_S = 10.0
 SETTLE_S = 1.0
 
 EndReason = Literal[
-    "powered_off", "shut_down", "killed", "qemu_failed", "out_of_memory", "killed_by_host", "vtpm_failed", "disk_failed"
+    "powered_off",
+    "shut_down",
+    "killed",
+    "suspended",
+    "qemu_failed",
+    "out_of_memory",
+    "killed_by_host",
+    "vtpm_failed",
+    "disk_failed",
 ]
 
 log = structlog.get_logger()
@@ -91,6 +103,37 @@ class Vm:
         await self.qemu.kill()
         return await self.ended()
 
+    async def suspend(self, path: Path, key: ImageKey) -> SuspendedState:
+        """Let the guest stand still, seal its state into the file *path*, and end it, with the reason ``suspended``.
+
+        Args:
+            path: Replaced as a whole, once everything of it is durable.
+            key: From `state_key`, of a generation that was never used before.
+
+        Raises:
+            HostError: The state could not be written: the guest runs on, unless it has ended. Or ``disk_failed``: the
+                VM has ended and a disk's root is unknown, so nothing can go on from that state; it is removed.
+        """
+        was_running = bool((await self.qmp.execute("query-status"))["running"])
+        await self.qmp.execute("stop")
+        try:
+            state = await write_state(
+                self.qmp, Preamble(self.description.vm_id, self.vtpm.certificates.keys), path, key
+            )
+        except BaseException:
+            if was_running:
+                with trio.CancelScope(shield=True), contextlib.suppress(HostError):
+                    await self.qmp.execute("cont")
+            raise
+        self._asked = "suspended"
+        with trio.CancelScope(shield=True):
+            await self.qemu.kill()
+            end = await self.ended()
+        if None in end.disk_roots:
+            path.unlink()
+            raise HostError("disk_failed", "a disk was not closed; the state is of no use without it")
+        return state
+
     @property
     def is_over(self) -> bool:
         """Whether it has ended."""
@@ -124,8 +167,8 @@ class Vm:
         log.info("vm_ended", vm=self.description.name, reason=reason, detail=detail)
 
     def _why(self, first: Child, *, oom_killed: bool) -> tuple[EndReason, str]:
-        if self._asked == "killed":
-            return "killed", ""
+        if self._asked in ("killed", "suspended"):
+            return self._asked, ""
         if self.qemu.status == 0:
             return self._asked or "powered_off", ""
         if self.qemu.signal == signal.SIGKILL:  # we have not done it yet; the others may have noticed before us
