@@ -15,6 +15,7 @@ from tccp.attestation.vtpm_certificate import VtpmClaim, VtpmKey, verify_vtpm_ce
 from tccp.errors import LaunchError
 from tccp.protocol.launch_proof import VerifiedProof, read_launch_receipt, verify_proof
 from tccp.protocol.ticket import Ticket, check_addressee, verify_ticket
+from tccp.tenant.trust_store import PinnedCoordinator
 from tccp.tenant.vm_file import VmFile
 from tccp.transparency.note import NoteKey
 from tccp.transparency.packed import Value
@@ -33,6 +34,14 @@ class CoordinatorTrust:
     log_key: NoteKey
     witnesses: Sequence[NoteKey] = field(default=())
     witnesses_required: int = 0
+
+
+def trust_in(pinned: PinnedCoordinator) -> CoordinatorTrust:
+    """What was pinned, with the witnesses that were demanded."""
+    demands = pinned.demands
+    return CoordinatorTrust(
+        pinned.coordinator_id, pinned.origin, pinned.note_key, demands.witnesses, demands.witnesses_required
+    )
 
 
 @dataclass(frozen=True, slots=True)
