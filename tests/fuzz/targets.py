@@ -253,6 +253,7 @@ TARGETS: dict[str, Target] = {
     "ticket": Target(launch_targets.feed_ticket, launch_targets.tickets, is_msgpack=True),
     "ticket_file": Target(launch_targets.feed_ticket_file, launch_targets.ticket_files, is_msgpack=True),
     "launch_receipt": Target(launch_targets.feed_launch_receipt, launch_targets.launch_receipts, is_msgpack=True),
+    "destruction": Target(launch_targets.feed_destruction, launch_targets.destructions, is_msgpack=True),
     "vm_file": Target(launch_targets.feed_vm_file, launch_targets.vm_files, is_msgpack=True),
     "keys_request": Target(custody_targets.feed_request, lambda: custody_targets.approvals()[0]),
     "keys_approval": Target(custody_targets.feed_approval, lambda: custody_targets.approvals()[1]),

@@ -27,12 +27,10 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
-    KeyRefused,
-    KeyRelease,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
-    VmEndRecorded,
+    VmAnswer,
 )
 from tccp.protocol.session import Role, Session, expect
 from tccp.tpm import Ak, Ek, Tpm
@@ -211,7 +209,7 @@ async def keep_lease(
             lease.renewals += 1
             asked_at = None
             log.debug("renewed", lease_s=message.lease_s)
-        elif isinstance(message, KeyRelease | KeyRefused | VmEndRecorded):
+        elif isinstance(message, VmAnswer):
             desk.take(message, lease.lease_id)
         else:
             asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
