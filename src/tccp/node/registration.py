@@ -27,6 +27,7 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
+    MoveOrder,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
@@ -211,6 +212,8 @@ async def keep_lease(
             log.debug("renewed", lease_s=message.lease_s)
         elif isinstance(message, VmAnswer):
             desk.take(message, lease.lease_id)
+        elif isinstance(message, MoveOrder):
+            desk.on_order(message)
         else:
             asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
             challenge = expect(message, RenewalChallenge)

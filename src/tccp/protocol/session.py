@@ -15,6 +15,7 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
+    MoveOrder,
     NodeReport,
     NodeRequest,
     Refused,
@@ -75,7 +76,7 @@ TRANSITIONS: dict[tuple[Role, State, type], State] = {
     (Role.COORDINATOR, State.RENEWAL_ANSWERED, Revoked): State.CLOSED,
     # Whatever is under way with the lease: either side may say these while the other says something else.
     **{(Role.NODE, state, said): state for state in _ADMITTED for said in get_args(NodeRequest | NodeReport)},
-    **{(Role.COORDINATOR, state, said): state for state in _ADMITTED for said in get_args(VmAnswer)},
+    **{(Role.COORDINATOR, state, said): state for state in _ADMITTED for said in get_args(VmAnswer | MoveOrder)},
 }
 
 
