@@ -66,11 +66,10 @@ def story(perimeter: Perimeter) -> None:
     tenant.trust()
     tenant.seal()
     launch(perimeter, tenant, alpha)
+    move(perimeter, tenant, beta)
+    suspend(tenant, beta, alpha)
     tamper(perimeter, tenant, beta)
-
-    say("The VM on alpha has run all the while. It is stopped: keys wiped, and the coordinator knows")
-    tccp(alpha.daemon.control, "vm", "stop", "--force", tenant.vm_id[:8])
-    tccp(perimeter.control, "coordinator", "vms")
+    destroy(perimeter, tenant, alpha)
     say("The ticket is used up: the provider cannot start the VM another time without the tenant")
     tccp(alpha.daemon.control, "vm", "launch", tenant / "web.ticket", *tenant.images, ends_with=1)
     info = perimeter.node_info("alpha")
@@ -170,6 +169,49 @@ def launch(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
 
     say("She verifies the launch, offline: which node, which boot, judged by which policy, released once, and logged")
     tccp(perimeter.control, "vm", "verify", receipt, "--vm", tenant / "web.vm", *tenant.store)
+
+
+def move(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
+    """It goes to another node while it runs."""
+    say(f"It moves to {node.name} while it runs, and goes on there once alpha has signed that it wiped it")
+    receipt = tenant / "moved.receipt"
+    tccp(node.daemon.control, "vm", "receive", tenant / "web.ticket", *tenant.images, "--receipt", receipt)
+    say("The guest goes on counting")
+    tail_console(node, tenant.vm_id, until=b"counter 5")
+    tccp(perimeter.control, "vm", "verify", receipt, "--vm", tenant / "web.vm", *tenant.store)
+
+
+def suspend(tenant: Tenant, here: Node, there: Node) -> None:
+    """It stands still in a file, and goes on from the newest one, once."""
+    say(f"It is suspended to an encrypted file, and goes on from that on {there.name}")
+    first = suspended(tenant, here)
+    older = tenant / "older.state"
+    older.write_bytes(first.read_bytes())
+    resume = ("vm", "resume", tenant / "web.ticket")
+    tccp(there.daemon.control, *resume, first, *tenant.images)
+    tail_console(there, tenant.vm_id, until=b"counter 7")
+    say("Suspended again; somebody puts the older state back, and is refused")
+    newest = suspended(tenant, there)
+    tccp(there.daemon.control, *resume, older, *tenant.images, ends_with=1)
+    tccp(there.daemon.control, *resume, newest, *tenant.images)
+
+
+def suspended(tenant: Tenant, node: Node) -> Path:
+    """Suspend it; the file."""
+    tccp(node.daemon.control, "vm", "suspend", tenant.vm_id[:8])
+    command = [SCRIPTS / "tccp", "vm", "show", tenant.vm_id, "--json"]
+    shown = subprocess.run(command, env=environment(node.daemon.control), check=True, capture_output=True)
+    return Path(json.loads(shown.stdout)["saved"])
+
+
+def destroy(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
+    """Nothing is left of it."""
+    say(f"The VM on {node.name} has run all the while. It is destroyed: keys, memory, disks, states")
+    receipt = tenant / "web.destroyed"
+    tccp(node.daemon.control, "vm", "destroy", tenant.vm_id[:8], "--receipt", receipt)
+    tccp(perimeter.control, "coordinator", "vms")
+    say("The tenant verifies that, offline")
+    tccp(perimeter.control, "vm", "verify-destruction", receipt, "--vm", tenant / "web.vm", *tenant.store)
 
 
 def tamper(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
