@@ -31,6 +31,7 @@ from tccp.node.vm.host import VmHost
 from tccp.node.vm.machine import TCG_BUFFER_MIB, Wiring, qemu_arguments
 from tccp.node.vm.memory_file import memory_file, open_into_memory
 from tccp.node.vm.qmp import Qmp, QmpEvent
+from tccp.node.vm.relay import ByteStream
 from tccp.node.vm.sandbox import (
     FILES_MAX,
     QEMU_DATA,
@@ -56,8 +57,8 @@ async def open_vm(
     *,
     host: VmHost,
     resume: ResumedState | None = None,
-    incoming: trio.abc.Stream | None = None,
-    incoming_disks: Sequence[trio.abc.Stream] = (),
+    incoming: ByteStream | None = None,
+    incoming_disks: Sequence[ByteStream] = (),
     on_event: Callable[[QmpEvent], None] = lambda _event: None,
 ) -> AsyncGenerator[Vm]:
     """Start a VM, paused; at the end of the block it is killed unless it has ended. From the main thread.
@@ -94,8 +95,8 @@ async def open_vm(
 
 def _arrival(
     resume: ResumedState | None,
-    incoming: trio.abc.Stream | None,
-    disks: Sequence[trio.abc.Stream],
+    incoming: ByteStream | None,
+    disks: Sequence[ByteStream],
     nursery: trio.Nursery,
     stack: contextlib.AsyncExitStack,
 ) -> Arrival | None:
