@@ -272,7 +272,7 @@ async def test_a_state_that_is_no_state_or_anothers_is_not_taken(
 ) -> None:
     keys = secrets()
     async with booted(host, images.diskless, keys=keys) as guest:
-        for said in (b"\0\0\0\4\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\5\0\0\0\1x"):
+        for said in (b"\0\0\0\4\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\5\0\0\0\1x" + bytes(4) + b"!"):
             async with pair() as (here, there):
                 await here.send_all(said)
                 await here.aclose()

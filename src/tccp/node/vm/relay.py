@@ -10,6 +10,7 @@ else can read it. Nothing is said behind the end but the answer, so that the str
 
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Protocol
 
 import trio
@@ -85,32 +86,50 @@ async def send_end(stream: ByteStream) -> None:
         raise HostError("stream_broken", "the other node does not say that it has the whole state")
 
 
+class Unframing:
+    """Bytes as they come, of frames; what the frames carry."""
+
+    def __init__(self) -> None:
+        self._header = bytearray()
+        self._left = 0
+        self.is_over = False
+
+    def feed(self, data: bytes | bytearray) -> Iterator[memoryview]:
+        """The pieces in *data* of what is carried; `is_over` once the end has come.
+
+        Raises:
+            HostError: ``state_malformed``: a frame that is too long, or something behind the end.
+        """
+        rest = memoryview(data)
+        while rest:
+            if self.is_over:
+                raise HostError("state_malformed", f"{len(rest)} bytes behind the end")
+            if self._left:
+                piece, rest = rest[: self._left], rest[self._left :]
+                self._left -= len(piece)
+                yield piece
+                continue
+            missing = FRAME.size - len(self._header)
+            self._header += rest[:missing]
+            rest = rest[missing:]
+            if len(self._header) == FRAME.size:
+                (self._left,) = FRAME.unpack(self._header)
+                self._header.clear()
+                self.is_over = self._left == 0
+            if self._left > FRAME_BYTES_MAX:
+                raise HostError("state_malformed", f"a frame of {self._left} bytes")
+
+
 async def relay_in(stream: ByteStream, ours: trio.socket.SocketType) -> None:
     """Hand what arrives to QEMU, to the end. A source says nothing behind that until it is answered.
 
     Raises:
         HostError: ``stream_broken``: it ends before its end, or ``state_malformed``.
     """
-    header, left = bytearray(), 0
-    while True:
-        data = memoryview(await _receive(stream))
-        while data:
-            if left:
-                piece, data = data[:left], data[left:]
-                await _hand_over(ours, piece)
-                left -= len(piece)
-                continue
-            missing = FRAME.size - len(header)
-            header += data[:missing]
-            data = data[missing:]
-            if len(header) < FRAME.size:
-                continue
-            (left,) = FRAME.unpack(header)
-            header.clear()
-            if left > FRAME_BYTES_MAX or (left == 0 and data):
-                raise HostError("state_malformed", f"a frame of {left} bytes, and {len(data)} behind it")
-            if left == 0:
-                return
+    frames = Unframing()
+    while not frames.is_over:
+        for piece in frames.feed(await _receive(stream)):
+            await _hand_over(ours, piece)
 
 
 async def say_all_is_here(stream: ByteStream) -> None:
