@@ -36,7 +36,8 @@ static int limit_all(const tccp_child *child)
     struct rlimit locked, core;
     /* One byte, not none: that alone keeps the kernel from piping the memory to a core_pattern's program, too. */
     if (getrlimit(RLIMIT_CORE, &core) != 0 || limit(RLIMIT_CORE, core.rlim_max == 0 ? 0 : 1) != 0 || limit(RLIMIT_FSIZE, child->file_bytes_max) != 0 ||
-        limit(RLIMIT_NOFILE, child->files_max) != 0 || getrlimit(RLIMIT_MEMLOCK, &locked) != 0)
+        limit(RLIMIT_NOFILE, child->files_max) != 0 || limit(RLIMIT_AS, child->memory_bytes_max) != 0 ||
+        (child->user != TCCP_CHILD_SAME_USER && limit(RLIMIT_NPROC, child->tasks_max) != 0) || getrlimit(RLIMIT_MEMLOCK, &locked) != 0)
         return -1;
     locked.rlim_cur = locked.rlim_max; /* as much as we may lock */
     return setrlimit(RLIMIT_MEMLOCK, &locked);

@@ -703,7 +703,7 @@ TCCP_MUST_USE tccp_status tccp_disk_verify(tccp_disk *disk, uint64_t block, uint
 TCCP_MUST_USE tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes);
 
 /* Start a thread of the disk's own, until it is closed or freed: it makes room in the file ready before it is needed, and
- * commits when much was written and nobody flushes. Nothing for a disk that is open for reading. */
+ * commits when much was written and nobody flushes. Nothing for a disk that is open for reading, or has one. */
 TCCP_MUST_USE tccp_status tccp_disk_keeper_start(tccp_disk *disk);
 
 /* Give the room of all free slots back to the file system. The disk may be in use: other calls go on meanwhile, but for
@@ -727,7 +727,7 @@ TCCP_MUST_USE tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_ro
 void tccp_disk_free(tccp_disk *disk);
 
 /* Serve a disk over NBD to whoever connects to a listening stream socket, up to 16 at a time, until `stop` can be read.
- * Every connection has been ended and its thread joined on return; nothing is flushed. */
+ * Every connection has been ended and its thread joined on return; nothing is flushed. Starts the disk's keeper. */
 TCCP_MUST_USE tccp_status tccp_nbd_serve(tccp_disk *disk, int listener, int stop);
 
 /* Before the process reads a key: no core dumps, no debugger of the same user, no privileges by executing. For good. */
@@ -758,6 +758,8 @@ typedef struct tccp_child {
     uint32_t extra_group;           /* beside the group with the number of the user, or TCCP_CHILD_NO_GROUP */
     uint64_t file_bytes_max;        /* RLIMIT_FSIZE */
     uint64_t files_max;             /* RLIMIT_NOFILE */
+    uint64_t memory_bytes_max;      /* RLIMIT_AS */
+    uint64_t tasks_max;             /* RLIMIT_NPROC, all of its user's together; not for the same user */
     int keeps_privileges;           /* not 0: until it calls tccp_child_give_up; `user` is of no account then */
     const char *const *readable;    /* files and folders that it may read and execute; NULL: what its user may */
     const char *const *writable;    /* ... and change, with all below; only beside readable */

@@ -117,6 +117,20 @@ def test_a_child_that_may_write_no_file_writes_none(tmp_path: Path) -> None:
         assert os.fstat(file.fileno()).st_size == 7
 
 
+def test_a_child_takes_no_more_memory_than_it_is_granted() -> None:
+    attempt = "dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null && echo taken || echo refused"
+
+    assert run(attempt, user=USER, memory_bytes_max=32 << 20).split() == ["refused"]
+    assert run(attempt, user=USER, memory_bytes_max=256 << 20).split() == ["taken"]
+
+
+def test_a_user_runs_no_more_tasks_than_it_is_granted() -> None:
+    attempt = "for n in 1 2 3 4 5 6 7 8; do sleep 1 & done; echo started"
+
+    assert "started" not in run(attempt, user=USER + 1, tasks_max=4)
+    assert run(attempt.replace("sleep 1", "true"), user=USER + 1, tasks_max=40).split() == ["started"]
+
+
 def test_a_child_leaves_no_core_file_not_even_through_a_pipe() -> None:
     # Linux takes a limit of exactly one byte as the word not to run the program of a core_pattern.
     assert status_limit("Max core file size") == ["1", "1"]

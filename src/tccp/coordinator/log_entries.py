@@ -22,7 +22,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     EventKind.KEYS_SEALED: ("done_ms", "log_key", "authority", "generation", "bank", "pcrs"),
     EventKind.KEYS_RESTORED: ("done_ms", "log_key", "authority", "generation", "bank", "pcrs"),
     EventKind.KEYS_BACKED_UP: ("done_ms", "threshold", "count", "officers_sha256"),
-    EventKind.APPROVAL_INSTALLED: ("done_ms", "approval_sha256", "generation", "policy"),
+    EventKind.APPROVAL_INSTALLED: ("done_ms", "approval_sha256", "generation", "approved_policy"),
     EventKind.APPROVALS_ENDED: ("done_ms", "generation", "ended"),
 }
 # The TPM by which a node could be followed through receipts; what a node sent that did not hold.

@@ -9,6 +9,7 @@ from tccp.core._lib import ffi, lib
 from tccp.errors import HostError
 
 FIRST_DESCRIPTOR = 3
+UNLIMITED = (1 << 64) - 1
 _STEPS = {
     lib.TCCP_CHILD_START: "process",
     lib.TCCP_CHILD_LIMITS: "limits",
@@ -40,6 +41,8 @@ class ChildSpec:
     extra_group: int | None = None
     file_bytes_max: int = 0
     files_max: int = 1024
+    memory_bytes_max: int = UNLIMITED
+    tasks_max: int = 256
     keeps_privileges: bool = False
     readable: Sequence[str] | None = None
     writable: Sequence[str] = ()
@@ -72,6 +75,8 @@ def start_child(spec: ChildSpec) -> tuple[int, int]:
     child.extra_group = lib.TCCP_CHILD_NO_GROUP if spec.extra_group is None else spec.extra_group
     child.file_bytes_max = spec.file_bytes_max
     child.files_max = spec.files_max
+    child.memory_bytes_max = spec.memory_bytes_max
+    child.tasks_max = spec.tasks_max
     child.keeps_privileges = spec.keeps_privileges
     child.readable = ffi.NULL if spec.readable is None else strings(spec.readable)
     child.writable = strings(spec.writable)

@@ -276,7 +276,7 @@ class LiveDisk:
     def start_keeper(self) -> None:
         """Start a thread that makes room ready before it is needed, and commits when much was written without a flush.
 
-        It ends with `close` or `forget`.
+        It ends with `close` or `forget`. `serve_nbd` starts it, too.
         """
         _check(lib.tccp_disk_keeper_start(self._disk), "tccp_disk_keeper_start")
 

@@ -14,7 +14,7 @@ import pytest
 from tccp.errors import ConfigError, HostError
 from tccp.node.vm.host import HostSettings, UserRange, open_host
 from tccp.node.vm.opening import open_vm
-from tests.support.machines import GuestImages, TestHost, a_host, booted, describe, secrets
+from tests.support.machines import GuestImages, TestHost, a_host, describe, secrets
 
 DAEMON = """
     import sys, trio
@@ -108,14 +108,6 @@ async def test_a_vtpm_opens_with_the_key_of_its_vm_alone(host: TestHost, images:
 def key_of(certificate: bytes) -> str:
     command = ["openssl", "x509", "-inform", "DER", "-noout", "-pubkey"]
     return subprocess.run(command, input=certificate, capture_output=True, check=True).stdout.decode()
-
-
-async def test_a_guest_has_a_tpm_2_with_one_bank(host: TestHost, images: GuestImages) -> None:
-    description, keys = describe(), secrets()
-    async with booted(host, images.diskless, description=description, keys=keys) as guest:
-        assert await guest.run("cat /sys/class/tpm/tpm0/tpm_version_major") == ["2"]
-        # Only the bank that measured boot is judged by.
-        assert await guest.run("ls -d /sys/class/tpm/tpm0/pcr-*") == ["/sys/class/tpm/tpm0/pcr-sha256"]
 
 
 async def test_root_runs_vms_as_users_of_their_own_only(host: TestHost, vm_folder: Path) -> None:

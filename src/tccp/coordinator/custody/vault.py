@@ -189,7 +189,7 @@ def install_approval(state: Path, sealed: SealedKeys, signed: SignedApproval, *,
     facts: dict[str, str | int] = {
         "approval_sha256": sha256,
         "generation": approved.generation,
-        "policy": approved.policy.hex(),
+        "approved_policy": approved.policy.hex(),
     }
     write_down(state / KEYS, EventKind.APPROVAL_INSTALLED, now_ms, facts)
     write_whole(path, content)

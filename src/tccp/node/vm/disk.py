@@ -13,15 +13,14 @@ from typing import Any
 
 import trio
 
-from tccp.core.child import ChildSpec
+from tccp.core.child import UNLIMITED, ChildSpec
 from tccp.disk.file import locked_file
 from tccp.errors import DiskError, HostError
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.description import VmDisk
 from tccp.node.vm.host import VmHost
-from tccp.node.vm.sandbox import FILES_MAX
+from tccp.node.vm.sandbox import FILES_MAX, TASKS_MAX
 
-UNLIMITED = (1 << 64) - 1
 LINE_BYTES_MAX = 4096
 # It runs from the very modules that we run from; the environment names nothing but the interpreter's library.
 _CHILD = (
@@ -111,6 +110,7 @@ async def open_disk_process(
                 user=user,
                 file_bytes_max=UNLIMITED,
                 files_max=FILES_MAX,
+                tasks_max=TASKS_MAX,
                 keeps_privileges=True,
             )
             child = await start("disk", spec, nursery)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from tccp.errors import ConfigError, HostError
 from tccp.node.vm.accelerator import probe_accelerator
 from tccp.node.vm.certificates import VtpmIssuer
@@ -24,6 +26,8 @@ OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 # What QEMU takes beside the memory of the guest, for the limit on what it may lock.
 QEMU_OVERHEAD_MIB = 512
 VM_FOLDER = re.compile(r"[0-9a-f]{32}")
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ async def open_host(settings: HostSettings, issuer: VtpmIssuer) -> AsyncGenerato
     if settings.users is not None and not _may_become_others():
         hint = "Run the node with CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL, as its unit does."
         raise ConfigError("no_privileges", "this process cannot start VMs as users of their own", hint=hint)
+    if settings.users is None:
+        log.warning("vms_share_our_user", detail="VMs are not protected from each other, nor from this user")
     _clear_leftovers(settings.run)
     with contextlib.ExitStack() as stack:
         programs = []

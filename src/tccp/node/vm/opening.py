@@ -28,11 +28,20 @@ from tccp.node.vm.host import VmHost
 from tccp.node.vm.machine import TCG_BUFFER_MIB, Wiring, qemu_arguments
 from tccp.node.vm.memory_file import memory_file, open_into_memory
 from tccp.node.vm.qmp import Qmp, QmpEvent
-from tccp.node.vm.sandbox import FILES_MAX, QEMU_DATA, QEMU_DEVICES, QEMU_ENVIRONMENT, QEMU_FILES
+from tccp.node.vm.sandbox import (
+    FILES_MAX,
+    QEMU_DATA,
+    QEMU_DEVICES,
+    QEMU_ENVIRONMENT,
+    QEMU_FILES,
+    TASKS_MAX,
+    qemu_memory_mib,
+)
 from tccp.node.vm.vm import Vm
 from tccp.node.vm.vtpm import Vtpm, open_vtpm
 
 CONSOLE_NAME = "console.sock"
+SET_UP_S = 60.0
 
 
 @contextlib.asynccontextmanager
@@ -83,35 +92,42 @@ class _Opening:
 
     async def start(self, console_path: Path, on_event: Callable[[QmpEvent], None]) -> Vm:
         """Everything, in order."""
-        with contextlib.ExitStack() as handed:  # what QEMU inherits; our own copies go when it has them
-            boot, vtpm, disks = await self._prepare(handed)
-            monitor, monitor_end = self._pair(handed)
-            guest, guest_end = self._pair(handed)
-            wired = _Wires()
-            wiring = Wiring(
-                qmp=wired.take(monitor_end),
-                console=wired.take(guest_end),
-                vtpm=wired.take(vtpm.control.fileno()),
-                kernel=wired.take(boot["kernel"]) if "kernel" in boot else None,
-                initrd=wired.take(boot["initrd"]) if "initrd" in boot else None,
-                disks=[wired.take(disk.nbd.fileno()) for disk in disks],
-                secrets={
-                    name: wired.take(handed.enter_context(memory_file("secret", secret.value, reader=self.user)))
+        with contextlib.ExitStack() as copies:  # plaintext in memory files
+            with contextlib.ExitStack() as handed:  # sockets that QEMU inherits; our own copies go when it has them
+                boot, vtpm, disks = await self._prepare(handed, copies)
+                secrets = {
+                    name: copies.enter_context(memory_file("secret", secret.value, reader=self.user))
                     for name, secret in self.secrets.for_guest.items()
-                },
-            )
-            qemu = await start("qemu", self._qemu(wiring, wired.descriptors), self.nursery)
-        self.stack.push_async_callback(qemu.kill)
-        qmp = Qmp(monitor, on_event)
-        self.nursery.start_soon(qmp.run)
-        await _first_word(qemu, qmp)
+                }
+                monitor, monitor_end = self._pair(handed)
+                guest, guest_end = self._pair(handed)
+                wired = _Wires()
+                wiring = Wiring(
+                    qmp=wired.take(monitor_end),
+                    console=wired.take(guest_end),
+                    vtpm=wired.take(vtpm.control.fileno()),
+                    kernel=wired.take(boot["kernel"]) if "kernel" in boot else None,
+                    initrd=wired.take(boot["initrd"]) if "initrd" in boot else None,
+                    disks=[wired.take(disk.nbd.fileno()) for disk in disks],
+                    secrets={name: wired.take(descriptor) for name, descriptor in secrets.items()},
+                )
+                qemu = await start("qemu", self._qemu(wiring, wired.descriptors), self.nursery)
+            self.stack.push_async_callback(qemu.kill)
+            qmp = Qmp(monitor, on_event)
+            self.nursery.start_soon(qmp.run)
+            await _first_word(qemu, qmp)
+            # QEMU has copied these into what the guest is shown; only the initrd stays mapped.
+            for descriptor in [*(boot[role] for role in boot if role == "kernel"), *secrets.values()]:
+                os.ftruncate(descriptor, 0)
         console = Console(guest)
         self.nursery.start_soon(console.run)
         listener = await self.stack.enter_async_context(console_socket(console_path, self.host.console_group))
         self.nursery.start_soon(console.serve, listener)
         return Vm(self.description, console_path, qemu, qmp, console, vtpm, tuple(disks))
 
-    async def _prepare(self, handed: contextlib.ExitStack) -> tuple[dict[str, int], Vtpm, list[DiskProcess]]:
+    async def _prepare(
+        self, handed: contextlib.ExitStack, copies: contextlib.ExitStack
+    ) -> tuple[dict[str, int], Vtpm, list[DiskProcess]]:
         """Images in memory, a vTPM and disks; all at the same time, for each takes a while."""
         disks = [
             await self.stack.enter_async_context(
@@ -126,7 +142,7 @@ class _Opening:
         boot: dict[str, int] = {}
         for role, file in (("kernel", self.images.kernel), ("initrd", self.images.initrd)):
             if file is not None:
-                boot[role] = handed.enter_context(memory_file(role, reader=self.user))
+                boot[role] = copies.enter_context(memory_file(role, reader=self.user))
                 parts.append(lambda file=file, target=boot[role]: open_into_memory(file, target))  # type: ignore[misc]
         await _together(parts)
         handed.callback(vtpms[0].control.close)
@@ -164,6 +180,8 @@ class _Opening:
             # Translated code lies in a memory file; beside it QEMU writes no file at all.
             file_bytes_max=TCG_BUFFER_MIB << 20 if self.host.accelerator == "tcg" else 0,
             files_max=FILES_MAX,
+            memory_bytes_max=qemu_memory_mib(self.description.memory_mib, self.description.vcpus) << 20,
+            tasks_max=TASKS_MAX + self.description.vcpus,
             readable=QEMU_FILES,
             writable=QEMU_DEVICES,
         )
@@ -187,10 +205,11 @@ async def _first_word(qemu: Child, qmp: Qmp) -> None:
         HostError: ``qemu_failed``, with its words.
     """
     try:
-        await qmp.negotiate()
-    except HostError as problem:
+        with trio.fail_after(SET_UP_S):
+            await qmp.negotiate()
+    except (HostError, trio.TooSlowError) as problem:
         await qemu.kill()
-        raise HostError("qemu_failed", qemu.said[-600:] or problem.detail) from problem
+        raise HostError("qemu_failed", qemu.said[-600:] or str(problem)) from problem
 
 
 @contextmanager

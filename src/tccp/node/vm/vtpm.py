@@ -23,7 +23,7 @@ from tccp.node.vm.certificates import VtpmCertificates
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.host import VmHost
 from tccp.node.vm.manufacture import certify_vtpm
-from tccp.node.vm.sandbox import FILES_MAX, SWTPM_FILES
+from tccp.node.vm.sandbox import FILES_MAX, SWTPM_FILES, SWTPM_MEMORY_MIB, TASKS_MAX
 
 STATE_BYTES_MAX = 4 << 20
 STATE_KEY_INFO = b"tccp/v1/vtpm-state"
@@ -89,6 +89,8 @@ async def _swtpm(
             user=user,
             file_bytes_max=STATE_BYTES_MAX,
             files_max=FILES_MAX,
+            memory_bytes_max=SWTPM_MEMORY_MIB << 20,
+            tasks_max=TASKS_MAX,
             readable=SWTPM_FILES,
             writable=[f"/proc/self/fd/{folder}"],
         )
