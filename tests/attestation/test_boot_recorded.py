@@ -147,7 +147,7 @@ def test_a_real_list_leads_to_the_real_pcr_and_its_aggregate_is_of_this_boot() -
 def test_evmctl_finds_the_same_prefix(tmp_path: Path) -> None:
     _, pcrs = recorded("direct")
     (tmp_path / "pcrs").write_text("".join(f"PCR-{i:02}: {value.hex(' ')}\n" for i, value in pcrs.values.items()))
-    command = ["evmctl", "ima_measurement", "--ignore-violations", "--pcrs", f"sha256,{tmp_path / 'pcrs'}"]
+    command = ["evmctl", "-v", "ima_measurement", "--ignore-violations", "--pcrs", f"sha256,{tmp_path / 'pcrs'}"]
     said = subprocess.run([*command, VECTORS / "direct" / "ima.bin"], capture_output=True, text=True, check=True)
     data = (VECTORS / "direct" / "ima.bin").read_bytes()
 
