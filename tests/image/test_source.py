@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tccp.errors import HostError
-from tccp.image.source import CONNECTIONS, Source, NbdSource
+from tccp.image.source import CONNECTIONS, NbdSource, Source
 
 SIZE = 60_000
 GREETING = b"NBDMAGIC" + b"IHAVEOPT" + struct.pack(">H", 3)
