@@ -44,6 +44,15 @@ for name in ("coordinator", "alpha"):
 for number, certificate in enumerate(authority.certificates):
     Path(f"/etc/tccp/ek-authorities/{number}.der").write_bytes(certificate)
 """
+READ_LOG = """
+from tccp.tenant.log_source import open_source, read_entries
+from tccp.transparency.checkpoint import parse_checkpoint
+from tccp.transparency.entry import decode_entry
+from tccp.transparency.note import parse_note
+with open_source("https://127.0.0.1:7445") as log:
+    head = parse_checkpoint(parse_note(log.read_checkpoint()).text)
+    print(*(decode_entry(entry).kind for _, entry in read_entries(log, head.size)))
+"""
 # Holds every thread of a process but the first until they are killed (ptrace(2): PTRACE_SEIZE, PTRACE_INTERRUPT).
 HOLD_THREADS = """
 import ctypes, os, sys
@@ -121,6 +130,13 @@ def test_a_node_is_admitted_through_both_sandboxes(machine: BootedSystemd, tccp:
 
     assert machine.show(SERVICES["node"], "StatusText") == "admitted"
     assert [node["state"] for node in tccp("coordinator", "nodes")["nodes"]] == ["admitted"]
+
+
+def test_anybody_reads_the_log_through_its_socket(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    told = machine.run(*PYTHON, "-c", READ_LOG, user="daemon").split()
+
+    assert {"start", "policy", "enrol"} <= set(told)
+    assert len(told) <= tccp("coordinator", "status")["log_size"]
 
 
 def test_a_process_of_the_same_user_cannot_read_the_coordinators_memory(
