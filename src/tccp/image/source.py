@@ -133,6 +133,7 @@ class NbdSource(Source):
         self._thread.start()
 
     def check(self, sealed_bytes: int) -> None:
+        """As `Source.check`: whether the server answered everything, and all of it was sealed."""
         self._thread.join()
         if self._problem or sealed_bytes != self.size:
             raise HostError("source_failed", self._problem or f"{sealed_bytes} of {self.size} bytes were read")
