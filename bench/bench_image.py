@@ -48,7 +48,7 @@ IMAGES = Section(
 CIPHERS = Section(
     "Ciphers",
     f"GB/s, the median of {ROUNDS} rounds by turns. memcpy and ciphers stream through memory in chunks; files: from "
-    "one file on tmpfs to another, reading 512 KiB, encrypting them in chunks with AEGIS-256, writing them: without "
+    "one file on tmpfs to another, reading 1 MiB, encrypting it in chunks with AEGIS-256, writing it: without "
     "Python, tags and holes. Sealed images have chunks of 64 KiB.",
     ["work", "chunks of", "one thread", "all CPUs", "two threads a CPU"],
 )

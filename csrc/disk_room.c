@@ -8,8 +8,9 @@
  * All of this happens in slots that are free: they are marked as used while it is going on, and nothing on the disk
  * refers to them. A crash at any moment leaves free slots with zeros or without, and free slots may hold anything.
  */
+#define _GNU_SOURCE
+#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "disk.h"
 
@@ -58,7 +59,7 @@ static enum work work_to_do(const tccp_disk *disk)
 {
     if (disk->failed)
         return NOTHING;
-    if (disk->dirty.len > disk->dirty_max / 2)
+    if (disk->dirty.len > disk->dirty_max / 4)
         return COMMIT;
     /* As the allocator would grow, but before it has to. */
     return disk->slots.empty_words < READY_SLOTS / 64 && !disk->no_room &&
@@ -100,15 +101,18 @@ static void *keep(void *argument)
 
 tccp_status tccp_disk_keeper_start(tccp_disk *disk)
 {
-    if (disk == NULL || disk->has_keeper)
+    if (disk == NULL)
         return TCCP_ERR_USAGE;
-    if (disk->read_only)
+    if (disk->read_only || disk->has_keeper)
         return TCCP_OK;
     disk->keeper_ends = 0;
-    if (pthread_create(&disk->keeper, NULL, keep, disk) != 0)
-        return TCCP_ERR_NO_MEMORY;
-    disk->has_keeper = 1;
-    return TCCP_OK;
+    /* Signals are for the thread that called us, or for others of its process. */
+    sigset_t every, before;
+    (void) sigfillset(&every);
+    (void) pthread_sigmask(SIG_SETMASK, &every, &before);
+    disk->has_keeper = pthread_create(&disk->keeper, NULL, keep, disk) == 0;
+    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return disk->has_keeper ? TCCP_OK : TCCP_ERR_NO_MEMORY;
 }
 
 void disk_keeper_end(tccp_disk *disk)

@@ -5,8 +5,8 @@
  *   index       2^bucket_bits + 1 numbers(4): where the records of each bucket begin, and the end
  *   records     key(32) digest_bank(4) path(8), sorted
  *
- * All numbers are little-endian. A bucket is the first bits of a key; a key the first 32 bytes of a digest; path the first
- * 8 bytes of the SHA-256 of a path, or zeros for every path.
+ * All numbers are little-endian. A bucket is the first bits of a key; a key the first 32 bytes of a digest; path the
+ * first 8 bytes of the SHA-256 of a path, or zeros for every path.
  */
 #ifndef TCCP_IMA_POLICY_H
 #define TCCP_IMA_POLICY_H

@@ -1,6 +1,6 @@
 /* ima_signature.c: signatures over files, in the two forms in which IMA measures them.
  *
- *   security.ima   0x03 version(1)=2 hash_algo(1) keyid(4) sig_size(2) signature             big-endian, after the digest
+ *   security.ima   0x03 version(1)=2 hash_algo(1) keyid(4) sig_size(2) signature            big-endian, over the digest
  *   appended       CMS SignedData, detached and without signed attributes, as scripts/sign-file makes it
  */
 #include "ima.h"

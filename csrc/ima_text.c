@@ -26,8 +26,10 @@ static void put(writer *out, const void *bytes, size_t len)
 
 static void put_u32(writer *out, size_t value)
 {
-    const uint8_t bytes[4] = {(uint8_t) value, (uint8_t) (value >> 8), (uint8_t) (value >> 16), (uint8_t) (value >> 24)};
-    put(out, bytes, sizeof bytes);
+    for (unsigned shift = 0; shift < 32; shift += 8) {
+        const uint8_t byte = (uint8_t) (value >> shift);
+        put(out, &byte, 1);
+    }
 }
 
 static int hex_digit(uint8_t c)

@@ -51,6 +51,14 @@ void image_job_end_turn(image_job *job, uint64_t *counter)
     pthread_mutex_unlock(&job->turn);
 }
 
+bool image_job_write(image_job *job, uint64_t chunk, const void *bytes, size_t len, uint64_t offset)
+{
+    pthread_mutex_lock(&job->writing);
+    bool written = image_write_at(job->target_fd, bytes, len, offset);
+    pthread_mutex_unlock(&job->writing);
+    return written || image_job_fail(job, TCCP_ERR_IO, chunk);
+}
+
 bool image_is_hole(int fd, uint64_t offset, uint64_t len)
 {
     off_t data = lseek(fd, (off_t) offset, SEEK_DATA);
@@ -79,10 +87,11 @@ static void *work(void *argument)
 
 tccp_status image_job_run(image_job *job, uint32_t threads)
 {
-    if (job->source_is_stream || job->target_is_stream)
-        threads = threads < JOB_STREAM_THREADS_MAX ? threads : JOB_STREAM_THREADS_MAX;
+    if (threads > JOB_BUFFERS_BYTES_MAX / job->buffer_bytes)
+        threads = (uint32_t) (JOB_BUFFERS_BYTES_MAX / job->buffer_bytes);
     pthread_t others[TCCP_IMAGE_THREADS_MAX];
     uint32_t started = 0;
+    pthread_mutex_init(&job->writing, NULL);
     pthread_mutex_init(&job->turn, NULL);
     pthread_cond_init(&job->turned, NULL);
     /* Fewer threads than asked for are only slower. */
@@ -93,5 +102,6 @@ tccp_status image_job_run(image_job *job, uint32_t threads)
         pthread_join(others[i], NULL);
     pthread_cond_destroy(&job->turned);
     pthread_mutex_destroy(&job->turn);
+    pthread_mutex_destroy(&job->writing);
     return job->status;
 }

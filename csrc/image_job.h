@@ -11,11 +11,11 @@
 #include "image.h"
 
 enum {
-    /* Read, encrypted and written at once, 512 KiB: half of a core's second cache. 2 to 16 chunks measured alike. */
-    JOB_BATCH_CHUNKS = 8,
+    /* Read, encrypted and written at once, 1 MiB: few enough turns at the file, and still in a core's second cache. */
+    JOB_BATCH_CHUNKS = 16,
     JOB_BATCH_BYTES = JOB_BATCH_CHUNKS * IMAGE_CHUNK_BYTES,
-    /* With a pipe each worker holds a group: so many of them stay below the promised 64 MiB. */
-    JOB_STREAM_THREADS_MAX = 4
+    /* All buffers together: a batch for each thread, or a group where an end is a pipe. 64 MiB are promised. */
+    JOB_BUFFERS_BYTES_MAX = 36 << 20
 };
 
 typedef struct image_job image_job;
@@ -32,6 +32,9 @@ struct image_job {
     int target_fd;
     bool source_is_stream;
     bool target_is_stream;
+
+    /* File systems let one thread at a time write to a file, and the others spin; here they sleep. */
+    pthread_mutex_t writing;
 
     pthread_mutex_t turn; /* guards what follows */
     pthread_cond_t turned;
@@ -61,6 +64,9 @@ void image_job_advance(image_job *job, uint64_t bytes);
 /* Waits until *counter has come to group; false when the job ended meanwhile. Holds the lock on true. */
 bool image_job_take_turn(image_job *job, const uint64_t *counter, uint64_t group);
 void image_job_end_turn(image_job *job, uint64_t *counter);
+
+/* All of len bytes into the target file at offset; false after image_job_fail, which names the chunk. */
+bool image_job_write(image_job *job, uint64_t chunk, const void *bytes, size_t len, uint64_t offset);
 
 /* Whether the next data of a file begins behind offset + len: there is a hole. */
 bool image_is_hole(int fd, uint64_t offset, uint64_t len);

@@ -86,9 +86,9 @@ static bool open_batch(image_job *job, uint64_t first, size_t count, const uint8
         if (!open_data(job, first + at, run, tags + at * AEAD_TAG_BYTES, plaintext))
             return false;
         if (job->target_fd >= 0 && !job->target_is_stream &&
-            !image_write_at(job->target_fd, plaintext, bytes_of(job, first + at, run),
-                            (first + at) * IMAGE_CHUNK_BYTES))
-            return image_job_fail(job, TCCP_ERR_IO, first + at);
+            !image_job_write(job, first + at, plaintext, bytes_of(job, first + at, run),
+                             (first + at) * IMAGE_CHUNK_BYTES))
+            return false;
     }
     image_job_advance(job, bytes_of(job, first, count));
     return true;

@@ -24,9 +24,9 @@ static bool seal_chunks(image_job *job, const tccp_image_info *info, uint64_t fi
             image_chunk_seal(info, job->keys, first + i, chunk, chunk, tags + i * AEAD_TAG_BYTES);
             continue;
         }
-        if (run < i && !image_write_at(job->target_fd, chunks + run * IMAGE_CHUNK_BYTES, (i - run) * IMAGE_CHUNK_BYTES,
-                                       image_chunk_offset(first + run)))
-            return image_job_fail(job, TCCP_ERR_IO, first + run);
+        if (run < i && !image_job_write(job, first + run, chunks + run * IMAGE_CHUNK_BYTES,
+                                        (i - run) * IMAGE_CHUNK_BYTES, image_chunk_offset(first + run)))
+            return false;
         if (zero)
             image_chunk_seal_zero(info, job->keys, first + i, tags + i * AEAD_TAG_BYTES);
         run = i + 1;
@@ -36,8 +36,8 @@ static bool seal_chunks(image_job *job, const tccp_image_info *info, uint64_t fi
 
 static bool finish_group(image_job *job, uint64_t group, const uint8_t page[IMAGE_PAGE_BYTES])
 {
-    if (!image_write_at(job->target_fd, page, IMAGE_PAGE_BYTES, image_page_offset(group)))
-        return image_job_fail(job, TCCP_ERR_IO, group * IMAGE_GROUP_CHUNKS);
+    if (!image_job_write(job, group * IMAGE_GROUP_CHUNKS, page, IMAGE_PAGE_BYTES, image_page_offset(group)))
+        return false;
     image_begin_writeback(job->target_fd, image_page_offset(group), IMAGE_PAGE_BYTES + IMAGE_GROUP_BYTES);
     uint8_t leaf[IMAGE_DIGEST_BYTES];
     if (!image_leaf_hash(page, leaf))

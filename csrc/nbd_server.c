@@ -139,8 +139,8 @@ tccp_status tccp_nbd_serve(tccp_disk *disk, int listener, int stop)
         return TCCP_ERR_USAGE;
     server all = {.disk = disk};
     (void) pthread_mutex_init(&all.lock, NULL);
-    tccp_status status = TCCP_OK;
-    for (;;) {
+    tccp_status status = tccp_disk_keeper_start(disk);
+    while (status == TCCP_OK) {
         struct pollfd wait[] = {{.fd = stop, .events = POLLIN}, {.fd = listener, .events = POLLIN}};
         if (poll(wait, 2, -1) < 0) {
             if (errno == EINTR)

@@ -662,7 +662,7 @@ typedef struct tccp_disk_info {
     uint64_t slots_free;
 } tccp_disk_info;
 
-/* Make a disk in an empty file. size_bytes is a multiple of the block size and not smaller than the base; log_bytes is a
+/* Make a disk in an empty file, or in what a call of this that was killed has left. size_bytes is a multiple of the block size and not smaller than the base; log_bytes is a
  * multiple of the block size from 65536 on. base may be NULL. The suite is as for sealed images. */
 TCCP_MUST_USE tccp_status tccp_disk_create(int file, const tccp_disk_key *key, const tccp_disk_base *base,
                                            uint32_t suite, uint64_t size_bytes, uint64_t log_bytes);
@@ -703,7 +703,7 @@ TCCP_MUST_USE tccp_status tccp_disk_verify(tccp_disk *disk, uint64_t block, uint
 TCCP_MUST_USE tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes);
 
 /* Start a thread of the disk's own, until it is closed or freed: it makes room in the file ready before it is needed, and
- * commits when much was written and nobody flushes. Nothing for a disk that is open for reading. */
+ * commits when much was written and nobody flushes. Nothing for a disk that is open for reading, or has one. */
 TCCP_MUST_USE tccp_status tccp_disk_keeper_start(tccp_disk *disk);
 
 /* Give the room of all free slots back to the file system. The disk may be in use: other calls go on meanwhile, but for
@@ -727,7 +727,7 @@ TCCP_MUST_USE tccp_status tccp_disk_close_clean(tccp_disk *disk, uint8_t *ret_ro
 void tccp_disk_free(tccp_disk *disk);
 
 /* Serve a disk over NBD to whoever connects to a listening stream socket, up to 16 at a time, until `stop` can be read.
- * Every connection has been ended and its thread joined on return; nothing is flushed. */
+ * Every connection has been ended and its thread joined on return; nothing is flushed. Starts the disk's keeper. */
 TCCP_MUST_USE tccp_status tccp_nbd_serve(tccp_disk *disk, int listener, int stop);
 
 /* Before the process reads a key: no core dumps, no debugger of the same user, no privileges by executing. For good. */

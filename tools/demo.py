@@ -209,7 +209,7 @@ def main() -> int:
         say("A coordinator and two hosts get TPMs, made by a TPM maker that only this demo trusts")
         authority = EkAuthority(directory / "ca")
         SoftTpm(authority, directory / "first")  # the authority exists once it has made a TPM
-        with Perimeter(directory, lease_s=LEASE_S, authority=authority, evidence_age_s=1) as perimeter:
+        with Perimeter(directory, lease_s=LEASE_S, authority=authority) as perimeter:
             story(perimeter)
             if keep:
                 say("Everything is running; try these, and Ctrl-C to end it")

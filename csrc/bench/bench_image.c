@@ -3,8 +3,8 @@
  *     bench_image MEBIBYTES ROUNDS FOLDER
  *
  * memcpy and the ciphers stream through memory; "files" is what sealing does, from one file in FOLDER to another: read
- * 512 KiB, encrypt them in chunks, write them. Prints a JSON array of {work, chunk_bytes, threads, gb_s}, each the median
- * of the rounds, by turns.
+ * 1 MiB, encrypt it in chunks, write it when no other thread writes. Prints a JSON array of {work, chunk_bytes, threads,
+ * gb_s}, each the median of the rounds, by turns.
  */
 #define _GNU_SOURCE /* clock_gettime, mmap, O_TMPFILE */
 #include <fcntl.h>
@@ -22,6 +22,7 @@ enum { ROUNDS_MAX = 31, THREADS_MAX = 64 };
 
 static uint8_t *source, *target;
 static int source_fd, target_fd;
+static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
 static size_t bytes;
 static const uint8_t key[AEAD_KEY_BYTES] = {1};
 
@@ -56,8 +57,10 @@ static void encrypt_file(size_t offset, size_t chunk_bytes, uint8_t *buffer)
         abort();
     for (size_t at = 0; at < JOB_BATCH_BYTES; at += chunk_bytes)
         encrypt(AEAD_AEGIS256, buffer + at, buffer + at, offset + at, chunk_bytes);
+    pthread_mutex_lock(&writing);
     if (!image_write_at(target_fd, buffer, JOB_BATCH_BYTES, offset))
         abort();
+    pthread_mutex_unlock(&writing);
 }
 
 static const struct work {

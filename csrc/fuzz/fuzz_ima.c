@@ -25,7 +25,8 @@ static void check_list(const tccp_ima_policy *policy, const uint8_t *list, size_
     require(replayed.consumed <= len && !replayed.matched && replayed.truncated == (replayed.consumed < len));
     require(tccp_ima_judge(policy, list, len, entries, count, 0, 10, NULL, 0, verdicts, &refused) == TCCP_OK);
     require(refused <= count);
-    require(tccp_ima_replay(list, len, column_len, bank, 10, zeros, replayed.pcr, entries, 4096, &count_again, &again) ==
+    const uint8_t *target = replayed.pcr;
+    require(tccp_ima_replay(list, len, column_len, bank, 10, zeros, target, entries, 4096, &count_again, &again) ==
             TCCP_OK);
     require(again.matched && count_again <= count);
 }

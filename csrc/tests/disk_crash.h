@@ -9,6 +9,7 @@
 #define DISK_CRASH_H
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,19 +23,24 @@ enum {
     OPERATIONS_MAX = 400,
     MARKS_MAX = 32,
     CHANGES_MAX = 16384,
-    JOURNAL_MAX = 65536
+    JOURNAL_MAX = 1 << 18
 };
 
 /* ---- random numbers: one seed, one trial ---------------------------------------------------------------------------- */
 
 static uint64_t random_state;
 
-static uint64_t random_next(void)
+static uint64_t random_of(uint64_t *state)
 {
-    random_state += 0x9e3779b97f4a7c15;
-    uint64_t mixed = (random_state ^ random_state >> 30) * 0xbf58476d1ce4e5b9;
+    *state += 0x9e3779b97f4a7c15;
+    uint64_t mixed = (*state ^ *state >> 30) * 0xbf58476d1ce4e5b9;
     mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111eb;
     return mixed ^ mixed >> 31;
+}
+
+static uint64_t random_next(void)
+{
+    return random_of(&random_state);
 }
 
 static uint64_t random_below(uint64_t n)
@@ -55,6 +61,8 @@ typedef struct fragile_file {
     sector_write *journal;
     size_t journal_len;
     uint64_t calls_left;         /* until the power fails */
+    uint64_t random;             /* of its own: other threads than the one that draws the operations come here */
+    pthread_mutex_t lock;
     int sync_lies;               /* a control: says yes and does nothing */
 } fragile_file;
 
@@ -69,11 +77,13 @@ static int calls_end(fragile_file *file)
 static int fragile_read(void *context, void *buffer, size_t len, uint64_t offset)
 {
     fragile_file *file = context;
+    (void) pthread_mutex_lock(&file->lock);
     uint64_t there = offset >= file->size ? 0 : file->size - offset;
     if (there > len)
         there = len;
     memcpy(buffer, file->now + (there == 0 ? 0 : offset), (size_t) there);
     memset((uint8_t *) buffer + there, 0, len - (size_t) there);
+    (void) pthread_mutex_unlock(&file->lock);
     return 0;
 }
 
@@ -82,7 +92,7 @@ static int fragile_change(fragile_file *file, const uint8_t *bytes, uint64_t len
     if (offset + len > FILE_MAX || offset % DISK_SECTOR != 0 || len % DISK_SECTOR != 0)
         return EIO;
     if (calls_end(file))
-        len = random_below(len / DISK_SECTOR + 1) * DISK_SECTOR;  /* torn: the rest is never seen */
+        len = random_of(&file->random) % (len / DISK_SECTOR + 1) * DISK_SECTOR;  /* torn: the rest is never seen */
     for (uint64_t at = 0; at < len; at += DISK_SECTOR) {
         if (file->journal_len == JOURNAL_MAX)
             abort();
@@ -101,20 +111,26 @@ static int fragile_change(fragile_file *file, const uint8_t *bytes, uint64_t len
 
 static int fragile_write(void *context, const void *bytes, size_t len, uint64_t offset)
 {
-    return fragile_change(context, bytes, len, offset);
+    fragile_file *file = context;
+    (void) pthread_mutex_lock(&file->lock);
+    int error = fragile_change(file, bytes, len, offset);
+    (void) pthread_mutex_unlock(&file->lock);
+    return error;
 }
 
 static int fragile_punch(void *context, uint64_t offset, uint64_t len)
 {
     fragile_file *file = context;
-    if (offset >= file->size)
-        return 0;
-    return fragile_change(file, NULL, offset + len > file->size ? file->size - offset : len, offset);
+    int error = 0;
+    (void) pthread_mutex_lock(&file->lock);
+    if (offset < file->size)
+        error = fragile_change(file, NULL, offset + len > file->size ? file->size - offset : len, offset);
+    (void) pthread_mutex_unlock(&file->lock);
+    return error;
 }
 
-static int fragile_sync(void *context)
+static int make_durable(fragile_file *file)
 {
-    fragile_file *file = context;
     if (calls_end(file))
         return EIO;
     if (file->sync_lies)
@@ -126,15 +142,26 @@ static int fragile_sync(void *context)
     return 0;
 }
 
+static int fragile_sync(void *context)
+{
+    fragile_file *file = context;
+    (void) pthread_mutex_lock(&file->lock);
+    int error = make_durable(file);
+    (void) pthread_mutex_unlock(&file->lock);
+    return error;
+}
+
 static int fragile_cut(void *context, uint64_t size)
 {
     fragile_file *file = context;
-    if (calls_end(file))
-        return EIO;
-    if (size < file->size)
+    (void) pthread_mutex_lock(&file->lock);
+    int error = calls_end(file) ? EIO : 0;
+    if (error == 0 && size < file->size)
         memset(file->now + size, 0, (size_t) (file->size - size));
-    file->size = size;
-    return 0;
+    if (error == 0)
+        file->size = size;
+    (void) pthread_mutex_unlock(&file->lock);
+    return error;
 }
 
 static int fragile_size(void *context, uint64_t *ret_size)
@@ -161,6 +188,7 @@ static void fragile_make(fragile_file *file)
 {
     *file = (fragile_file){.now = calloc(1, FILE_MAX), .durable = calloc(1, FILE_MAX),
                            .journal = calloc(JOURNAL_MAX, sizeof *file->journal)};
+    (void) pthread_mutex_init(&file->lock, NULL);
     if (file->now == NULL || file->durable == NULL || file->journal == NULL)
         abort();
 }
@@ -172,6 +200,7 @@ static void fragile_reset(fragile_file *file)
     file->size = file->size_durable = 0;
     file->journal_len = 0;
     file->calls_left = UINT64_MAX;
+    file->random = random_next();
 }
 
 static void fragile_free(fragile_file *file)
@@ -318,6 +347,41 @@ static tccp_status one_operation(tccp_disk *disk)
     return zero ? tccp_disk_zero(disk, offset, len) : tccp_disk_write(disk, offset, (size_t) len, scratch);
 }
 
+/* What a served disk has beside it: a keeper, and somebody who asks for compaction all the time. */
+typedef struct company {
+    tccp_disk *disk;
+    pthread_t thread;
+    int ends;
+} company;
+
+static void *compact_always(void *argument)
+{
+    company *mine = argument;
+    uint64_t freed;
+    while (!__atomic_load_n(&mine->ends, __ATOMIC_RELAXED) && tccp_disk_compact(mine->disk, &freed) == TCCP_OK)
+        (void) sched_yield();
+    return NULL;
+}
+
+static int with_company;
+
+static void company_comes(company *mine, tccp_disk *disk)
+{
+    *mine = (company){.disk = disk};
+    if (with_company && (tccp_disk_keeper_start(disk) != TCCP_OK ||
+                         pthread_create(&mine->thread, NULL, compact_always, mine) != 0))
+        abort();
+}
+
+static void company_goes(company *mine)
+{
+    if (!with_company)
+        return;
+    __atomic_store_n(&mine->ends, 1, __ATOMIC_RELAXED);
+    (void) pthread_join(mine->thread, NULL);
+    disk_keeper_end(mine->disk);
+}
+
 /* The end of a session: by a power failure at any call, by a kill that loses nothing, or cleanly. */
 static const char *session(fragile_file *file, const tccp_disk_key *key, const tccp_disk_base *base)
 {
@@ -325,12 +389,18 @@ static const char *session(fragile_file *file, const tccp_disk_key *key, const t
     tccp_disk *disk = NULL;
     uint8_t root[TCCP_DISK_ROOT_BYTES];
     uint64_t ending = random_below(10);
-    file->calls_left = ending < 7 ? random_below(ending < 2 ? 8 : 300) : UINT64_MAX;
+    file->calls_left = ending < 7 ? random_below(ending < 2 ? 8 : with_company ? 3000 : 300) : UINT64_MAX;
     tccp_status status = disk_open_io(&io, key, base, NULL, 0, &disk);
     if (status != TCCP_OK && file->calls_left != 0)
         return tccp_status_name(status);
+    company beside;
+    if (status == TCCP_OK)
+        company_comes(&beside, disk);
+    int has_company = status == TCCP_OK;
     for (uint64_t left = random_below(OPERATIONS_MAX); status == TCCP_OK && left > 0; left--)
         status = one_operation(disk);
+    if (has_company)
+        company_goes(&beside);
     if (status != TCCP_OK && file->calls_left != 0)
         return tccp_status_name(status);
     if (status == TCCP_OK && ending == 8) {

@@ -80,6 +80,11 @@ static tccp_status replay(const written *list, const uint8_t *target, size_t roo
     return status;
 }
 
+static tccp_status replay_bytes(const uint8_t *list, size_t len, size_t column_len, uint16_t bank)
+{
+    return tccp_ima_replay(list, len, column_len, bank, 10, zeros, NULL, entries, ROOM, &count, &replayed);
+}
+
 static void a_prefix_is_replayed(void)
 {
     written list = {.len = 0};
@@ -127,12 +132,9 @@ static void nothing_is_written_on_failure(void)
     list.bytes[0] = 10;
     list.bytes[4 + COLUMN + 3] = 1; /* an endless name */
     CHECK(replay(&list, NULL, ROOM) == TCCP_ERR_MALFORMED);
-    CHECK(tccp_ima_replay(list.bytes, list.len, 21, TPM_ALG_SHA256, 10, zeros, NULL, entries, ROOM, &count, &replayed) ==
-          TCCP_ERR_USAGE);
-    CHECK(tccp_ima_replay(list.bytes, list.len, 20, TPM_ALG_SHA384, 10, zeros, NULL, entries, ROOM, &count, &replayed) ==
-          TCCP_ERR_USAGE);
-    CHECK(tccp_ima_replay(NULL, 0, 20, TPM_ALG_SHA256, 10, zeros, NULL, entries, ROOM, &count, &replayed) ==
-          TCCP_ERR_USAGE);
+    CHECK(replay_bytes(list.bytes, list.len, 21, TPM_ALG_SHA256) == TCCP_ERR_USAGE);
+    CHECK(replay_bytes(list.bytes, list.len, COLUMN, TPM_ALG_SHA384) == TCCP_ERR_USAGE);
+    CHECK(replay_bytes(NULL, 0, COLUMN, TPM_ALG_SHA256) == TCCP_ERR_USAGE);
     CHECK(count == 77 && memcmp(&replayed, &before, sizeof replayed) == 0);
 }
 
@@ -197,7 +199,7 @@ static void text_becomes_binary(void)
     uint8_t list[2 * sizeof text + 64];
     size_t len = 0;
     CHECK(tccp_ima_from_text((const uint8_t *) text, sizeof text - 1, list, sizeof list, &len) == TCCP_OK);
-    CHECK(tccp_ima_replay(list, len, COLUMN, TPM_ALG_SHA256, 10, zeros, NULL, entries, ROOM, &count, &replayed) == TCCP_OK);
+    CHECK(replay_bytes(list, len, COLUMN, TPM_ALG_SHA256) == TCCP_OK);
     CHECK(count == 1 && entries[0].path_len == 4 && memcmp(list + entries[0].path_offset, "/x y", 4) == 0);
     for (size_t room = 0; room < len; room++)
         CHECK(tccp_ima_from_text((const uint8_t *) text, sizeof text - 1, list, room, &len) != TCCP_OK);

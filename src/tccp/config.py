@@ -137,7 +137,7 @@ class LeaseConfig(_Table, frozen=True):
 class ReleaseConfig(_Table, frozen=True):
     """``[releases]``: how old the evidence of a node may be that asks for keys; an older one has to quote first."""
 
-    evidence_age_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
+    evidence_age_s: Annotated[int, Meta(ge=0, le=86_400)] = 0
 
 
 class CoordinatorConfig(_Table, frozen=True):

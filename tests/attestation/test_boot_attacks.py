@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from tccp.attestation.boot_judge import judge_boot
+from tccp.attestation.boot_judge import judge_boot, judge_platform
 from tccp.attestation.event_data import EventType as T
 from tccp.attestation.event_log import explain, replay_event_log
-from tccp.attestation.policy import TrustedPlatform
+from tccp.attestation.policy import TrustedPlatform, parse_policy
 from tccp.errors import EventLogError, PolicyError
 from tests.support.boots import (
     AUTHORITY,
@@ -232,6 +232,17 @@ def test_a_log_that_ends_before_the_firmware_does_is_refused() -> None:
 
     with pytest.raises(EventLogError, match=r"event_log_incomplete|event_log_mismatch"):
         judge_boot(policy(), quote_of(HONEST), cut)
+
+
+def test_policies_of_both_kinds_are_judged_at_one_place() -> None:
+    quote = quote_of(HONEST)
+    values = "\n".join(f'{index} = "{value.hex()}"' for index, value in quote.pcrs.values.items())
+    exact = parse_policy(f'name = "x"\nversion = 1\n[pcrs]\n{values}'.encode())
+
+    assert judge_platform(exact, quote, b"").policy_name == "x"
+    assert judge_platform(policy(), quote, log_of(HONEST)).policy_name == "tvmm"
+    with pytest.raises(EventLogError):
+        judge_platform(policy(), quote, b"")
 
 
 # ---- modes and verdicts ------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tccp.attestation.ima import ImaProgress, Verdict, prove_measurements
-from tccp.attestation.ima_import import Imported, import_digest_list, import_keylime, pattern_of
+from tccp.attestation.ima import ImaProgress, Verdict, prove_measurements, replay_measurements
+from tccp.attestation.ima_import import Imported, import_digest_list, import_keylime, import_measurements, pattern_of
 from tccp.attestation.ima_rules import ListedDigest
 from tccp.errors import ConfigError
 from tests.support.ima_lists import AGGREGATE, Entry, buffer, compiled, ng, quoted, sha256, signed, written
@@ -47,6 +47,35 @@ def test_weak_digests_are_left_out_and_counted() -> None:
 def test_a_line_that_is_none_is_refused_by_its_number(line: str) -> None:
     with pytest.raises(ConfigError, match="bad_list: line 2 "):
         import_digest_list(f"{DIGEST.hex()}  /x\n{line}\n".encode())
+
+
+# ---- lists of IMA --------------------------------------------------------------------------------------------------
+
+
+def test_what_a_good_host_measured_is_allowed_on_another() -> None:
+    entries = [
+        AGGREGATE,
+        ng(b"content", b"/usr/bin/a"),
+        ng(b"", b"/var/x", is_violation=True),
+        ng(b"old", b"/usr/bin/old", name="sha1"),
+        buffer(b"table", b"dm_table_load"),
+    ]
+    measurements, _ = replay_measurements(written(entries), ImaProgress.start())
+    imported = import_measurements(measurements)
+    other = [ng(b"another boot", b"boot_aggregate"), entries[1], entries[4], ng(b"rootkit", b"/usr/bin/a")]
+    proved = prove_measurements(written(other), ImaProgress.start(), quoted(other))
+
+    assert (len(listed(imported)), imported.weak) == (2, 1)
+    assert list(compiled(imported.rules).verdicts(proved)) == [
+        Verdict.BOOT_AGGREGATE,
+        Verdict.LISTED,
+        Verdict.BUFFER,
+        Verdict.NOT_LISTED,
+    ]
+    assert {one.path for one in listed(import_measurements(measurements, any_path=True))} == {
+        None,
+        b"buffer:dm_table_load",
+    }
 
 
 # ---- Keylime ------------------------------------------------------------------------------------------------------

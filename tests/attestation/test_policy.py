@@ -1,5 +1,6 @@
 """Policies admit what they list, and nothing else; what is no policy is refused with the key that is wrong."""
 
+import re
 import string
 
 import pytest
@@ -141,5 +142,6 @@ def test_a_damaged_policy_is_refused_or_trusts_no_more(begin: int, end: int) -> 
         found = policy(damaged)
     except ConfigError:
         return
-    allowed = policy().allowed
-    assert all(values <= allowed[7] | allowed[0] for values in found.allowed.values())
+    # A cut from inside one value to inside another leaves their halves as one.
+    values = {value.hex() for listed in found.allowed.values() for value in listed}
+    assert all(re.fullmatch("1*2*1*", value) for value in values)

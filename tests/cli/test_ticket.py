@@ -25,7 +25,7 @@ class Desk:
             assert tccp("key", "generate", *words).code == 0
         pinned = msgspec.structs.replace(parse_pinned(pinned_bytes()[0]), release_key=RELEASE_KEY.public.raw.hex())
         store = TrustStore(folder / "trust")
-        with store.locked():
+        with store.locked("tc"):
             store.save(pinned)
         for name in ("disk", "kernel"):
             (folder / name).write_bytes(CANARY + name.encode())

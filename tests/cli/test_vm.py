@@ -124,7 +124,7 @@ async def launched(desk: Desk, coordinator: LiveCoordinator) -> Desk:
         policy=POLICY,
     )
     store = TrustStore(desk.folder / "trust")
-    with store.locked():
+    with store.locked("tc"):
         store.save(pinned)
     write_vm_file(desk.folder / "vm", desk.vm)
     return desk

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 
+from tccp.config import ReleaseConfig
 from tccp.coordinator.launch import REQUESTS_MAX
 from tccp.errors import HostError, LaunchError, ProtocolError
 from tccp.model import NodeName, PcrBank
@@ -170,9 +171,24 @@ async def age_evidence(coordinator: LiveCoordinator, name: str) -> None:
     assert await coordinator.store.renew_all([aged]) == [None]
 
 
+def accept_evidence_of(coordinator: LiveCoordinator, age_s: int) -> None:
+    """As a reload does it: evidence of this age is good enough."""
+    releases = ReleaseConfig(evidence_age_s=age_s)
+    coordinator.services.config = msgspec.structs.replace(coordinator.services.config, releases=releases)
+
+
+async def test_a_node_quotes_anew_for_each_release(
+    coordinator: LiveCoordinator, alpha: AskingNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    for number in (1, 2):
+        await alpha.keys(tenant.ticket([disk])[0])
+        assert alpha.challenges == number
+
+
 async def test_a_node_with_old_evidence_quotes_before_it_gets_keys(
     coordinator: LiveCoordinator, alpha: AskingNode, tenant: Tenant, disk: SealedFile
 ) -> None:
+    accept_evidence_of(coordinator, 60)
     await alpha.keys(tenant.ticket([disk])[0])
     assert alpha.challenges == 0
     await age_evidence(coordinator, "alpha")
@@ -191,13 +207,36 @@ async def test_a_node_that_was_tampered_with_since_its_last_evidence_gets_none(
             gamma = AskingNode(coordinator, "gamma", host)
             await gamma.register()
             await host.tpm.extend_pcr(4, PcrBank.SHA256, EVIL)
-            await gamma.keys(tenant.ticket([disk])[0])  # the control: within the bound nobody has looked
-            await age_evidence(coordinator, "gamma")
+            accept_evidence_of(coordinator, 60)
+            await gamma.keys(tenant.ticket([disk])[0])  # the control: within such a bound nobody looks
+            accept_evidence_of(coordinator, 0)
 
             with pytest.raises(RefusalError, match="pcr_not_in_policy"):
                 await gamma.ask(gamma.request(tenant.ticket([disk])[0]))
 
     assert (await kinds(coordinator)).count("release") == 1
+
+
+async def test_a_quote_of_before_that_comes_in_afterwards_is_not_fresh(
+    soft_tpms: SoftTpmPool, coordinator: LiveCoordinator, tenant: Tenant, disk: SealedFile
+) -> None:
+    """The node was asked and quoted, is tampered with, asks for keys, and only then hands its answer in."""
+    with soft_tpms.lend() as tpm:
+        async with open_host(tpm) as host:
+            await coordinator.enrol("gamma", host)
+            gamma = AskingNode(coordinator, "gamma", host)
+            await gamma.register()
+            await coordinator.add_policy({0: ZERO, 4: ZERO}, version=2)  # has it asked at once
+            answer = await gamma.answer_renewal(await gamma.receive(RenewalChallenge))
+            await host.tpm.extend_pcr(4, PcrBank.SHA256, EVIL)
+
+            request = gamma.request(tenant.ticket([disk])[0])
+            await gamma.connection.send(request)
+            await gamma.connection.send(answer)
+            with pytest.raises(RefusalError, match="pcr_not_in_policy"):
+                await gamma.answer_until_told(request.nonce)
+
+    assert await nothing_was_released(coordinator)
 
 
 async def test_evidence_that_an_older_policy_judged_is_asked_for_again(
@@ -250,6 +289,41 @@ async def test_a_ticket_under_a_key_of_the_cloud_managers_own_is_a_strangers(
     await manager.enrol(coordinator, "manager")
     assert await alpha.reason(hers) == "keys_unopened"
     assert await nothing_was_released(coordinator)
+
+
+async def test_if_the_box_were_not_bound_to_its_tenant_the_cloud_manager_would_get_the_keys(  # noqa: PLR0917
+    coordinator: LiveCoordinator,
+    alpha: AskingNode,
+    tenant: Tenant,
+    disk: SealedFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The control: the same theft, with the binding left out on both sides."""
+    for place in ("tccp.coordinator.launch", "tccp.tenant.vm_file"):
+        monkeypatch.setattr(f"{place}.keys_info", lambda *_: b"bound to nothing")
+    signed, vm = tenant.ticket([disk])
+    manager = Tenant.of(tmp_path, coordinator)
+    await manager.enrol(coordinator, "manager")
+    stolen = verify_ticket(signed.ticket, signed.signature).ticket
+    hers = msgspec.structs.replace(stolen, tenant_key=bytes(manager.key.verify_key), vm_id=b"her own machine.")
+
+    assert (await alpha.keys(sign_ticket(hers, manager.key)))[0] == vm.vm_key
+
+
+async def test_if_released_keys_were_bound_to_nothing_an_old_release_would_open_for_another_request(
+    alpha: AskingNode, tenant: Tenant, disk: SealedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: with the binding, `open` refuses (below, after a reboot and under another lease)."""
+    for place in ("tccp.coordinator.launch", "tests.support.launching"):
+        monkeypatch.setattr(f"{place}.release_info", lambda *_: b"bound to nothing")
+    request = alpha.request(tenant.ticket([disk])[0])
+    release = await alpha.ask(request)
+    assert isinstance(release, KeyRelease)
+
+    alpha.lease_id = os.urandom(16)
+
+    assert len(alpha.open(alpha.request(tenant.ticket([disk])[0]), release)) == 2
 
 
 async def test_a_stranger_is_told_so(coordinator: LiveCoordinator, alpha: AskingNode, tmp_path: Path) -> None:
@@ -382,6 +456,7 @@ async def test_a_revoked_node_gets_none(
 async def test_a_node_whose_lease_has_lapsed_gets_none_though_its_connection_stands(
     coordinator: LiveCoordinator, alpha: AskingNode, tenant: Tenant, disk: SealedFile
 ) -> None:
+    accept_evidence_of(coordinator, 60)
     lease = (await coordinator.leases())["alpha"]
     await coordinator.store.lapse_leases(lease.expires_ms)
 
@@ -419,9 +494,10 @@ async def test_a_captured_release_is_of_no_use_after_a_reboot(
 
     with pytest.raises(LaunchError, match="keys_unopened"):
         rebooted.open(request, captured)
-    rebooted.lease_id = alpha.lease_id
+    own_lease, rebooted.lease_id = rebooted.lease_id, alpha.lease_id
     with pytest.raises(LaunchError, match="keys_unopened"):
         rebooted.open(request, captured)
+    rebooted.lease_id = own_lease
     refusal = await rebooted.ask(request)
     assert isinstance(refusal, KeyRefused)
     assert refusal.reason == "ticket_used"

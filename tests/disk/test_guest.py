@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ while true; do
         echo "removed: $((number - 4))"
     fi
 done
+"""
+LOOK_AND_GO_ON = """
+set -e
+mount -t ext4 /dev/vda /mnt
+cd /mnt
+for file in [0-9]*; do
+    echo "sum: $file $(sha256sum < $file)"
+done
+echo from the second life > after
+cd /
+umount /mnt
 """
 ANSWER_A_GREETING = """
 set -e
@@ -119,6 +131,22 @@ def test_every_file_that_a_guest_synced_is_there_after_a_kill(
     found = files_after(image, tmp_path / "files")
     assert {number: found.get(str(number)) for number in kept} == {number: content_of(number) for number in kept}
     assert not {str(number) for number in removed} & {*found}
+
+
+def test_a_guest_that_boots_again_finds_what_it_synced_and_goes_on(tmp_path: Path) -> None:
+    path, image = tmp_path / "vm.disk", tmp_path / "image"
+    kept, _ = write_until_killed(path, tmp_path, kill_guest_then_disk)
+    initramfs = make_initramfs(tmp_path / "initramfs", LOOK_AND_GO_ON)
+    with served_disk(path) as served, Guest(initramfs, *virtio_disk(served)) as guest:
+        guest.wait()
+        served.stop()
+    sums = dict(line.split()[1:3] for line in guest.said if line.startswith("sum: "))
+    assert {number: sums.get(str(number)) for number in kept} == {
+        number: sha256(content_of(number)).hexdigest() for number in kept
+    }
+    read_served(path, image)
+    run("e2fsck", "-f", "-n", image)
+    assert run("debugfs", "-R", "cat /after", image) == "from the second life\n"
 
 
 def test_without_the_flushes_of_the_guest_the_same_kill_loses_files(tmp_path: Path) -> None:

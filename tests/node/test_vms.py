@@ -25,7 +25,7 @@ from tccp.tenant.launch import verify_launch
 from tccp.tenant.vm_file import VmFile, new_vm
 from tccp.transparency.note import NoteKey
 from tccp.transport.certificates import fresh_key, spki_of_key
-from tests.support.launching import KERNEL, SealedFile, Tenant, ticket_file, trust_of
+from tests.support.launching import DISK, KERNEL, SealedFile, Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
 from tests.support.live_node import LiveNode, live_node
 from tests.support.soft_tpm import SoftTpm
@@ -155,6 +155,16 @@ async def test_a_refusal_of_the_coordinator_is_told_with_what_can_be_done(
     assert (info.state, info.reason) == ("failed", "policy_not_demanded")
     assert "policy" in info.hint
     assert not alpha.hypervisor.vms
+
+
+async def test_a_machine_that_cannot_be_had_does_not_use_the_ticket_up(
+    coordinator: LiveCoordinator, alpha: LiveNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    signed, vm = tenant.ticket([disk], shape=msgspec.structs.replace(DISK, networks=("office",)))
+
+    with pytest.raises(LaunchError, match="shape_unsupported"):
+        alpha.node.vms.launch(ticket_file(signed), [disk.path])
+    assert await coordinator.store.vm(vm.vm_id) is None
 
 
 async def test_a_vm_runs_once_on_a_node(alpha: LiveNode, tenant: Tenant, disk: SealedFile) -> None:

@@ -100,7 +100,7 @@ def claim(
         lease_id=lease_id(lease),
         nonce=ek(f"nonce {nonce}"),
         at_ms=at_ms,
-        evidence_age_ms=30_000,
+        evidence_since_ms=0,
     )
     return replace(plain, **changes)
 

@@ -108,11 +108,11 @@ async def test_a_revoked_node_gets_nothing(ready: Store) -> None:
 
 
 async def test_evidence_must_be_fresh(ready: Store) -> None:
-    assert await refused(ready, at_ms=32_001) == "evidence_old"
-    await ready.release(claim(at_ms=32_000))
+    assert await refused(ready, at_ms=32_000, evidence_since_ms=2_001) == "evidence_old"
+    await ready.release(claim(at_ms=32_000, evidence_since_ms=2_000))
     await renew(ready, renewal_of(lease("a", 1), 40_000))
 
-    await ready.release(claim(ticket=2, vm=2, at_ms=70_000))
+    await ready.release(claim(ticket=2, vm=2, at_ms=70_000, evidence_since_ms=40_000))
 
 
 async def test_evidence_that_another_policy_judged_does_not_count(ready: Store) -> None:

@@ -270,7 +270,9 @@ async def apply(  # noqa: PLR0912
             doing = store.add_tenant(TENANT) if wanted else store.remove_tenant(TENANT.name, at_ms)
         case ["release", int(key), int(ticket), int(vm), int(nonce), int(at_ms)]:
             expected = model.release(key, ticket, vm, nonce, at_ms)
-            doing = store.release(claim(key, ticket=ticket, vm=vm, nonce=nonce, at_ms=at_ms))
+            since_ms = max(at_ms - 30_000, 0)
+            asked = claim(key, ticket=ticket, vm=vm, nonce=nonce, at_ms=at_ms, evidence_since_ms=since_ms)
+            doing = store.release(asked)
         case ["vm end", int(key), int(vm), int(epoch), int(at_ms)]:
             expected = model.end_vm(key, vm, epoch, at_ms)
             doing = store.end_vm(vm_end(key, vm=vm, epoch=epoch, at_ms=at_ms))

@@ -17,6 +17,7 @@ import trio
 from tccp.config import NodeConfig
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
+from tccp.errors import LaunchError
 from tccp.image.sealed import open_image
 from tccp.node.control import NodeAnswers
 from tccp.node.daemon import Node
@@ -27,6 +28,7 @@ from tccp.node.registration import NodeTpm
 from tccp.node.vm.certificates import VtpmIssuer
 from tccp.protocol import vm_control as v
 from tccp.protocol.control import NodeRequest
+from tccp.protocol.ticket import Ticket
 from tccp.transport.certificates import fresh_key, spki_of_key
 from tests.support.live_coordinator import DEADLINE_S, HOST, LiveCoordinator, ask_control
 
@@ -78,6 +80,11 @@ class PaperHypervisor:
         self.vms: list[PaperVm] = []
         self.problem: Exception | None = None
         self.may_open: trio.Event | None = None
+
+    def check(self, ticket: Ticket) -> None:
+        """There are no networks on paper."""
+        if ticket.shape.networks:
+            raise LaunchError("shape_unsupported", "no networks")
 
     @asynccontextmanager
     async def open(self, order: VmOrder) -> AsyncIterator[PaperVm]:

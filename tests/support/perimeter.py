@@ -140,7 +140,7 @@ class Perimeter:
     """
 
     def __init__(
-        self, directory: Path, *, lease_s: int = 60, authority: EkAuthority | None = None, evidence_age_s: int = 60
+        self, directory: Path, *, lease_s: int = 60, authority: EkAuthority | None = None, evidence_age_s: int = 0
     ) -> None:
         self.directory = directory
         self.nodes: dict[str, Node] = {}

@@ -52,9 +52,17 @@ class Tenant:
     def __init__(self, folder: Path, policy: TenantPolicy) -> None:
         self.store, self.policy = TrustStore(folder / "trust"), policy
 
-    async def add(self, port: int, *, name: str = "tc") -> Look:
+    async def add(self, port: int, *, name: str = "tc", keep_event_log: Path | None = None) -> Look:
         """``tccp trust add --accept-first-identity``."""
-        add = partial(add_trust, self.store, name, f"{HOST}:{port}", self.policy, accept_first_identity=True)
+        add = partial(
+            add_trust,
+            self.store,
+            name,
+            f"{HOST}:{port}",
+            self.policy,
+            accept_first_identity=True,
+            keep_event_log=keep_event_log,
+        )
         return await trio.to_thread.run_sync(add)
 
     async def check(self, *, name: str = "tc") -> Look:

@@ -118,7 +118,7 @@ def cloud(ek_authority: EkAuthority, soft_tpms: SoftTpmPool) -> Iterator[Cloud]:
         pass
     with (
         tempfile.TemporaryDirectory(prefix="tccp-system-") as directory,
-        Perimeter(Path(directory), lease_s=LEASE_S, authority=ek_authority, evidence_age_s=1) as perimeter,
+        Perimeter(Path(directory), lease_s=LEASE_S, authority=ek_authority) as perimeter,
     ):
         perimeter.add_policy("tvmm", {0: ZERO_PCR, 4: ZERO_PCR})
         for name in ("alpha", "beta"):

@@ -68,3 +68,6 @@ def test_the_unit_of_the_node_leaves_vms_what_they_need(machine: BootedSystemd, 
         "root": True,
     }
     assert result["own_user"] not in {0, FIRST_USER}
+    # And the unit keeps the memory of VMs out of swap.
+    assert machine.show("tccp-vm-probe.service", "MemorySwapMax") == "0"
+    assert machine.show("tccp-vm-probe.service", "LimitMEMLOCK") == "infinity"

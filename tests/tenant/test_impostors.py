@@ -193,8 +193,10 @@ async def test_an_event_log_explains_what_was_booted_or_is_found_out(
         tenant, surprised = Tenant(tmp_path / "a", fitting), Tenant(tmp_path / "b", policy_for(tpm, tmp_path))
         async with coordinator_with_log(tmp_path, tpm) as coordinator:
             with_event_log(coordinator, tmp_path, header(PcrBank.SHA256) + event(4, EV_IPL, loaded))
+            kept = tmp_path / "kept"
             with pytest.raises(PolicyError, match="its event log of 1 events leads to just these values"):
-                await surprised.add(coordinator.tenants_port)
+                await surprised.add(coordinator.tenants_port, keep_event_log=kept)
+            assert loaded in kept.read_bytes()
             await tenant.add(coordinator.tenants_port)
 
             with_event_log(coordinator, tmp_path, header(PcrBank.SHA256) + event(4, EV_IPL, b"a good boot loader"))

@@ -1,15 +1,21 @@
 """A witness answers as C2SP tlog-witness says, and lets each log only go forward."""
 
+import contextlib
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from tccp.errors import ConfigError, HostError
-from tccp.transparency.checkpoint import verify_checkpoint
+from tccp.transparency.add_checkpoint import AddCheckpoint
+from tccp.transparency.checkpoint import Checkpoint, verify_checkpoint
 from tccp.transparency.note import SignatureType
 from tccp.transparency.proof import TileHashes, prove_consistency
+from tccp.transport.http import HttpRequest
+from tccp.witness.answers import WitnessAnswers
 from tccp.witness.keys import create_witness, load_signer
 from tccp.witness.memory import WitnessMemory
 from tests.support.witnesses import LiveWitness, live_witness
@@ -103,6 +109,60 @@ async def test_a_fork_gets_no_cosignature_and_leaves_evidence(witness: LiveWitne
 
     kept = list((witness.state / "evidence").iterdir())
     assert [path.read_bytes() for path in kept] == [note(100) + b"\n" + other]
+
+
+def branch(size: int, name: int) -> tuple[list[bytes], bytes]:
+    """A history of its own after 100 entries: the proof from there, and a head of it."""
+    entries = [*ENTRIES[:100], *entries_of(size - 100, 1_000 * name)]
+    steps = prove_consistency(TileHashes(MemoryTiles(entries).read, size), 100)
+    return steps, signed_checkpoint(size, naive_root(entries))
+
+
+class HeldMemory(WitnessMemory):
+    """A memory that two requests look into at the same moment; the first waits *wait_s* for the second."""
+
+    def __init__(self, directory: Path, wait_s: float) -> None:
+        super().__init__(directory)
+        self._wait_s = wait_s
+        self._both, self._writing = threading.Barrier(2), threading.Lock()
+
+    def latest(self, origin: str) -> Checkpoint | None:
+        found = super().latest(origin)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self._both.wait(timeout=self._wait_s)
+        return found
+
+    def remember(self, origin: str, note: bytes) -> None:
+        with self._writing:
+            super().remember(origin, note)
+
+
+async def both_at_once(witness: LiveWitness, *, in_turns: bool) -> list[int]:
+    """Two heads that both continue what was cosigned, and contradict each other."""
+    await witness.add(0, [], note(100))
+    own = load_signer(witness.state, witness.key.name)
+    answers = WitnessAnswers(own, HeldMemory(witness.state, 0.0 if in_turns else 30.0), {ORIGIN: signer().key})
+    if not in_turns:
+        answers._turns[ORIGIN] = trio.CapacityLimiter(2)  # type: ignore[assignment]
+    statuses: list[int] = []
+
+    async def ask(size: int, name: int) -> None:
+        steps, head = branch(size, name)
+        body = AddCheckpoint(100, tuple(steps), head).encode()
+        statuses.append((await answers.answer(HttpRequest("POST", "/add-checkpoint", (), body))).status)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, 110, 1)
+        nursery.start_soon(ask, 120, 2)
+    return sorted(statuses)
+
+
+async def test_of_two_histories_at_the_same_moment_one_is_cosigned(witness: LiveWitness) -> None:
+    assert await both_at_once(witness, in_turns=True) == [200, 409]
+
+
+async def test_without_taking_turns_both_would_be(witness: LiveWitness) -> None:
+    assert await both_at_once(witness, in_turns=False) == [200, 200]
 
 
 async def test_without_its_memory_the_witness_cosigns_a_fork(witness: LiveWitness) -> None:

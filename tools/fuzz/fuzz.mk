@@ -5,7 +5,7 @@
 # Atheris has an environment of its own: nothing but this needs it.
 
 ATHERIS := build/fuzz/atheris
-FUZZ_PYTHON ?= $(if $(filter command environment,$(firstword $(origin FUZZ))),,frames messages control statements coordinator_evidence trust_file policy log_note log_checkpoint log_tile ticket ticket_file launch_receipt vm_file http_request http_response)
+FUZZ_PYTHON ?= $(if $(filter command environment,$(firstword $(origin FUZZ))),,frames messages control statements coordinator_evidence trust_file policy log_note log_checkpoint log_tile ticket ticket_file launch_receipt vm_file http_request http_response boot_policy signed_policy digest_list keylime_policy image package)
 
 $(ATHERIS)/.installed: tools/fuzz/requirements.lock $(VENV)/.installed
 	rm -rf $(ATHERIS)

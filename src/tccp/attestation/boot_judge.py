@@ -15,7 +15,7 @@ from tccp.attestation.event_data import EventType, event_type_name, printable
 from tccp.attestation.event_log import ExplainedEvent, ExplainedEventLog, explain, replay_event_log
 from tccp.attestation.firmware_variable import FirmwareVariable
 from tccp.attestation.ima import AcceptedMeasurements
-from tccp.attestation.policy import TrustedPlatform, judged_platform
+from tccp.attestation.policy import PcrPolicy, TrustedPlatform, judged_platform
 from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import PolicyError
 from tccp.model import PcrValues
@@ -46,6 +46,21 @@ STATES: dict[str, tuple[bytes, ...]] = {
 }
 NO_AUTHORITIES = frozenset({"SecureBoot", "PK", "KEK", "dbx"})
 STATES["any"] = STATES["on"] + STATES["off"]
+
+
+def judge_platform(
+    policy: PcrPolicy | BootPolicy,
+    quote: VerifiedQuote,
+    event_log: bytes,
+    measurements: AcceptedMeasurements | None = None,
+) -> TrustedPlatform:
+    """The platform behind *quote* as one that a policy of either kind trusts; as `judge_boot`.
+
+    A policy of PCR values needs no log: whether one explains the values is then for whoever wants to know.
+    """
+    if isinstance(policy, PcrPolicy):
+        return policy.judge(quote)
+    return judge_boot(policy, quote, event_log, measurements)
 
 
 def judge_boot(

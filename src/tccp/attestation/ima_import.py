@@ -1,7 +1,8 @@
 """Lists of known files in the forms in which others keep them.
 
 - what ``sha256sum`` (or ``sha512sum``) prints, and ``rpm -qp --qf '[%{FILEDIGESTS} %{FILENAMES}\\n]'``;
-- runtime policies of Keylime, JSON.
+- runtime policies of Keylime, JSON;
+- lists of IMA, of hosts that are known to be good.
 
 A digest that is no SHA-2 is left out and counted: it could be made to collide.
 """
@@ -14,9 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tccp.attestation.ima import Measurements, Template
 from tccp.attestation.ima_rules import BUFFER_PREFIX, ImaRules, ListedDigest
 from tccp.errors import ConfigError
 
+BOOT_AGGREGATE = b"boot_aggregate"
 STRONG_BYTES = frozenset({32, 48, 64})
 WEAK_BYTES = frozenset({16, 20, 28})
 _LINE = re.compile(rb"(\\?)([0-9a-fA-F]{32,128})[ \t]+\*?(.+)")
@@ -91,6 +94,26 @@ def import_keylime(content: bytes) -> Imported:
         buffers=[".*" if name == "*" else name for name in _texts(ignored, "ima.ignored_keyrings")],
     )
     return Imported(rules, counted.weak)
+
+
+def import_measurements(measurements: Measurements, *, any_path: bool = False) -> Imported:
+    """The files and buffers that a good host measured; whoever uses it says that it is good.
+
+    Left out are violations, whose contents nobody knows, the boot aggregate, which is another on each host, and what
+    could not be hashed.
+    """
+    found: list[ListedDigest] = []
+    weak = 0
+    for entry in measurements.entries():
+        if entry.is_violation or entry.path == BOOT_AGGREGATE or not any(entry.digest):
+            continue
+        if len(entry.digest) not in STRONG_BYTES:
+            weak += 1
+        elif entry.template is Template.IMA_BUF:
+            found.append(ListedDigest(entry.digest, BUFFER_PREFIX + entry.path))
+        else:
+            found.append(ListedDigest(entry.digest, None if any_path else entry.path))
+    return Imported(ImaRules(found), weak)
 
 
 class _Counted:

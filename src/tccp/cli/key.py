@@ -1,4 +1,4 @@
-"""``tccp key``: keys of recipients and tenants of sealed images."""
+"""``tccp key``: keys of recipients and tenants of sealed images, and of operators who sign policies."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ def add_parser(commands: Commands) -> None:
     group = add_group(
         commands,
         "key",
-        summary="make keys for sealed images",
+        summary="make keys for sealed images and policies",
         examples=("tccp key generate recipient.key", "tccp key generate --type tenant tenant.key"),
     )
     parser = add_command(
@@ -26,27 +26,29 @@ def add_parser(commands: Commands) -> None:
         summary="make a secret key and its public key",
         about="Writes the secret key to OUT, for its owner's eyes only, and the public key beside it: x.key and\n"
         "x.pub, or x and x.pub. A recipient can open images that are sealed to it (X-Wing: ML-KEM-768 and X25519); a\n"
-        "tenant signs images (Ed25519). Nothing is ever overwritten.",
+        "tenant signs images, an operator policies (Ed25519). Nothing is ever overwritten.",
         examples=("tccp key generate recipient.key", "tccp key generate --type tenant tenant.key"),
     )
-    parser.add_argument(
-        "--type", choices=("recipient", "tenant"), default="recipient", help="what it is for (default: recipient)"
-    )
+    types = ("recipient", "tenant", "operator")
+    parser.add_argument("--type", choices=types, default="recipient", help="what it is for (default: recipient)")
     add_file(parser, "out", summary="where to write the secret key")
 
 
 def run(args: argparse.Namespace) -> int:
     """Make both."""
-    from tccp.image.keys import read_recipient_public, read_tenant_public, write_recipient_keys, write_tenant_keys
+    from tccp.image import keys
 
     out: Path = args.out
     public_path = out.with_suffix(".pub") if out.suffix == SECRET_SUFFIX else out.with_name(f"{out.name}.pub")
     if args.type == "tenant":
-        secret, public = write_tenant_keys()
-        key_id = bytes(read_tenant_public(public))
+        secret, public = keys.write_tenant_keys()
+        key_id = bytes(keys.read_tenant_public(public))
+    elif args.type == "operator":
+        secret, public = keys.write_operator_keys()
+        key_id = bytes(keys.read_operator_public(public))
     else:
-        secret, public = write_recipient_keys()
-        key_id = read_recipient_public(public).key_id
+        secret, public = keys.write_recipient_keys()
+        key_id = keys.read_recipient_public(public).key_id
     write_new(out, secret, SECRET_MODE)
     try:
         write_new(public_path, public, PUBLIC_MODE)
@@ -57,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
         print_json({"type": args.type, "secret": str(out), "public": str(public_path), "id": key_id})
     else:
         screen = Screen()
-        screen.line(f"{out}: the secret key of a {args.type}; keep it, and a copy, where nobody else can read it")
+        article = "an" if args.type == "operator" else "a"
+        screen.line(
+            f"{out}: the secret key of {article} {args.type}; keep it, and a copy, where nobody else can read it"
+        )
         screen.line(f"{public_path}: the public key, for those who should know it")
         screen.line(f"id {key_id.hex()}")
     return exit_codes.OK

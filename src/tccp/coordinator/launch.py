@@ -12,7 +12,7 @@ import trio
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession
-from tccp.errors import ConfigError, EvidenceError, HostError, LaunchError, ProtocolError
+from tccp.errors import ConfigError, EvidenceError, HostError, LaunchError, PolicyError, ProtocolError
 from tccp.image.entrusting import unwrap_keys, wrap_keys
 from tccp.image.keys import RecipientPublicKey
 from tccp.protocol.messages import KeyRefused, KeyRelease, KeyRequest, VmEnded, VmEndRecorded
@@ -30,7 +30,7 @@ from tccp.store import ConflictError, KeyClaim, VmEnd, VmRecord
 REQUESTS_MAX = 16  # of one node at once
 # Refusals that fresh evidence may turn into a release.
 STALE = frozenset({"evidence_old", "policy_changed"})
-ASKED_AGAIN_MAX = 2
+ASKED_AGAIN_MAX = 3  # an answer may be under way already, and the policy may change
 
 log = structlog.get_logger()
 
@@ -111,17 +111,27 @@ class Launches:
         )
 
     async def _decide(self, session: NodeSession, verified: VerifiedTicket, nonce: bytes) -> VmRecord:
-        """The transaction, again after fresh evidence where that is what is missing."""
-        for _ in range(ASKED_AGAIN_MAX):
-            try:
-                return await self._services.store.release(self._claim(session, verified, nonce))
-            except ConflictError as refusal:
-                if refusal.reason not in STALE:
-                    raise
-            await self._renewals.fresh_evidence(session)
-        return await self._services.store.release(self._claim(session, verified, nonce))
+        """The transaction, after fresh evidence where that is what is missing.
 
-    def _claim(self, session: NodeSession, verified: VerifiedTicket, nonce: bytes) -> KeyClaim:
+        Evidence is as old as the challenge that it answers: what was quoted before a node was tampered with may come in
+        and be judged after that.
+        """
+        age_s = self._services.config.releases.evidence_age_s
+        asked_since = trio.current_time() - age_s
+        since_ms = max(self._services.clock.now_ms() - 1000 * age_s, 0)
+        for _ in range(ASKED_AGAIN_MAX):
+            if session.lease.asked_at >= asked_since:
+                try:
+                    return await self._services.store.release(self._claim(session, verified, nonce, since_ms))
+                except ConflictError as refusal:
+                    if refusal.reason not in STALE:
+                        raise
+            await self._renewals.fresh_evidence(session)
+        if session.lease.asked_at < asked_since:
+            raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted again")
+        return await self._services.store.release(self._claim(session, verified, nonce, since_ms))
+
+    def _claim(self, session: NodeSession, verified: VerifiedTicket, nonce: bytes, since_ms: int) -> KeyClaim:
         ticket = verified.ticket
         now_ms = self._services.clock.now_ms()
         check_validity(verified, now_ms)
@@ -136,7 +146,7 @@ class Launches:
             lease_id=session.lease.record.lease_id,
             nonce=nonce,
             at_ms=now_ms,
-            evidence_age_ms=1000 * self._services.config.releases.evidence_age_s,
+            evidence_since_ms=since_ms,
         )
 
     async def _end(self, session: NodeSession, said: VmEnded) -> VmEndRecorded:

@@ -131,6 +131,7 @@ async def register(
     activation = challenge_ak(hello.ak_public, ek=node.ek, secret=os.urandom(32))
     own = await services.evidence.evidence_for(binding.coordinator_leaf(hello.node_nonce, channel))
     nonce = fresh_nonce()
+    asked_at = trio.current_time()
     await connection.send(
         Challenge(
             coordinator=own,
@@ -168,11 +169,17 @@ async def register(
         lease_s=services.config.leases.seconds,
         tls_spki_sha256=connection.peer_spki_sha256,
     )
-    return await _admit(services, connection, grant, identity, key)
+    return await _admit(services, connection, grant, identity, key, asked_at=asked_at)
 
 
 async def _admit(
-    services: Services, connection: Connection, grant: Grant, identity: IdentityStatement, key: AkKey
+    services: Services,
+    connection: Connection,
+    grant: Grant,
+    identity: IdentityStatement,
+    key: AkKey,
+    *,
+    asked_at: float,
 ) -> Lease:
     record = grant.record
     deadline = trio.current_time() + services.config.leases.seconds
@@ -196,7 +203,7 @@ async def _admit(
             receipt=receipt,
         )
     )
-    return Lease(record, key, grant.certificates, deadline)
+    return Lease(record, key, grant.certificates, deadline, asked_at)
 
 
 @contextlib.contextmanager

@@ -98,7 +98,9 @@ class Renewals:
                 self._plan(session, now)
 
     async def fresh_evidence(self, session: NodeSession) -> None:
-        """Have *session*'s node quote now, and return when its answer is judged and stored.
+        """Have *session*'s node quote, and return when an answer is judged and stored.
+
+        It may be one to a challenge that was under way already: `Lease.asked_at` says how old it is.
 
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
@@ -276,6 +278,7 @@ class Renewals:
             return
         lease_s = self._services.config.leases.seconds
         session.lease.deadline = challenge.asked_at + lease_s
+        session.lease.asked_at = challenge.asked_at
         session.policy_version = renewal.policy_version
         session.renewed.set()
         session.renewed = trio.Event()

@@ -22,6 +22,7 @@ class Lease:
     ak: AkKey
     certificates: CertificateTemplate
     deadline: float  # trio time; the store has the wall-clock one
+    asked_at: float  # trio time: the last evidence that held is no older than this
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def create_disk(
     log_bytes: int = LOG_BYTES_DEFAULT,
     suite: int | None = None,
 ) -> None:
-    """Make a live disk in the empty file *file*, of zeros or of what *base* shows; durable on return.
+    """Make a live disk in the empty (or half-made) file *file*, of zeros or of what *base* shows; durable on return.
 
     Args:
         size_bytes: A multiple of `BLOCK_BYTES`.
@@ -276,7 +276,7 @@ class LiveDisk:
     def start_keeper(self) -> None:
         """Start a thread that makes room ready before it is needed, and commits when much was written without a flush.
 
-        It ends with `close` or `forget`.
+        It ends with `close` or `forget`. `serve_nbd` starts it, too.
         """
         _check(lib.tccp_disk_keeper_start(self._disk), "tccp_disk_keeper_start")
 

@@ -72,7 +72,6 @@ def serve_disk(service: DiskService, ready: Callable[[], None]) -> bytes | None:
         if user is not None:
             _become(user)
         confine()
-        disk.start_keeper()
         with answering(disk, asked, stop, read_only=service.read_only):
             ready()
             serve_nbd(disk, listener.fileno(), stop)

@@ -1,8 +1,8 @@
 """The keys of people and nodes around sealed images, and the files that they live in.
 
 A *recipient* can open images that were sealed to it: X-Wing, the hybrid of ML-KEM-768 and X25519. A *tenant* signs
-images: Ed25519. A key file is one PEM block whose label says which of the four kinds it holds, so that no key can be
-taken for another::
+images, an *operator* policies: Ed25519. A key file is one PEM block whose label says which of the kinds it holds, so
+that no key can be taken for another::
 
     -----BEGIN TCCP RECIPIENT SECRET KEY-----
     the 32-byte seed of X-Wing, or the 32-byte seed of Ed25519, in base64
@@ -36,6 +36,8 @@ RECIPIENT_SECRET = "RECIPIENT SECRET KEY"  # noqa: S105 - a label
 RECIPIENT_PUBLIC = "RECIPIENT PUBLIC KEY"
 TENANT_SECRET = "TENANT SECRET KEY"  # noqa: S105 - a label
 TENANT_PUBLIC = "TENANT PUBLIC KEY"
+OPERATOR_SECRET = "OPERATOR SECRET KEY"  # noqa: S105 - a label
+OPERATOR_PUBLIC = "OPERATOR PUBLIC KEY"
 BLOCK = re.compile(rb"\s*-----BEGIN TCCP ([A-Z ]+)-----\s+([A-Za-z0-9+/=\s]+?)-----END TCCP ([A-Z ]+)-----\s*")
 LINE_CHARACTERS = 64
 
@@ -106,6 +108,12 @@ def write_tenant_keys() -> tuple[bytes, bytes]:
     return _block(TENANT_SECRET, bytes(key)), _block(TENANT_PUBLIC, bytes(key.verify_key))
 
 
+def write_operator_keys() -> tuple[bytes, bytes]:
+    """Fresh keys of an operator, who signs policies: the secret and the public file."""
+    key = SigningKey.generate()
+    return _block(OPERATOR_SECRET, bytes(key)), _block(OPERATOR_PUBLIC, bytes(key.verify_key))
+
+
 def read_recipient_secret(content: bytes) -> RecipientSecretKey:
     """From the content of a key file.
 
@@ -130,6 +138,16 @@ def read_tenant_public(content: bytes) -> VerifyKey:
     return VerifyKey(_bytes_of(content, TENANT_PUBLIC, TENANT_PUBLIC_BYTES))
 
 
+def read_operator_secret(content: bytes) -> SigningKey:
+    """From the content of a key file; raises ConfigError as `read_recipient_secret` does."""
+    return SigningKey(_bytes_of(content, OPERATOR_SECRET, SEED_BYTES))
+
+
+def read_operator_public(content: bytes) -> VerifyKey:
+    """From the content of a key file; raises ConfigError as `read_recipient_secret` does."""
+    return VerifyKey(_bytes_of(content, OPERATOR_PUBLIC, TENANT_PUBLIC_BYTES))
+
+
 def _block(label: str, key: bytes) -> bytes:
     text = base64.b64encode(key).decode("ascii")
     lines = [text[at : at + LINE_CHARACTERS] for at in range(0, len(text), LINE_CHARACTERS)]
@@ -140,7 +158,7 @@ def _bytes_of(content: bytes, label: str, size: int) -> bytes:
     found = BLOCK.fullmatch(content)
     if found is None or found[1] != found[3]:
         raise ConfigError(
-            "key_malformed", f"no TCCP {label.lower()}", hint="`tccp key generate` makes keys of both types."
+            "key_malformed", f"no TCCP {label.lower()}", hint="`tccp key generate` makes keys of each type."
         )
     if found[1] != label.encode("ascii"):
         raise ConfigError(

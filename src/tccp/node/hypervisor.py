@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tccp.errors import HostError
 from tccp.node.launch import VmOrder
+from tccp.protocol.ticket import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,19 @@ class RunningVm(Protocol):
 class Hypervisor(Protocol):
     """Starts VMs. Leaving the context ends the VM, whatever state it is in, and leaves nothing of it in memory."""
 
-    def open(self, order: VmOrder) -> AbstractAsyncContextManager[RunningVm]:
-        """The VM of *order*, paused.
+    def check(self, ticket: Ticket) -> None:
+        """Whether such a machine can be had here; asked before the keys are, which use the ticket up.
 
         Raises:
-            LaunchError: ``shape_unsupported``: no such machine can be had here.
+            LaunchError: ``shape_unsupported``.
+            HostError: ``no_hypervisor``.
+        """
+
+    def open(self, order: VmOrder) -> AbstractAsyncContextManager[RunningVm]:
+        """The VM of *order*, paused. Its ticket was checked.
+
+        Raises:
+            LaunchError: ``shape_unsupported``: of the data that was sealed.
             HostError: It cannot be started on this host.
             SealedImageError, DiskError: An image or the disk does not hold.
         """
@@ -66,7 +75,11 @@ class Hypervisor(Protocol):
 class NoHypervisor:
     """A host that runs no VMs."""
 
+    def check(self, ticket: Ticket) -> None:
+        """Refuse."""
+        detail = f"nothing here runs {ticket.vm_id.hex()}"
+        raise HostError("no_hypervisor", detail, hint="[vms] in node.toml says where VMs live")
+
     def open(self, order: VmOrder) -> AbstractAsyncContextManager[RunningVm]:
         """Refuse."""
-        detail = f"nothing here runs {order.ticket.ticket.vm_id.hex()}"
-        raise HostError("no_hypervisor", detail, hint="[vms] in node.toml says where VMs live")
+        raise AssertionError(f"checked before: {order.ticket.sha256.hex()}")

@@ -21,11 +21,12 @@ from tccp.node.hypervisor import VmOutcome
 from tccp.node.identity import NodeIdentity
 from tccp.node.launch import OpenableImage, VmOrder
 from tccp.node.vm.certificates import VtpmIssuer
-from tccp.node.vm.description import SECRET_BYTES_MAX, SealedFile, VmDescription, VmDisk, VmImages, VmSecrets
+from tccp.node.vm.description import DISKS_MAX, SECRET_BYTES_MAX, SealedFile, VmDescription, VmDisk, VmImages, VmSecrets
 from tccp.node.vm.host import HostSettings, UserRange, VmHost, open_host
 from tccp.node.vm.memory_file import memory_file
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.vm import Vm, VmEnd
+from tccp.protocol.ticket import Ticket
 
 DATA_SECRET = "data"  # noqa: S105 - the name under which the guest finds it
 ROOTS_DOMAIN = b"tccp/v1/disk-roots\0"
@@ -89,11 +90,17 @@ class QemuHypervisor:
     def __init__(self, host: VmHost) -> None:
         self._host = host
 
+    def check(self, ticket: Ticket) -> None:
+        """See `tccp.node.hypervisor.Hypervisor.check`."""
+        _description(ticket)
+        if sum(image.role == "disk" for image in ticket.images) > DISKS_MAX:
+            raise LaunchError("shape_unsupported", f"a VM has {DISKS_MAX} disks at most here")
+
     @asynccontextmanager
     async def open(self, order: VmOrder) -> AsyncIterator[QemuVm]:
         """See `tccp.node.hypervisor.Hypervisor.open`."""
         disks = _Disks(self._host.settings.state / order.ticket.ticket.vm_id.hex(), order)
-        description, images = _description(order), _images(order, disks)
+        description, images = _description(order.ticket.ticket), _images(order, disks)
         vm_key = bytes(order.keys.vm_key.buffer)
         secrets = VmSecrets(SecretBytes(vm_key), await _for_guest(order))
         running: QemuVm | None = None
@@ -171,13 +178,13 @@ def _one_root(roots: Sequence[bytes]) -> bytes:
     return roots[0] if len(roots) == 1 else hashlib.sha256(ROOTS_DOMAIN + b"".join(roots)).digest()
 
 
-def _description(order: VmOrder) -> VmDescription:
-    shape = order.ticket.ticket.shape
+def _description(ticket: Ticket) -> VmDescription:
+    shape = ticket.shape
     if shape.networks:
         raise LaunchError("shape_unsupported", f"no network {shape.networks[0]!r} here")
     try:
         return VmDescription(
-            vm_id=order.ticket.ticket.vm_id,
+            vm_id=ticket.vm_id,
             vcpus=shape.vcpus,
             memory_mib=shape.memory_mib,
             firmware=shape.firmware,
@@ -189,10 +196,7 @@ def _description(order: VmOrder) -> VmDescription:
 
 def _images(order: VmOrder, disks: _Disks) -> VmImages:
     one = {image.role: _sealed_file(image) for image in order.images}
-    try:
-        return VmImages(kernel=one.get("kernel"), initrd=one.get("initrd"), disks=disks.all())
-    except ValueError as problem:
-        raise LaunchError("shape_unsupported", str(problem)) from None
+    return VmImages(kernel=one.get("kernel"), initrd=one.get("initrd"), disks=disks.all())
 
 
 def _sealed_file(image: OpenableImage) -> SealedFile:

@@ -124,10 +124,11 @@ class Vms:
 
         Raises:
             LaunchError: It is no ticket for our coordinator, or ``vm_running``: it runs here already.
-            HostError: ``not_admitted``: this node holds no lease; ``too_many_vms``.
+            HostError: ``not_admitted``: this node holds no lease; ``too_many_vms``; and as `Hypervisor.check`.
         """
         assert self._nursery is not None
         accepted = accept_ticket(ticket, self._coordinator_id)
+        self._hypervisor.check(accepted.verified.ticket)
         if not self._lease.holds:
             hint = "`tccp node status` says why"
             raise HostError("not_admitted", "this node holds no lease, so it gets no keys", hint=hint)

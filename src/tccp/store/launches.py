@@ -46,7 +46,7 @@ class KeyClaim:
         attributes: What the node's enrolment must say, beside anything else.
         lease_id: The lease of the connection on which the node asks.
         nonce: The node's, 32 bytes: by it a node that asks again after a lost answer is known.
-        evidence_age_ms: How long ago the node's last evidence may have been judged.
+        evidence_since_ms: Since when the node's last evidence must have been judged.
     """
 
     ticket: bytes
@@ -58,7 +58,7 @@ class KeyClaim:
     lease_id: bytes
     nonce: bytes
     at_ms: int
-    evidence_age_ms: int
+    evidence_since_ms: int
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class KeyClaim:
         check_bytes("nonce", self.nonce, 32, 32)
         check_text("policy", self.policy)
         check_time("at_ms", self.at_ms)
-        check_time("evidence_age_ms", self.evidence_age_ms)
+        check_time("evidence_since_ms", self.evidence_since_ms)
 
 
 @dataclass(frozen=True, slots=True)

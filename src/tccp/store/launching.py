@@ -153,8 +153,8 @@ def _node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> tuple[Nod
         raise ConflictError("lease_expired", f"{name}: at {expires_ms}, it is {claim.at_ms}")
     if (policy, version) != (own_policy, in_force):
         raise policy_changed(name, (policy, version), (own_policy, in_force))
-    if renewed_ms + claim.evidence_age_ms < claim.at_ms:
-        raise ConflictError("evidence_old", f"{name}: judged at {renewed_ms}, it is {claim.at_ms}")
+    if renewed_ms < claim.evidence_since_ms:
+        raise ConflictError("evidence_old", f"{name}: judged at {renewed_ms}, wanted since {claim.evidence_since_ms}")
     if policy != claim.policy or version < claim.version_min:
         wanted = f"{claim.policy} version {claim.version_min}"
         raise ConflictError("policy_not_demanded", f"{name}: {policy} version {version}, the ticket demands {wanted}")

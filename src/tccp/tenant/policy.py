@@ -84,7 +84,8 @@ class TenantPolicy:
                 raise PolicyError(
                     "pcr_not_in_policy",
                     f"PCR {index} of the coordinator is {value.hex()}, the policy allows {listed}",
-                    hint="It booted something else than the policy names. Ask its operator why before you change it.",
+                    hint="It booted something else than the policy names. `tccp trust add --event-log FILE` and `tccp "
+                    "evidence eventlog FILE` show what; ask its operator why before you change the policy.",
                 )
 
     def judge_software(self, software: str) -> None:

@@ -38,7 +38,13 @@ class Look:
 
 
 def add_trust(
-    store: TrustStore, name: str, address: str, policy: TenantPolicy, *, accept_first_identity: bool = False
+    store: TrustStore,
+    name: str,
+    address: str,
+    policy: TenantPolicy,
+    *,
+    accept_first_identity: bool = False,
+    keep_event_log: Path | None = None,
 ) -> Look:
     """Verify the coordinator at *address* by *policy*, and pin it as *name*.
 
@@ -48,6 +54,8 @@ def add_trust(
     Args:
         accept_first_identity: Pin whatever identity the coordinator with this TPM and these PCRs shows, where the
             policy names none.
+        keep_event_log: Where the event log goes that the coordinator shows, be it believed or not: it says what was
+            booted when that is refused.
 
     Raises:
         EvidenceError: It does not prove what the policy demands.
@@ -68,7 +76,11 @@ def add_trust(
         expected = Expectation(policy, identity_key, policy.ak_spki, _authorities(policy))
         host, port = split_address(address)
         with TenantConnection.open(host, port) as connection:
-            verified = connection.verify(expected)
+            try:
+                verified = connection.verify(expected)
+            finally:
+                if keep_event_log is not None and connection.shown is not None:
+                    keep_event_log.write_bytes(connection.shown.event_log)
             if known is not None:
                 # A policy that trusts a maker would take any TPM of his; the pinned one stays unless it names another.
                 _check_keys(known, verified, ak=policy.ak_spki is None and policy.ek_sha256 is None)

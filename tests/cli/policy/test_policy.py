@@ -94,7 +94,7 @@ def test_a_check_says_what_is_left_open(learned: Path, run: Run) -> None:
 
 def test_a_signed_policy_is_checked_by_its_key(learned: Path, tmp_path: Path, run: Run, capfdbinary: object) -> None:
     for name in ("operator", "other"):
-        ended = tccp_in_process(capfdbinary, "key", "generate", "--type", "tenant", tmp_path / f"{name}.key")  # type: ignore[arg-type]
+        ended = tccp_in_process(capfdbinary, "key", "generate", "--type", "operator", tmp_path / f"{name}.key")  # type: ignore[arg-type]
         assert ended.code == 0
     signed = tmp_path / "tvmm.signed"
     signed.write_text(run("sign", learned, "--key", tmp_path / "operator.key").out)
@@ -140,6 +140,12 @@ def test_packages_become_a_compiled_policy(tmp_path: Path, run: Run) -> None:
     assert ended.document["digests"] == 2
     assert ended.document["sha256"] == hashlib.sha256((tmp_path / "x.ima").read_bytes()).hexdigest()
     assert len((tmp_path / "files.sha256").read_text().splitlines()) == 2
+
+
+def test_the_list_of_a_good_host_becomes_a_policy(tmp_path: Path, run: Run) -> None:
+    ended = run("compile", tmp_path / "x.ima", "--measured", VECTORS / "direct" / "ima.bin", "--json")
+
+    assert ended.document["digests"] > 2
 
 
 def test_weak_digests_are_told(tmp_path: Path, run: Run) -> None:

@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from tccp.errors import DiskError, HostError, SealedImageError
-from tccp.node.vm.description import VmImages
+from tccp.node.vm.description import VmDisk, VmImages
 from tccp.node.vm.opening import open_vm
-from tests.support.machines import GuestImages, TestHost, booted, describe, seal_file, secrets
+from tests.support.machines import Guest, GuestImages, TestHost, booted, describe, seal_file, secrets
 
 HOSTILE = 'a,b ,, file=/etc/passwd id=x,if=none --help -S %s $(id) `id` ;id "q" \'q\' {"x":1} opt/org.tccp/x'
 
@@ -51,6 +51,43 @@ async def test_a_guest_boots_with_its_command_line_its_secrets_and_its_disk(
     assert processes_of(description.vm_id) == []
 
 
+# xor ax, ax; mov ds, ax; cld; mov dx, 0x3F8; mov si, 0x7C16; next: lodsb; test al, al; jz end; out dx, al; jmp next;
+# end: hlt; jmp end; and the words that it says on the serial port.
+BOOT_SECTOR = bytes.fromhex("31c0 8ed8 fc baf803 be167c ac 84c0 7403 ee ebf8 f4 ebfd") + b"booted from the disk\n\0"
+
+
+async def test_a_guest_boots_from_its_disk_alone(host: TestHost, tmp_path: Path, live: Path) -> None:
+    (tmp_path / "disk").write_bytes(BOOT_SECTOR.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+    disk = VmDisk(seal_file(tmp_path / "disk", tmp_path / "disk.sealed"), live)
+    async with open_vm(describe(cmdline=""), VmImages(disks=(disk,)), secrets(), host=host.vms) as vm:
+        await vm.run()
+        await Guest(vm).said("booted from the disk")
+
+
+async def test_a_guest_boots_again_and_the_power_button_has_it_switch_itself_off(
+    host: TestHost, images: GuestImages
+) -> None:
+    async with booted(host, images.diskless, keys=secrets(word=b"still there")) as guest:
+        await guest.vm.console.type(b"echo AGAIN; reboot -f\n")
+        await guest.said("AGAIN")
+        before = len(guest.text)
+        while "READY" not in guest.text[before:]:
+            await trio.sleep(0.01)
+            assert not guest.vm.is_over
+        assert await guest.run("cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.tccp/word/raw") == ["still there"]
+        assert (await guest.vm.shut_down()).reason == "shut_down"
+        assert "Power down" in guest.text
+
+
+async def test_no_copy_of_a_kernel_or_a_secret_stays_in_a_memory_file(host: TestHost, images: GuestImages) -> None:
+    async with open_vm(describe(), images.diskless, secrets(canary=b"canary"), host=host.vms) as vm:
+        held = [path for path in Path(f"/proc/{vm.qemu.pid}/fd").iterdir() if "memfd" in str(path.readlink())]
+        sizes = {path.readlink().name.split()[0].removeprefix("memfd:"): path.stat().st_size for path in held}
+        assert sizes["kernel"] == sizes["secret"] == 0
+        # The guest reads the initrd from it, and so it stays: the control that these are the files.
+        assert sizes["initrd"] == images.initramfs.stat().st_size
+
+
 async def test_a_guest_is_paused_until_it_is_run(host: TestHost, images: GuestImages) -> None:
     async with open_vm(describe(), images.diskless, secrets(), host=host.vms) as vm:
         assert (await vm.qmp.execute("query-status"))["status"] == "prelaunch"
@@ -84,12 +121,6 @@ async def test_a_disk_keeps_what_was_written_and_refuses_to_go_back(
     # The control: the old disk is whole, and is taken where nobody demands a root.
     async with open_vm(describe(), images.with_disk(live), secrets(), host=host.vms):
         pass
-
-
-async def test_the_power_button_has_the_guest_switch_itself_off(host: TestHost, images: GuestImages) -> None:
-    async with booted(host, images.diskless) as guest:
-        assert (await guest.vm.shut_down()).reason == "shut_down"
-        assert "Power down" in guest.text
 
 
 async def test_a_guest_that_ignores_the_power_button_is_switched_off(host: TestHost, images: GuestImages) -> None:

@@ -32,12 +32,12 @@ def run(args: argparse.Namespace) -> int:
     """Check and say."""
     from tccp.attestation.boot_policy import BootPolicy, parse_any_policy
     from tccp.attestation.signed_policy import is_signed, verify_policy
-    from tccp.image.keys import read_tenant_public
+    from tccp.image.keys import read_operator_public
 
     content = read_file(args.policy, bytes_max=SIGNED_POLICY_BYTES_MAX)
     signature = "none"
     if args.key is not None:
-        key = read_tenant_public(read_file(args.key, bytes_max=KEY_FILE_BYTES_MAX))
+        key = read_operator_public(read_file(args.key, bytes_max=KEY_FILE_BYTES_MAX))
         body = verify_policy(content, [key])
         signature = f"by {bytes(key).hex()}"
     else:

@@ -30,11 +30,13 @@ def add_parser(commands: Commands) -> None:
         examples=(
             "tccp policy compile tvmm.ima --list files.sha256 --exclude '/var/log/*'",
             "tccp policy compile tvmm.ima --list runtime-policy.json",
+            "tccp policy compile tvmm.ima --measured good-host.ima",
             "tccp policy compile tvmm.ima --signed '/usr/*' --key vendor.pem",
         ),
     )
     add_file(parser, "out", summary="where to write the compiled policy")
     add_files(parser, "--list", summary="known files")
+    add_files(parser, "--measured", summary="IMA lists of good hosts, all files of which are known")
     parser.add_argument("--any-path", action="store_true", help="files are known wherever they lie")
     parser.add_argument("--exclude", metavar="PATTERN", action="append", default=[], help="paths not to judge")
     parser.add_argument("--signed", metavar="PATTERN", action="append", default=[], help="paths that may be signed")
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from tccp.cli.keys import public_key_bytes
 
     imported = [_import(path, any_path=args.any_path) for path in args.list]
+    imported += [_measured(path, any_path=args.any_path) for path in args.measured]
     keys = [public_key_bytes(read_file(path, bytes_max=PUBLIC_KEY_BYTES_MAX)) for path in args.key]
     rules = ImaRules(
         digests=[digest for one in imported for digest in one.rules.digests],
@@ -87,6 +90,15 @@ def _import(path: Path, *, any_path: bool) -> "Imported":
         return import_digest_list(content, any_path=any_path)
     except ConfigError as problem:
         raise ConfigError(problem.reason, f"{path}: {problem.detail}", hint=problem.hint) from None
+
+
+def _measured(path: Path, *, any_path: bool) -> "Imported":
+    from tccp.attestation.ima import ImaProgress, measurements_from_text, replay_measurements
+    from tccp.attestation.ima_import import import_measurements
+
+    content = read_file(path, bytes_max=LIST_BYTES_MAX)
+    data = measurements_from_text(content) if content[:1].isdigit() else content
+    return import_measurements(replay_measurements(data, ImaProgress.start())[0], any_path=any_path)
 
 
 def _write(path: Path, content: bytes) -> None:

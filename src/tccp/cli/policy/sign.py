@@ -19,8 +19,8 @@ def add_parser(commands: Commands) -> None:
         "sign",
         run,
         summary="sign a policy",
-        about="Prints the policy with a head that carries the signature (Ed25519). The key is of the kind that\n"
-        "`tccp key generate --type tenant` makes.",
+        about="Prints the policy with a head that carries the signature (Ed25519).\n"
+        "`tccp key generate --type operator` makes the key.",
         examples=("tccp policy sign tvmm.toml --key operator.key > tvmm.signed",),
     )
     add_file(parser, "policy", summary="the policy")
@@ -31,11 +31,11 @@ def run(args: argparse.Namespace) -> int:
     """Check, sign, print."""
     from tccp.attestation.boot_policy import parse_any_policy
     from tccp.attestation.signed_policy import sign_policy
-    from tccp.image.keys import read_tenant_secret
+    from tccp.image.keys import read_operator_secret
 
     body = read_file(args.policy, bytes_max=POLICY_BYTES_MAX)
     policy = parse_any_policy(body)
-    key = read_tenant_secret(read_file(args.key, bytes_max=KEY_FILE_BYTES_MAX))
+    key = read_operator_secret(read_file(args.key, bytes_max=KEY_FILE_BYTES_MAX))
     signed = sign_policy(body, key)
     if args.json:
         print_json(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tccp.cli.arguments import Commands, add_command, add_file
+from tccp.cli.arguments import Commands, add_command, add_file, add_output_file
 from tccp.cli.files import read_file
 from tccp.cli.trust.common import add_store, store_of, tell
 
@@ -43,6 +43,9 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="pin whatever identity it shows, where the policy names none: TPM and PCRs are all you know it by",
     )
+    add_output_file(
+        parser, "--event-log", summary="where the firmware's event log goes that it shows, be it believed or not"
+    )
     add_store(parser)
 
 
@@ -61,5 +64,6 @@ def run(args: argparse.Namespace) -> int:
         args.address,
         policy,
         accept_first_identity=args.accept_first_identity,
+        keep_event_log=args.event_log,
     )
     return tell(args, look, "pinned")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from tccp.errors import ConfigError, HostError
 from tccp.node.vm.accelerator import probe_accelerator
 from tccp.node.vm.certificates import VtpmIssuer
@@ -21,9 +23,9 @@ from tccp.node.vm.memory_file import unreadable_copy
 QEMU = "/usr/bin/qemu-system-x86_64"
 SWTPM = "/usr/bin/swtpm"
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-# What QEMU takes beside the memory of the guest, for the limit on what it may lock.
-QEMU_OVERHEAD_MIB = 512
 VM_FOLDER = re.compile(r"[0-9a-f]{32}")
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ class VmHost:
     kvm_group: int | None
 
     def can_lock(self, memory_mib: int) -> bool:
-        """Whether a VM of that size may be kept out of swap by locking it."""
+        """Whether a process that maps as much as that may lock all of it, and so be kept out of swap."""
         allowed = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-        return allowed == resource.RLIM_INFINITY or allowed >= (memory_mib + QEMU_OVERHEAD_MIB) << 20
+        return allowed == resource.RLIM_INFINITY or allowed >= memory_mib << 20
 
     @contextmanager
     def user(self) -> Iterator[int | None]:
@@ -119,6 +121,8 @@ async def open_host(settings: HostSettings, issuer: VtpmIssuer) -> AsyncGenerato
     if settings.users is not None and not _may_become_others():
         hint = "Run the node with CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL, as its unit does."
         raise ConfigError("no_privileges", "this process cannot start VMs as users of their own", hint=hint)
+    if settings.users is None:
+        log.warning("vms_share_our_user", detail="VMs are not protected from each other, nor from this user")
     _clear_leftovers(settings.run)
     with contextlib.ExitStack() as stack:
         programs = []

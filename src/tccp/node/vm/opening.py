@@ -92,35 +92,42 @@ class _Opening:
 
     async def start(self, console_path: Path, on_event: Callable[[QmpEvent], None]) -> Vm:
         """Everything, in order."""
-        with contextlib.ExitStack() as handed:  # what QEMU inherits; our own copies go when it has them
-            boot, vtpm, disks = await self._prepare(handed)
-            monitor, monitor_end = self._pair(handed)
-            guest, guest_end = self._pair(handed)
-            wired = _Wires()
-            wiring = Wiring(
-                qmp=wired.take(monitor_end),
-                console=wired.take(guest_end),
-                vtpm=wired.take(vtpm.control.fileno()),
-                kernel=wired.take(boot["kernel"]) if "kernel" in boot else None,
-                initrd=wired.take(boot["initrd"]) if "initrd" in boot else None,
-                disks=[wired.take(disk.nbd.fileno()) for disk in disks],
-                secrets={
-                    name: wired.take(handed.enter_context(memory_file("secret", secret.value, reader=self.user)))
+        with contextlib.ExitStack() as copies:  # plaintext in memory files
+            with contextlib.ExitStack() as handed:  # sockets that QEMU inherits; our own copies go when it has them
+                boot, vtpm, disks = await self._prepare(handed, copies)
+                secrets = {
+                    name: copies.enter_context(memory_file("secret", secret.value, reader=self.user))
                     for name, secret in self.secrets.for_guest.items()
-                },
-            )
-            qemu = await start("qemu", self._qemu(wiring, wired.descriptors), self.nursery)
-        self.stack.push_async_callback(qemu.kill)
-        qmp = Qmp(monitor, on_event)
-        self.nursery.start_soon(qmp.run)
-        await _first_word(qemu, qmp)
+                }
+                monitor, monitor_end = self._pair(handed)
+                guest, guest_end = self._pair(handed)
+                wired = _Wires()
+                wiring = Wiring(
+                    qmp=wired.take(monitor_end),
+                    console=wired.take(guest_end),
+                    vtpm=wired.take(vtpm.control.fileno()),
+                    kernel=wired.take(boot["kernel"]) if "kernel" in boot else None,
+                    initrd=wired.take(boot["initrd"]) if "initrd" in boot else None,
+                    disks=[wired.take(disk.nbd.fileno()) for disk in disks],
+                    secrets={name: wired.take(descriptor) for name, descriptor in secrets.items()},
+                )
+                qemu = await start("qemu", self._qemu(wiring, wired.descriptors), self.nursery)
+            self.stack.push_async_callback(qemu.kill)
+            qmp = Qmp(monitor, on_event)
+            self.nursery.start_soon(qmp.run)
+            await _first_word(qemu, qmp)
+            # QEMU has copied these into what the guest is shown; only the initrd stays mapped.
+            for descriptor in [*(boot[role] for role in boot if role == "kernel"), *secrets.values()]:
+                os.ftruncate(descriptor, 0)
         console = Console(guest)
         self.nursery.start_soon(console.run)
         listener = await self.stack.enter_async_context(console_socket(console_path, self.host.console_group))
         self.nursery.start_soon(console.serve, listener)
         return Vm(self.description, console_path, qemu, qmp, console, vtpm, tuple(disks))
 
-    async def _prepare(self, handed: contextlib.ExitStack) -> tuple[dict[str, int], Vtpm, list[DiskProcess]]:
+    async def _prepare(
+        self, handed: contextlib.ExitStack, copies: contextlib.ExitStack
+    ) -> tuple[dict[str, int], Vtpm, list[DiskProcess]]:
         """Images in memory, a vTPM and disks; all at the same time, for each takes a while."""
         disks = [
             await self.stack.enter_async_context(
@@ -135,7 +142,7 @@ class _Opening:
         boot: dict[str, int] = {}
         for role, file in (("kernel", self.images.kernel), ("initrd", self.images.initrd)):
             if file is not None:
-                boot[role] = handed.enter_context(memory_file(role, reader=self.user))
+                boot[role] = copies.enter_context(memory_file(role, reader=self.user))
                 parts.append(lambda file=file, target=boot[role]: open_into_memory(file, target))  # type: ignore[misc]
         await _together(parts)
         handed.callback(vtpms[0].control.close)
@@ -154,13 +161,14 @@ class _Opening:
         return mine, theirs.fileno()
 
     def _qemu(self, wiring: Wiring, inherited: list[int]) -> ChildSpec:
+        mapped_mib = qemu_memory_mib(self.description.memory_mib, self.description.vcpus)
         arguments = qemu_arguments(
             self.description,
             wiring,
             accelerator=self.host.accelerator,
             data_folders=QEMU_DATA,
             ovmf=self.host.settings.ovmf,
-            lock_memory=self.host.can_lock(self.description.memory_mib),
+            lock_memory=self.host.can_lock(mapped_mib),
         )
         return ChildSpec(
             self.host.qemu,
@@ -173,7 +181,7 @@ class _Opening:
             # Translated code lies in a memory file; beside it QEMU writes no file at all.
             file_bytes_max=TCG_BUFFER_MIB << 20 if self.host.accelerator == "tcg" else 0,
             files_max=FILES_MAX,
-            memory_bytes_max=qemu_memory_mib(self.description.memory_mib, self.description.vcpus) << 20,
+            memory_bytes_max=mapped_mib << 20,
             tasks_max=TASKS_MAX + self.description.vcpus,
             readable=QEMU_FILES,
             writable=QEMU_DEVICES,

@@ -7,7 +7,7 @@ _LIBRARIES = ["/usr/lib", "/lib", "/lib64", "/etc/ld.so.cache"]
 QEMU_ENVIRONMENT = {"QEMU_MODULE_DIR": "/usr/lib/x86_64-linux-gnu/qemu", "MALLOC_ARENA_MAX": "4"}
 QEMU_FILES = [
     *(*_LIBRARIES, *QEMU_DATA, "/usr/share/OVMF"),
-    *("/proc", "/dev/urandom", "/sys/devices/system/cpu"),
+    *("/dev/urandom", "/sys/devices/system/cpu"),
 ]
 QEMU_DEVICES = ["/dev/kvm", "/dev/null"]
 SWTPM_FILES = [*_LIBRARIES, "/dev/urandom"]
