@@ -39,9 +39,9 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
-    KeyRequest,
+    NodeReport,
+    NodeRequest,
     RenewalEvidence,
-    VmEnded,
 )
 from tccp.protocol.session import Role, Session, expect
 from tccp.protocol.statements import IdentityStatement
@@ -96,7 +96,7 @@ async def _serve(
         with session.scope:
             while True:
                 message = await connection.receive_any()
-                if isinstance(message, KeyRequest | VmEnded):
+                if isinstance(message, NodeRequest | NodeReport):
                     launches.take(session, message)
                 else:
                     renewals.answer(session, expect(message, RenewalEvidence))

@@ -283,7 +283,19 @@ CoordinatorRequest = (
     | v.ListTenants
     | v.ListOwnedVms
 )
-NodeRequest = GetStatus | v.LaunchVm | v.ListVms | v.ShowVm | v.StopVm | v.WatchVms | v.GetLaunchReceipt
+NodeRequest = (
+    GetStatus
+    | v.LaunchVm
+    | v.ListVms
+    | v.ShowVm
+    | v.StopVm
+    | v.WatchVms
+    | v.GetLaunchReceipt
+    | v.SuspendVm
+    | v.ResumeVm
+    | v.DestroyVm
+    | v.GetDestructionReceipt
+)
 
 Answer = (
     Failure
@@ -303,6 +315,7 @@ Answer = (
     | v.VmInfo
     | v.Vms
     | v.LaunchReceiptFile
+    | v.DestructionReceiptFile
 )
 
 ROLE_NEEDED: dict[type, ControlRole] = {
@@ -330,4 +343,8 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.GetLaunchReceipt: ControlRole.VIEWER,
     v.LaunchVm: ControlRole.ADMIN,
     v.StopVm: ControlRole.ADMIN,
+    v.GetDestructionReceipt: ControlRole.VIEWER,
+    v.SuspendVm: ControlRole.ADMIN,
+    v.ResumeVm: ControlRole.ADMIN,
+    v.DestroyVm: ControlRole.ADMIN,
 }
