@@ -11,7 +11,7 @@ from tccp.attestation.boot_policy import BootPolicy
 from tccp.attestation.event_log import ExplainedEventLog, replay_event_log
 from tccp.attestation.signed_policy import sign_policy
 from tccp.errors import RefusedError
-from tccp.image.keys import write_operator_public
+from tccp.image.keys import read_operator_secret, write_operator_keys
 from tccp.model import NodeName, PcrBank, PcrValues
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
@@ -188,8 +188,9 @@ async def test_what_a_policy_only_warns_of_is_shown_and_logged(
 async def test_where_operators_are_named_a_policy_needs_the_signature_of_one(
     coordinator_tpm: SoftTpm, tmp_path: Path
 ) -> None:
-    operator, stranger = SigningKey.generate(), SigningKey.generate()
-    (tmp_path / "operator.pub").write_bytes(write_operator_public(operator.verify_key))
+    secret, public = write_operator_keys()
+    operator, stranger = read_operator_secret(secret), SigningKey.generate()
+    (tmp_path / "operator.pub").write_bytes(public)
     body = boot_policy("direct")
     keys = f'[policies]\noperator_keys = ["{tmp_path}/operator.pub"]'
     async with live_coordinator(tmp_path, coordinator_tpm, extra=keys) as coordinator:
