@@ -15,6 +15,8 @@ from tccp.protocol.messages import (
     CoordinatorEvidence,
     Evidence,
     Hello,
+    HostLogPart,
+    HostLogRequest,
     KeyRefused,
     KeyRelease,
     KeyRequest,
@@ -50,6 +52,7 @@ WANTED, KEYS, NO_KEYS = (
     KeyRefused(N32, "x"),
 )
 OVER, RECORDED = VmEnded(ID, 1, b"", "crashed"), VmEndRecorded(ID, 1)
+SHOW, SHOWN = HostLogRequest("ima", 7), HostLogPart(BLOB)
 REGISTERING = (HELLO, CHALLENGE, EVIDENCE, ADMITTED, ASKED, QUOTED, RENEWED, REFUSED, REVOKED)
 LAUNCHING = (WANTED, KEYS, NO_KEYS, OVER, RECORDED)
 AGAIN, STILL, STILL_RECORDED = (
@@ -63,14 +66,21 @@ GONE, GONE_RECORDED, NOT_RECORDED = (
     VmReportRefused("vm_suspended", ID, 1, "vm_epoch_over"),
 )
 ENDING = (AGAIN, STILL, STILL_RECORDED, GONE, GONE_RECORDED, NOT_RECORDED)
-SAMPLES: dict[type, AnyMessage] = {type(message): message for message in (*REGISTERING, *LAUNCHING, *ENDING)}
+SAMPLES: dict[type, AnyMessage] = {
+    type(message): message for message in (*REGISTERING, SHOW, SHOWN, *LAUNCHING, *ENDING)
+}
+    type(message): message for message in (*REGISTERING, SHOW, SHOWN, *LAUNCHING, *ENDING)
+}
 NODE, COORDINATOR = Role.NODE, Role.COORDINATOR
 REGISTERED = [(NODE, HELLO), (COORDINATOR, CHALLENGE), (NODE, EVIDENCE), (COORDINATOR, ADMITTED)]
 RENEWAL = [(COORDINATOR, ASKED), (NODE, QUOTED), (COORDINATOR, RENEWED)]
+SHOWING = [(COORDINATOR, SHOW), (NODE, SHOWN)]
 CONVERSATIONS = [
     REGISTERED,
     [*REGISTERED, *RENEWAL, *RENEWAL],
     [*REGISTERED, *RENEWAL[:2], *RENEWAL],
+    [*REGISTERED[:3], *SHOWING, *SHOWING, *REGISTERED[3:], *RENEWAL[:2], *SHOWING, *RENEWAL[2:]],
+    [*REGISTERED, *RENEWAL[:2], *SHOWING[:1], (NODE, OVER), (COORDINATOR, REVOKED)],
     [(NODE, HELLO), (COORDINATOR, REFUSED)],
     [*REGISTERED[:3], (COORDINATOR, REFUSED)],
     [*REGISTERED, (COORDINATOR, REVOKED)],

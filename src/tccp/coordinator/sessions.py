@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import trio
 
-from tccp.attestation.policy import PcrPolicy
+from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.quote import AkKey
+from tccp.coordinator.examination import KnownBoot
 from tccp.model import NodeName
 from tccp.protocol.binding import Channel
 from tccp.store import LeaseRecord
@@ -23,6 +24,7 @@ class Lease:
     certificates: CertificateTemplate
     deadline: float  # trio time; the store has the wall-clock one
     asked_at: float  # trio time: the last evidence that held is no older than this
+    boot: KnownBoot = field(default_factory=KnownBoot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class OpenChallenge:
 
     nonce: bytes
     asked_at: float  # trio time
-    policy: PcrPolicy
+    policy: AnyPolicy
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +50,7 @@ class NodeSession:
     challenge: OpenChallenge | None = None
     due: float = 0.0  # trio time: when something is to be done about it
     renewed: trio.Event = field(default_factory=trio.Event, repr=False)  # the next time it is; then there is a new one
+    parts: trio.MemorySendChannel[bytes] | None = field(default=None, repr=False)  # who waits for one of its logs
     key_requests: int = 0  # that are being worked on
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
 
@@ -108,5 +111,7 @@ class Sessions:
     def close(self, session: NodeSession) -> None:
         """Forget *session*, unless a newer one took its place."""
         session.scope.cancel()
+        if session.parts is not None:
+            session.parts.close()
         if self._by_node.get(session.node) is session:
             del self._by_node[session.node]
