@@ -82,7 +82,7 @@ class ControlAnswers:
             log_size=counts.last_seq,
             registrations=counters.registrations,
             renewals=counters.renewals,
-            refusals=counters.refusals,
+            refusals=len(counters.refusals),
             lease_s=services.config.leases.seconds,
             tpm=services.tpm_name,
             tenants_listening=services.tenants_listening,
