@@ -144,12 +144,12 @@ def test_monitoring_comes_through_a_socket_that_somebody_enabled(
 ) -> None:
     ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:7447/healthz', timeout=20).read().decode())"
     with pytest.raises(AssertionError):
-        machine.run(PYTHON, "-c", ask)
+        machine.run(*PYTHON, "-c", ask)
 
     machine.run("systemctl", "start", "tccp-coordinator-metrics.socket")
     machine.run("systemctl", "restart", SERVICES["coordinator"])
 
-    assert machine.run(PYTHON, "-c", ask).strip() == "healthy"
+    assert machine.run(*PYTHON, "-c", ask).strip() == "healthy"
     machine.run("systemctl", "stop", "tccp-coordinator-metrics.socket")
 
 
