@@ -8,6 +8,7 @@ import trio
 from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.quote import AkKey
 from tccp.coordinator.examination import KnownBoot
+from tccp.measures import Tally
 from tccp.model import NodeName
 from tccp.protocol.binding import Channel
 from tccp.store import LeaseRecord
@@ -76,9 +77,10 @@ class Counters:
 
     registrations: int = 0
     renewals: int = 0
-    refusals: int = 0
     releases: int = 0
-    key_refusals: int = 0
+    lapses: int = 0
+    refusals: Tally = field(default_factory=Tally)
+    key_refusals: Tally = field(default_factory=Tally)
 
 
 class Sessions:

@@ -162,6 +162,9 @@ class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     tpm: str
     tenants_listening: str  # host:port of the tenants' listener
     witnesses: tuple[WitnessSeen, ...]
+    key_releases: Count
+    key_refusals: Count
+    refusal_reasons: dict[str, Count]  # of nodes
 
 
 class NodeInfo(Message, frozen=True, tag="node_info"):
