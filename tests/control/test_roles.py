@@ -112,6 +112,7 @@ ADMIN_REQUESTS = [
     v.StopVm(vm_id=VM_ID, force=True),
     v.SuspendVm(vm_id=VM_ID),
     v.ResumeVm(ticket=b"x", state="/x", images=("/x",)),
+    v.ReceiveVm(ticket=b"x", images=("/x",)),
     v.DestroyVm(vm_id=VM_ID),
 ]
 WATCHES = {c.WatchEvents, v.WatchVms}

@@ -297,6 +297,7 @@ NodeRequest = (
     | v.GetLaunchReceipt
     | v.SuspendVm
     | v.ResumeVm
+    | v.ReceiveVm
     | v.DestroyVm
     | v.GetDestructionReceipt
 )
@@ -350,5 +351,6 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.GetDestructionReceipt: ControlRole.VIEWER,
     v.SuspendVm: ControlRole.ADMIN,
     v.ResumeVm: ControlRole.ADMIN,
+    v.ReceiveVm: ControlRole.ADMIN,
     v.DestroyVm: ControlRole.ADMIN,
 }
