@@ -123,6 +123,13 @@ class LogServerConfig(_Table, frozen=True):
             raise ValueError("certificate and key: both or neither")
 
 
+class MetricsConfig(_Table, frozen=True):
+    """``[metrics]``: where monitoring systems ask over HTTP; nowhere without it, or a socket of systemd's."""
+
+    address: str = "127.0.0.1"
+    port: Port = 7447
+
+
 class EnrolmentConfig(_Table, frozen=True):
     """``[enrolment]``: folders of PEM or DER certificates of TPM makers; none trusted unless listed."""
 
@@ -169,6 +176,7 @@ class CoordinatorConfig(_Table, frozen=True):
     leases: LeaseConfig = LeaseConfig()
     releases: ReleaseConfig = ReleaseConfig()
     witness: Annotated[tuple[WitnessKeyConfig, ...], Meta(max_length=8)] = ()
+    metrics: MetricsConfig | None = None
     log: LogConfig = LogConfig()
 
 
@@ -212,6 +220,7 @@ class NodeConfig(_Table, frozen=True):
     control: NodeControlConfig = NodeControlConfig()
     tpm: NodeTpmConfig = NodeTpmConfig()
     vms: VmsConfig | None = None
+    metrics: MetricsConfig | None = None
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:

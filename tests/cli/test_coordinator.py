@@ -59,6 +59,9 @@ STATUS = c.CoordinatorStatus(
     tenants_listening="127.0.0.1:7444",
     witnesses=(c.WitnessSeen("w1.example", 17, 1_700_000_000), c.WitnessSeen("w2.example", 0, 0)),
     tpm="IBM SW TPM",
+    key_releases=2,
+    key_refusals=1,
+    refusal_reasons={"rebooted": 1},
 )
 POLICY_BODY = b'name = "tvmm"\nversion = 3\n'
 POLICY = c.PolicyInfo(name="tvmm", version=3, sha256=EK_ID, added_ms=1, in_force=True, nodes=2, body=POLICY_BODY)

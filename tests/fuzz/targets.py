@@ -73,6 +73,8 @@ def _value(kind: Any) -> Any:
             value = "a" * max(info.min_length or 0, 5)
             if info.pattern == "^/":
                 value = f"/{value}"
+        case msgspec.inspect.LiteralType():
+            value = info.values[0]
         case msgspec.inspect.IntType():
             value = max(info.ge or 0, 1)
         case msgspec.inspect.BoolType():
@@ -253,6 +255,7 @@ TARGETS: dict[str, Target] = {
     "ticket": Target(launch_targets.feed_ticket, launch_targets.tickets, is_msgpack=True),
     "ticket_file": Target(launch_targets.feed_ticket_file, launch_targets.ticket_files, is_msgpack=True),
     "launch_receipt": Target(launch_targets.feed_launch_receipt, launch_targets.launch_receipts, is_msgpack=True),
+    "destruction": Target(launch_targets.feed_destruction, launch_targets.destructions, is_msgpack=True),
     "vm_file": Target(launch_targets.feed_vm_file, launch_targets.vm_files, is_msgpack=True),
     "keys_request": Target(custody_targets.feed_request, lambda: custody_targets.approvals()[0]),
     "keys_approval": Target(custody_targets.feed_approval, lambda: custody_targets.approvals()[1]),
@@ -268,6 +271,7 @@ TARGETS: dict[str, Target] = {
     "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
     "qmp_line": Target(vm_targets.feed_qmp_line, vm_targets.qmp_lines),
     "vtpm_claim": Target(vm_targets.feed_vtpm_claim, vm_targets.vtpm_claims),
+    "state_preamble": Target(vm_targets.feed_state_preamble, vm_targets.state_preambles, is_msgpack=True),
     "vtpm_certificate": Target(vm_targets.feed_vtpm_certificate, vm_targets.vtpm_certificates),
     "add_checkpoint": Target(log_targets.feed_add_checkpoint, log_targets.add_checkpoints),
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),

@@ -12,7 +12,7 @@ import pytest
 from tccp.attestation.boot_policy import SECTION_PCRS
 from tccp.core._lib import lib, status_name
 from tccp.merkle import merkle_tree
-from tccp.protocol import binding, control, launch_proof, statements, ticket
+from tccp.protocol import binding, control, destruction, launch_proof, statements, ticket
 from tccp.protocol.binding import Channel
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
@@ -166,7 +166,8 @@ KEY_REFUSING = {
     "image/entrusting.py": set(),
     "coordinator/launch.py": {"too_many_requests"},
     "coordinator/renewals.py": {"policy_changed"},
-    "store/launching.py": {"tenant_exists", "vm_unknown", "vm_of_another_node", "vm_epoch_over"},
+    "store/launching.py": {"tenant_exists"},
+    "store/resuming.py": set(),
 }
 
 
@@ -186,13 +187,19 @@ def test_every_reason_why_keys_are_refused_is_explained_and_given_by_the_code() 
 
 
 @pytest.mark.parametrize(
-    ("message", "domain"), [(Ticket, ticket.DOMAIN), (LaunchProof, launch_proof.DOMAIN)], ids=["ticket", "proof"]
+    ("message", "domain"),
+    [
+        (Ticket, ticket.DOMAIN),
+        (LaunchProof, launch_proof.DOMAIN),
+        (destruction.Destruction, destruction.DESTRUCTION_DOMAIN),
+    ],
+    ids=["ticket", "proof", "destruction"],
 )
 def test_tickets_and_proofs_are_there_with_their_fields_in_order(message: type, domain: str) -> None:
     assert "[" + ", ".join([f'"{domain}"', *fields(message)[1:]]) + "]" in DOCUMENT
 
 
-@pytest.mark.parametrize("message", [SignedTicket, LaunchReceipt], ids=tag)
+@pytest.mark.parametrize("message", [SignedTicket, LaunchReceipt, destruction.DestructionReceipt], ids=tag)
 def test_the_files_of_a_launch_are_there_with_their_fields_in_order(message: type) -> None:
     assert "[" + ", ".join([f'"{tag(message)}"', *fields(message)]) + "]" in DOCUMENT
 

@@ -139,6 +139,20 @@ def test_anybody_reads_the_log_through_its_socket(machine: BootedSystemd, tccp: 
     assert len(told) <= tccp("coordinator", "status")["log_size"]
 
 
+def test_monitoring_comes_through_a_socket_that_somebody_enabled(
+    machine: BootedSystemd, tccp: Callable[..., Any]
+) -> None:
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:7447/healthz', timeout=20).read().decode())"
+    with pytest.raises(AssertionError):
+        machine.run(*PYTHON, "-c", ask)
+
+    machine.run("systemctl", "start", "tccp-coordinator-metrics.socket")
+    machine.run("systemctl", "restart", SERVICES["coordinator"])
+
+    assert machine.run(*PYTHON, "-c", ask).strip() == "healthy"
+    machine.run("systemctl", "stop", "tccp-coordinator-metrics.socket")
+
+
 def test_a_process_of_the_same_user_cannot_read_the_coordinators_memory(
     machine: BootedSystemd, tccp: Callable[..., Any]
 ) -> None:

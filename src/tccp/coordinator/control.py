@@ -53,7 +53,8 @@ class ControlAnswers:
 
     async def __call__(self, request: Any, peer: Peer) -> AnyAnswer:
         """The answer to *request*; raises `TccpError` when it is no."""
-        log.info("control", user=peer.user, request=type(request).__name__)
+        looks = c.ROLE_NEEDED[type(request)] < c.ControlRole.ADMIN
+        (log.debug if looks else log.info)("control", user=peer.user, request=type(request).__name__)
         return await self._answers[type(request)](request)
 
     async def _nodes(self, _: c.ListNodes) -> c.Nodes:
@@ -85,11 +86,14 @@ class ControlAnswers:
             log_size=counts.last_seq,
             registrations=counters.registrations,
             renewals=counters.renewals,
-            refusals=counters.refusals,
+            refusals=len(counters.refusals),
             lease_s=services.config.leases.seconds,
             tpm=services.tpm_name,
             tenants_listening=services.tenants_listening,
             witnesses=tuple(c.WitnessSeen(name, *seen) for name, seen in services.cosignatures.seen().items()),
+            key_releases=counters.releases,
+            key_refusals=len(counters.key_refusals),
+            refusal_reasons=dict(counters.refusals.by_name),
         )
 
     async def _add_policy(self, request: c.AddPolicy) -> c.PolicyInfo:

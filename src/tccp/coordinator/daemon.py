@@ -20,7 +20,7 @@ import trio
 from tccp import logs, systemd
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.attestation.quote import AkKey
-from tccp.config import CoordinatorConfig, ListenConfig, LogServerConfig, TenantsConfig, load_config
+from tccp.config import CoordinatorConfig, ListenConfig, LogServerConfig, MetricsConfig, TenantsConfig, load_config
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
 from tccp.coordinator.activations import Activations
@@ -38,6 +38,7 @@ from tccp.coordinator.launch import Launches
 from tccp.coordinator.log_opening import open_published_log
 from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
+from tccp.coordinator.metrics import CoordinatorReport
 from tccp.coordinator.policies import PolicyBook, load_operators
 from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.registration import serve_node
@@ -53,7 +54,8 @@ from tccp.service import run_daemon
 from tccp.store import FencedError, Store, open_store
 from tccp.tpm import Tpm, open_tpm
 from tccp.transparency.note import NoteSigner, parse_note_key
-from tccp.transport.accepting import serve_connections
+from tccp.transport.accepting import name_of, serve_connections
+from tccp.transport.metrics import serve_metrics
 from tccp.transport.tls import coordinator_context, public_context
 
 BACKLOG = 4096
@@ -135,7 +137,8 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         listeners = await _listeners(config.listen, sockets.get("nodes"), key="listen")
         tenant_listeners = await _listeners(config.tenants, sockets.get("tenants"), key="tenants")
         log_listeners = await _listeners(config.log_server, sockets.get("log"), key="log_server")
-        for listener in (*listeners, *tenant_listeners, *log_listeners):
+        metrics_listeners = await _metrics_listeners(config, sockets.get("metrics"))
+        for listener in (*listeners, *tenant_listeners, *log_listeners, *metrics_listeners):
             await opened.enter_async_context(listener)
         services = await opened.enter_async_context(running_services(config))
         nursery = await opened.enter_async_context(trio.open_nursery())
@@ -143,9 +146,10 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
         renewals = Renewals(services)
         launches = Launches(services, renewals)
-        services.listening = _name_of(listeners[0])
-        services.tenants_listening = _name_of(tenant_listeners[0])
-        services.log_listening = _name_of(log_listeners[0])
+        services.listening = name_of(listeners[0])
+        services.tenants_listening = name_of(tenant_listeners[0])
+        services.log_listening = name_of(log_listeners[0])
+        services.metrics_listening = name_of(metrics_listeners[0]) if metrics_listeners else ""
         nursery.start_soon(services.evidence.run)
         nursery.start_soon(services.log.run)
         await record_start(services)
@@ -158,6 +162,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         nursery.start_soon(serve_nodes, services, renewals, launches, listeners, context)
         nursery.start_soon(serve_tenants, services, tenant_listeners)
         nursery.start_soon(serve_log, services, log_listeners)
+        nursery.start_soon(serve_metrics, metrics_listeners, CoordinatorReport(services, store_answers))
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
         systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
@@ -203,7 +208,10 @@ async def serve_log(services: Services, listeners: list[trio.SocketListener]) ->
 
 
 async def _listeners(
-    config: ListenConfig | TenantsConfig | LogServerConfig, given: list[socket.socket] | None, *, key: str
+    config: ListenConfig | TenantsConfig | LogServerConfig | MetricsConfig,
+    given: list[socket.socket] | None,
+    *,
+    key: str,
 ) -> list[trio.SocketListener]:
     if given:
         return systemd.trio_listeners(given)
@@ -212,6 +220,13 @@ async def _listeners(
     except OSError as problem:
         where = f"{config.address}:{config.port}"
         raise ConfigError("cannot_listen", f"{where}: {problem.strerror or problem}", hint=f"set [{key}]") from None
+
+
+async def _metrics_listeners(config: CoordinatorConfig, given: list[socket.socket] | None) -> list[trio.SocketListener]:
+    """None unless the operator or systemd asks for them."""
+    if not given and config.metrics is None:
+        return []
+    return await _listeners(config.metrics or MetricsConfig(), given, key="metrics")
 
 
 async def _serve_control(services: Services, renewals: Renewals, listeners: list[trio.SocketListener]) -> None:
@@ -239,6 +254,7 @@ async def _sweep_lapsed_leases(services: Services, store_answers: systemd.Heartb
             log.error("sweep_failed", reason=problem.reason, detail=problem.detail)
             lapsed = []
         store_answers.beat()  # an error is an answer, too
+        services.sessions.counters.lapses += len(lapsed)
         for lease_id, node in lapsed:
             log.warning("lapsed", node=str(node), lease=lease_id.hex())
         if abs(ahead := services.clock.ahead_of_host_s()) > CLOCK_WARNING_S:
@@ -270,7 +286,7 @@ async def _reload(services: Services, config_path: Path) -> None:
     except ConfigError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("state_directory", "listen", "tenants", "log_server", "control", "tpm", "witness"):
+    for fixed in ("state_directory", "listen", "tenants", "log_server", "metrics", "control", "tpm", "witness"):
         if getattr(config, fixed) != getattr(services.config, fixed):
             log.warning("needs_restart", key=fixed)
     services.config, services.authorities, services.log_context = config, authorities, context
@@ -278,11 +294,6 @@ async def _reload(services: Services, config_path: Path) -> None:
     await services.examiner.ima.prepare_all(services.policies.all())
     logs.configure(log_format=config.log.format, level=config.log.level)
     log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
-
-
-def _name_of(listener: trio.SocketListener) -> str:
-    host, port, *_ = listener.socket.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def main(arguments: list[str] | None = None) -> int:

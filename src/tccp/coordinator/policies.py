@@ -29,6 +29,11 @@ class PolicyBook:
         if present is None or policy.version > present.version:
             self._in_force[policy.name] = policy
 
+    @property
+    def any_in_force(self) -> bool:
+        """Whether anybody can be admitted at all."""
+        return bool(self._in_force)
+
     def get(self, name: str) -> AnyPolicy:
         """The policy called *name*.
 

@@ -44,9 +44,9 @@ from tccp.protocol.messages import (
     Hello,
     HostLogPart,
     HostLogRequest,
-    KeyRequest,
+    NodeReport,
+    NodeRequest,
     RenewalEvidence,
-    VmEnded,
 )
 from tccp.protocol.session import Role, Session, expect
 from tccp.protocol.statements import IdentityStatement
@@ -101,7 +101,7 @@ async def _serve(
         with session.scope:
             while True:
                 message = await connection.receive_any()
-                if isinstance(message, KeyRequest | VmEnded):
+                if isinstance(message, NodeRequest | NodeReport):
                     launches.take(session, message)
                 elif isinstance(message, HostLogPart):
                     renewals.take_part(session, message)

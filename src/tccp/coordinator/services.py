@@ -46,6 +46,7 @@ class Services:
     listening: str = ""
     tenants_listening: str = ""
     log_listening: str = ""
+    metrics_listening: str = ""  # empty: nowhere
     verifier: QuoteVerifier = field(default_factory=QuoteVerifier)
     sessions: Sessions = field(default_factory=Sessions)
 

@@ -9,6 +9,7 @@ from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.quote import AkKey
 from tccp.coordinator.examination import KnownBoot
 from tccp.coordinator.trials import Trial
+from tccp.measures import Tally
 from tccp.model import NodeName
 from tccp.protocol.binding import Channel
 from tccp.store import LeaseRecord
@@ -79,9 +80,10 @@ class Counters:
 
     registrations: int = 0
     renewals: int = 0
-    refusals: int = 0
     releases: int = 0
-    key_refusals: int = 0
+    lapses: int = 0
+    refusals: Tally = field(default_factory=Tally)
+    key_refusals: Tally = field(default_factory=Tally)
 
 
 class Sessions:

@@ -31,12 +31,10 @@ from tccp.protocol.messages import (
     Hello,
     HostLogPart,
     HostLogRequest,
-    KeyRefused,
-    KeyRelease,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
-    VmEndRecorded,
+    VmAnswer,
 )
 from tccp.protocol.session import Role, Session, expect
 from tccp.tpm import Ak, Ek, Tpm
@@ -50,6 +48,9 @@ from tccp.transport.trust import CoordinatorTrust
 CONNECT_S = 10.0
 # The coordinator may wait for its own TPM, behind all the other nodes that came back with us.
 ANSWER_S = 60.0
+# To end a VM takes time, and clocks differ: so much before its lease ends, nothing runs any more.
+VMS_MARGIN_S_MAX = 2.0
+VMS_MARGIN_SHARE = 0.1
 
 log = structlog.get_logger()
 M = TypeVar("M", bound=AnyMessage)
@@ -64,6 +65,7 @@ class HeldLease:
     receipt: bytes = b""  # of the admission in the coordinator's log
     renewals: int = 0
     _ends_at: float = 0.0
+    _margin_s: float = 0.0
 
     @property
     def left_s(self) -> float:
@@ -75,10 +77,26 @@ class HeldLease:
         """Are we inside the perimeter?"""
         return bool(self.lease_id) and self.left_s > 0
 
+    @property
+    def vms_end_at(self) -> float:
+        """When every VM must have ended (CLOCK_BOOTTIME): before the coordinator counts the lease as over."""
+        return self._ends_at - self._margin_s
+
+    @property
+    def allows_vms(self) -> bool:
+        """Whether VMs may run."""
+        return bool(self.lease_id) and self.vms_left_s > 0
+
+    @property
+    def vms_left_s(self) -> float:
+        """How long VMs may go on until they must be ended in good order."""
+        return self.left_s - 2 * self._margin_s
+
     def extend(self, lease_id: bytes, certificate: bytes, *, asked_at: float, lease_s: int) -> None:
         """Take a grant; it counts from *asked_at* (CLOCK_BOOTTIME), before our quote, so never longer than meant."""
         self.lease_id, self.certificate = lease_id, certificate
         self._ends_at = asked_at + lease_s
+        self._margin_s = min(VMS_MARGIN_S_MAX, VMS_MARGIN_SHARE * lease_s)
 
     def drop(self) -> None:
         """We are out: revoked or refused."""
@@ -215,7 +233,7 @@ async def keep_lease(
             lease.renewals += 1
             asked_at = None
             log.debug("renewed", lease_s=message.lease_s)
-        elif isinstance(message, KeyRelease | KeyRefused | VmEndRecorded):
+        elif isinstance(message, VmAnswer):
             desk.take(message, lease.lease_id)
         elif isinstance(message, HostLogRequest):
             await connection.send(await host.read_host_log(message))

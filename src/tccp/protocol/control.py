@@ -168,6 +168,9 @@ class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     tpm: str
     tenants_listening: str  # host:port of the tenants' listener
     witnesses: tuple[WitnessSeen, ...]
+    key_releases: Count
+    key_refusals: Count
+    refusal_reasons: dict[str, Count]  # of nodes
 
 
 class NodeInfo(Message, frozen=True, tag="node_info"):
@@ -310,7 +313,19 @@ CoordinatorRequest = (
     | v.ListTenants
     | v.ListOwnedVms
 )
-NodeRequest = GetStatus | v.LaunchVm | v.ListVms | v.ShowVm | v.StopVm | v.WatchVms | v.GetLaunchReceipt
+NodeRequest = (
+    GetStatus
+    | v.LaunchVm
+    | v.ListVms
+    | v.ShowVm
+    | v.StopVm
+    | v.WatchVms
+    | v.GetLaunchReceipt
+    | v.SuspendVm
+    | v.ResumeVm
+    | v.DestroyVm
+    | v.GetDestructionReceipt
+)
 
 Answer = (
     Failure
@@ -331,6 +346,7 @@ Answer = (
     | v.VmInfo
     | v.Vms
     | v.LaunchReceiptFile
+    | v.DestructionReceiptFile
 )
 
 ROLE_NEEDED: dict[type, ControlRole] = {
@@ -359,4 +375,8 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.GetLaunchReceipt: ControlRole.VIEWER,
     v.LaunchVm: ControlRole.ADMIN,
     v.StopVm: ControlRole.ADMIN,
+    v.GetDestructionReceipt: ControlRole.VIEWER,
+    v.SuspendVm: ControlRole.ADMIN,
+    v.ResumeVm: ControlRole.ADMIN,
+    v.DestroyVm: ControlRole.ADMIN,
 }

@@ -6,6 +6,7 @@ released beside that, in any state of an admitted node, and change none.
 """
 
 import enum
+from typing import get_args
 
 from tccp.protocol.conversation import Conversation, expect
 from tccp.protocol.messages import (
@@ -16,16 +17,14 @@ from tccp.protocol.messages import (
     Hello,
     HostLogPart,
     HostLogRequest,
-    KeyRefused,
-    KeyRelease,
-    KeyRequest,
+    NodeReport,
+    NodeRequest,
     Refused,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
     Revoked,
-    VmEnded,
-    VmEndRecorded,
+    VmAnswer,
 )
 
 __all__ = ["TRANSITIONS", "Role", "Session", "State", "expect"]
@@ -85,12 +84,8 @@ TRANSITIONS: dict[tuple[Role, State, type], State] = {
     (Role.COORDINATOR, State.RENEWAL_ANSWERED, Revoked): State.CLOSED,
     (Role.COORDINATOR, State.RENEWAL_LOG_ASKED, Revoked): State.CLOSED,
     # Whatever is under way with the lease: either side may say these while the other says something else.
-    **{(Role.NODE, state, said): state for state in _ADMITTED for said in (KeyRequest, VmEnded)},
-    **{
-        (Role.COORDINATOR, state, said): state
-        for state in _ADMITTED
-        for said in (KeyRelease, KeyRefused, VmEndRecorded)
-    },
+    **{(Role.NODE, state, said): state for state in _ADMITTED for said in get_args(NodeRequest | NodeReport)},
+    **{(Role.COORDINATOR, state, said): state for state in _ADMITTED for said in get_args(VmAnswer)},
 }
 
 
