@@ -21,7 +21,7 @@ import trio
 from tccp.attestation.policy import TrustedPlatform
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
 from tccp.coordinator.admission import check_same_boot, claimed_pcrs
-from tccp.coordinator.examination import judge_known
+from tccp.coordinator.examination import PATIENCE_S, judge_known
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession, OpenChallenge
@@ -297,11 +297,12 @@ class Renewals:
 
         examiner, known = self._services.examiner, session.lease.boot
         try:
-            if challenge.trial is not None:
-                await challenge.trial.judge(examiner, session.node, quote, known, fetch)
-                self._plan(session, trio.current_time())  # now by the policy in force
-                return
-            platform = await examiner.examine(challenge.policy, quote, known, fetch)
+            with trio.fail_after(PATIENCE_S):
+                if challenge.trial is not None:
+                    await challenge.trial.judge(examiner, session.node, quote, known, fetch)
+                    self._plan(session, trio.current_time())  # now by the policy in force
+                    return
+                platform = await examiner.examine(challenge.policy, quote, known, fetch)
         except EvidenceError as problem:
             self._start_failing(session, problem)
         except (trio.EndOfChannel, trio.TooSlowError):
