@@ -146,11 +146,13 @@ def test_monitoring_comes_through_a_socket_that_somebody_enabled(
     with pytest.raises(AssertionError):
         machine.run(*PYTHON, "-c", ask)
 
-    machine.run("systemctl", "start", "tccp-coordinator-metrics.socket")
-    machine.run("systemctl", "restart", SERVICES["coordinator"])
+    # systemd opens no further socket for a service that runs.
+    machine.run("systemctl", "stop", "tccp-coordinator*")
+    machine.run("systemctl", "start", "tccp-coordinator-metrics.socket", SERVICES["coordinator"])
 
     assert machine.run(*PYTHON, "-c", ask).strip() == "healthy"
-    machine.run("systemctl", "stop", "tccp-coordinator-metrics.socket")
+    machine.run("systemctl", "stop", "tccp-coordinator*")
+    machine.run("systemctl", "start", *SOCKETS["coordinator"], SERVICES["coordinator"])
 
 
 def test_a_process_of_the_same_user_cannot_read_the_coordinators_memory(

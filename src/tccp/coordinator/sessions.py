@@ -110,5 +110,6 @@ class Sessions:
     def close(self, session: NodeSession) -> None:
         """Forget *session*, unless a newer one took its place."""
         session.scope.cancel()
+        session.renewed.set()  # who waits for it sees that it has ended
         if self._by_node.get(session.node) is session:
             del self._by_node[session.node]

@@ -47,6 +47,7 @@ class EventKind(enum.StrEnum):
     TENANT = "tenant"
     RELEASE = "release"
     STOP = "stop"
+    PROBE = "probe"
 
 
 class EndReason(enum.StrEnum):
