@@ -784,6 +784,20 @@ TCCP_MUST_USE tccp_status tccp_child_start(const tccp_child *child, int *ret_pid
  * killed when `parent`, whose child this is, ends. For good. Before there is a second thread. */
 TCCP_MUST_USE tccp_status tccp_child_give_up(uint32_t user, int parent, int *ret_step);
 
+/* ---- the keeper (keeper.c) -------------------------------------------------------------------------------------- */
+
+#define TCCP_KEEPER_GUARDED_MAX 8192
+
+/* End processes when their time is over, or when whoever gave it has gone. Returns, when all of them are killed, once
+ * the other end of *control*, a SOCK_SEQPACKET socket, is closed or says something else than
+ *
+ *     8 bytes                     the deadline for all of them: nanoseconds of CLOCK_BOOTTIME; said again in answer
+ *     8 bytes and a descriptor    of a process (pidfd) that is guarded until it has ended
+ *
+ * Before the first deadline, and after one has passed, whatever is handed over is killed at once; so is one too many.
+ * Keeps of its privileges the one to kill, for good. TCCP_ERR_IO with errno: it could not begin. */
+TCCP_MUST_USE tccp_status tccp_keeper_run(int control);
+
 /* cffi] */
 
 #endif /* TCCP_H */

@@ -14,6 +14,7 @@ from tccp.model import RESETTABLE_PCRS, NodeName, PcrBank, PcrSelection
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
 PcrIndex = Annotated[int, Meta(ge=0, le=23)]
+IMA_LIST = "/sys/kernel/security/ima/binary_runtime_measurements"
 EVENT_LOG = "/sys/kernel/security/tpm0/binary_bios_measurements"
 C = TypeVar("C", bound=msgspec.Struct)
 
@@ -48,9 +49,10 @@ class CoordinatorTpmConfig(TpmConfig, frozen=True):
 
 
 class NodeTpmConfig(TpmConfig, frozen=True):
-    """``[tpm]`` of a node: beside, where its firmware's event log is; empty when there is none."""
+    """``[tpm]`` of a node: beside, where its firmware's event log and IMA's list are; empty when there is none."""
 
     event_log: str = EVENT_LOG
+    ima_list: str = IMA_LIST
 
 
 class ControlConfig(_Table, frozen=True):
@@ -135,6 +137,18 @@ class EnrolmentConfig(_Table, frozen=True):
     ek_intermediates: AbsolutePath | None = None
 
 
+class PoliciesConfig(_Table, frozen=True):
+    """``[policies]``: whose signatures policies need; where none is named, what an administrator adds needs none."""
+
+    operator_keys: Annotated[tuple[AbsolutePath, ...], Meta(max_length=16)] = ()
+
+
+class ImaConfig(_Table, frozen=True):
+    """``[ima]``: the folder of compiled IMA policies (``*.ima``)."""
+
+    policies: AbsolutePath | None = None
+
+
 class LeaseConfig(_Table, frozen=True):
     """``[leases]``: how long a verdict on a node holds; it is renewed when half of that is over."""
 
@@ -157,6 +171,8 @@ class CoordinatorConfig(_Table, frozen=True):
     control: CoordinatorControlConfig = CoordinatorControlConfig()
     tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
+    policies: PoliciesConfig = PoliciesConfig()
+    ima: ImaConfig = ImaConfig()
     leases: LeaseConfig = LeaseConfig()
     releases: ReleaseConfig = ReleaseConfig()
     witness: Annotated[tuple[WitnessKeyConfig, ...], Meta(max_length=8)] = ()

@@ -38,6 +38,7 @@ NODE = c.NodeInfo(
     last_refusal=HOSTILE,
     last_refusal_ms=1_795_000_000_000,
     revoke_reason="",
+    warnings=(HOSTILE,),
 )
 STATUS = c.CoordinatorStatus(
     coordinator_id=EK_ID,
@@ -166,7 +167,7 @@ def test_json_keys_are_the_fields_of_the_answer(daemon: ControlDaemon) -> None:
     assert tccp("coordinator", "nodes", "--json", "--socket", daemon.path).document == {
         "nodes": [
             {name: getattr(NODE, name) for name in NODE.__struct_fields__}
-            | {"ek_id": EK_ID.hex(), "lease_id": "00" * 16, "boot_id": "01" * 16}
+            | {"ek_id": EK_ID.hex(), "lease_id": "00" * 16, "boot_id": "01" * 16, "warnings": [HOSTILE]}
         ]
     }
 

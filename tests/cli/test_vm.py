@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from tccp.attestation.quote import AkKey
+from tccp.errors import HostError
 from tccp.model import PcrBank, PcrSelection
 from tccp.node.registration import NodeTpm
 from tccp.protocol.ticket import SignedTicket, verify_ticket
@@ -82,6 +83,35 @@ async def test_a_refusal_is_an_error_with_a_hint(desk: Desk) -> None:
     assert ended.code == 1
     assert "tccp: error: ticket_used" in ended.err
     assert "tccp: hint: a ticket starts one VM once" in ended.err
+
+
+async def test_a_vm_is_suspended_resumed_and_destroyed(desk: Desk, coordinator: LiveCoordinator) -> None:
+    await desk.launch()
+    vm_id = desk.vm.vm_id.hex()
+
+    suspended = await desk.tccp("suspend", vm_id[:6], "--json")
+    assert (suspended.code, suspended.document["state"]) == (0, "suspended")
+    assert (await desk.tccp("suspend", vm_id[:6])).code == 1
+    resumed = await desk.tccp("resume", desk.ticket, suspended.document["saved"], desk.disk.path)
+    assert (resumed.code, vm_id in resumed.out) == (0, True)
+    again = await desk.tccp("resume", desk.ticket, suspended.document["saved"], desk.disk.path)
+    assert (again.code, "vm_running" in again.err) == (1, True)
+
+    destroyed = await desk.tccp("destroy", vm_id[:6], "--receipt", desk.folder / "gone")
+
+    assert (destroyed.code, f"VM {vm_id} is destroyed" in destroyed.out) == (0, True)
+    assert (desk.folder / "gone").read_bytes() == desk.node.node.vms.get(desk.vm.vm_id).destruction
+    assert (await desk.tccp("destroy", vm_id[:6], "--receipt", desk.folder / "gone")).code == 4
+
+
+async def test_a_vm_that_cannot_be_suspended_runs_on_and_says_why(desk: Desk) -> None:
+    await desk.launch()
+    desk.node.hypervisor.vms[0].problem = HostError("state_unwritable", "the disk is full")
+
+    ended = await desk.tccp("suspend", desk.vm.vm_id.hex())
+
+    assert (ended.code, "the disk is full" in ended.err) == (1, True)
+    assert desk.node.hypervisor.vms[0].is_running
 
 
 async def test_vms_are_listed_shown_and_stopped_by_how_their_ids_begin(desk: Desk) -> None:

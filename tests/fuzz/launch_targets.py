@@ -1,5 +1,6 @@
 """What tenants and providers hand to each other: tickets, launch receipts, and a tenant's VM file."""
 
+import contextlib
 import functools
 import hmac
 
@@ -7,6 +8,13 @@ import msgspec
 from nacl.signing import SigningKey
 
 from tccp.errors import ConfigError, LaunchError
+from tccp.protocol.destruction import (
+    DESTRUCTION_DOMAIN,
+    Destruction,
+    read_destruction_receipt,
+    sign_destruction,
+    verify_destruction_statement,
+)
 from tccp.protocol.encoding import encode
 from tccp.protocol.launch_proof import (
     DOMAIN,
@@ -102,3 +110,31 @@ def feed_vm_file(data: bytes) -> bool:
 def vm_files() -> list[bytes]:
     """One without tickets, one with two."""
     return [encode(VmFile(bytes(16), bytes(32), tickets)) for tickets in ((), (bytes(32), b"\x01" * 32))]
+
+
+def feed_destruction(data: bytes) -> bool:
+    """A statement that the boot itself signs, whatever it says; and the same bytes as the file of a receipt."""
+    identity = encode_statement(
+        IdentityStatement(
+            domain=NODE_DOMAIN,
+            node="alpha",
+            boot_id=bytes(16),
+            tls_spki=bytes(64),
+            hpke_key=bytes(1216),
+            signing_key=bytes(TENANT.verify_key),
+            software="1",
+        )
+    )
+    with contextlib.suppress(LaunchError):
+        read_destruction_receipt(data)
+    try:
+        verify_destruction_statement(data, TENANT.sign(data).signature, identity=identity)
+    except LaunchError:
+        return False
+    return True
+
+
+def destructions() -> list[bytes]:
+    """One that holds."""
+    said = Destruction(DESTRUCTION_DOMAIN, bytes(16), 1, "alpha", bytes(16), 1_000)
+    return [sign_destruction(said, TENANT)[0]]

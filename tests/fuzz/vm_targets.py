@@ -1,4 +1,4 @@
-"""What a virtual machine's surroundings read: QEMU's lines, certificates of vTPMs, the claims in them."""
+"""What a virtual machine's surroundings read: QEMU's lines, certificates of vTPMs, what states begin with."""
 
 import datetime as dt
 import hashlib
@@ -8,7 +8,8 @@ from nacl.signing import SigningKey
 
 from tccp.attestation.vtpm_certificate import VtpmClaim, decode_claim, verify_vtpm_certificate
 from tccp.errors import EnrolmentError, HostError
-from tccp.node.vm.certificates import VtpmIssuer
+from tccp.node.vm.certificates import VtpmIssuer, VtpmKeys
+from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, encode_preamble
 from tccp.node.vm.qmp import parse_line
 from tccp.transport.certificates import spki_of_key
 
@@ -59,3 +60,17 @@ def vtpm_certificates() -> list[bytes]:
     issuer = VtpmIssuer("alpha", SIGNER, STATEMENT)
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     return [issuer.certify("ak", spki_of_key(KEY), CLAIM, now=now)]
+
+
+def feed_state_preamble(data: bytes) -> bool:
+    """A VM and two keys, or a refusal."""
+    try:
+        preamble = decode_preamble(data)
+        VtpmIssuer("alpha", SIGNER, STATEMENT).certify_keys(preamble.vtpm, CLAIM)
+    except (HostError, ValueError):
+        return False
+    return True
+
+
+def state_preambles() -> list[bytes]:
+    return [encode_preamble(Preamble(bytes(16), VtpmKeys(spki_of_key(KEY), spki_of_key(KEY))))[LENGTH_BYTES:]]

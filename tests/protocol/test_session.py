@@ -15,6 +15,8 @@ from tccp.protocol.messages import (
     CoordinatorEvidence,
     Evidence,
     Hello,
+    HostLogPart,
+    HostLogRequest,
     KeyRefused,
     KeyRelease,
     KeyRequest,
@@ -22,9 +24,15 @@ from tccp.protocol.messages import (
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
+    ResumeRequest,
     Revoked,
+    VmDestroyed,
+    VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmReportRefused,
+    VmSuspended,
+    VmSuspendRecorded,
 )
 from tccp.protocol.session import TRANSITIONS, Role, Session, State, expect
 
@@ -40,20 +48,37 @@ RENEWED = Renewed(ID, 60, BLOB)
 REFUSED, REVOKED = Refused("untrusted"), Revoked("revoked")
 WANTED, KEYS, NO_KEYS = (
     KeyRequest(BLOB, b"s" * 64, N32),
-    KeyRelease(N32, ID, 1, b"w" * 1200, b"", BLOB),
+    KeyRelease(N32, ID, 1, b"w" * 1200, b"", 0, b"", BLOB),
     KeyRefused(N32, "x"),
 )
 OVER, RECORDED = VmEnded(ID, 1, b"", "crashed"), VmEndRecorded(ID, 1)
+SHOW, SHOWN = HostLogRequest("ima", 7), HostLogPart(BLOB)
 REGISTERING = (HELLO, CHALLENGE, EVIDENCE, ADMITTED, ASKED, QUOTED, RENEWED, REFUSED, REVOKED)
 LAUNCHING = (WANTED, KEYS, NO_KEYS, OVER, RECORDED)
-SAMPLES: dict[type, AnyMessage] = {type(message): message for message in (*REGISTERING, *LAUNCHING)}
+AGAIN, STILL, STILL_RECORDED = (
+    ResumeRequest(BLOB, b"s" * 64, N32, N32),
+    VmSuspended(ID, 1, 1, N32, b""),
+    VmSuspendRecorded(ID, 1),
+)
+GONE, GONE_RECORDED, NOT_RECORDED = (
+    VmDestroyed(ID, 1, BLOB, b"s" * 64),
+    VmDestroyRecorded(ID, 1, BLOB),
+    VmReportRefused("vm_suspended", ID, 1, "vm_epoch_over"),
+)
+ENDING = (AGAIN, STILL, STILL_RECORDED, GONE, GONE_RECORDED, NOT_RECORDED)
+SAMPLES: dict[type, AnyMessage] = {
+    type(message): message for message in (*REGISTERING, SHOW, SHOWN, *LAUNCHING, *ENDING)
+}
 NODE, COORDINATOR = Role.NODE, Role.COORDINATOR
 REGISTERED = [(NODE, HELLO), (COORDINATOR, CHALLENGE), (NODE, EVIDENCE), (COORDINATOR, ADMITTED)]
 RENEWAL = [(COORDINATOR, ASKED), (NODE, QUOTED), (COORDINATOR, RENEWED)]
+SHOWING = [(COORDINATOR, SHOW), (NODE, SHOWN)]
 CONVERSATIONS = [
     REGISTERED,
     [*REGISTERED, *RENEWAL, *RENEWAL],
     [*REGISTERED, *RENEWAL[:2], *RENEWAL],
+    [*REGISTERED[:3], *SHOWING, *SHOWING, *REGISTERED[3:], *RENEWAL[:2], *SHOWING, *RENEWAL[2:]],
+    [*REGISTERED, *RENEWAL[:2], *SHOWING[:1], (NODE, OVER), (COORDINATOR, REVOKED)],
     [(NODE, HELLO), (COORDINATOR, REFUSED)],
     [*REGISTERED[:3], (COORDINATOR, REFUSED)],
     [*REGISTERED, (COORDINATOR, REVOKED)],
@@ -65,6 +90,8 @@ CONVERSATIONS = [
     [*REGISTERED, (NODE, WANTED), (COORDINATOR, NO_KEYS), (NODE, WANTED), (COORDINATOR, KEYS), *RENEWAL],
     [*REGISTERED, (NODE, WANTED), *RENEWAL[:1], (NODE, OVER), *RENEWAL[1:2], (COORDINATOR, KEYS), *RENEWAL[2:]],
     [*REGISTERED, *RENEWAL[:1], (NODE, OVER), (COORDINATOR, RECORDED), *RENEWAL[1:]],
+    [*REGISTERED, (NODE, STILL), *RENEWAL[:2], (COORDINATOR, STILL_RECORDED), (NODE, AGAIN), (COORDINATOR, KEYS)],
+    [*REGISTERED, (NODE, STILL), (NODE, GONE), (COORDINATOR, NOT_RECORDED), (COORDINATOR, GONE_RECORDED)],
 ]
 
 

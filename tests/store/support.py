@@ -5,7 +5,18 @@ from dataclasses import replace
 from typing import Any
 
 from tccp.model import NodeName
-from tccp.store import KeyClaim, LeaseRecord, NodeRecord, PolicyRecord, Renewal, Store, TenantRecord, VmEnd
+from tccp.store import (
+    KeyClaim,
+    LeaseRecord,
+    NodeRecord,
+    PolicyRecord,
+    Renewal,
+    Store,
+    TenantRecord,
+    VmDestruction,
+    VmEnd,
+    VmSuspension,
+)
 
 POLICY = "tvmm"
 
@@ -107,3 +118,14 @@ def claim(
 
 def vm_end(lease: int = 1, /, *, vm: int = 1, epoch: int = 1, at_ms: int = 6_000, **changes: Any) -> VmEnd:
     return replace(VmEnd(vm_id(vm), epoch, lease_id(lease), None, "shut_down", at_ms), **changes)
+
+
+def suspension(
+    lease: int = 1, /, *, vm: int = 1, epoch: int = 1, state: int = 1, at_ms: int = 6_000, **changes: Any
+) -> VmSuspension:
+    plain = VmSuspension(vm_id(vm), epoch, epoch, lease_id(lease), ek(f"state {state}"), None, at_ms)
+    return replace(plain, **changes)
+
+
+def destruction(lease: int = 1, /, *, vm: int = 1, epoch: int = 1, at_ms: int = 6_000) -> VmDestruction:
+    return VmDestruction(vm_id(vm), epoch, lease_id(lease), ek("statement"), ek("identity"), at_ms)

@@ -15,6 +15,7 @@ from tests.store.support import (
     POLICY,
     TENANT,
     claim,
+    destruction,
     ek,
     lease,
     lease_id,
@@ -22,6 +23,7 @@ from tests.store.support import (
     policy,
     renew,
     renewal_of,
+    suspension,
     vm_end,
     vm_id,
 )
@@ -42,6 +44,8 @@ class ModelVm:
     ticket: int
     nonce: int
     free_ms: int = 0
+    generation: int = 0
+    saved: int = 0
 
 
 @dataclass
@@ -159,7 +163,7 @@ class Model:
         self.events.append(("tenant", None, TENANT.added_ms if wanted else at_ms))
         return None
 
-    def release(self, key: int, ticket: int, vm: int, nonce: int, at_ms: int) -> str | None:  # noqa: PLR0911
+    def may(self, key: int, at_ms: int) -> str | None:
         if not self.tenant:
             return "tenant_unknown"
         record = self.leases.get(key)
@@ -171,12 +175,20 @@ class Model:
             return "policy_changed"
         if record.renewed_ms + 30_000 < at_ms:
             return "evidence_old"
+        return None
+
+    def release(self, key: int, ticket: int, vm: int, nonce: int, at_ms: int) -> str | None:
+        if refusal := self.may(key, at_ms):
+            return refusal
+        record = self.leases[key]
         owned = self.vms.get(vm)
         if ticket in self.used:
             known = owned and (owned.ticket, owned.nonce, owned.node, owned.state)
             return None if known == (ticket, nonce, record.node.value, "running") else "ticket_used"
-        if owned and owned.state == "running":
-            return "vm_running"
+        if owned and owned.state in {"running", "destroyed"}:
+            return f"vm_{owned.state}"
+        if owned and owned.state == "suspended":
+            return "vm_suspended"
         if owned and at_ms < owned.free_ms:
             return "vm_not_free"
         epoch = owned.epoch + 1 if owned else 1
@@ -193,9 +205,55 @@ class Model:
             return "vm_of_another_node"
         if epoch != owned.epoch:
             return "vm_epoch_over"
-        if owned.state != "ended":
+        if owned.state in {"running", "lost"}:
             owned.state, owned.free_ms = "ended", at_ms
             self.events.append(("stop", owned.node, at_ms))
+        return None
+
+    def of_node(self, key: int, vm: int, epoch: int) -> str | None:
+        owned = self.vms.get(vm)
+        if owned is None:
+            return "vm_unknown"
+        if key not in self.leases or self.leases[key].node.value != owned.node:
+            return "vm_of_another_node"
+        return "vm_epoch_over" if epoch != owned.epoch else None
+
+    def suspend(self, key: int, vm: int, epoch: int, state: int, at_ms: int) -> str | None:
+        if refusal := self.of_node(key, vm, epoch):
+            return refusal
+        owned = self.vms[vm]
+        if owned.state == "suspended" and owned.saved == state:
+            return None
+        if owned.state not in {"running", "lost"}:
+            return "vm_not_running"
+        owned.state, owned.free_ms, owned.generation, owned.saved = "suspended", at_ms, epoch, state
+        self.events.append(("suspend", owned.node, at_ms))
+        return None
+
+    def destroy(self, key: int, vm: int, epoch: int, at_ms: int) -> str | None:
+        if refusal := self.of_node(key, vm, epoch):
+            return refusal
+        if self.vms[vm].state != "destroyed":
+            self.vms[vm].state = "destroyed"
+            self.events.append(("destroy", self.vms[vm].node, at_ms))
+        return None
+
+    def resume(self, key: int, ticket: int, vm: int, state: int, at_ms: int) -> str | None:
+        """Each time with a nonce of its own: nobody asks again."""
+        if refusal := self.may(key, at_ms):
+            return refusal
+        owned = self.vms.get(vm)
+        if owned is None:
+            return "vm_unknown"
+        if owned.ticket != ticket:
+            return "another_ticket"
+        if owned.saved not in {0, state}:
+            return "state_old"
+        if owned.state != "suspended":
+            return "vm_not_suspended"
+        node = self.leases[key].node.value
+        self.vms[vm] = replace(owned, state="running", lease=key, node=node, epoch=owned.epoch + 1, nonce=0, free_ms=0)
+        self.events.append(("resume", node, at_ms))
         return None
 
     def end_lease(self, key: int, at_ms: int) -> str | None:
@@ -220,13 +278,17 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("tenant"), st.booleans(), TIMES),
     st.tuples(st.just("release"), LEASES, st.integers(1, 4), st.integers(1, 2), st.integers(1, 2), TIMES),
     st.tuples(st.just("vm end"), LEASES, st.integers(1, 2), st.integers(1, 2), TIMES),
+    st.tuples(st.just("suspend"), LEASES, st.integers(1, 2), st.integers(1, 3), st.integers(1, 2), TIMES),
+    st.tuples(st.just("resume"), LEASES, st.integers(1, 2), st.integers(1, 2), st.integers(1, 2), TIMES),
+    st.tuples(st.just("destroy"), LEASES, st.integers(1, 2), st.integers(1, 3), TIMES),
     st.tuples(st.just("event"), TIMES),
 )
 Operation = tuple[str, *tuple[object, ...]]
 # Most sequences begin with a node and a policy, or hardly any would get as far as a lease.
 BEGINNING = [("policy", 1), ("enrol", "a", "a"), ("admit", "a", 10_000, 1)]
 RELEASED = [*BEGINNING, ("tenant", True, 10_000), ("release", 0, 1, 1, 1, 10_000)]
-BEGINNINGS = st.sampled_from([[], BEGINNING, RELEASED])
+SUSPENDED = [*RELEASED, ("suspend", 0, 1, 1, 1, 10_000)]
+BEGINNINGS = st.sampled_from([[], BEGINNING, RELEASED, SUSPENDED])
 
 
 async def apply(  # noqa: PLR0912
@@ -276,6 +338,17 @@ async def apply(  # noqa: PLR0912
         case ["vm end", int(key), int(vm), int(epoch), int(at_ms)]:
             expected = model.end_vm(key, vm, epoch, at_ms)
             doing = store.end_vm(vm_end(key, vm=vm, epoch=epoch, at_ms=at_ms))
+        case ["suspend", int(key), int(vm), int(epoch), int(state), int(at_ms)]:
+            expected = model.suspend(key, vm, epoch, state, at_ms)
+            doing = store.suspend_vm(suspension(key, vm=vm, epoch=epoch, state=state, at_ms=at_ms))
+        case ["resume", int(key), int(ticket), int(vm), int(state), int(at_ms)]:
+            expected = model.resume(key, ticket, vm, state, at_ms)
+            since_ms, root = max(at_ms - 30_000, 0), ek(f"state {state}")
+            asked = claim(key, ticket=ticket, vm=vm, at_ms=at_ms, evidence_since_ms=since_ms, state_root=root)
+            doing = store.resume(replace(asked, nonce=ek(f"resume {len(model.events)}")))
+        case ["destroy", int(key), int(vm), int(epoch), int(at_ms)]:
+            expected = model.destroy(key, vm, epoch, at_ms)
+            doing = store.destroy_vm(destruction(key, vm=vm, epoch=epoch, at_ms=at_ms))
         case _:
             model.events.append(("refuse", None, 7))
             expected, doing = None, store.append_event(EventDraft(7, "refuse"))
@@ -297,11 +370,19 @@ async def compare(store: Store, model: Model) -> None:
     for key, record in model.leases.items():
         assert await store.lease(lease_id(key)) == record
     found = {
-        record.vm_id: (record.state, record.node.value, record.epoch, record.free_ms, record.lease_id)
+        record.vm_id: (
+            record.state,
+            record.node.value,
+            record.epoch,
+            record.free_ms,
+            record.lease_id,
+            record.generation,
+        )
         for record in await store.vms()
     }
     assert found == {
-        vm_id(key): (vm.state, vm.node, vm.epoch, vm.free_ms, lease_id(vm.lease)) for key, vm in model.vms.items()
+        vm_id(key): (vm.state, vm.node, vm.epoch, vm.free_ms, lease_id(vm.lease), vm.generation)
+        for key, vm in model.vms.items()
     }
     events = await store.events()
     assert [(event.kind, event.node and event.node.value, event.at_ms) for event in events] == model.events

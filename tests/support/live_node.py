@@ -18,28 +18,34 @@ from tccp.config import NodeConfig
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
 from tccp.errors import LaunchError
+from tccp.image.keys import RecipientSecretKey
 from tccp.image.sealed import open_image
 from tccp.node.control import NodeAnswers
 from tccp.node.daemon import Node
-from tccp.node.hypervisor import VmOutcome
+from tccp.node.hypervisor import SavedState, VmOutcome
 from tccp.node.identity import NodeIdentity, make_node_identity
-from tccp.node.launch import VmOrder
+from tccp.node.launch import VmOrder, root_of_state
 from tccp.node.registration import NodeTpm
 from tccp.node.vm.certificates import VtpmIssuer
 from tccp.protocol import vm_control as v
 from tccp.protocol.control import NodeRequest
 from tccp.protocol.ticket import Ticket
 from tccp.transport.certificates import fresh_key, spki_of_key
+from tests.image.images import open_bytes, seal_bytes
 from tests.support.live_coordinator import DEADLINE_S, HOST, LiveCoordinator, ask_control
 
+PAPER = RecipientSecretKey.from_seed(bytes(32))  # opens every suspended state of paper
 A = TypeVar("A", bound=msgspec.Struct)
 
 
 class PaperVm:
     """A VM that does nothing."""
 
-    def __init__(self, order: VmOrder, contents: list[bytes], ek_certificate: bytes) -> None:
+    def __init__(self, order: VmOrder, contents: list[bytes], ek_certificate: bytes, state_file: Path) -> None:
         self.order, self.contents = order, contents
+        self.memory = b"memory"  # what a suspended state keeps
+        self.state_file = state_file
+        self.problem: Exception | None = None
         self.console = ""
         self.ek_certificate = ek_certificate
         self.is_running = False
@@ -64,6 +70,14 @@ class PaperVm:
         self.outcome = VmOutcome(reason)
         self._end.set()
 
+    async def suspend(self) -> SavedState:
+        """Keep what it has in memory."""
+        if self.problem is not None:
+            raise self.problem
+        seal_bytes(self.state_file, self.memory, PAPER.public)
+        self.end("suspended")
+        return SavedState(self.state_file, root_of_state(self.state_file), self.state_file.stat().st_size)
+
     async def ended(self) -> VmOutcome:
         """Wait for it."""
         await self._end.wait()
@@ -80,11 +94,16 @@ class PaperHypervisor:
         self.vms: list[PaperVm] = []
         self.problem: Exception | None = None
         self.may_open: trio.Event | None = None
+        self.deadline = 0.0
 
     def check(self, ticket: Ticket) -> None:
         """There are no networks on paper."""
         if ticket.shape.networks:
             raise LaunchError("shape_unsupported", "no networks")
+
+    async def allow_until(self, deadline: float) -> None:
+        """Remember it."""
+        self.deadline = deadline
 
     @asynccontextmanager
     async def open(self, order: VmOrder) -> AsyncIterator[PaperVm]:
@@ -94,12 +113,24 @@ class PaperHypervisor:
         if self.may_open is not None:
             await self.may_open.wait()
         contents = [self._read(order, number) for number in range(len(order.images))]
-        vm = PaperVm(order, contents, self.certify(order))
+        vm_id = order.ticket.ticket.vm_id
+        state_file = self.folder / f"{self.issuer.node}-{vm_id.hex()}-{order.keys.epoch}.state"
+        vm = PaperVm(order, contents, self.certify(order), state_file)
+        if order.state is not None:
+            assert root_of_state(order.state) == order.keys.state_root
+            vm.memory = open_bytes(order.state, PAPER)
         self.vms.append(vm)
         try:
             yield vm
         finally:
             vm.is_running = False
+
+    async def destroy(self, vm_id: bytes) -> None:
+        """Tear it up."""
+        if self.problem is not None:
+            raise self.problem
+        for path in self.folder.glob(f"{self.issuer.node}-{vm_id.hex()}-*.state"):
+            path.unlink()
 
     def certify(self, order: VmOrder) -> bytes:
         """A certificate for the EK of a vTPM, as if there were one."""
@@ -134,6 +165,16 @@ class LiveNode:
         """Launch, and say what it has come to: running, ended or failed."""
         vm = self.node.vms.launch(ticket, images)
         return await self.until(vm.vm_id, "running", "ended", "failed")
+
+    async def resume(self, ticket: bytes, state: Path, *images: Path) -> v.VmInfo:
+        """Resume, and say what it has come to."""
+        vm = self.node.vms.resume(ticket, state, images)
+        return await self.until(vm.vm_id, "running", "ended", "failed")
+
+    async def suspend(self, vm_id: bytes) -> v.VmInfo:
+        """Suspend, and say what it has come to."""
+        self.node.vms.suspend(self.node.vms.get(vm_id))
+        return await self.until(vm_id, "suspended", "running", "ended", "failed")
 
     async def until(self, vm_id: bytes, *states: str) -> v.VmInfo:
         """Until the VM is in one of these states."""

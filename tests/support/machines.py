@@ -21,12 +21,14 @@ from tccp.node.identity import NodeIdentity, make_node_identity
 from tccp.node.vm.certificates import VtpmIssuer
 from tccp.node.vm.description import SealedFile, VmDescription, VmDisk, VmImages, VmSecrets
 from tccp.node.vm.host import HostSettings, UserRange, VmHost, open_host
+from tccp.node.vm.keeper import boottime
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.vm import Vm
 from tests.support.guest import CONSOLE, guest_kernel, make_initramfs
 
 FIRST_USER = 500_000
 ANSWER_S = 120
+TIME_S = 3600
 # Switches off when a button is pressed; takes a line, runs it, says how it ended.
 SHELL_SCRIPT = """
 for button in /dev/input/event*; do (head -c 24 $button >/dev/null && poweroff -f) & done
@@ -102,6 +104,7 @@ async def a_host(folder: Path, *, console_group: str | None = None) -> AsyncGene
     users = UserRange(FIRST_USER, 16) if os.geteuid() == 0 else None
     settings = HostSettings(folder / "run", folder / "state", users, console_group)
     async with open_host(settings, issuer) as host:
+        await host.keeper.allow_until(boottime() + TIME_S)
         yield TestHost(host, identity)
 
 

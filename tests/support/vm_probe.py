@@ -6,6 +6,7 @@ python -m tests.support.vm_probe KERNEL INITRAMFS RUN STATE
 import json
 import os
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import trio
@@ -15,7 +16,8 @@ from tccp.node.identity import make_node_identity
 from tccp.node.vm.certificates import VtpmIssuer
 from tccp.node.vm.description import VmDisk, VmImages
 from tccp.node.vm.host import HostSettings, UserRange, open_host
-from tests.support.machines import FIRST_USER, TestHost, booted, seal_file, secrets
+from tccp.node.vm.keeper import boottime
+from tests.support.machines import FIRST_USER, TIME_S, TestHost, booted, seal_file, secrets
 
 
 async def probe(kernel: Path, initramfs: Path, run: Path, state: Path) -> dict[str, object]:
@@ -28,10 +30,9 @@ async def probe(kernel: Path, initramfs: Path, run: Path, state: Path) -> dict[s
         seal_file(kernel, state / "kernel.sealed"), seal_file(initramfs, state / "initrd.sealed"), (disk,)
     )
     issuer = VtpmIssuer("alpha", identity.signing_key, identity.statement)
-    async with (
-        open_host(settings, issuer) as host,
-        booted(TestHost(host, identity), images, keys=secrets(word=b"secret")) as guest,
-    ):
+    async with open_host(settings, issuer) as host, AsyncExitStack() as opened:
+        await host.keeper.allow_until(boottime() + TIME_S)
+        guest = await opened.enter_async_context(booted(TestHost(host, identity), images, keys=secrets(word=b"secret")))
         said = await guest.run("head -n 1 /dev/vda; cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.tccp/word/raw")
         user = (settings.state / guest.vm.description.name / "vtpm").stat().st_uid
         console = guest.vm.console_path.stat()

@@ -27,7 +27,7 @@ GUEST = """\
 echo "disk: $(dd if=/dev/vda bs=16 count=1 2>/dev/null | tr -d '\\0')"
 printf 'boot after boot.' | dd of=/dev/vda bs=16 count=1 conv=fsync 2>/dev/null
 echo "data: $(wc -c < /sys/firmware/qemu_fw_cfg/by_name/opt/org.tccp/data/raw) bytes"
-while true; do echo "still here"; sleep 0.2; done
+n=0; while true; do echo "still here: $n."; n=$((n + 1)); sleep 0.2; done
 """
 
 
@@ -205,6 +205,49 @@ def test_a_vm_starts_again_on_its_own_disk_as_it_was_left_and_on_no_older_one(cl
     again = cloud.launch(alpha, cloud.ticket("d.ticket", "disk.vm", "--any-disk-state"))
     assert again["epoch"] == 4
     cloud.done("vm", "stop", "--force", vm_id, socket=alpha.daemon.control)
+
+
+def test_a_guest_is_suspended_and_goes_on_counting_once(cloud: Cloud, alpha: Node) -> None:
+    ticket, receipt = cloud.ticket("still.ticket", "still.vm"), cloud.folder / "still.receipt"
+    vm = cloud.launch(alpha, ticket)
+    console_until(vm, b"still here: 5.")
+
+    suspended = cloud.done("vm", "suspend", vm["vm_id"], socket=alpha.daemon.control)
+    assert not processes_of(vm["vm_id"])
+    assert cloud.record(vm["vm_id"])["state"] == "suspended"
+    state = Path(suspended["saved"])
+    older = cloud.folder / "older.state"
+    older.write_bytes(state.read_bytes())
+    assert CANARY not in older.read_bytes()
+    assert cloud.refused(alpha, cloud.ticket("beside.ticket", "still.vm")) == "vm_suspended"
+
+    words = ("vm", "resume", ticket, state, *cloud.images)
+    resumed = cloud.done(*words, "--receipt", receipt, socket=alpha.daemon.control)
+    said = console_until(resumed, b"still here: ")
+    assert (resumed["epoch"], b"still here: 0." in said) == (2, False)
+    trust = ("--vm", cloud.folder / "still.vm", "--store", cloud.folder / "trust")
+    assert cloud.done("vm", "verify", receipt, *trust)["epoch"] == 2
+    assert not state.exists()
+    cloud.done("vm", "suspend", vm["vm_id"], socket=alpha.daemon.control)
+    old = cloud.run("vm", "resume", ticket, older, *cloud.images, "--json", socket=alpha.daemon.control)
+    assert json.loads(old.stdout)["error"] == "state_old"
+
+
+def test_a_destroyed_vm_leaves_nothing_on_its_node_but_a_receipt_that_holds(cloud: Cloud, alpha: Node) -> None:
+    ticket, receipt = cloud.ticket("gone.ticket", "gone.vm"), cloud.folder / "gone.receipt"
+    vm = cloud.launch(alpha, ticket)
+    console_until(vm, b"still here")
+    folder = cloud.perimeter.directory / "alpha" / "vms" / vm["vm_id"]
+    assert list(folder.rglob("*.live"))
+
+    cloud.done("vm", "destroy", vm["vm_id"], "--receipt", receipt, socket=alpha.daemon.control)
+
+    assert not processes_of(vm["vm_id"])
+    assert not folder.exists()
+    assert cloud.record(vm["vm_id"])["state"] == "destroyed"
+    trust = ("--vm", cloud.folder / "gone.vm", "--store", cloud.folder / "trust")
+    assert cloud.done("vm", "verify-destruction", receipt, *trust)["node"] == "alpha"
+    assert cloud.refused(alpha, cloud.ticket("gone2.ticket", "gone.vm")) == "vm_destroyed"
 
 
 def test_qemu_that_dies_costs_its_vm_and_the_coordinator_is_told(cloud: Cloud, alpha: Node) -> None:

@@ -161,7 +161,10 @@ class BootPolicy:
         return f"policy {self.name} version {self.version}"
 
 
-def parse_any_policy(body: bytes) -> "PcrPolicy | BootPolicy":
+AnyPolicy = PcrPolicy | BootPolicy
+
+
+def parse_any_policy(body: bytes) -> AnyPolicy:
     """The policy written in *body*, of either kind.
 
     Raises:
@@ -256,6 +259,8 @@ def parse_boot_policy(body: bytes) -> BootPolicy:
     if not POLICY_NAME.fullmatch(file.name):
         raise _bad(f"name: {file.name!r} is no policy name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
     bank = PcrBank.from_name(file.bank)
+    if file.ima is not None and bank is not PcrBank.SHA256:
+        raise _bad(f"ima: lists are replayed in the sha256 bank only, not in {bank.hash_name}")
     policy = BootPolicy(
         name=file.name,
         version=file.version,

@@ -7,9 +7,10 @@ import msgspec
 import structlog
 
 from tccp import __version__
-from tccp.attestation.policy import parse_policy
+from tccp.attestation.boot_policy import parse_any_policy
 from tccp.control.server import Peer
 from tccp.coordinator import perimeter, tenancy
+from tccp.coordinator.policies import accepted_body
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.errors import PolicyError
@@ -95,7 +96,8 @@ class ControlAnswers:
 
     async def _add_policy(self, request: c.AddPolicy) -> c.PolicyInfo:
         services = self._services
-        policy = parse_policy(request.body)
+        policy = parse_any_policy(accepted_body(request.body, services.operators))
+        await services.examiner.ima.prepare(policy)
         record = PolicyRecord(policy.name, policy.version, policy.body, policy.sha256, services.clock.now_ms())
         seq = await services.store.add_policy(
             record, event_body(policy=policy.name, version=policy.version, sha256=policy.sha256)

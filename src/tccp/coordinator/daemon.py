@@ -31,13 +31,15 @@ from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.custody.journal import log_what_was_done
 from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
 from tccp.coordinator.evidence import OwnEvidence
+from tccp.coordinator.examination import Examiner
 from tccp.coordinator.identity import CoordinatorKeys, make_identity
+from tccp.coordinator.ima_policies import ImaPolicies
 from tccp.coordinator.launch import Launches
 from tccp.coordinator.log_opening import open_published_log
 from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
 from tccp.coordinator.metrics import CoordinatorReport
-from tccp.coordinator.policies import PolicyBook
+from tccp.coordinator.policies import PolicyBook, load_operators
 from tccp.coordinator.probes import Probes
 from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.registration import serve_node
@@ -71,6 +73,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
     """Everything but the listeners, started in order and stopped in reverse."""
     state = Path(config.state_directory)
     authorities = load_authorities(config.enrolment)
+    operators = load_operators(config.policies)
     async with (
         _tpm_and_keys(config) as (tpm, keys),
         open_store(state / "coordinator.db") as store,
@@ -82,6 +85,8 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         ak = await tpm.create_ak(kind=config.tpm.ak)
         ek = await tpm.read_ek()
         properties = await tpm.properties()
+        policies, ima = PolicyBook(await store.policies()), ImaPolicies(config.ima)
+        await ima.prepare_all(policies.all())
         yield Services(
             config=config,
             identity=identity,
@@ -90,7 +95,9 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             log=published,
             clock=clock,
             evidence=OwnEvidence(tpm, ak, config.tpm.selection, identity),
-            policies=PolicyBook(await store.policies()),
+            policies=policies,
+            operators=operators,
+            examiner=Examiner(ima),
             ak_spki=AkKey.from_tpm_public(ak.public).spki,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
@@ -261,7 +268,7 @@ async def _obey_signals(services: Services, config_path: Path, scope: trio.Cance
         async for number in received:
             if number == signal.SIGHUP:
                 with systemd.reloading():
-                    _reload(services, config_path)
+                    await _reload(services, config_path)
             else:
                 systemd.notify("STOPPING=1")
                 log.info("stopping", signal=signal.Signals(number).name)
@@ -269,13 +276,14 @@ async def _obey_signals(services: Services, config_path: Path, scope: trio.Cance
                 return
 
 
-def _reload(services: Services, config_path: Path) -> None:
-    """Take over what can change while running: leases, EK authorities, the log server's certificate, log level; an
-    error changes nothing.
+async def _reload(services: Services, config_path: Path) -> None:
+    """Take over what can change while running: leases, EK authorities, operators, IMA policies, the log server's
+    certificate, log level; an error changes nothing.
     """
     try:
         config = load_config(config_path, CoordinatorConfig)
         authorities: EkAuthorities = load_authorities(config.enrolment)
+        operators = load_operators(config.policies)
         context = log_context(config.log_server, services.identity.keys.ca, now=services.clock.now())
     except ConfigError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
@@ -284,6 +292,8 @@ def _reload(services: Services, config_path: Path) -> None:
         if getattr(config, fixed) != getattr(services.config, fixed):
             log.warning("needs_restart", key=fixed)
     services.config, services.authorities, services.log_context = config, authorities, context
+    services.operators, services.examiner.ima.config = operators, config.ima
+    await services.examiner.ima.prepare_all(services.policies.all())
     logs.configure(log_format=config.log.format, level=config.log.level)
     log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
 

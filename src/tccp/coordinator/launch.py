@@ -1,7 +1,8 @@
-"""Keys for VMs: what the coordinator does when an admitted node shows a ticket, and when a VM has ended.
+"""Keys for VMs: what the coordinator does when an admitted node shows a ticket, for a start or to resume.
 
     key_request --> ticket: signed, for us, valid now --> its keys open --> one transaction: tenant, lease, evidence,
-                    policy, single use, owner --> the event is in the published log --> keys wrapped to the node's boot
+                    policy, single use, or newest suspended state; owner --> the event is in the published log
+                --> keys wrapped to the node's boot
 
 Nothing of it waits for anything else that the node says: each request is a task of its own.
 """
@@ -9,13 +10,22 @@ Nothing of it waits for anything else that the node says: each request is a task
 import structlog
 import trio
 
+from tccp.coordinator.ending import record_report
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession
 from tccp.errors import ConfigError, EvidenceError, HostError, LaunchError, PolicyError, ProtocolError
 from tccp.image.entrusting import unwrap_keys, wrap_keys
 from tccp.image.keys import RecipientPublicKey
-from tccp.protocol.messages import KeyRefused, KeyRelease, KeyRequest, VmEnded, VmEndRecorded
+from tccp.protocol.messages import (
+    KeyRefused,
+    KeyRelease,
+    KeyRequest,
+    NodeReport,
+    NodeRequest,
+    ResumeRequest,
+    VmAnswer,
+)
 from tccp.protocol.statements import decode_identity
 from tccp.protocol.ticket import (
     VerifiedTicket,
@@ -25,7 +35,7 @@ from tccp.protocol.ticket import (
     release_info,
     verify_ticket,
 )
-from tccp.store import ConflictError, KeyClaim, VmEnd, VmRecord
+from tccp.store import ConflictError, KeyClaim, VmRecord
 
 REQUESTS_MAX = 16  # of one node at once
 # Refusals that fresh evidence may turn into a release.
@@ -47,7 +57,7 @@ class Launches:
         async with trio.open_nursery() as self._nursery:
             await trio.sleep_forever()
 
-    def take(self, session: NodeSession, message: KeyRequest | VmEnded) -> None:
+    def take(self, session: NodeSession, message: NodeRequest | NodeReport) -> None:
         """Begin to work on what *session*'s node asks or says.
 
         Raises:
@@ -59,13 +69,13 @@ class Launches:
         session.key_requests += 1
         self._nursery.start_soon(self._work, session, message)
 
-    async def _work(self, session: NodeSession, message: KeyRequest | VmEnded) -> None:
-        answer: KeyRelease | KeyRefused | VmEndRecorded
+    async def _work(self, session: NodeSession, message: NodeRequest | NodeReport) -> None:
+        answer: VmAnswer
         try:
-            if isinstance(message, KeyRequest):
+            if isinstance(message, KeyRequest | ResumeRequest):
                 answer = await self._answer(session, message)
             else:
-                answer = await self._end(session, message)
+                answer = await record_report(self._services, session, message)
             await session.connection.send(answer)
         except HostError as problem:
             # The store or the connection failed; the node asks again.
@@ -73,7 +83,7 @@ class Launches:
         finally:
             session.key_requests -= 1
 
-    async def _answer(self, session: NodeSession, request: KeyRequest) -> KeyRelease | KeyRefused:
+    async def _answer(self, session: NodeSession, request: NodeRequest) -> KeyRelease | KeyRefused:
         try:
             return await self._release(session, request)
         except (EvidenceError, ConflictError) as problem:
@@ -81,12 +91,13 @@ class Launches:
             log.warning("key_refused", node=str(session.node), reason=problem.reason, detail=problem.detail)
             return KeyRefused(nonce=request.nonce, reason=problem.reason)
 
-    async def _release(self, session: NodeSession, request: KeyRequest) -> KeyRelease:
+    async def _release(self, session: NodeSession, request: NodeRequest) -> KeyRelease:
         services = self._services
         verified = verify_ticket(request.ticket, request.signature)
         ticket = verified.ticket
         check_addressee(verified, services.coordinator_id)
-        check_validity(verified, services.clock.now_ms())
+        if isinstance(request, KeyRequest):  # what a valid ticket has started may go on after that
+            check_validity(verified, services.clock.now_ms())
         # Before the ticket is used up: a ticket whose keys do not open shall not be.
         keys = unwrap_keys(
             ticket.wrapped_keys,
@@ -95,22 +106,26 @@ class Launches:
             count=1 + len(ticket.images),
         )
         node_key = _boot_key(session)
-        record = await self._decide(session, verified, request.nonce)
+        record = await self._decide(session, verified, request)
         receipt = await services.log.receipt(record.seq)
         lease_id = session.lease.record.lease_id
         info = release_info(verified.sha256, ticket.vm_id, record.epoch, lease_id, request.nonce)
         services.sessions.counters.releases += 1
-        log.info("released", node=str(session.node), vm=ticket.vm_id.hex(), epoch=record.epoch)
+        resumed = isinstance(request, ResumeRequest)
+        word = "resumed" if resumed else "released"
+        log.info(word, node=str(session.node), vm=ticket.vm_id.hex(), epoch=record.epoch)
         return KeyRelease(
             nonce=request.nonce,
             vm_id=ticket.vm_id,
             epoch=record.epoch,
             wrapped_keys=wrap_keys(keys, node_key, info),
-            disk_root=(record.disk_root or b"") if ticket.disk_state == "registered" else b"",
+            disk_root=(record.disk_root or b"") if resumed or ticket.disk_state == "registered" else b"",
+            generation=record.generation if resumed else 0,
+            state_root=(record.state_root or b"") if resumed else b"",
             receipt=receipt,
         )
 
-    async def _decide(self, session: NodeSession, verified: VerifiedTicket, nonce: bytes) -> VmRecord:
+    async def _decide(self, session: NodeSession, verified: VerifiedTicket, request: NodeRequest) -> VmRecord:
         """The transaction, after fresh evidence where that is what is missing.
 
         Evidence is as old as the challenge that it answers: what was quoted before a node was tampered with may come in
@@ -122,20 +137,21 @@ class Launches:
         for _ in range(ASKED_AGAIN_MAX):
             if session.lease.asked_at >= asked_since:
                 try:
-                    return await self._services.store.release(self._claim(session, verified, nonce, since_ms))
+                    return await self._own(session, verified, request, since_ms)
                 except ConflictError as refusal:
                     if refusal.reason not in STALE:
                         raise
             await self._renewals.fresh_evidence(session)
         if session.lease.asked_at < asked_since:
             raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted again")
-        return await self._services.store.release(self._claim(session, verified, nonce, since_ms))
+        return await self._own(session, verified, request, since_ms)
 
-    def _claim(self, session: NodeSession, verified: VerifiedTicket, nonce: bytes, since_ms: int) -> KeyClaim:
+    async def _own(
+        self, session: NodeSession, verified: VerifiedTicket, request: NodeRequest, since_ms: int
+    ) -> VmRecord:
         ticket = verified.ticket
         now_ms = self._services.clock.now_ms()
-        check_validity(verified, now_ms)
-        return KeyClaim(
+        claim = KeyClaim(
             ticket=verified.sha256,
             tenant_key=ticket.tenant_key,
             vm_id=ticket.vm_id,
@@ -144,28 +160,16 @@ class Launches:
             version_min=ticket.policy.version_min,
             attributes=ticket.attributes,
             lease_id=session.lease.record.lease_id,
-            nonce=nonce,
+            nonce=request.nonce,
             at_ms=now_ms,
             evidence_since_ms=since_ms,
+            gives_up_state=ticket.disk_state == "any",
+            state_root=request.state_root if isinstance(request, ResumeRequest) else b"",
         )
-
-    async def _end(self, session: NodeSession, said: VmEnded) -> VmEndRecorded:
-        services = self._services
-        end = VmEnd(
-            vm_id=said.vm_id,
-            epoch=said.epoch,
-            lease_id=session.lease.record.lease_id,
-            disk_root=said.disk_root or None,
-            reason=said.reason,
-            at_ms=services.clock.now_ms(),
-        )
-        try:
-            if seq := await services.store.end_vm(end):
-                await services.log.included(seq)
-        except ConflictError as problem:
-            # Another has the VM meanwhile, or it was never there: saying it again would change nothing.
-            log.warning("end_not_recorded", node=str(session.node), reason=problem.reason, detail=problem.detail)
-        return VmEndRecorded(vm_id=said.vm_id, epoch=said.epoch)
+        if isinstance(request, ResumeRequest):
+            return await self._services.store.resume(claim)
+        check_validity(verified, now_ms)
+        return await self._services.store.release(claim)
 
 
 def _boot_key(session: NodeSession) -> RecipientPublicKey:

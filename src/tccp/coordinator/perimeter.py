@@ -202,6 +202,7 @@ def _info(services: Services, record: NodeRecord, lease: LeaseRecord | None) -> 
         last_refusal=f"{refusal.reason}: {refusal.detail}" if refusal else "",
         last_refusal_ms=refusal.at_ms if refusal else 0,
         revoke_reason=record.revoke_reason or "",
+        warnings=session.lease.boot.warnings if session else (),
     )
 
 

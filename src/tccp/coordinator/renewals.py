@@ -18,15 +18,25 @@ from collections.abc import Iterable
 import structlog
 import trio
 
+from tccp.attestation.policy import TrustedPlatform
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
 from tccp.coordinator.admission import check_same_boot, claimed_pcrs
+from tccp.coordinator.examination import judge_known
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession, OpenChallenge
 from tccp.errors import EvidenceError, HostError, PolicyError, QuoteError
 from tccp.model import NodeName
 from tccp.protocol import binding
-from tccp.protocol.messages import RenewalChallenge, RenewalEvidence, Renewed, Revoked
+from tccp.protocol import fields as f
+from tccp.protocol.messages import (
+    HostLogPart,
+    HostLogRequest,
+    RenewalChallenge,
+    RenewalEvidence,
+    Renewed,
+    Revoked,
+)
 from tccp.store import ConflictError, Renewal
 from tccp.transport.connection import fresh_nonce
 from tccp.transport.errors import PeerGoneError
@@ -40,6 +50,7 @@ RETRY_S = 1.0  # after the store failed
 SPREAD = 0.1  # of a lease: nodes that came together shall not renew together for ever
 
 Answer = tuple[NodeSession, OpenChallenge, RenewalEvidence]
+Verdict = tuple[NodeSession, OpenChallenge, Renewal]
 
 log = structlog.get_logger()
 
@@ -88,6 +99,11 @@ class Renewals:
         session.challenge, session.due = None, math.inf
         self._answers.append((session, challenge, evidence))
         self._answered.set()
+
+    def take_part(self, session: NodeSession, part: HostLogPart) -> None:
+        """Take a part of a log of *session*'s node; the protocol has seen to it that it was asked for."""
+        if session.parts is not None:
+            session.parts.send_nowait(part.content)
 
     def ask_now(self, sessions: Iterable[NodeSession]) -> None:
         """Challenge these nodes now, whatever is left of their leases."""
@@ -176,7 +192,7 @@ class Renewals:
             ),
         )
 
-    def _send(self, session: NodeSession, message: RenewalChallenge | Renewed | Revoked) -> None:
+    def _send(self, session: NodeSession, message: RenewalChallenge | HostLogRequest | Renewed | Revoked) -> None:
         assert self._nursery is not None
         try:
             if not session.connection.send_nowait(message):
@@ -205,17 +221,25 @@ class Renewals:
                 await self._judge(batch)
 
     async def _judge(self, batch: list[Answer]) -> None:
+        assert self._nursery is not None
         quotes = await self._verify(batch)
-        renewals: list[tuple[NodeSession, OpenChallenge, Renewal]] = []
+        renewals: list[Verdict] = []
         for (session, challenge, _), quote in zip(batch, quotes, strict=True):
             try:
                 if isinstance(quote, EvidenceError):
                     raise quote
-                renewals.append((session, challenge, self._renewal(session, challenge, quote)))
+                check_same_boot(session.lease.record, quote)
+                platform = judge_known(challenge.policy, quote, session.lease.boot)
+                if platform is None:
+                    self._nursery.start_soon(self._examine, session, challenge, quote)
+                else:
+                    renewals.append((session, challenge, self._renewal(session, challenge, platform)))
             except EvidenceError as problem:
                 self._start_failing(session, problem)
-        if not renewals:
-            return
+        if renewals:
+            await self._store(renewals)
+
+    async def _store(self, renewals: list[Verdict]) -> None:
         try:
             refusals = await self._services.store.renew_all([renewal for _, _, renewal in renewals])
         except HostError as problem:
@@ -248,10 +272,40 @@ class Renewals:
             qualifying_data=binding.renewal(challenge.nonce, session.channel, record.lease_id, record.identity),
         )
 
-    def _renewal(self, session: NodeSession, challenge: OpenChallenge, quote: VerifiedQuote) -> Renewal:
+    async def _examine(self, session: NodeSession, challenge: OpenChallenge, quote: VerifiedQuote) -> None:
+        """Judge an answer for which a log of the host is needed, too."""
+        if session.ended:
+            return
+        send, parts = trio.open_memory_channel[bytes](1)
+        session.parts = send
+
+        async def fetch(name: f.HostLog, offset: int) -> bytes:
+            self._send(session, HostLogRequest(log=name, offset=offset))
+            if session.ended:
+                raise trio.EndOfChannel
+            with trio.fail_after(ANSWER_S):
+                return await parts.receive()
+
+        try:
+            platform = await self._services.examiner.examine(challenge.policy, quote, session.lease.boot, fetch)
+        except EvidenceError as problem:
+            self._start_failing(session, problem)
+        except (trio.EndOfChannel, trio.TooSlowError):
+            if not session.ended:
+                log.warning("no_answer", node=str(session.node), address=session.address)
+                session.scope.cancel()  # the lease ends in its time
+        else:
+            for warning in platform.warnings:
+                log.warning("policy_warning", node=str(session.node), policy=platform.policy_name, detail=warning)
+            await self._store([(session, challenge, self._renewal(session, challenge, platform))])
+        finally:
+            session.parts = None
+            send.close()
+            parts.close()
+
+    def _renewal(self, session: NodeSession, challenge: OpenChallenge, platform: TrustedPlatform) -> Renewal:
         """The lease counts from the moment of asking: the quote is no older than that."""
-        check_same_boot(session.lease.record, quote)
-        platform = challenge.policy.judge(quote)
+        quote = platform.quote
         now_ms = self._services.clock.now_ms()
         ends_in_s = challenge.asked_at + self._services.config.leases.seconds - trio.current_time()
         return Renewal(

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import trio
 
-from tccp.attestation.policy import PcrPolicy
+from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.quote import AkKey
+from tccp.coordinator.examination import KnownBoot
 from tccp.measures import Tally
 from tccp.model import NodeName
 from tccp.protocol.binding import Channel
@@ -24,6 +25,7 @@ class Lease:
     certificates: CertificateTemplate
     deadline: float  # trio time; the store has the wall-clock one
     asked_at: float  # trio time: the last evidence that held is no older than this
+    boot: KnownBoot = field(default_factory=KnownBoot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class OpenChallenge:
 
     nonce: bytes
     asked_at: float  # trio time
-    policy: PcrPolicy
+    policy: AnyPolicy
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +51,7 @@ class NodeSession:
     challenge: OpenChallenge | None = None
     due: float = 0.0  # trio time: when something is to be done about it
     renewed: trio.Event = field(default_factory=trio.Event, repr=False)  # the next time it is; then there is a new one
+    parts: trio.MemorySendChannel[bytes] | None = field(default=None, repr=False)  # who waits for one of its logs
     key_requests: int = 0  # that are being worked on
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
 
@@ -111,5 +114,7 @@ class Sessions:
         """Forget *session*, unless a newer one took its place."""
         session.scope.cancel()
         session.renewed.set()  # who waits for it sees that it has ended
+        if session.parts is not None:
+            session.parts.close()
         if self._by_node.get(session.node) is session:
             del self._by_node[session.node]

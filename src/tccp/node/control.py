@@ -9,12 +9,14 @@ import structlog
 
 from tccp.control.server import Peer
 from tccp.errors import LaunchError
-from tccp.node.vms import Vm, Vms
+from tccp.node.one_vm import OVER, Vm
+from tccp.node.vms import Vms
 from tccp.protocol import vm_control as v
 from tccp.protocol.control import GetStatus, NodeStatus
 
 AnyAnswer = msgspec.Struct | AsyncIterator[msgspec.Struct]
-STARTED = frozenset({"running", "stopping", "ended", "failed"})
+STARTED = frozenset({"running", "stopping", "suspending", "recording", "destroying"}) | OVER
+UNSETTLED = frozenset({"suspending", "recording"})
 
 log = structlog.get_logger()
 
@@ -32,6 +34,10 @@ class NodeAnswers:
             v.StopVm: self._stop,
             v.WatchVms: lambda _: vms.changes(),
             v.GetLaunchReceipt: self._receipt,
+            v.SuspendVm: self._suspend,
+            v.ResumeVm: self._resume,
+            v.DestroyVm: self._destroy,
+            v.GetDestructionReceipt: self._destruction_receipt,
         }
 
     async def __call__(self, request: Any, peer: Peer) -> AnyAnswer:
@@ -58,6 +64,32 @@ class NodeAnswers:
         vm = self._vms.get(request.vm_id)
         self._vms.stop(vm, force=request.force)
         return self._vms.steps(vm)
+
+    def _resume(self, request: v.ResumeVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.resume(request.ticket, Path(request.state), [Path(path) for path in request.images])
+        return self._until_started(vm)
+
+    def _suspend(self, request: v.SuspendVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.get(request.vm_id)
+        self._vms.suspend(vm)
+        return self._until(vm, lambda info: info.state not in UNSETTLED)
+
+    def _destroy(self, request: v.DestroyVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.get(request.vm_id)
+        self._vms.destroy(vm)
+        return self._until(vm, lambda _: vm.is_over)
+
+    async def _until(self, vm: Vm, settled: Callable[[v.VmInfo], bool]) -> AsyncIterator[msgspec.Struct]:
+        async for info in self._vms.steps(vm):
+            yield info
+            if settled(info):
+                return
+
+    def _destruction_receipt(self, request: v.GetDestructionReceipt) -> v.DestructionReceiptFile:
+        vm = self._vms.get(request.vm_id)
+        if not vm.destruction:
+            raise LaunchError("no_receipt", f"{vm.vm_id.hex()} is {vm.state}")
+        return v.DestructionReceiptFile(body=vm.destruction)
 
     def _receipt(self, request: v.GetLaunchReceipt) -> v.LaunchReceiptFile:
         vm = self._vms.get(request.vm_id)

@@ -24,6 +24,7 @@ from tccp.measures import Tally
 from tccp.node.control import NodeAnswers
 from tccp.node.hypervisor import Hypervisor, NoHypervisor
 from tccp.node.identity import NodeIdentity, make_node_identity
+from tccp.node.ima_list import ImaList
 from tccp.node.key_desk import KeyDesk
 from tccp.node.metrics import NodeReport
 from tccp.node.qemu_hypervisor import open_qemu_hypervisor
@@ -51,6 +52,9 @@ HINTS = {
     "not_enrolled": "enrol this node's EK at the coordinator: `tccp coordinator enrol`",
     "revoked": "this node was put out of the perimeter for ever",
     "pcr_not_in_policy": "this host booted what its policy does not name; the coordinator's log has the value",
+    "ima_entry_refused": "this host has run what its policy does not name; the coordinator's log says what",
+    "ima_nothing_measured": "this kernel measures nothing: boot it with ima_policy=tcb",
+    "no_ima_policy": "the coordinator has not got the compiled IMA policy that is to judge this node",
     "rebooted": "the TPM was reset while the lease held; registering again",
     "untrusted": "the coordinator does not know the maker of this TPM: [enrolment] ek_authorities",
     "another_name": "`name` in node.toml is not the name that this TPM is enrolled under",
@@ -178,7 +182,9 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
     # The control socket first: while another daemon of this node runs, its TPM is left alone.
     async with control as listeners, open_tpm(config.tpm.tcti) as tpm, AsyncExitStack() as opened:
         event_log = Path(config.tpm.event_log) if config.tpm.event_log else None
-        host = NodeTpm(tpm, await tpm.read_ek(), await tpm.create_ak(kind=config.tpm.ak), event_log)
+        ima_list = ImaList(Path(config.tpm.ima_list) if config.tpm.ima_list else None)
+        opened.callback(ima_list.close)
+        host = NodeTpm(tpm, await tpm.read_ek(), await tpm.create_ak(kind=config.tpm.ak), event_log, ima_list)
         properties = await tpm.properties()
         identity = make_node_identity(config.name)
         node = Node(

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from tccp.errors import HostError
@@ -21,6 +22,19 @@ class VmOutcome:
     reason: str
     detail: str = ""
     disk_root: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """A suspended VM in a file.
+
+    Attributes:
+        root: Names this state and no other, 32 bytes.
+    """
+
+    path: Path
+    root: bytes
+    size_bytes: int
 
 
 class RunningVm(Protocol):
@@ -47,6 +61,13 @@ class RunningVm(Protocol):
     async def kill(self) -> None:
         """Pull the plug."""
 
+    async def suspend(self) -> SavedState:
+        """Let it stand still, write all of it to a file under a key of this epoch, and end it.
+
+        Raises:
+            HostError: It could not be written; the guest runs on, unless `ended` says otherwise.
+        """
+
     async def ended(self) -> VmOutcome:
         """Wait until it has ended."""
 
@@ -62,13 +83,27 @@ class Hypervisor(Protocol):
             HostError: ``no_hypervisor``.
         """
 
+    async def allow_until(self, deadline: float) -> None:
+        """Until when (CLOCK_BOOTTIME, in seconds) VMs may run. They are killed then, even if this daemon hangs.
+
+        Raises:
+            HostError: ``no_keeper``: nobody is there who would do it, and nothing runs.
+        """
+
     def open(self, order: VmOrder) -> AbstractAsyncContextManager[RunningVm]:
-        """The VM of *order*, paused. Its ticket was checked.
+        """The VM of *order*, paused, at its start or where its suspended state leaves it. Its ticket was checked.
 
         Raises:
             LaunchError: ``shape_unsupported``: of the data that was sealed.
             HostError: It cannot be started on this host.
-            SealedImageError, DiskError: An image or the disk does not hold.
+            SealedImageError, DiskError: An image, the disk or the suspended state does not hold.
+        """
+
+    async def destroy(self, vm_id: bytes) -> None:
+        """Remove every file that there is of a VM which has ended: disks, suspended states, the state of its vTPM.
+
+        Raises:
+            HostError: Something is left.
         """
 
 
@@ -80,6 +115,12 @@ class NoHypervisor:
         detail = f"nothing here runs {ticket.vm_id.hex()}"
         raise HostError("no_hypervisor", detail, hint="[vms] in node.toml says where VMs live")
 
+    async def allow_until(self, deadline: float) -> None:
+        """Nothing runs."""
+
     def open(self, order: VmOrder) -> AbstractAsyncContextManager[RunningVm]:
         """Refuse."""
         raise AssertionError(f"checked before: {order.ticket.sha256.hex()}")
+
+    async def destroy(self, vm_id: bytes) -> None:
+        """There is nothing."""

@@ -9,13 +9,28 @@ connection, with the same nonce, and the coordinator knows it for the same reque
 
 from dataclasses import dataclass, field
 
+import structlog
 import trio
 
 from tccp.core.image import ImageKey
 from tccp.errors import LaunchError
 from tccp.image.entrusting import unwrap_keys
 from tccp.image.keys import RecipientSecretKey
-from tccp.protocol.messages import KeyRefused, KeyRelease, KeyRequest, VmEnded, VmEndRecorded
+from tccp.protocol.messages import (
+    KeyRefused,
+    KeyRelease,
+    KeyRequest,
+    NodeReport,
+    NodeRequest,
+    ResumeRequest,
+    VmAnswer,
+    VmDestroyRecorded,
+    VmEnded,
+    VmEndRecorded,
+    VmReportRefused,
+    VmSuspended,
+    VmSuspendRecorded,
+)
 from tccp.protocol.ticket import VerifiedTicket, release_info
 from tccp.transport.connection import Connection, fresh_nonce
 from tccp.transport.errors import PeerGoneError
@@ -34,11 +49,24 @@ HINTS = {
     "attribute_not_demanded": "the ticket demands a node with other attributes",
     "vm_running": "the VM runs already, here or on another node",
     "vm_not_free": "the node that had the VM may run it until its lease ends; try again then",
+    "vm_suspended": "`tccp vm resume` goes on from the suspended state; a ticket with --any-disk-state gives it up",
+    "vm_not_suspended": "its suspended state was resumed already, or it was never suspended",
+    "state_old": "the VM was suspended again after that; only its newest state is resumed",
+    "another_ticket": "resume it with the ticket that started it last",
+    "vm_destroyed": "nothing is left of this VM; make a new one",
     "no_fresh_evidence": "this node could not prove its state just now; its log says more",
 }
 
-Key = bytes | tuple[bytes, int]  # the nonce of a request; VM and epoch of an end
-FromCoordinator = KeyRelease | KeyRefused | VmEndRecorded
+Key = bytes | tuple[str, bytes, int]  # the nonce of a request; report, VM and epoch
+# What each report is answered by, beside a refusal.
+RECORDED: dict[type[VmAnswer], str] = {
+    VmEndRecorded: "vm_ended",
+    VmSuspendRecorded: "vm_suspended",
+    VmDestroyRecorded: "vm_destroyed",
+}
+
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +77,8 @@ class ReleasedKeys:
         images: One for each image of the ticket, in its order.
         disk_root: That the VM's disk must have; None when it has none yet.
         receipt: Of the release, in the coordinator's log.
+        generation: Of the suspended state from which it goes on; 0 when it starts.
+        state_root: Of that state.
     """
 
     vm_key: ImageKey = field(repr=False)
@@ -56,17 +86,19 @@ class ReleasedKeys:
     epoch: int
     disk_root: bytes | None
     receipt: bytes
+    generation: int = 0
+    state_root: bytes = b""
 
 
 @dataclass(slots=True)
 class _Waiting:
     answered: trio.Event = field(default_factory=trio.Event)
-    answer: KeyRelease | KeyRefused | None = None
+    answer: VmAnswer | None = None
     lease_id: bytes = b""  # under which the answer came
 
 
 class KeyDesk:
-    """Requests that wait for the coordinator, and ends of VMs that it has not recorded yet.
+    """Requests that wait for the coordinator, and what it has not recorded yet of VMs.
 
     Args:
         boot_key: The key of this boot, to which keys are released.
@@ -75,44 +107,61 @@ class KeyDesk:
     def __init__(self, boot_key: RecipientSecretKey) -> None:
         self._boot_key = boot_key
         self._connection: Connection | None = None
-        self._open: dict[Key, KeyRequest | VmEnded] = {}  # what has no answer yet, the oldest first
+        self._open: dict[Key, NodeRequest | NodeReport] = {}  # what has no answer yet, the oldest first
         self._said_at: dict[Key, float] = {}  # on this connection; trio time
-        self._waiting: dict[bytes, _Waiting] = {}
+        self._waiting: dict[Key, _Waiting] = {}
         self._settled = trio.lowlevel.ParkingLot()
 
     # ---- for those who run VMs
 
-    async def request_keys(self, ticket: VerifiedTicket, body: bytes, signature: bytes) -> ReleasedKeys:
+    async def request_keys(
+        self, ticket: VerifiedTicket, body: bytes, signature: bytes, *, state_root: bytes = b""
+    ) -> ReleasedKeys:
         """The keys that *ticket* entitles this node to; waits for a connection, and for as long as it takes.
+
+        Args:
+            state_root: Of the suspended state from which the VM is to go on; empty to start it.
 
         Raises:
             LaunchError: The coordinator refused, for the reason that it gave; or ``keys_unopened``.
         """
         nonce = fresh_nonce().value
-        waiting = self._waiting[nonce] = _Waiting()
+        request: NodeRequest = KeyRequest(body, signature, nonce)
+        if state_root:
+            request = ResumeRequest(body, signature, nonce, state_root)
         try:
-            self._add(nonce, KeyRequest(body, signature, nonce))
-            await waiting.answered.wait()
+            waiting = await self._answered(nonce, request)
         finally:
-            del self._waiting[nonce]
             self._settle(nonce)
         if isinstance(waiting.answer, KeyRefused):
             reason = waiting.answer.reason
             raise LaunchError(reason, "the coordinator refuses the keys", hint=HINTS.get(reason, ""))
-        assert waiting.answer is not None
+        assert isinstance(waiting.answer, KeyRelease)
         try:
             return self._unwrap(waiting.answer, ticket, waiting.lease_id)
         except LaunchError:
             self._give_back(waiting.answer)
             raise
 
-    def report_end(self, end: VmEnded) -> None:
-        """Tell the coordinator that a VM has ended, now or when there is a connection, until it has recorded that."""
-        self._add((end.vm_id, end.epoch), end)
+    def report(self, said: NodeReport) -> None:
+        """Tell the coordinator, now or when there is a connection, until it has recorded that."""
+        self._add(_key_of(said), said)
 
-    async def ends_recorded(self) -> None:
-        """Return once the coordinator has recorded all that was reported."""
-        while any(isinstance(message, VmEnded) for message in self._open.values()):
+    async def recorded(self, said: NodeReport) -> VmAnswer:
+        """As `report`; and the answer, when it comes. Who stops waiting for it does not take back what was said.
+
+        Raises:
+            LaunchError: It is not recorded, and will not be, for the reason that the coordinator gave.
+        """
+        answer = (await self._answered(_key_of(said), said)).answer
+        if isinstance(answer, VmReportRefused):
+            raise LaunchError(answer.reason, f"the coordinator does not record {answer.report}")
+        assert answer is not None
+        return answer
+
+    async def all_recorded(self) -> None:
+        """Return once the coordinator has answered all that was reported."""
+        while any(isinstance(message, NodeReport) for message in self._open.values()):
             await self._settled.park()
 
     # ---- for the session
@@ -127,18 +176,18 @@ class KeyDesk:
         """The connection is over."""
         self._connection = None
 
-    def take(self, message: FromCoordinator, lease_id: bytes) -> None:
+    def take(self, message: VmAnswer, lease_id: bytes) -> None:
         """What the coordinator said, under the lease that the node holds on this connection."""
-        if isinstance(message, VmEndRecorded):
-            self._settle((message.vm_id, message.epoch))
-            return
-        waiting = self._waiting.get(message.nonce)
+        key = _answered_key(message)
+        waiting = self._waiting.get(key)
         if waiting is None and isinstance(message, KeyRelease):
             self._give_back(message)  # whoever asked has given up
         elif waiting is not None and waiting.answer is None:
             waiting.answer, waiting.lease_id = message, lease_id
             waiting.answered.set()
-        self._settle(message.nonce)
+        if isinstance(message, VmReportRefused):
+            log.error("report_refused", said=message.report, vm=message.vm_id.hex(), reason=message.reason)
+        self._settle(key)
 
     def say(self) -> None:
         """Say what was not said yet, or long ago and in vain; no more at once than the coordinator takes.
@@ -164,7 +213,16 @@ class KeyDesk:
             return self._said_at[key] + ASK_AGAIN_S <= now
         return len(self._said_at) < AT_ONCE_MAX
 
-    def _add(self, key: Key, message: KeyRequest | VmEnded) -> None:
+    async def _answered(self, key: Key, message: NodeRequest | NodeReport) -> _Waiting:
+        waiting = self._waiting[key] = _Waiting()
+        try:
+            self._add(key, message)
+            await waiting.answered.wait()
+        finally:
+            del self._waiting[key]
+        return waiting
+
+    def _add(self, key: Key, message: NodeRequest | NodeReport) -> None:
         self._open[key] = message
         self.say()
 
@@ -176,7 +234,7 @@ class KeyDesk:
 
     def _give_back(self, release: KeyRelease) -> None:
         """The VM is ours in this epoch, and nobody will run it."""
-        self.report_end(VmEnded(release.vm_id, release.epoch, release.disk_root, "not_started"))
+        self.report(not_started(release.vm_id, release))
 
     def _unwrap(self, release: KeyRelease, ticket: VerifiedTicket, lease_id: bytes) -> ReleasedKeys:
         if release.vm_id != ticket.ticket.vm_id:
@@ -184,4 +242,37 @@ class KeyDesk:
         info = release_info(ticket.sha256, release.vm_id, release.epoch, lease_id, release.nonce)
         count = 1 + len(ticket.ticket.images)
         vm_key, *images = unwrap_keys(release.wrapped_keys, self._boot_key, info, count=count)
-        return ReleasedKeys(vm_key, tuple(images), release.epoch, release.disk_root or None, release.receipt)
+        return ReleasedKeys(
+            vm_key,
+            tuple(images),
+            release.epoch,
+            release.disk_root or None,
+            release.receipt,
+            release.generation,
+            release.state_root,
+        )
+
+
+def not_started(
+    vm_id: bytes, had: KeyRelease | ReleasedKeys, *, reason: str = "not_started", disk_root: bytes = b""
+) -> NodeReport:
+    """What is to be said of a VM that was released to us and has never run: it is as it was before.
+
+    Args:
+        disk_root: Of its disk, if that was opened and closed in the meantime.
+    """
+    root = disk_root or had.disk_root or b""
+    if had.generation:
+        return VmSuspended(vm_id, had.epoch, had.generation, had.state_root, root)
+    return VmEnded(vm_id, had.epoch, root, reason)
+
+
+def _key_of(said: NodeReport) -> Key:
+    return str(type(said).__struct_config__.tag), said.vm_id, said.epoch
+
+
+def _answered_key(message: VmAnswer) -> Key:
+    if isinstance(message, KeyRelease | KeyRefused):
+        return message.nonce
+    report = message.report if isinstance(message, VmReportRefused) else RECORDED[type(message)]
+    return report, message.vm_id, message.epoch

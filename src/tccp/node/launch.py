@@ -59,11 +59,12 @@ class OpenableImage:
 
 @dataclass(frozen=True, slots=True)
 class VmOrder:
-    """Everything that a hypervisor needs to start a VM, once."""
+    """Everything that a hypervisor needs to start a VM, or to have it go on from *state*, once."""
 
     ticket: VerifiedTicket
     images: tuple[OpenableImage, ...]
     keys: ReleasedKeys
+    state: Path | None = None
 
     def wipe(self) -> None:
         """Wipe every key; nothing of the VM can be opened here any more."""
@@ -106,18 +107,38 @@ def named_images(ticket: VerifiedTicket, paths: Sequence[Path]) -> Iterator[tupl
         yield tuple(found)
 
 
-async def order_vm(desk: KeyDesk, accepted: AcceptedTicket, images: Sequence[NamedImage]) -> VmOrder:
+async def order_vm(
+    desk: KeyDesk, accepted: AcceptedTicket, images: Sequence[NamedImage], state: Path | None = None
+) -> VmOrder:
     """Ask for the keys; this node owns the VM afterwards, and has to report its end.
+
+    Args:
+        state: File of the suspended state from which the VM is to go on; None to start it.
 
     Raises:
         LaunchError: The coordinator refused.
+        SealedImageError: *state* is no suspended state.
+        HostError: It cannot be read.
     """
-    keys = await desk.request_keys(accepted.verified, accepted.signed.ticket, accepted.signed.signature)
+    root = b"" if state is None else root_of_state(state)
+    signed = accepted.signed
+    keys = await desk.request_keys(accepted.verified, signed.ticket, signed.signature, state_root=root)
     openable = [
         OpenableImage(image.named.role, image.path, image.sealed, key)
         for image, key in zip(images, keys.images, strict=True)
     ]
-    return VmOrder(accepted.verified, tuple(openable), keys)
+    return VmOrder(accepted.verified, tuple(openable), keys, state)
+
+
+def root_of_state(path: Path) -> bytes:
+    """The root of a suspended state, as its file claims; the hypervisor holds the file to it.
+
+    Raises:
+        SealedImageError: It is no sealed file.
+        HostError: It cannot be read.
+    """
+    with ExitStack() as stack:
+        return _open(stack, path).info.root
 
 
 def check_headers(order: VmOrder) -> None:

@@ -6,6 +6,7 @@ root for a VM: that of its disk, or with several disks a hash over all their roo
 
 import hashlib
 import os
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from tccp.core.image import ImageKey
 from tccp.errors import DiskError, HostError, LaunchError
 from tccp.image.sealed import open_image
 from tccp.model import SecretBytes
-from tccp.node.hypervisor import VmOutcome
+from tccp.node.hypervisor import SavedState, VmOutcome
 from tccp.node.identity import NodeIdentity
 from tccp.node.launch import OpenableImage, VmOrder
 from tccp.node.vm.certificates import VtpmIssuer
@@ -25,12 +26,14 @@ from tccp.node.vm.description import DISKS_MAX, SECRET_BYTES_MAX, SealedFile, Vm
 from tccp.node.vm.host import HostSettings, UserRange, VmHost, open_host
 from tccp.node.vm.memory_file import memory_file
 from tccp.node.vm.opening import open_vm
+from tccp.node.vm.state import ResumedState, state_key
 from tccp.node.vm.vm import Vm, VmEnd
 from tccp.protocol.ticket import Ticket
 
 DATA_SECRET = "data"  # noqa: S105 - the name under which the guest finds it
 ROOTS_DOMAIN = b"tccp/v1/disk-roots\0"
 ROOT_BYTES = 32
+STATE_NAME = "suspended-{}.sealed"  # with its generation
 
 
 @asynccontextmanager
@@ -50,8 +53,8 @@ async def open_qemu_hypervisor(config: VmsConfig, identity: NodeIdentity) -> Asy
 class QemuVm:
     """A VM of QEMU's."""
 
-    def __init__(self, vm: Vm, disks: "_Disks") -> None:
-        self._vm, self._disks = vm, disks
+    def __init__(self, vm: Vm, disks: "_Disks", order: VmOrder) -> None:
+        self._vm, self._disks, self._order = vm, disks, order
         self.outcome: VmOutcome | None = None
 
     @property
@@ -65,8 +68,9 @@ class QemuVm:
         return self._vm.vtpm.certificates.ek_certificate
 
     async def run(self) -> None:
-        """Let the guest run."""
+        """Let the guest run; a state that it goes on from is of no use to anybody after that."""
         await self._vm.run()
+        await trio.to_thread.run_sync(remove_states, self._disks.folder)
 
     async def shut_down(self) -> None:
         """By the power button."""
@@ -75,6 +79,17 @@ class QemuVm:
     async def kill(self) -> None:
         """By the plug."""
         await self._vm.kill()
+
+    async def suspend(self) -> SavedState:
+        """Into a file in the VM's folder, under the key of this epoch."""
+        epoch = self._order.keys.epoch
+        path = self._disks.folder / STATE_NAME.format(epoch)
+        key = _state_key(self._order, epoch)
+        try:
+            state = await self._vm.suspend(path, key)
+        finally:
+            key.wipe()
+        return SavedState(path, state.root, state.size_bytes)
 
     async def ended(self) -> VmOutcome:
         """Until it has ended and its disks are written."""
@@ -96,6 +111,10 @@ class QemuHypervisor:
         if sum(image.role == "disk" for image in ticket.images) > DISKS_MAX:
             raise LaunchError("shape_unsupported", f"a VM has {DISKS_MAX} disks at most here")
 
+    async def allow_until(self, deadline: float) -> None:
+        """See `tccp.node.hypervisor.Hypervisor.allow_until`."""
+        await self._host.keeper.allow_until(deadline)
+
     @asynccontextmanager
     async def open(self, order: VmOrder) -> AsyncIterator[QemuVm]:
         """See `tccp.node.hypervisor.Hypervisor.open`."""
@@ -105,21 +124,25 @@ class QemuHypervisor:
         secrets = VmSecrets(SecretBytes(vm_key), await _for_guest(order))
         running: QemuVm | None = None
         try:
-            async with open_vm(description, images, secrets, host=self._host) as vm:
+            async with open_vm(description, images, secrets, host=self._host, resume=_resumed(order)) as vm:
                 ImageKey.take(vm_key).wipe()  # the vTPM has what it needs; this copy is wiped where it is
-                running = QemuVm(vm, disks)
+                running = QemuVm(vm, disks, order)
                 yield running
         finally:
             if running is not None:
                 with trio.CancelScope(shield=True):
                     await running.ended()
 
+    async def destroy(self, vm_id: bytes) -> None:
+        """See `tccp.node.hypervisor.Hypervisor.destroy`."""
+        await trio.to_thread.run_sync(_remove, self._host.settings.state / vm_id.hex())
+
 
 class _Disks:
     """The live disks of one VM."""
 
     def __init__(self, folder: Path, order: VmOrder) -> None:
-        self._folder, self._order = folder, order
+        self.folder, self._order = folder, order
 
     def all(self) -> tuple[VmDisk, ...]:
         """Each disk of the ticket over its image, with the root that it must have.
@@ -129,12 +152,12 @@ class _Disks:
         """
         images = [image for image in self._order.images if image.role == "disk"]
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as problem:
-            raise HostError("state_unwritable", f"{self._folder}: {problem.strerror}") from None
+            raise HostError("state_unwritable", f"{self.folder}: {problem.strerror}") from None
         roots = self._roots(len(images))
         return tuple(
-            VmDisk(_sealed_file(image), self._folder / f"disk{number}.live", root)
+            VmDisk(_sealed_file(image), self.folder / f"disk{number}.live", root)
             for number, (image, root) in enumerate(zip(images, roots, strict=True))
         )
 
@@ -171,7 +194,41 @@ class _Disks:
 
     @property
     def _file(self) -> Path:
-        return self._folder / "disk_roots"
+        return self.folder / "disk_roots"
+
+
+def remove_states(folder: Path) -> None:
+    """Remove the suspended states in a VM's folder."""
+    for path in folder.glob(STATE_NAME.format("*")):
+        path.unlink(missing_ok=True)
+
+
+def _resumed(order: VmOrder) -> ResumedState | None:
+    if order.state is None:
+        return None
+    return ResumedState(order.state, order.keys.state_root, _state_key(order, order.keys.generation))
+
+
+def _state_key(order: VmOrder, generation: int) -> ImageKey:
+    vm_key = bytes(order.keys.vm_key.buffer)
+    try:
+        return state_key(SecretBytes(vm_key), generation)
+    finally:
+        ImageKey.take(vm_key).wipe()  # this copy is wiped where it is
+
+
+def _remove(folder: Path) -> None:
+    """Remove *folder* with all that is in it, and have that durable."""
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+    except OSError as problem:
+        raise HostError("not_wiped", f"{folder}: {problem.strerror}") from None
 
 
 def _one_root(roots: Sequence[bytes]) -> bytes:

@@ -17,22 +17,24 @@ from tccp.errors import HostError, ProtocolError
 from tccp.model import PcrBank, PcrSelection, spki_sha256
 from tccp.node.coordinator_check import check_admission, check_coordinator
 from tccp.node.identity import NodeIdentity
+from tccp.node.ima_list import ImaList
 from tccp.node.key_desk import KeyDesk
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
+    FIRMWARE_LOG,
     PROTOCOL_VERSION,
     Admitted,
     AnyMessage,
     Challenge,
     Evidence,
     Hello,
-    KeyRefused,
-    KeyRelease,
+    HostLogPart,
+    HostLogRequest,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
-    VmEndRecorded,
+    VmAnswer,
 )
 from tccp.protocol.session import Role, Session, expect
 from tccp.tpm import Ak, Ek, Tpm
@@ -46,6 +48,9 @@ from tccp.transport.trust import CoordinatorTrust
 CONNECT_S = 10.0
 # The coordinator may wait for its own TPM, behind all the other nodes that came back with us.
 ANSWER_S = 60.0
+# To end a VM takes time, and clocks differ: so much before its lease ends, nothing runs any more.
+VMS_MARGIN_S_MAX = 2.0
+VMS_MARGIN_SHARE = 0.1
 
 log = structlog.get_logger()
 M = TypeVar("M", bound=AnyMessage)
@@ -60,6 +65,7 @@ class HeldLease:
     receipt: bytes = b""  # of the admission in the coordinator's log
     renewals: int = 0
     _ends_at: float = 0.0
+    _margin_s: float = 0.0
 
     @property
     def left_s(self) -> float:
@@ -71,10 +77,26 @@ class HeldLease:
         """Are we inside the perimeter?"""
         return bool(self.lease_id) and self.left_s > 0
 
+    @property
+    def vms_end_at(self) -> float:
+        """When every VM must have ended (CLOCK_BOOTTIME): before the coordinator counts the lease as over."""
+        return self._ends_at - self._margin_s
+
+    @property
+    def allows_vms(self) -> bool:
+        """Whether VMs may run."""
+        return bool(self.lease_id) and self.vms_left_s > 0
+
+    @property
+    def vms_left_s(self) -> float:
+        """How long VMs may go on until they must be ended in good order."""
+        return self.left_s - 2 * self._margin_s
+
     def extend(self, lease_id: bytes, certificate: bytes, *, asked_at: float, lease_s: int) -> None:
         """Take a grant; it counts from *asked_at* (CLOCK_BOOTTIME), before our quote, so never longer than meant."""
         self.lease_id, self.certificate = lease_id, certificate
         self._ends_at = asked_at + lease_s
+        self._margin_s = min(VMS_MARGIN_S_MAX, VMS_MARGIN_SHARE * lease_s)
 
     def drop(self) -> None:
         """We are out: revoked or refused."""
@@ -89,6 +111,17 @@ class NodeTpm:
     ek: Ek
     ak: Ak
     event_log: Path | None
+    ima_list: ImaList = field(default_factory=lambda: ImaList(None))
+
+    async def read_host_log(self, request: HostLogRequest) -> HostLogPart:
+        """What the coordinator wants to see of a log, as it is now.
+
+        Raises:
+            HostError: There is one, and it cannot be read.
+        """
+        if request.log == FIRMWARE_LOG:
+            return HostLogPart(content=self.read_event_log()[request.offset :])
+        return HostLogPart(content=await trio.to_thread.run_sync(self.ima_list.read, request.offset))
 
     def read_event_log(self) -> bytes:
         """What the firmware measured; empty when there is no log.
@@ -160,12 +193,21 @@ async def register(
             event_log=host.read_event_log(),
         )
     )
-    admitted = await _receive(connection, Admitted)
+    admitted = await _receive_grant(connection, host)
     entry = check_admission(admitted.receipt, statement, node=identity.name, lease_id=admitted.lease_id)
     lease.extend(admitted.lease_id, admitted.certificate, asked_at=asked_at, lease_s=admitted.lease_s)
     lease.receipt = admitted.receipt
     log.info("admitted", lease=admitted.lease_id.hex(), lease_s=admitted.lease_s, log_index=entry.index)
     return channel
+
+
+async def _receive_grant(connection: Connection, host: NodeTpm) -> Admitted:
+    """The grant, after whatever the coordinator wants to see before."""
+    while True:
+        message = await _receive_any(connection, seconds=ANSWER_S)
+        if not isinstance(message, HostLogRequest):
+            return expect(message, Admitted)
+        await connection.send(await host.read_host_log(message))
 
 
 async def keep_lease(
@@ -191,8 +233,10 @@ async def keep_lease(
             lease.renewals += 1
             asked_at = None
             log.debug("renewed", lease_s=message.lease_s)
-        elif isinstance(message, KeyRelease | KeyRefused | VmEndRecorded):
+        elif isinstance(message, VmAnswer):
             desk.take(message, lease.lease_id)
+        elif isinstance(message, HostLogRequest):
+            await connection.send(await host.read_host_log(message))
         else:
             asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
             challenge = expect(message, RenewalChallenge)

@@ -1,7 +1,9 @@
 """The VMs of this node, each a task: from a ticket to its end, after which its keys are wiped and the coordinator told.
 
-    checking -> asking -> starting -> running -> stopping -> ended
-        '----------'---------'----------'-----------'-----> failed
+    checking -> asking -> starting -> running -> stopping ---------------> ended
+        |          |          |        |  '--> suspending -> recording --> suspended
+        '----------'----------'--------'-----------'-------------'-------> failed
+    any of them, or what has ended -> destroying ------------------------> destroyed
 
 A VM runs only while the node's lease holds. When it lapses, or the node is put out, every VM is ended and every key
 wiped without anybody having to reach us.
@@ -9,18 +11,17 @@ wiped without anybody having to reach us.
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 import trio
 
 from tccp.errors import HostError, LaunchError, TccpError
+from tccp.node.destruction import destroyed_here, destruction_receipt
 from tccp.node.hypervisor import Hypervisor, RunningVm, VmOutcome
 from tccp.node.identity import NodeIdentity
-from tccp.node.key_desk import KeyDesk
+from tccp.node.key_desk import KeyDesk, not_started
 from tccp.node.launch import (
-    AcceptedTicket,
     NamedImage,
     VmOrder,
     accept_ticket,
@@ -29,71 +30,17 @@ from tccp.node.launch import (
     named_images,
     order_vm,
 )
+from tccp.node.one_vm import OVER, Vm
 from tccp.node.registration import HeldLease
-from tccp.protocol.messages import VmEnded
+from tccp.protocol.messages import NodeReport, VmDestroyRecorded, VmEnded, VmSuspended
 from tccp.protocol.vm_control import VmInfo
 
 VMS_MAX = 256
 ENDED_KEPT_MAX = 64
 LEASE_LOOK_S = 0.5
 ENDS_RECORDED_S = 5.0
-OVER = frozenset({"ended", "failed"})
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True, eq=False)
-class Vm:
-    """One VM since it was asked for."""
-
-    accepted: AcceptedTicket
-    launched_ms: int
-    state: str = "checking"
-    epoch: int = 0
-    started_ms: int = 0
-    ended_ms: int = 0
-    reason: str = ""
-    detail: str = ""
-    problem: TccpError | None = None
-    receipt: bytes = b""
-    running: RunningVm | None = field(default=None, repr=False)
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
-
-    @property
-    def vm_id(self) -> bytes:
-        """Its id, 16 bytes."""
-        return self.accepted.verified.ticket.vm_id
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is left of it here."""
-        return self.state in OVER
-
-    def end(self, reason: str) -> None:
-        """End it now, whatever it is doing; the first reason counts."""
-        self.reason = self.reason or reason
-        self.scope.cancel()
-
-    def info(self) -> VmInfo:
-        """As the control socket shows it."""
-        ticket = self.accepted.verified.ticket
-        return VmInfo(
-            vm_id=self.vm_id,
-            state=self.state,
-            tenant_key=ticket.tenant_key,
-            ticket_sha256=self.accepted.verified.sha256,
-            epoch=self.epoch,
-            vcpus=ticket.shape.vcpus,
-            memory_mib=ticket.shape.memory_mib,
-            launched_ms=self.launched_ms,
-            started_ms=self.started_ms,
-            ended_ms=self.ended_ms,
-            reason=self.reason,
-            detail=(self.problem.detail if self.problem else self.detail)[:4096],
-            hint=self.problem.hint[:4096] if self.problem else "",
-            console=self.running.console if self.running and not self.is_over else "",
-            has_receipt=bool(self.receipt),
-        )
 
 
 class Vms:
@@ -126,10 +73,13 @@ class Vms:
             LaunchError: It is no ticket for our coordinator, or ``vm_running``: it runs here already.
             HostError: ``not_admitted``: this node holds no lease; ``too_many_vms``; and as `Hypervisor.check`.
         """
+        return self._begin(ticket, paths, None)
+
+    def _begin(self, ticket: bytes, paths: Sequence[Path], state: Path | None) -> Vm:
         assert self._nursery is not None
         accepted = accept_ticket(ticket, self._coordinator_id)
         self._hypervisor.check(accepted.verified.ticket)
-        if not self._lease.holds:
+        if not self._lease.allows_vms:
             hint = "`tccp node status` says why"
             raise HostError("not_admitted", "this node holds no lease, so it gets no keys", hint=hint)
         before = self._by_id.get(accepted.verified.ticket.vm_id)
@@ -137,12 +87,16 @@ class Vms:
             raise LaunchError("vm_running", f"{before.vm_id.hex()} is {before.state} on this node")
         if sum(not vm.is_over for vm in self._by_id.values()) >= VMS_MAX:
             raise HostError("too_many_vms", f"{VMS_MAX} run already")
-        vm = Vm(accepted, _unix_ms())
+        vm = Vm(accepted, unix_ms())
         self._by_id.pop(vm.vm_id, None)
         self._by_id[vm.vm_id] = vm
         self._forget_old()
-        self._nursery.start_soon(self._live, vm, tuple(paths))
+        self._nursery.start_soon(self._live, vm, tuple(paths), state)
         return vm
+
+    def resume(self, ticket: bytes, state: Path, paths: Sequence[Path]) -> Vm:
+        """Begin to have a VM go on from the file of its suspended state; raises as `launch`."""
+        return self._begin(ticket, paths, state)
 
     def get(self, vm_id: bytes) -> Vm:
         """The VM of that id.
@@ -168,19 +122,45 @@ class Vms:
             self._set(vm, "stopping")
             self._nursery.start_soon(vm.running.kill if force else vm.running.shut_down)
 
+    def suspend(self, vm: Vm) -> None:
+        """Begin to write it to a file; it is "suspended" once the coordinator has recorded that, else it runs on.
+
+        Raises:
+            LaunchError: ``vm_not_running``.
+        """
+        if vm.state != "running" or vm.running is None:
+            raise LaunchError("vm_not_running", f"{vm.vm_id.hex()} is {vm.state}")
+        assert self._nursery is not None
+        vm.saving, vm.detail = trio.Event(), ""
+        self._set(vm, "suspending")
+        self._nursery.start_soon(self._suspend, vm, vm.running, vm.saving)
+
+    def destroy(self, vm: Vm) -> None:
+        """Begin to end it, and to wipe all that there is of it; "destroyed" once the coordinator has recorded that.
+
+        Raises:
+            LaunchError: ``vm_not_released``: this node never had it.
+        """
+        if not vm.epoch:
+            raise LaunchError("vm_not_released", f"{vm.vm_id.hex()} is {vm.state}, and its keys were not released")
+        assert self._nursery is not None
+        if not vm.is_doomed and vm.state != "destroyed":
+            vm.is_doomed, vm.problem = True, None
+            self._nursery.start_soon(self._destroy, vm)
+
     def lose_all(self, reason: str) -> None:
         """The node is out: end every VM now."""
         for vm in self._by_id.values():
-            if not vm.is_over:
+            if not vm.is_gone:
                 vm.end(reason)
 
     async def end_all(self, reason: str) -> None:
-        """End every VM, and return when all are over and, if it listens, the coordinator knows."""
+        """End every VM, and return when all are gone and, if it listens, the coordinator knows."""
         self.lose_all(reason)
-        while not all(vm.is_over for vm in self._by_id.values()):
+        while not all(vm.is_gone for vm in self._by_id.values()):
             await self.wait_for_change(self.change_count)
         with trio.move_on_after(ENDS_RECORDED_S):
-            await self._desk.ends_recorded()
+            await self._desk.all_recorded()
 
     def changes(self) -> AsyncIterator[VmInfo]:
         """Each VM, the oldest first, and again each time that something about it has changed. Nothing to close."""
@@ -200,51 +180,116 @@ class Vms:
     async def _look_after_lease(self) -> None:
         while True:
             self._desk.say()
-            if self._lease.holds:
-                await trio.sleep(min(max(self._lease.left_s, 0.0), LEASE_LOOK_S))
+            if self._lease.allows_vms:
+                await self._hypervisor.allow_until(self._lease.vms_end_at)
+                await trio.sleep(min(max(self._lease.vms_left_s, 0.0), LEASE_LOOK_S))
             else:
                 self.lose_all("lease_lapsed")
                 await trio.sleep(LEASE_LOOK_S)
 
-    async def _live(self, vm: Vm, paths: tuple[Path, ...]) -> None:
+    async def _live(self, vm: Vm, paths: tuple[Path, ...], state: Path | None) -> None:
         """The whole life of a VM. Nothing that happens to it ends the daemon."""
         orders: list[VmOrder] = []
         try:
             with vm.scope, named_images(vm.accepted.verified, paths) as images:
-                await self._start_and_watch(vm, images, orders)
+                await self._start_and_watch(vm, images, state, orders)
         except TccpError as problem:
             self._fail(vm, problem)
         except Exception as bug:
             log.exception("vm_bug", vm=vm.vm_id.hex())
             self._fail(vm, HostError("bug", f"{type(bug).__name__}: {bug}"))
         finally:
-            for order in orders:
-                order.wipe()
-            outcome = (vm.running.outcome if vm.running else None) or VmOutcome("stopped")
-            vm.running = None
-            vm.reason = vm.reason or outcome.reason
-            vm.ended_ms = _unix_ms()
-            self._set(vm, "failed" if vm.problem else "ended")
-            if orders:
-                self._desk.report_end(VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason))
+            said = self._wind_up(vm, orders)
+        if vm.saved is not None and isinstance(said, VmSuspended):
+            await self._record_suspension(vm, said)
 
-    async def _start_and_watch(self, vm: Vm, images: tuple[NamedImage, ...], orders: list[VmOrder]) -> None:
+    async def _start_and_watch(
+        self, vm: Vm, images: tuple[NamedImage, ...], state: Path | None, orders: list[VmOrder]
+    ) -> None:
         self._set(vm, "asking")
-        order = await order_vm(self._desk, vm.accepted, images)
+        order = await order_vm(self._desk, vm.accepted, images, state)
         orders.append(order)
         vm.epoch = order.keys.epoch
         check_headers(order)
         self._set(vm, "starting")
+        await self._hypervisor.allow_until(self._lease.vms_end_at)
         async with self._hypervisor.open(order) as running:
             vm.running = running
-            vm.started_ms = _unix_ms()
+            vm.started_ms = unix_ms()
             vm.receipt = launch_receipt(
                 order, vm.accepted, self._identity, started_ms=vm.started_ms, ek_certificate=running.ek_certificate
             )
+            vm.has_run = True
             await running.run()
             self._set(vm, "running")
             outcome = await running.ended()
-            vm.detail = outcome.detail
+            if vm.saving is not None:
+                await vm.saving.wait()
+            vm.detail = outcome.detail or vm.detail
+
+    def _wind_up(self, vm: Vm, orders: list[VmOrder]) -> NodeReport | None:
+        """Nothing of it runs any more: wipe its keys, and begin to tell the coordinator."""
+        outcome = (vm.running.outcome if vm.running else None) or VmOutcome("stopped")
+        vm.running = None
+        vm.reason = vm.reason or outcome.reason
+        vm.ended_ms = unix_ms()
+        said: NodeReport | None = None
+        for order in orders:
+            order.wipe()
+            if vm.saved is not None:
+                said = VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root)
+            elif vm.has_run:
+                said = VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason)
+            else:
+                said = not_started(vm.vm_id, order.keys, reason=vm.reason, disk_root=outcome.disk_root)
+            self._desk.report(said)
+        if vm.saved is not None:
+            self._set(vm, "recording")
+        else:
+            self._set(vm, "failed" if vm.problem else "ended")
+        return said
+
+    async def _suspend(self, vm: Vm, running: RunningVm, saving: trio.Event) -> None:
+        try:
+            saved = await running.suspend()
+            if not vm.is_over:
+                vm.saved = saved
+        except TccpError as problem:
+            log.error("not_suspended", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
+            vm.detail = str(problem)
+            if vm.state == "suspending":
+                self._set(vm, "running")
+        finally:
+            saving.set()
+
+    async def _destroy(self, vm: Vm) -> None:
+        vm.end("destroyed")
+        while vm.state not in OVER:
+            await self.wait_for_change(self.change_count)
+        self._set(vm, "destroying")
+        try:
+            await self._hypervisor.destroy(vm.vm_id)
+            said = destroyed_here(self._identity, vm.vm_id, vm.epoch, at_ms=unix_ms())
+            answer = await self._desk.recorded(said)
+        except TccpError as problem:
+            vm.is_doomed = False
+            self._fail(vm, problem)
+            self._set(vm, "failed")
+            return
+        assert isinstance(answer, VmDestroyRecorded)
+        vm.is_doomed, vm.reason = False, "destroyed"
+        vm.destruction = destruction_receipt(said, self._identity, answer)
+        self._set(vm, "destroyed")
+
+    async def _record_suspension(self, vm: Vm, said: VmSuspended) -> None:
+        try:
+            await self._desk.recorded(said)
+        except TccpError as problem:
+            self._fail(vm, problem)
+            self._set(vm, "failed")
+        else:
+            vm.reason = "suspended"
+            self._set(vm, "suspended")
 
     def _fail(self, vm: Vm, problem: TccpError) -> None:
         vm.problem = problem
@@ -282,5 +327,6 @@ class _Changes(AsyncIterator[VmInfo]):
             await self._vms.wait_for_change(seen)
 
 
-def _unix_ms() -> int:
+def unix_ms() -> int:
+    """Now, by the host's clock."""
     return int(time.time() * 1000)

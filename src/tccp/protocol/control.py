@@ -18,7 +18,7 @@ CONTROL_FRAME_BYTES_MAX = 64 << 20
 CONTROL_ITEMS_MAX = 131_072
 
 Text = Annotated[str, Meta(max_length=4096)]
-PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024)]
+PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024 + 512)]  # with a signature
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
 Attributes = Annotated[dict[Word, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # no database counts further
@@ -189,6 +189,7 @@ class NodeInfo(Message, frozen=True, tag="node_info"):
     last_refusal: str  # reason, and what was found; empty when there was none since the start
     last_refusal_ms: Count
     revoke_reason: str
+    warnings: tuple[str, ...] = ()  # what its policy would rather not see; while it is connected
 
 
 class Nodes(Message, frozen=True, tag="nodes"):
@@ -286,7 +287,19 @@ CoordinatorRequest = (
     | v.ListTenants
     | v.ListOwnedVms
 )
-NodeRequest = GetStatus | v.LaunchVm | v.ListVms | v.ShowVm | v.StopVm | v.WatchVms | v.GetLaunchReceipt
+NodeRequest = (
+    GetStatus
+    | v.LaunchVm
+    | v.ListVms
+    | v.ShowVm
+    | v.StopVm
+    | v.WatchVms
+    | v.GetLaunchReceipt
+    | v.SuspendVm
+    | v.ResumeVm
+    | v.DestroyVm
+    | v.GetDestructionReceipt
+)
 
 Answer = (
     Failure
@@ -306,6 +319,7 @@ Answer = (
     | v.VmInfo
     | v.Vms
     | v.LaunchReceiptFile
+    | v.DestructionReceiptFile
 )
 
 ROLE_NEEDED: dict[type, ControlRole] = {
@@ -333,4 +347,8 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.GetLaunchReceipt: ControlRole.VIEWER,
     v.LaunchVm: ControlRole.ADMIN,
     v.StopVm: ControlRole.ADMIN,
+    v.GetDestructionReceipt: ControlRole.VIEWER,
+    v.SuspendVm: ControlRole.ADMIN,
+    v.ResumeVm: ControlRole.ADMIN,
+    v.DestroyVm: ControlRole.ADMIN,
 }

@@ -8,6 +8,9 @@ from tccp.protocol import fields as f
 from tccp.protocol.encoding import Message
 
 PROTOCOL_VERSION = 1
+FIRMWARE_LOG: f.HostLog = "firmware"  # the whole of it
+IMA_LIST: f.HostLog = "ima"
+HOST_LOG_PART_BYTES = 768 * 1024
 
 
 class Hello(Message, frozen=True, tag="hello"):
@@ -56,6 +59,19 @@ class Evidence(Message, frozen=True, tag="evidence"):
     signature: f.TpmSignature
     pcrs: f.PcrDigests
     event_log: f.FirmwareLog
+
+
+class HostLogRequest(Message, frozen=True, tag="host_log_request"):
+    """Coordinator -> node, before it says what it makes of a quote: that log, from *offset* on, as it is now."""
+
+    log: f.HostLog
+    offset: f.HostLogOffset
+
+
+class HostLogPart(Message, frozen=True, tag="host_log_part"):
+    """Node -> coordinator. What there is, as much as a message holds; empty where the log ends, or there is none."""
+
+    content: f.HostLogContent
 
 
 class Admitted(Message, frozen=True, tag="admitted"):
@@ -112,6 +128,15 @@ class KeyRequest(Message, frozen=True, tag="key_request"):
     nonce: f.Nonce32  # the same when the node asks again because the answer was lost
 
 
+class ResumeRequest(Message, frozen=True, tag="resume_request"):
+    """Node -> coordinator: the keys of the VM that this ticket has started, to go on from its suspended state."""
+
+    ticket: f.TicketBytes
+    signature: f.Ed25519Signature
+    nonce: f.Nonce32
+    state_root: f.Digest32
+
+
 class KeyRelease(Message, frozen=True, tag="key_release"):
     """Coordinator -> node. You own this VM in this epoch; *wrapped_keys* opens with the key of your boot only."""
 
@@ -120,7 +145,9 @@ class KeyRelease(Message, frozen=True, tag="key_release"):
     epoch: f.Epoch
     wrapped_keys: f.WrappedKeys
     disk_root: f.DigestOrNone  # that the VM's disk must have; empty when it has none yet
-    receipt: f.LogReceipt  # of the release
+    generation: f.Generation  # of the suspended state to go on from; 0 for a start
+    state_root: f.DigestOrNone  # of that state; empty for a start
+    receipt: f.LogReceipt  # of the release, or resumption
 
 
 class KeyRefused(Message, frozen=True, tag="key_refused"):
@@ -146,10 +173,58 @@ class VmEndRecorded(Message, frozen=True, tag="vm_end_recorded"):
     epoch: f.Epoch
 
 
+class VmSuspended(Message, frozen=True, tag="vm_suspended"):
+    """Node -> coordinator, said again until it is answered: the VM stands in a file, and nowhere else.
+
+    *generation* is the epoch; or, when a VM was to be resumed and has never run, that of the state as it was.
+    """
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    generation: f.Epoch
+    state_root: f.Digest32
+    disk_root: f.DigestOrNone
+
+
+class VmSuspendRecorded(Message, frozen=True, tag="vm_suspend_recorded"):
+    """Coordinator -> node: from now on the VM can be resumed, once."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+
+
+class VmDestroyed(Message, frozen=True, tag="vm_destroyed"):
+    """Node -> coordinator, said again until it is answered: nothing is left of the VM here."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    statement: f.Statement  # tccp.protocol.destruction:Destruction, signed bytes
+    signature: f.Ed25519Signature  # by the signing key of the node's boot
+
+
+class VmDestroyRecorded(Message, frozen=True, tag="vm_destroy_recorded"):
+    """Coordinator -> node: nobody gets the VM's keys again."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    receipt: f.LogReceipt
+
+
+class VmReportRefused(Message, frozen=True, tag="vm_report_refused"):
+    """Coordinator -> node: what you said with the message *report* is not recorded, and will not be."""
+
+    report: f.Reason  # "vm_suspended", "vm_destroyed"
+    vm_id: f.Id16
+    epoch: f.Epoch
+    reason: f.Reason
+
+
 AnyMessage = (
     Hello
     | Challenge
     | Evidence
+    | HostLogRequest
+    | HostLogPart
     | Admitted
     | RenewalChallenge
     | RenewalEvidence
@@ -157,8 +232,19 @@ AnyMessage = (
     | Refused
     | Revoked
     | KeyRequest
+    | ResumeRequest
     | KeyRelease
     | KeyRefused
     | VmEnded
     | VmEndRecorded
+    | VmSuspended
+    | VmSuspendRecorded
+    | VmDestroyed
+    | VmDestroyRecorded
+    | VmReportRefused
 )
+
+# What concerns VMs, beside the lease.
+NodeRequest = KeyRequest | ResumeRequest
+NodeReport = VmEnded | VmSuspended | VmDestroyed
+VmAnswer = KeyRelease | KeyRefused | VmEndRecorded | VmSuspendRecorded | VmDestroyRecorded | VmReportRefused

@@ -67,6 +67,32 @@ class StopVm(Message, frozen=True, tag="stop_vm"):
     force: bool
 
 
+class SuspendVm(Message, frozen=True, tag="suspend_vm"):
+    """Write a VM to a file and end it. Answered by a `VmInfo` at each step, until it can be resumed or goes on."""
+
+    vm_id: f.Id16
+
+
+class ResumeVm(Message, frozen=True, tag="resume_vm"):
+    """Have a VM go on from a suspended state, under the ticket that has started it. Answered as `LaunchVm`."""
+
+    ticket: Annotated[bytes, Meta(min_length=1, max_length=131_072)]
+    state: Path
+    images: Annotated[tuple[Path, ...], Meta(min_length=1, max_length=16)]
+
+
+class DestroyVm(Message, frozen=True, tag="destroy_vm"):
+    """End a VM and wipe all that there is of it here. Answered by a `VmInfo` at each step, until it is recorded."""
+
+    vm_id: f.Id16
+
+
+class GetDestructionReceipt(Message, frozen=True, tag="get_destruction_receipt"):
+    """Answered by `DestructionReceiptFile`."""
+
+    vm_id: f.Id16
+
+
 class WatchVms(Message, frozen=True, tag="watch_vms"):
     """Answered by the `VmInfo` of each VM, and then of each that changes, until the peer leaves."""
 
@@ -99,13 +125,13 @@ class OwnedVm(Message, frozen=True, tag="owned_vm"):
 
     vm_id: f.Id16
     tenant: str  # name; hexadecimal key when the tenant was removed
-    state: str  # "running", "ended", "lost"
+    state: str  # "running", "suspended", "ended", "lost", "destroyed"
     epoch: Count
     node: str
     released_ms: f.UnixMilliseconds
     ended_ms: f.UnixMilliseconds  # 0 while it runs
     end_reason: str
-    log_index: Count  # of the release
+    log_index: Count  # of the release, or resumption
 
 
 class OwnedVms(Message, frozen=True, tag="owned_vms"):
@@ -118,7 +144,7 @@ class VmInfo(Message, frozen=True, tag="vm_info"):
     """One VM on a node, since the daemon's start."""
 
     vm_id: f.Id16
-    state: str  # "checking", "asking", "starting", "running", "stopping", "ended", "failed"
+    state: str  # as `tccp.node.vms` draws it
     tenant_key: f.Ed25519Key
     ticket_sha256: f.Digest32
     epoch: Count  # 0 before its keys were released
@@ -132,6 +158,7 @@ class VmInfo(Message, frozen=True, tag="vm_info"):
     hint: Text
     console: str  # path of a Unix socket; empty when there is none
     has_receipt: bool
+    saved: str  # path of its suspended state; empty when there is none
 
 
 class Vms(Message, frozen=True, tag="vms"):
@@ -142,5 +169,11 @@ class Vms(Message, frozen=True, tag="vms"):
 
 class LaunchReceiptFile(Message, frozen=True, tag="launch_receipt_file"):
     """What the tenant gets: `tccp vm verify` reads it."""
+
+    body: Annotated[bytes, Meta(max_length=1 << 20)]
+
+
+class DestructionReceiptFile(Message, frozen=True, tag="destruction_receipt_file"):
+    """What the tenant gets: `tccp vm verify-destruction` reads it."""
 
     body: Annotated[bytes, Meta(max_length=1 << 20)]

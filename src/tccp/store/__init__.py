@@ -2,7 +2,7 @@
 
 from tccp.store.errors import ConflictError, FencedError
 from tccp.store.interface import Store
-from tccp.store.launches import KeyClaim, TenantRecord, VmEnd, VmRecord, VmState
+from tccp.store.launches import KeyClaim, TenantRecord, VmDestruction, VmEnd, VmRecord, VmState, VmSuspension
 from tccp.store.records import (
     EndReason,
     EventDraft,
@@ -31,8 +31,10 @@ __all__ = [
     "Store",
     "StoreCounts",
     "TenantRecord",
+    "VmDestruction",
     "VmEnd",
     "VmRecord",
     "VmState",
+    "VmSuspension",
     "open_store",
 ]

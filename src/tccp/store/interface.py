@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Sequence
 from tccp.measures import Durations
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
-from tccp.store.launches import KeyClaim, TenantRecord, VmEnd, VmRecord
+from tccp.store.launches import KeyClaim, TenantRecord, VmDestruction, VmEnd, VmRecord, VmSuspension
 from tccp.store.records import EventDraft, EventRecord, LeaseRecord, NodeRecord, PolicyRecord, StoreCounts
 from tccp.store.renewal import Renewal
 
@@ -205,7 +205,8 @@ class Store(abc.ABC):
         Raises:
             ConflictError: ``tenant_unknown``, ``lease_unknown``, ``lease_ended``, ``lease_expired``, ``node_revoked``,
                 ``policy_changed`` (since the node's last evidence), ``evidence_old``, ``policy_not_demanded``,
-                ``attribute_not_demanded``, ``vm_of_another_tenant``, ``ticket_used``, ``vm_running``, ``vm_not_free``.
+                ``attribute_not_demanded``, ``vm_of_another_tenant``, ``ticket_used``, ``vm_running``, ``vm_not_free``,
+                ``vm_suspended``, ``vm_destroyed``.
         """
 
     @abc.abstractmethod
@@ -214,6 +215,41 @@ class Store(abc.ABC):
 
         Returns:
             The place of the event, 0 when the VM had ended before.
+
+        Raises:
+            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.
+        """
+
+    @abc.abstractmethod
+    async def resume(self, claim: KeyClaim) -> VmRecord:
+        """Make the node that asks the owner of a suspended VM, with its next epoch. Event ``resume``.
+
+        By the ticket that started the VM, from its newest suspended state, once; asking again as for `release`.
+
+        Raises:
+            ConflictError: ``vm_unknown``, ``vm_not_suspended``, ``another_ticket``, ``state_old``; as `release` what
+                concerns tenant, lease, evidence and demands.
+        """
+
+    @abc.abstractmethod
+    async def suspend_vm(self, suspension: VmSuspension) -> int:
+        """Take down that a VM stands in a file now. Event ``suspend``.
+
+        Returns:
+            The place of the event, 0 when that was known before.
+
+        Raises:
+            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``, ``vm_not_running``, ``state_old``.
+        """
+
+    @abc.abstractmethod
+    async def destroy_vm(self, destruction: VmDestruction) -> int:
+        """Take down that nothing is left of a VM; nobody gets its keys again. Event ``destroy``.
+
+        Any boot of the node that had it last may say so, unless another boot may run it.
+
+        Returns:
+            The place of the event, also when the VM was destroyed before.
 
         Raises:
             ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.

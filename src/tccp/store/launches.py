@@ -16,8 +16,10 @@ class VmState(enum.StrEnum):
     """What the record says of a VM's last release."""
 
     RUNNING = "running"  # its node may run it
+    SUSPENDED = "suspended"  # its node has written it to a file, which one node may resume
     ENDED = "ended"  # its node says that it has ended
     LOST = "lost"  # its node has lost its lease, and stops it by the end of that lease at the latest
+    DESTROYED = "destroyed"  # its node has wiped all that there was of it; nobody gets its keys again
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class KeyClaim:
         lease_id: The lease of the connection on which the node asks.
         nonce: The node's, 32 bytes: by it a node that asks again after a lost answer is known.
         evidence_since_ms: Since when the node's last evidence must have been judged.
+        gives_up_state: Whether the tenant starts it anew although there is a suspended state.
+        state_root: Of the suspended state that is to be resumed; empty for a start.
     """
 
     ticket: bytes
@@ -60,9 +64,12 @@ class KeyClaim:
     at_ms: int
     evidence_since_ms: int
     attributes: Mapping[str, str] = field(default_factory=dict)
+    gives_up_state: bool = False
+    state_root: bytes = b""
 
     def __post_init__(self) -> None:
         """Refuse sizes and times that cannot be."""
+        check_bytes("state_root", self.state_root, 0, 32)
         check_bytes("ticket", self.ticket, 32, 32)
         check_bytes("tenant_key", self.tenant_key, TENANT_KEY_BYTES, TENANT_KEY_BYTES)
         check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
@@ -82,9 +89,12 @@ class VmRecord:
         epoch: Counts the releases of this VM, from 1.
         lease_id: The lease under which its node runs it; follows the node's leases of the same boot.
         ticket: SHA-256 of the ticket that was used for the last release.
-        seq: Place of that release in the log.
+        seq: Place in the log of the release, or resumption, by which its node owns it.
         free_ms: From when on it may be released again, unless it is running.
         disk_root: The root of its disk when it ended last; None as long as there is none.
+        generation: Of its last suspended state: the epoch in which that was made; 0 when there is none.
+        state_root: Root of that state, 32 bytes.
+        destroy_seq: Place of its destruction in the log.
     """
 
     vm_id: bytes
@@ -103,6 +113,9 @@ class VmRecord:
     end_reason: str | None
     free_ms: int
     disk_root: bytes | None
+    generation: int = 0
+    state_root: bytes | None = None
+    destroy_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +142,56 @@ class VmEnd:
         check_time("at_ms", self.at_ms)
         if self.disk_root is not None:
             check_bytes("disk_root", self.disk_root, 32, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class VmSuspension:
+    """A node says that a VM stands in a file, and nowhere else.
+
+    Attributes:
+        generation: The epoch; or, when a resumed VM has never run, that of the state that was to be resumed.
+        lease_id: The lease of the connection on which it says so.
+        state_root: Of the file, 32 bytes.
+    """
+
+    vm_id: bytes
+    epoch: int
+    generation: int
+    lease_id: bytes
+    state_root: bytes
+    disk_root: bytes | None
+    at_ms: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and times that cannot be."""
+        check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
+        check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
+        check_bytes("state_root", self.state_root, 32, 32)
+        check_time("at_ms", self.at_ms)
+        if self.disk_root is not None:
+            check_bytes("disk_root", self.disk_root, 32, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class VmDestruction:
+    """A node says, and has signed, that it has wiped all that there was of a VM.
+
+    Attributes:
+        statement_sha256: Of what it signed.
+        identity_sha256: Of the identity statement of the boot that signed.
+    """
+
+    vm_id: bytes
+    epoch: int
+    lease_id: bytes
+    statement_sha256: bytes
+    identity_sha256: bytes
+    at_ms: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and times that cannot be."""
+        check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
+        check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
+        check_bytes("statement_sha256", self.statement_sha256, 32, 32)
+        check_bytes("identity_sha256", self.identity_sha256, 32, 32)
+        check_time("at_ms", self.at_ms)

@@ -1,24 +1,39 @@
 """Tenants, and who owns which VM: the transactions, as `tccp.store.transactions` has those of nodes.
 
-`release` is the one place where a VM gets an owner. It reads everything that the decision depends on under the write
-lock, so that two nodes with one ticket, a revocation, or a policy that changes cannot come in between.
+`own` is the one place where a VM gets an owner, for `release` here and for `tccp.store.resuming`. These read everything
+that the decision depends on under the write lock, so that two nodes with one ticket, a revocation, or a policy that
+changes cannot come in between.
 """
 
 import hashlib
 import json
 import sqlite3
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec.msgpack
 
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
-from tccp.store.launches import KeyClaim, TenantRecord, VmEnd, VmRecord, VmState
+from tccp.store.launches import KeyClaim, TenantRecord, VmRecord, VmState
 from tccp.store.records import EventDraft, EventKind
 from tccp.store.transactions import append_event, no_open_lease, policy_changed
 
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A node that may have keys now, and what admitted it."""
+
+    node: NodeName
+    boot_id: bytes
+    identity: bytes
+    renewed_ms: int
+    policy: str
+    policy_version: int
+
+
 _VM = """SELECT vm_id, tenant_key, state, epoch, node, boot_id, lease_id, ticket, nonce, images, seq, released_ms,
-    ended_ms, end_reason, free_ms, disk_root FROM vm """
+    ended_ms, end_reason, free_ms, disk_root, generation, state_root, destroy_seq FROM vm """
 
 
 def add_tenant(connection: sqlite3.Connection, record: TenantRecord) -> int:
@@ -62,39 +77,51 @@ def vms(connection: sqlite3.Connection, after: bytes, limit: int) -> list[VmReco
 
 def release(connection: sqlite3.Connection, claim: KeyClaim) -> VmRecord:
     """Make the node that asks the VM's owner, if everything allows it."""
-    if connection.execute("SELECT 1 FROM tenant WHERE key = ?", (claim.tenant_key,)).fetchone() is None:
-        raise ConflictError("tenant_unknown", claim.tenant_key.hex())
-    node, boot_id, identity, renewed_ms, policy, version = _node_that_may(connection, claim)
+    asker = node_that_may(connection, claim)
     before = vm(connection, claim.vm_id)
     if before is not None and before.tenant_key != claim.tenant_key:
         raise ConflictError("vm_of_another_tenant", claim.vm_id.hex())
     if connection.execute("SELECT 1 FROM used_ticket WHERE ticket = ?", (claim.ticket,)).fetchone() is not None:
-        if before is not None and _asks_again(claim, node, boot_id, before):
+        if before is not None and asks_again(claim, asker, before):
             return before
         raise ConflictError("ticket_used", claim.ticket.hex())
     if before is not None:
-        _check_free(before, claim.at_ms)
+        _check_free(before, claim)
+    record = own(connection, EventKind.RELEASE, claim, asker, before)
+    connection.execute(
+        "INSERT INTO used_ticket (ticket, vm_id, used_ms) VALUES (?, ?, ?)", (claim.ticket, claim.vm_id, claim.at_ms)
+    )
+    return record
+
+
+def own(
+    connection: sqlite3.Connection, kind: EventKind, claim: KeyClaim, asker: Asker, before: VmRecord | None
+) -> VmRecord:
+    """Make *asker* the owner in the next epoch, and enter that in the log."""
     epoch = 1 if before is None else before.epoch + 1
-    body = {
+    body: dict[str, str | int | bytes] = {
         "vm_id": claim.vm_id,
         "epoch": epoch,
         "tenant_key": claim.tenant_key,
         "ticket": claim.ticket,
         "images": claim.images,
         "lease_id": claim.lease_id,
-        "identity_sha256": hashlib.sha256(identity).digest(),
-        "policy": policy,
-        "policy_version": version,
-        "evidence_ms": renewed_ms,
+        "identity_sha256": hashlib.sha256(asker.identity).digest(),
+        "policy": asker.policy,
+        "policy_version": asker.policy_version,
+        "evidence_ms": asker.renewed_ms,
     }
-    seq = append_event(connection, EventDraft(claim.at_ms, EventKind.RELEASE, node, msgspec.msgpack.encode(body)))
+    if kind == EventKind.RESUME:
+        assert before is not None
+        body |= {"generation": before.generation, "state_root": claim.state_root}
+    seq = append_event(connection, EventDraft(claim.at_ms, kind, asker.node, msgspec.msgpack.encode(body)))
     record = VmRecord(
         vm_id=claim.vm_id,
         tenant_key=claim.tenant_key,
         state=VmState.RUNNING,
         epoch=epoch,
-        node=node,
-        boot_id=boot_id,
+        node=asker.node,
+        boot_id=asker.boot_id,
         lease_id=claim.lease_id,
         ticket=claim.ticket,
         nonce=claim.nonce,
@@ -105,37 +132,18 @@ def release(connection: sqlite3.Connection, claim: KeyClaim) -> VmRecord:
         end_reason=None,
         free_ms=0,
         disk_root=None if before is None else before.disk_root,
+        # A start anew gives up what was suspended.
+        generation=before.generation if before is not None and kind == EventKind.RESUME else 0,
+        state_root=before.state_root if before is not None and kind == EventKind.RESUME else None,
     )
     _write(connection, record)
-    connection.execute(
-        "INSERT INTO used_ticket (ticket, vm_id, used_ms) VALUES (?, ?, ?)", (claim.ticket, claim.vm_id, claim.at_ms)
-    )
     return record
 
 
-def end_vm(connection: sqlite3.Connection, end: VmEnd) -> int:
-    """Take down that a VM has ended on its node; 0 when that is known already."""
-    record = vm(connection, end.vm_id)
-    if record is None:
-        raise ConflictError("vm_unknown", end.vm_id.hex())
-    row = connection.execute("SELECT node, boot_id FROM lease WHERE lease_id = ?", (end.lease_id,)).fetchone()
-    if row is None or (record.node.value, record.boot_id) != row:
-        raise ConflictError("vm_of_another_node", f"{end.vm_id.hex()} is of {record.node}")
-    if record.epoch != end.epoch:
-        raise ConflictError("vm_epoch_over", f"{end.vm_id.hex()}: epoch {end.epoch}, now it is {record.epoch}")
-    if record.state == VmState.ENDED:
-        return 0
-    connection.execute(
-        "UPDATE vm SET state = 'ended', ended_ms = ?, end_reason = ?, free_ms = ?, disk_root = coalesce(?, disk_root)"
-        " WHERE vm_id = ?",
-        (end.at_ms, end.reason, end.at_ms, end.disk_root, end.vm_id),
-    )
-    body = {"vm_id": end.vm_id, "epoch": end.epoch, "reason": end.reason, "disk_root": end.disk_root or b""}
-    return append_event(connection, EventDraft(end.at_ms, EventKind.STOP, record.node, msgspec.msgpack.encode(body)))
-
-
-def _node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> tuple[NodeName, bytes, bytes, int, str, int]:
-    """The node with the lease of *claim*, if it may have keys now: name, boot, identity, evidence time, policy."""
+def node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> Asker:
+    """The node with the lease of *claim*, if it may have keys of this tenant now."""
+    if connection.execute("SELECT 1 FROM tenant WHERE key = ?", (claim.tenant_key,)).fetchone() is None:
+        raise ConflictError("tenant_unknown", claim.tenant_key.hex())
     row = connection.execute(
         "SELECT node.name, lease.boot_id, lease.identity, open_lease.renewed_ms, open_lease.expires_ms,"
         " open_lease.policy, open_lease.policy_version, node.policy,"
@@ -162,32 +170,37 @@ def _node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> tuple[Nod
     for key, value in claim.attributes.items():
         if found.get(key) != value:
             raise ConflictError("attribute_not_demanded", f"{name}: {key} is {found.get(key)}, not {value}")
-    return NodeName(name), boot_id, identity, renewed_ms, policy, version
+    return Asker(NodeName(name), boot_id, identity, renewed_ms, policy, version)
 
 
-def _asks_again(claim: KeyClaim, node: NodeName, boot_id: bytes, before: VmRecord) -> bool:
+def asks_again(claim: KeyClaim, asker: Asker, before: VmRecord) -> bool:
     """Whether the answer was lost on the way, and the same boot of the same node asks the same again."""
-    asked = (claim.ticket, claim.nonce, node, boot_id, VmState.RUNNING)
+    asked = (claim.ticket, claim.nonce, asker.node, asker.boot_id, VmState.RUNNING)
     return (before.ticket, before.nonce, before.node, before.boot_id, before.state) == asked
 
 
-def _check_free(record: VmRecord, at_ms: int) -> None:
+def _check_free(record: VmRecord, claim: KeyClaim) -> None:
     if record.state == VmState.RUNNING:
         raise ConflictError("vm_running", f"{record.vm_id.hex()} runs on {record.node}")
-    if at_ms < record.free_ms:
-        detail = f"{record.vm_id.hex()}: {record.node} may run it until {record.free_ms}, it is {at_ms}"
+    if record.state == VmState.DESTROYED:
+        raise ConflictError("vm_destroyed", record.vm_id.hex())
+    if record.state == VmState.SUSPENDED and not claim.gives_up_state:
+        raise ConflictError("vm_suspended", f"{record.vm_id.hex()} stands in generation {record.generation}")
+    if claim.at_ms < record.free_ms:
+        detail = f"{record.vm_id.hex()}: {record.node} may run it until {record.free_ms}, it is {claim.at_ms}"
         raise ConflictError("vm_not_free", detail)
 
 
 def _write(connection: sqlite3.Connection, record: VmRecord) -> None:
     connection.execute(
         "INSERT INTO vm (vm_id, tenant_key, state, epoch, node, boot_id, lease_id, ticket, nonce, images, seq,"
-        " released_ms, ended_ms, end_reason, free_ms, disk_root)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)"
+        " released_ms, ended_ms, end_reason, free_ms, disk_root, generation, state_root)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?)"
         " ON CONFLICT (vm_id) DO UPDATE SET state = excluded.state, epoch = excluded.epoch, node = excluded.node,"
         " boot_id = excluded.boot_id, lease_id = excluded.lease_id, ticket = excluded.ticket, nonce = excluded.nonce,"
         " images = excluded.images, seq = excluded.seq, released_ms = excluded.released_ms, ended_ms = NULL,"
-        " end_reason = NULL, free_ms = excluded.free_ms",
+        " end_reason = NULL, free_ms = excluded.free_ms, generation = excluded.generation,"
+        " state_root = excluded.state_root",
         (
             record.vm_id,
             record.tenant_key,
@@ -203,6 +216,8 @@ def _write(connection: sqlite3.Connection, record: VmRecord) -> None:
             record.released_ms,
             record.free_ms,
             record.disk_root,
+            record.generation,
+            record.state_root,
         ),
     )
 

@@ -47,6 +47,9 @@ class EventKind(enum.StrEnum):
     TENANT = "tenant"
     RELEASE = "release"
     STOP = "stop"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    DESTROY = "destroy"
     PROBE = "probe"
 
 

@@ -16,10 +16,10 @@ import trio
 from tccp.errors import StoreError
 from tccp.measures import Durations
 from tccp.model import NodeName
-from tccp.store import launching, queries, schema, transactions
+from tccp.store import ending, launching, queries, resuming, schema, transactions
 from tccp.store.errors import ConflictError, store_error
 from tccp.store.interface import PAGE, PAGE_MAX, Store
-from tccp.store.launches import KeyClaim, TenantRecord, VmEnd, VmRecord
+from tccp.store.launches import KeyClaim, TenantRecord, VmDestruction, VmEnd, VmRecord, VmSuspension
 from tccp.store.records import (
     EVENT_BODY_BYTES_MAX,
     META_BYTES_MAX,
@@ -209,7 +209,16 @@ class _SqliteStore(Store):
         return await self._writer.run(launching.release, claim)
 
     async def end_vm(self, end: VmEnd) -> int:
-        return await self._writer.run(launching.end_vm, end)
+        return await self._writer.run(ending.end_vm, end)
+
+    async def resume(self, claim: KeyClaim) -> VmRecord:
+        return await self._writer.run(resuming.resume, claim)
+
+    async def suspend_vm(self, suspension: VmSuspension) -> int:
+        return await self._writer.run(ending.suspend_vm, suspension)
+
+    async def destroy_vm(self, destruction: VmDestruction) -> int:
+        return await self._writer.run(ending.destroy_vm, destruction)
 
     async def vm(self, vm_id: bytes) -> VmRecord | None:
         return await self._look_up(launching.vm, vm_id)

@@ -15,12 +15,13 @@ from tccp.attestation.vtpm_certificate import VtpmClaim, VtpmKey, verify_vtpm_ce
 from tccp.errors import LaunchError
 from tccp.protocol.launch_proof import VerifiedProof, read_launch_receipt, verify_proof
 from tccp.protocol.ticket import Ticket, check_addressee, verify_ticket
+from tccp.tenant.trust_store import PinnedCoordinator
 from tccp.tenant.vm_file import VmFile
 from tccp.transparency.note import NoteKey
 from tccp.transparency.packed import Value
 from tccp.transparency.receipt import VerifiedReceipt, verify_receipt
 
-RELEASE = "release"
+OWNERSHIP = frozenset({"release", "resume"})  # the events by which a node owns a VM
 BOOT_ORDER = ("kernel", "initrd", "disk")  # in which a vTPM's certificate names what was started; data is not
 
 
@@ -33,6 +34,14 @@ class CoordinatorTrust:
     log_key: NoteKey
     witnesses: Sequence[NoteKey] = field(default=())
     witnesses_required: int = 0
+
+
+def trust_in(pinned: PinnedCoordinator) -> CoordinatorTrust:
+    """What was pinned, with the witnesses that were demanded."""
+    demands = pinned.demands
+    return CoordinatorTrust(
+        pinned.coordinator_id, pinned.origin, pinned.note_key, demands.witnesses, demands.witnesses_required
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +139,7 @@ def _check_claim(claim: VtpmClaim, ticket: Ticket) -> None:
 
 def _check_release(release: VerifiedReceipt, proof: VerifiedProof) -> dict[str, Value]:
     details = release.details
-    if release.kind != RELEASE or details is None:
+    if release.kind not in OWNERSHIP or details is None:
         raise LaunchError("release_mismatch", f"the log's receipt is of {release.kind!r}, or tells no details")
     ticket = proof.ticket.ticket
     expected: dict[str, Value] = {

@@ -13,9 +13,11 @@ from tccp.cli.output import Screen, escape, print_json
 if TYPE_CHECKING:
     from tccp.protocol.control import PolicyInfo
 
-POLICY_BYTES_MAX = 256 * 1024
+POLICY_BYTES_MAX = 256 * 1024 + 512  # with a signature
 ABOUT_ADD = """\
-The newest version of a name is in force; older ones stay in the record. A complete policy:
+The newest version of a name is in force; older ones stay in the record. Both kinds are taken, measured-boot
+policies (`tccp policy learn` writes one) and PCR values; where the coordinator's configuration names operators, one of
+them must have signed the policy (`tccp policy sign`). A complete policy of PCR values:
 
   name = "tvmm-2026"
   version = 1
@@ -38,9 +40,9 @@ def add_parser(commands: Commands) -> None:
         run_add,
         summary="put a policy in force",
         about=ABOUT_ADD,
-        examples=("tccp coordinator policy add tvmm-2026.toml",),
+        examples=("tccp coordinator policy add tvmm-2026.toml", "tccp coordinator policy add tvmm-2027.signed"),
     )
-    add_file(add, "file", summary="the policy, TOML; - is standard input")
+    add_file(add, "file", summary="the policy, TOML, signed or not; - is standard input")
     listing = add_command(
         group,
         "list",

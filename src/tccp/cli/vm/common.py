@@ -55,6 +55,7 @@ def facts(vm: "VmInfo") -> dict[str, str]:
         "started": moment(vm.started_ms),
         "ended": moment(vm.ended_ms),
         "console": vm.console or "-",
+        **({"suspended state": vm.saved} if vm.saved else {}),
     }
 
 

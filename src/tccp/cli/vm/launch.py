@@ -14,7 +14,7 @@ from tccp.cli.vm.common import document, facts
 from tccp.errors import ConfigError, HostError, RefusedError
 
 if TYPE_CHECKING:
-    from tccp.protocol.vm_control import VmInfo
+    from tccp.protocol.vm_control import LaunchVm, ResumeVm, VmInfo
 
 TICKET_FILE_BYTES_MAX = 131_072
 STEPS = {
@@ -47,14 +47,21 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Launch, tell each step, and write the receipt."""
-    from tccp.protocol.vm_control import LaunchVm, VmInfo
+    from tccp.protocol.vm_control import LaunchVm
+
+    ticket = read_file(args.ticket, bytes_max=TICKET_FILE_BYTES_MAX)
+    paths = tuple(str(path.resolve()) for path in args.images)
+    return follow_start(args, LaunchVm(ticket=ticket, images=paths))
+
+
+def follow_start(args: argparse.Namespace, request: "LaunchVm | ResumeVm") -> int:
+    """Say *request*, tell each step until the VM runs, and write the receipt."""
+    from tccp.protocol.vm_control import VmInfo
 
     if args.receipt is not None and args.receipt.exists():
         raise ConfigError("file_exists", f"{args.receipt} is there already")
-    ticket = read_file(args.ticket, bytes_max=TICKET_FILE_BYTES_MAX)
-    paths = tuple(str(path.resolve()) for path in args.images)
     vm: VmInfo | None = None
-    for vm in stream(args, LaunchVm(ticket=ticket, images=paths), VmInfo):
+    for vm in stream(args, request, VmInfo):
         if vm.state in STEPS and not args.json:
             print(f"{vm.vm_id.hex()[:12]}  {STEPS[vm.state]}", file=sys.stderr, flush=True)
         if vm.state in {"running", "ended", "failed"}:

@@ -15,8 +15,7 @@ GUEST_FILE_BYTES_MAX = 65_536
 
 if TYPE_CHECKING:
     from tccp.attestation.deep import VerifiedGuest
-    from tccp.tenant.launch import CoordinatorTrust, VerifiedLaunch
-    from tccp.tenant.trust_store import PinnedCoordinator
+    from tccp.tenant.launch import VerifiedLaunch
 
 NOT_PROVED = (
     "that the VM still runs, or still runs there: it did when the node answered",
@@ -54,10 +53,10 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify, and tell."""
     from tccp.protocol.launch_proof import RECEIPT_BYTES_MAX
-    from tccp.tenant.launch import verify_launch
+    from tccp.tenant.launch import trust_in, verify_launch
     from tccp.tenant.vm_file import read_vm_file
 
-    trust = _trust(pinned_coordinator(args))
+    trust = trust_in(pinned_coordinator(args))
     content = read_file(args.receipt, bytes_max=RECEIPT_BYTES_MAX)
     launch = verify_launch(content, vm=read_vm_file(args.vm), trust=trust)
     guest = _guest(args, launch)
@@ -84,15 +83,6 @@ def _guest(args: argparse.Namespace, launch: "VerifiedLaunch") -> "VerifiedGuest
     pcrs = parse_pcr_file(read_file(args.guest_pcrs, bytes_max=PCR_FILE_BYTES_MAX))
     evidence = GuestEvidence(message, signature, pcrs.whole_bank(PcrBank.SHA256), certificate)
     return verify_launched_guest(launch, evidence, nonce=args.guest_nonce)
-
-
-def _trust(pinned: "PinnedCoordinator") -> "CoordinatorTrust":
-    from tccp.tenant.launch import CoordinatorTrust
-
-    demands = pinned.demands
-    return CoordinatorTrust(
-        pinned.coordinator_id, pinned.origin, pinned.note_key, demands.witnesses, demands.witnesses_required
-    )
 
 
 def _show(args: argparse.Namespace, launch: "VerifiedLaunch", guest: "VerifiedGuest | None") -> None:

@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,11 +22,24 @@ _CLOCK_SKEW = dt.timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
+class VtpmKeys:
+    """The public keys of one vTPM, DER SubjectPublicKeyInfo."""
+
+    ek_spki: bytes
+    ak_spki: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class VtpmCertificates:
     """The certificates of one vTPM, DER."""
 
     ek_certificate: bytes
     ak_certificate: bytes
+
+    @property
+    def keys(self) -> VtpmKeys:
+        """What they certify."""
+        return VtpmKeys(*(_key_of(certificate) for certificate in (self.ek_certificate, self.ak_certificate)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +54,25 @@ class VtpmIssuer:
         """What we say of the vTPM of *vm_id*."""
         return VtpmClaim(vm_id, hashlib.sha256(self.statement).digest(), images)
 
+    def certify_keys(self, keys: VtpmKeys, claim: VtpmClaim) -> VtpmCertificates:
+        """Certificates, as of now, for both keys of a vTPM.
+
+        Raises:
+            ValueError: They are no keys of a vTPM.
+        """
+        now = dt.datetime.now(dt.UTC)
+        return VtpmCertificates(
+            self.certify("ek", keys.ek_spki, claim, now=now), self.certify("ak", keys.ak_spki, claim, now=now)
+        )
+
     def certify(self, role: KeyRole, spki: bytes, claim: VtpmClaim, *, now: dt.datetime) -> bytes:
         """The certificate of a key, P-256, DER."""
-        key = serialization.load_der_public_key(spki)
-        assert isinstance(key, EllipticCurvePublicKey)
+        try:
+            key = serialization.load_der_public_key(spki)
+        except UnsupportedAlgorithm as problem:
+            raise ValueError(str(problem)) from problem
+        if not isinstance(key, EllipticCurvePublicKey):
+            raise ValueError("the keys of a vTPM are on an elliptic curve")  # noqa: TRY004 - a value, not its type
         issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.node)])
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"vTPM {role.upper()} {claim.vm_id.hex()}")])
         maker = x509.Name([x509.NameAttribute(x509.ObjectIdentifier(oid), value) for oid, value in _TPM_ATTRIBUTES])
@@ -73,3 +102,8 @@ class VtpmIssuer:
         )
         certificate = builder.sign(Ed25519PrivateKey.from_private_bytes(bytes(self.signing_key)), None)
         return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def _key_of(certificate: bytes) -> bytes:
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+from collections.abc import Callable
 
 import trio
 
@@ -81,15 +82,18 @@ class Child:
                 self._said = (self._said + data)[-OUTPUT_BYTES_KEPT:]
 
 
-async def start(name: str, spec: ChildSpec, nursery: trio.Nursery) -> Child:
+async def start(
+    name: str, spec: ChildSpec, nursery: trio.Nursery, guard: Callable[[int], None] = lambda _pidfd: None
+) -> Child:
     """Start a child whose output we keep the end of. The caller kills it before *nursery* ends.
 
     Args:
         name: For messages.
         spec: Its ``output`` is replaced.
+        guard: Is given its pidfd before anything else is done with it.
 
     Raises:
-        HostError: ``no_child``; see `start_child`.
+        HostError: ``no_child``, see `start_child`; or what *guard* says: then it is killed.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
@@ -101,4 +105,9 @@ async def start(name: str, spec: ChildSpec, nursery: trio.Nursery) -> Child:
         os.close(writer)
     child = Child(name, pid, pidfd, reader)
     nursery.start_soon(child.watch)
+    try:
+        guard(pidfd)
+    except HostError:
+        await child.kill()
+        raise
     return child

@@ -113,7 +113,7 @@ async def open_disk_process(
                 tasks_max=TASKS_MAX,
                 keeps_privileges=True,
             )
-            child = await start("disk", spec, nursery)
+            child = await start("disk", spec, nursery, host.keeper.guard)
         try:
             yield DiskProcess(child, supervisor, nbd)
         finally:

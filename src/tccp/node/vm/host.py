@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+import trio
 
 from tccp.errors import ConfigError, HostError
 from tccp.node.vm.accelerator import probe_accelerator
 from tccp.node.vm.certificates import VtpmIssuer
+from tccp.node.vm.keeper import Keeper, open_keeper
 from tccp.node.vm.machine import Accelerator
 from tccp.node.vm.memory_file import unreadable_copy
 
@@ -80,10 +82,15 @@ class HostSettings:
 
 @dataclass(frozen=True, slots=True)
 class VmHost:
-    """A host that is ready for VMs, made by `open_host`."""
+    """A host that is ready for VMs, made by `open_host`.
+
+    Attributes:
+        keeper: Ends all VMs at the time that it was last given; none may run before it was given one.
+    """
 
     settings: HostSettings
     issuer: VtpmIssuer
+    keeper: Keeper
     qemu: int
     swtpm: int
     python: int
@@ -124,18 +131,20 @@ async def open_host(settings: HostSettings, issuer: VtpmIssuer) -> AsyncGenerato
     if settings.users is None:
         log.warning("vms_share_our_user", detail="VMs are not protected from each other, nor from this user")
     _clear_leftovers(settings.run)
-    with contextlib.ExitStack() as stack:
+    async with trio.open_nursery() as nursery, contextlib.AsyncExitStack() as stack:
         programs = []
         for path in (QEMU, SWTPM):
             programs.append(unreadable_copy(path))
             stack.callback(os.close, programs[-1])
         python = os.open("/proc/self/exe", os.O_PATH | os.O_CLOEXEC)
         stack.callback(os.close, python)
+        keeper = await stack.enter_async_context(open_keeper(python, nursery))
         kvm_group = _group_of_kvm()
         user = settings.users.first if settings.users else None
         yield VmHost(
             settings=settings,
             issuer=issuer,
+            keeper=keeper,
             qemu=programs[0],
             swtpm=programs[1],
             python=python,

@@ -39,6 +39,7 @@ def qemu_arguments(
     data_folders: Sequence[str],
     ovmf: Path,
     lock_memory: bool,
+    awaits_state: bool = False,
 ) -> list[str]:
     """Everything but the program's name. The machine is paused, and has nothing that is not named here.
 
@@ -46,8 +47,11 @@ def qemu_arguments(
         data_folders: Where QEMU's own firmware lies.
         ovmf: The UEFI firmware; it has no store for variables, so that each boot is like the first.
         lock_memory: Keep all of it out of swap; the limit on locked memory must allow it.
+        awaits_state: Do not begin from power-on, but from a state that comes by a descriptor later.
     """
     arguments = ["-nodefaults", "-no-user-config", "-display", "none", "-S", "-sandbox", SANDBOX]
+    if awaits_state:
+        arguments += ["-incoming", "defer"]
     for folder in data_folders:
         arguments += ["-L", folder]
     arguments += ["-M", "q35,smm=off,vmport=off,usb=off,graphics=off,dump-guest-core=off,mem-merge=off"]

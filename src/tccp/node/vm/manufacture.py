@@ -5,7 +5,6 @@ the AK itself is persistent, so that no template has to be known. All of it is w
 which firmware takes away from the guest.
 """
 
-import datetime as dt
 import socket
 
 import trio
@@ -13,7 +12,7 @@ import trio
 from tccp.core.tpm_public import tpm_public_parse
 from tccp.errors import HostError, TccpError
 from tccp.model import PcrBank
-from tccp.node.vm.certificates import VtpmCertificates, VtpmIssuer
+from tccp.node.vm.certificates import VtpmCertificates, VtpmIssuer, VtpmKeys
 from tccp.node.vm.child import Child
 from tccp.tpm.channel import Channel
 from tccp.tpm.client import Tpm
@@ -43,11 +42,8 @@ async def certify_vtpm(
     try:
         ek = await tpm.read_ek(kind="ecc")
         ak = await tpm.create_ak("ecc")
-        claim, now = issuer.claim(vm_id, images), dt.datetime.now(dt.UTC)
-        certificates = VtpmCertificates(
-            issuer.certify("ek", tpm_public_parse(ek.public).spki, claim, now=now),
-            issuer.certify("ak", tpm_public_parse(ak.public).spki, claim, now=now),
-        )
+        keys = VtpmKeys(tpm_public_parse(ek.public).spki, tpm_public_parse(ak.public).spki)
+        certificates = issuer.certify_keys(keys, issuer.claim(vm_id, images))
         await keep_banks(channel, BANKS)
         await make_persistent(channel, ak.handle, AK_HANDLE)
         await write_certificate(channel, EK_CERTIFICATE_NV, certificates.ek_certificate)

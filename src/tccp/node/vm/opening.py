@@ -20,6 +20,8 @@ import trio
 
 from tccp.core.child import FIRST_DESCRIPTOR, ChildSpec
 from tccp.errors import HostError, TccpError
+from tccp.node.vm.arrival import Arrival, arrive_from_file, arrive_from_stream
+from tccp.node.vm.certificates import VtpmKeys
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.console import Console, console_socket
 from tccp.node.vm.description import VmDescription, VmImages, VmSecrets
@@ -37,6 +39,7 @@ from tccp.node.vm.sandbox import (
     TASKS_MAX,
     qemu_memory_mib,
 )
+from tccp.node.vm.state import ResumedState
 from tccp.node.vm.vm import Vm
 from tccp.node.vm.vtpm import Vtpm, open_vtpm
 
@@ -51,15 +54,21 @@ async def open_vm(
     secrets: VmSecrets,
     *,
     host: VmHost,
+    resume: ResumedState | None = None,
+    incoming: trio.abc.Stream | None = None,
     on_event: Callable[[QmpEvent], None] = lambda _event: None,
 ) -> AsyncGenerator[Vm]:
     """Start a VM, paused; at the end of the block it is killed unless it has ended. From the main thread.
 
     Args:
+        resume: The state that it goes on from; by default it is switched on. Images and disks must be those that it
+            had, and the disks must have the roots that suspending it left.
+        incoming: Or the state that another node sends by `Vm.send`, at the other end of this stream. It must be secret,
+            whole and from that node: see there.
         on_event: Called with what QEMU says unasked.
 
     Raises:
-        SealedImageError: An image is not the one that its root names.
+        SealedImageError: An image, or the state, is not the one that its root names.
         DiskError: A live disk is not what it was.
         HostError: Something of this host failed; nothing is left of the VM.
     """
@@ -67,7 +76,8 @@ async def open_vm(
         async with trio.open_nursery() as nursery:
             async with contextlib.AsyncExitStack() as stack:
                 opening = _Opening(description, images, secrets, host, user, nursery, stack)
-                vm = await opening.start(folder / CONSOLE_NAME, on_event)
+                arrival = _arrival(resume, incoming, nursery, stack)
+                vm = await opening.start(folder / CONSOLE_NAME, on_event, arrival)
                 nursery.start_soon(vm.supervise)
                 try:
                     yield vm
@@ -76,6 +86,18 @@ async def open_vm(
                         with trio.CancelScope(shield=True):
                             await vm.kill()
             nursery.cancel_scope.cancel()
+
+
+def _arrival(
+    resume: ResumedState | None,
+    incoming: trio.abc.Stream | None,
+    nursery: trio.Nursery,
+    stack: contextlib.AsyncExitStack,
+) -> Arrival | None:
+    assert resume is None or incoming is None
+    if resume is not None:
+        return arrive_from_file(resume, nursery, stack)
+    return None if incoming is None else arrive_from_stream(incoming, nursery, stack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +112,14 @@ class _Opening:
     nursery: trio.Nursery
     stack: contextlib.AsyncExitStack
 
-    async def start(self, console_path: Path, on_event: Callable[[QmpEvent], None]) -> Vm:
+    async def start(
+        self, console_path: Path, on_event: Callable[[QmpEvent], None], arrival: Arrival | None = None
+    ) -> Vm:
         """Everything, in order."""
+        vtpm_keys = (await arrival.preamble(self.description)).vtpm if arrival else None
         with contextlib.ExitStack() as copies:  # plaintext in memory files
             with contextlib.ExitStack() as handed:  # sockets that QEMU inherits; our own copies go when it has them
-                boot, vtpm, disks = await self._prepare(handed, copies)
+                boot, vtpm, disks = await self._prepare(handed, copies, vtpm_keys)
                 secrets = {
                     name: copies.enter_context(memory_file("secret", secret.value, reader=self.user))
                     for name, secret in self.secrets.for_guest.items()
@@ -111,7 +136,9 @@ class _Opening:
                     disks=[wired.take(disk.nbd.fileno()) for disk in disks],
                     secrets={name: wired.take(descriptor) for name, descriptor in secrets.items()},
                 )
-                qemu = await start("qemu", self._qemu(wiring, wired.descriptors), self.nursery)
+                qemu = await start(
+                    "qemu", self._qemu(wiring, wired.descriptors, arrival), self.nursery, self.host.keeper.guard
+                )
             self.stack.push_async_callback(qemu.kill)
             qmp = Qmp(monitor, on_event)
             self.nursery.start_soon(qmp.run)
@@ -119,14 +146,16 @@ class _Opening:
             # QEMU has copied these into what the guest is shown; only the initrd stays mapped.
             for descriptor in [*(boot[role] for role in boot if role == "kernel"), *secrets.values()]:
                 os.ftruncate(descriptor, 0)
+            if arrival is not None:
+                await arrival.hand_over(qmp)
         console = Console(guest)
         self.nursery.start_soon(console.run)
         listener = await self.stack.enter_async_context(console_socket(console_path, self.host.console_group))
         self.nursery.start_soon(console.serve, listener)
-        return Vm(self.description, console_path, qemu, qmp, console, vtpm, tuple(disks))
+        return Vm(self.description, console_path, qemu, qmp, console, vtpm, tuple(disks), self.host.keeper)
 
     async def _prepare(
-        self, handed: contextlib.ExitStack, copies: contextlib.ExitStack
+        self, handed: contextlib.ExitStack, copies: contextlib.ExitStack, vtpm_keys: VtpmKeys | None
     ) -> tuple[dict[str, int], Vtpm, list[DiskProcess]]:
         """Images in memory, a vTPM and disks; all at the same time, for each takes a while."""
         disks = [
@@ -138,7 +167,10 @@ class _Opening:
         for disk in disks:
             handed.callback(disk.nbd.close)
         vtpms: list[Vtpm] = []
-        parts: list[Callable[[], Awaitable[None]]] = [lambda: self._open_vtpm(vtpms), *(disk.ready for disk in disks)]
+        parts: list[Callable[[], Awaitable[None]]] = [
+            lambda: self._open_vtpm(vtpms, vtpm_keys),
+            *(disk.ready for disk in disks),
+        ]
         boot: dict[str, int] = {}
         for role, file in (("kernel", self.images.kernel), ("initrd", self.images.initrd)):
             if file is not None:
@@ -148,9 +180,9 @@ class _Opening:
         handed.callback(vtpms[0].control.close)
         return boot, vtpms[0], disks
 
-    async def _open_vtpm(self, opened: list[Vtpm]) -> None:
+    async def _open_vtpm(self, opened: list[Vtpm], arriving: VtpmKeys | None) -> None:
         name, roots, key = self.description.name, self.images.roots, self.secrets.vm_key
-        vtpm = open_vtpm(name, roots, key, self.host, user=self.user, nursery=self.nursery)
+        vtpm = open_vtpm(name, roots, key, self.host, user=self.user, nursery=self.nursery, arriving=arriving)
         opened.append(await self.stack.enter_async_context(vtpm))
 
     def _pair(self, handed: contextlib.ExitStack) -> tuple[socket.socket, int]:
@@ -160,7 +192,7 @@ class _Opening:
         handed.callback(theirs.close)
         return mine, theirs.fileno()
 
-    def _qemu(self, wiring: Wiring, inherited: list[int]) -> ChildSpec:
+    def _qemu(self, wiring: Wiring, inherited: list[int], arrival: Arrival | None) -> ChildSpec:
         mapped_mib = qemu_memory_mib(self.description.memory_mib, self.description.vcpus)
         arguments = qemu_arguments(
             self.description,
@@ -169,6 +201,7 @@ class _Opening:
             data_folders=QEMU_DATA,
             ovmf=self.host.settings.ovmf,
             lock_memory=self.host.can_lock(mapped_mib),
+            awaits_state=arrival is not None,
         )
         return ChildSpec(
             self.host.qemu,

@@ -11,7 +11,8 @@ Source: docs/interop/qmp-spec.txt of QEMU.
 import array
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ from tccp.errors import HostError
 LINE_BYTES_MAX = 4 << 20
 READ_BYTES = 64 << 10
 SEND_S = 10.0
+# Events that somebody waits for and has not taken yet; QEMU says a handful of one kind, and who floods us is cut off.
+EVENTS_WAITING_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Qmp:
         self._on_event = on_event
         self._buffer = bytearray()
         self._calls: dict[int, _Call] = {}
+        self._listeners: dict[trio.MemorySendChannel[QmpEvent], str] = {}
         self._count = 0
         self._sending = trio.Lock()
         self._gone: HostError | None = None
@@ -127,6 +131,20 @@ class Qmp:
             raise HostError("qmp_refused", f"{command}: {error.get('desc') if isinstance(error, dict) else error}")
         return call.answer.get("return")
 
+    @contextmanager
+    def listening(self, name: str) -> Iterator["trio.MemoryReceiveChannel[QmpEvent]"]:
+        """The events called *name*, from now on; no more come when QEMU has gone."""
+        sender, receiver = trio.open_memory_channel[QmpEvent](EVENTS_WAITING_MAX)
+        self._listeners[sender] = name
+        if self._gone is not None:
+            sender.close()
+        try:
+            yield receiver
+        finally:
+            del self._listeners[sender]
+            sender.close()
+            receiver.close()
+
     async def _send(self, data: bytes, descriptor: int | None) -> None:
         """All of it or nothing: half a document would spoil every later one."""
         rights = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
@@ -162,12 +180,21 @@ class Qmp:
     def _take(self, document: dict[str, Any]) -> None:
         if "event" in document:
             data = document.get("data")
-            self._on_event(QmpEvent(str(document["event"]), data if isinstance(data, dict) else {}))
+            self._tell(QmpEvent(str(document["event"]), data if isinstance(data, dict) else {}))
             return
         call = self._calls.get(number) if isinstance(number := document.get("id"), int) else None
         if call is not None:  # else somebody has stopped waiting for it
             call.answer = document
             call.done.set()
+
+    def _tell(self, event: QmpEvent) -> None:
+        self._on_event(event)
+        for listener, name in self._listeners.items():
+            if name == event.name:
+                try:
+                    listener.send_nowait(event)
+                except (trio.WouldBlock, trio.ClosedResourceError):
+                    listener.close()
 
     def _fail(self, problem: HostError) -> None:
         if self._gone is None:
@@ -175,3 +202,5 @@ class Qmp:
         self._greeted.set()
         for call in self._calls.values():
             call.done.set()
+        for listener in self._listeners:
+            listener.close()

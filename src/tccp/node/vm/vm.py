@@ -3,11 +3,15 @@
 run          the guest runs from here on
 shut_down    as by pressing the power button
 kill         as by pulling the plug
+suspend      its state goes into a sealed file, and it ends
+send         its state goes to another node while it runs; then it stands still, until it is run again or forgotten
+forget       it ends, and nothing of it stays here but its disks' files, as they are
 ended        why it ended, and the disks' roots; never raises
 """
 
 import contextlib
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,12 +19,18 @@ from typing import Literal
 import structlog
 import trio
 
+from tccp.core.image import ImageKey
 from tccp.errors import HostError, TccpError
 from tccp.node.vm.child import Child
 from tccp.node.vm.console import Console
 from tccp.node.vm.description import VmDescription
 from tccp.node.vm.disk import DiskProcess
+from tccp.node.vm.keeper import Keeper
+from tccp.node.vm.migration import Pace, Sent
+from tccp.node.vm.preamble import Preamble
 from tccp.node.vm.qmp import Qmp
+from tccp.node.vm.sending import send_state
+from tccp.node.vm.state import SuspendedState, write_state
 from tccp.node.vm.vtpm import Vtpm
 
 POWER_BUTTON_S = 60.0
@@ -29,7 +39,18 @@ QUIT_S = 10.0
 SETTLE_S = 1.0
 
 EndReason = Literal[
-    "powered_off", "shut_down", "killed", "qemu_failed", "out_of_memory", "killed_by_host", "vtpm_failed", "disk_failed"
+    "powered_off",
+    "shut_down",
+    "killed",
+    "suspended",
+    "forgotten",
+    "time_over",
+    "qemu_failed",
+    "out_of_memory",
+    "killed_by_host",
+    "keeper_failed",
+    "vtpm_failed",
+    "disk_failed",
 ]
 
 log = structlog.get_logger()
@@ -63,6 +84,7 @@ class Vm:
     console: Console
     vtpm: Vtpm
     disks: tuple[DiskProcess, ...]
+    keeper: Keeper
     _asked: EndReason | None = None
     _end: VmEnd | None = None
     _over: trio.Event = field(default_factory=trio.Event)
@@ -91,6 +113,79 @@ class Vm:
         await self.qemu.kill()
         return await self.ended()
 
+    async def suspend(self, path: Path, key: ImageKey) -> SuspendedState:
+        """Let the guest stand still, seal its state into the file *path*, and end it, with the reason ``suspended``.
+
+        Args:
+            path: Replaced as a whole, once everything of it is durable.
+            key: From `state_key`, of a generation that was never used before.
+
+        Raises:
+            HostError: The state could not be written: the guest runs on, unless it has ended. Or ``disk_failed``: the
+                VM has ended and a disk's root is unknown, so nothing can go on from that state; it is removed.
+        """
+        was_running = bool((await self.qmp.execute("query-status"))["running"])
+        await self.qmp.execute("stop")
+        try:
+            state = await write_state(
+                self.qmp, Preamble(self.description.vm_id, self.vtpm.certificates.keys), path, key
+            )
+        except BaseException:
+            await self._go_on(was_running)
+            raise
+        self._asked = "suspended"
+        with trio.CancelScope(shield=True):
+            await self.qemu.kill()
+            end = await self.ended()
+        if None in end.disk_roots:
+            path.unlink()
+            raise HostError("disk_failed", "a disk was not closed; the state is of no use without it")
+        return state
+
+    async def send(
+        self,
+        stream: trio.abc.Stream,
+        *,
+        pace: Pace | None = None,
+        on_progress: Callable[[Sent], None] = lambda _sent: None,
+    ) -> Sent:
+        """Send its state to ``open_vm(..., incoming=...)`` at the other end of *stream*, while the guest runs.
+
+        On return the guest stands still, and all of it is there, too; the other end runs it only when it is told to,
+        and must not be before this end has been told to `forget`. Until then `run` lets the guest go on here.
+
+        Args:
+            stream: It carries the guest's memory in plaintext: TLS to the very node that was chosen, and no other.
+            on_progress: Called now and then.
+
+        Raises:
+            HostError: It could not be sent; the guest runs on here, unless it has ended. So it does after cancellation.
+        """
+        if self.disks:
+            raise HostError("disks_stay", "only VMs without disks can be sent")
+        was_running = bool((await self.qmp.execute("query-status"))["running"])
+        preamble = Preamble(self.description.vm_id, self.vtpm.certificates.keys)
+        try:
+            return await send_state(self.qmp, preamble, stream, pace or Pace(), on_progress)
+        except BaseException:
+            await self._go_on(was_running)
+            raise
+
+    async def forget(self) -> VmEnd:
+        """End it at once and wipe what is here of it: memory, keys, the vTPM's state. Disks are not closed."""
+        self._asked = "forgotten"
+        with trio.CancelScope(shield=True):
+            for child in (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)):
+                await child.kill()
+            end = await self.ended()
+            self.vtpm.forget()
+        return end
+
+    async def _go_on(self, was_running: bool) -> None:
+        if was_running:
+            with trio.CancelScope(shield=True), contextlib.suppress(HostError):
+                await self.qmp.execute("cont")
+
     @property
     def is_over(self) -> bool:
         """Whether it has ended."""
@@ -112,22 +207,31 @@ class Vm:
 
     async def _supervise(self) -> None:
         oom_before = _oom_kills()
-        first = await _first_to_end([self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)])
+        first = await _first_to_end(
+            [self.qemu, self.vtpm.child, self.keeper.child, *(disk.child for disk in self.disks)]
+        )
         with trio.move_on_after(SETTLE_S):
             await self.qemu.wait()
         reason, detail = self._why(first, oom_killed=_oom_kills() > oom_before)
         await self.qemu.kill()
-        roots = await self._close_disks()
+        roots = (None,) * len(self.disks) if self._asked == "forgotten" else await self._close_disks()
         await self.vtpm.child.kill()
         self._end = VmEnd(reason, detail, roots)
         self._over.set()
         log.info("vm_ended", vm=self.description.name, reason=reason, detail=detail)
 
     def _why(self, first: Child, *, oom_killed: bool) -> tuple[EndReason, str]:
-        if self._asked == "killed":
-            return "killed", ""
+        if self._asked in ("killed", "suspended", "forgotten"):
+            return self._asked, ""
+        if self.keeper.child.status is not None:
+            return "keeper_failed", _obituary(self.keeper.child)
         if self.qemu.status == 0:
             return self._asked or "powered_off", ""
+        if self.keeper.is_past:
+            return "time_over", ""
+        return self._which_failed(first, oom_killed=oom_killed)
+
+    def _which_failed(self, first: Child, *, oom_killed: bool) -> tuple[EndReason, str]:
         if self.qemu.signal == signal.SIGKILL:  # we have not done it yet; the others may have noticed before us
             return ("out_of_memory" if oom_killed else "killed_by_host"), ""
         # A vTPM ends well when QEMU has gone; anything else is a fault of its own.

@@ -16,10 +16,11 @@ import trio
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from tccp.attestation.vtpm_certificate import VtpmClaim
 from tccp.core.child import ChildSpec
 from tccp.errors import HostError
 from tccp.model import SecretBytes
-from tccp.node.vm.certificates import VtpmCertificates
+from tccp.node.vm.certificates import VtpmCertificates, VtpmKeys
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.host import VmHost
 from tccp.node.vm.manufacture import certify_vtpm
@@ -32,11 +33,21 @@ MIGRATION_KEY_INFO = b"tccp/v1/vtpm-migration"
 
 @dataclass(frozen=True, slots=True)
 class Vtpm:
-    """A running vTPM that waits for QEMU, and what vouches for its keys. Who passes `control` on closes it."""
+    """A running vTPM that waits for QEMU, and what vouches for its keys. Who passes `control` on closes it.
+
+    Attributes:
+        folder: Where its state is, encrypted.
+    """
 
     child: Child
     control: socket.socket
     certificates: VtpmCertificates
+    folder: Path
+
+    def forget(self) -> None:
+        """Remove its state. It must have ended, and will never be started again here."""
+        for entry in self.folder.iterdir():
+            entry.unlink()
 
 
 def derive(vm_key: SecretBytes, info: bytes) -> bytes:
@@ -53,17 +64,33 @@ async def open_vtpm(
     *,
     user: int | None,
     nursery: trio.Nursery,
+    arriving: VtpmKeys | None = None,
 ) -> AsyncGenerator[Vtpm]:
     """Start the vTPM of the VM *name*, made on the first start; killed at the end of the block.
+
+    Args:
+        arriving: The keys of a vTPM whose state QEMU will bring along. What is in the guest's NV stays as it was;
+            the new certificates are for everybody else.
 
     Raises:
         HostError: ``vtpm_failed``: swtpm does not run, or its state is not of this key.
     """
-    with _state_folder(host.settings.state / name / "vtpm", user) as folder:
-        async with _swtpm("data", folder, vm_key, host, user=user, nursery=nursery) as (maker, data):
-            certificates = await certify_vtpm(data, maker, bytes.fromhex(name), roots, host.issuer)
+    path = host.settings.state / name / "vtpm"
+    with _state_folder(path, user) as folder:
+        if arriving is None:
+            async with _swtpm("data", folder, vm_key, host, user=user, nursery=nursery) as (maker, data):
+                certificates = await certify_vtpm(data, maker, bytes.fromhex(name), roots, host.issuer)
+        else:
+            certificates = _certify_again(arriving, host.issuer.claim(bytes.fromhex(name), roots), host)
         async with _swtpm("control", folder, vm_key, host, user=user, nursery=nursery) as (child, control):
-            yield Vtpm(child, control, certificates)
+            yield Vtpm(child, control, certificates, path)
+
+
+def _certify_again(keys: VtpmKeys, claim: VtpmClaim, host: VmHost) -> VtpmCertificates:
+    try:
+        return host.issuer.certify_keys(keys, claim)
+    except ValueError as problem:
+        raise HostError("vtpm_failed", f"the keys that came along: {problem}") from problem
 
 
 @contextlib.asynccontextmanager
@@ -95,7 +122,7 @@ async def _swtpm(
             writable=[f"/proc/self/fd/{folder}"],
         )
         try:
-            child = await start("vtpm", spec, nursery)
+            child = await start("vtpm", spec, nursery, host.keeper.guard)
         except HostError:
             ours.close()
             raise

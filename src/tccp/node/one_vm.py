@@ -1,0 +1,78 @@
+"""One VM of this node as it is known here, and how the control socket shows it."""
+
+from dataclasses import dataclass, field
+
+import trio
+
+from tccp.errors import TccpError
+from tccp.node.hypervisor import RunningVm, SavedState
+from tccp.node.launch import AcceptedTicket
+from tccp.protocol.vm_control import VmInfo
+
+RECORDING = frozenset({"recording", "destroying"})
+OVER = frozenset({"ended", "failed", "suspended", "destroyed"})
+
+
+@dataclass(slots=True, eq=False)
+class Vm:
+    """One VM since it was asked for."""
+
+    accepted: AcceptedTicket
+    launched_ms: int
+    state: str = "checking"
+    epoch: int = 0
+    started_ms: int = 0
+    ended_ms: int = 0
+    reason: str = ""
+    detail: str = ""
+    problem: TccpError | None = None
+    receipt: bytes = b""
+    has_run: bool = False
+    saving: trio.Event | None = field(default=None, repr=False)
+    saved: SavedState | None = None
+    is_doomed: bool = False  # to be destroyed, from when that was asked for until it is or has failed
+    destruction: bytes = b""  # the receipt
+    running: RunningVm | None = field(default=None, repr=False)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
+
+    @property
+    def vm_id(self) -> bytes:
+        """Its id, 16 bytes."""
+        return self.accepted.verified.ticket.vm_id
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing of it is in memory here any more; the coordinator may not have recorded that yet."""
+        return self.state in OVER | RECORDING
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens to it here by itself."""
+        return self.state in OVER and not self.is_doomed
+
+    def end(self, reason: str) -> None:
+        """End it now, whatever it is doing; the first reason counts."""
+        self.reason = self.reason or reason
+        self.scope.cancel()
+
+    def info(self) -> VmInfo:
+        """As the control socket shows it."""
+        ticket = self.accepted.verified.ticket
+        return VmInfo(
+            vm_id=self.vm_id,
+            state=self.state,
+            tenant_key=ticket.tenant_key,
+            ticket_sha256=self.accepted.verified.sha256,
+            epoch=self.epoch,
+            vcpus=ticket.shape.vcpus,
+            memory_mib=ticket.shape.memory_mib,
+            launched_ms=self.launched_ms,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+            reason=self.reason,
+            detail=(self.problem.detail if self.problem else self.detail)[:4096],
+            hint=self.problem.hint[:4096] if self.problem else "",
+            console=self.running.console if self.running and not self.is_over else "",
+            has_receipt=bool(self.receipt),
+            saved=str(self.saved.path) if self.saved and self.state != "destroyed" else "",
+        )

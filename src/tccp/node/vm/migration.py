@@ -1,0 +1,151 @@
+"""QEMU's migration stream, out and in, through a descriptor that QEMU is handed.
+
+The stream has the guest's memory, its devices, and the state of its vTPM (encrypted once more, under a key that is
+derived from the VM's). Where it goes is for others to say: `tccp.node.vm.state` a sealed file, `tccp.node.vm.relay`
+another node.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from tccp.errors import HostError
+from tccp.node.vm.qmp import Qmp, QmpEvent
+
+DESCRIPTOR_NAME = "state"
+NO_LIMIT = 1 << 40  # bytes in a second; QEMU's own default is 128 MiB
+DOWNTIME_MS = 300
+GONE = "gone"
+CANCEL_S = 10.0
+PROGRESS_S = 0.2
+_OVER = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a running guest's state is sent.
+
+    Attributes:
+        bytes_per_s: At most.
+        downtime_ms: The guest is stopped once the rest takes no longer than this, by QEMU's reckoning.
+        repeats_differences: Send what changed in a page that was sent before (XBZRLE): fewer bytes, more work.
+    """
+
+    bytes_per_s: int = NO_LIMIT
+    downtime_ms: int = DOWNTIME_MS
+    repeats_differences: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How far it has come, or what it took in the end; in milliseconds and bytes.
+
+    Attributes:
+        downtime_ms: How long the guest stood still, as QEMU counts it; 0 before the end.
+        left_bytes: Of the guest's memory, as of now.
+        rounds: How often memory was gone through.
+    """
+
+    total_ms: int
+    downtime_ms: int
+    sent_bytes: int
+    left_bytes: int
+    rounds: int
+
+
+async def send_out(
+    qmp: Qmp, descriptor: int, pace: Pace, *, on_progress: Callable[[Sent], None] = lambda _sent: None
+) -> Sent:
+    """Write the state to *descriptor*, of which QEMU gets a copy, to the end; the guest stands still afterwards.
+
+    When it fails or is cancelled, the guest is as it was before.
+
+    Raises:
+        HostError: ``migration_failed``: it could not be written; or as for `Qmp.execute`.
+    """
+    await _prepare(qmp, pace)
+    with qmp.listening("MIGRATION") as events:
+        await qmp.execute("getfd", {"fdname": DESCRIPTOR_NAME}, descriptor=descriptor)
+        await qmp.execute("migrate", {"uri": f"fd:{DESCRIPTOR_NAME}"})
+        status = ""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_report, qmp, on_progress)
+                status = await _end(events)
+                nursery.cancel_scope.cancel()
+        finally:
+            if not status:
+                await _cancel(qmp, events)
+    _check_gone(status)
+    if status != "completed":
+        why = (await qmp.execute("query-migrate")).get("error-desc", status)
+        raise HostError("migration_failed", str(why))
+    return await query(qmp)
+
+
+async def take_in(qmp: Qmp, descriptor: int) -> None:
+    """Have a QEMU that was started for it read its state from *descriptor*; the guest is paused afterwards.
+
+    Raises:
+        HostError: ``migration_failed``, or as for `Qmp.execute`: QEMU ends when the stream is not whole.
+    """
+    await qmp.execute("migrate-set-capabilities", {"capabilities": _capabilities(events=True)})
+    with qmp.listening("MIGRATION") as events:
+        await qmp.execute("getfd", {"fdname": DESCRIPTOR_NAME}, descriptor=descriptor)
+        await qmp.execute("migrate-incoming", {"uri": f"fd:{DESCRIPTOR_NAME}"})
+        status = await _end(events)
+    _check_gone(status)
+    if status != "completed":
+        raise HostError("migration_failed", f"reading the state {status}")
+
+
+async def _cancel(qmp: Qmp, events: "trio.MemoryReceiveChannel[QmpEvent]") -> None:
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + CANCEL_S), contextlib.suppress(HostError):
+        await qmp.execute("migrate_cancel")
+        await _end(events)
+
+
+async def query(qmp: Qmp) -> Sent:
+    """How far the last migration out of this QEMU has come."""
+    said = await qmp.execute("query-migrate")
+    ram = said.get("ram", {})
+    return Sent(
+        total_ms=said.get("total-time", 0),
+        downtime_ms=said.get("downtime", 0),
+        sent_bytes=ram.get("transferred", 0),
+        left_bytes=ram.get("remaining", 0),
+        rounds=ram.get("dirty-sync-count", 0),
+    )
+
+
+async def _prepare(qmp: Qmp, pace: Pace) -> None:
+    wanted = _capabilities(events=True, **{"auto-converge": True}, xbzrle=pace.repeats_differences)
+    await qmp.execute("migrate-set-capabilities", {"capabilities": wanted})
+    parameters = {"max-bandwidth": pace.bytes_per_s, "downtime-limit": pace.downtime_ms}
+    await qmp.execute("migrate-set-parameters", parameters)
+
+
+def _capabilities(**wanted: bool) -> list[dict[str, object]]:
+    return [{"capability": name, "state": state} for name, state in wanted.items()]
+
+
+async def _report(qmp: Qmp, on_progress: Callable[[Sent], None]) -> None:
+    with contextlib.suppress(HostError):  # who waits for the end learns of it
+        while True:
+            await trio.sleep(PROGRESS_S)
+            on_progress(await query(qmp))
+
+
+def _check_gone(status: str) -> None:
+    if status == GONE:
+        raise HostError("qmp_gone", "QEMU has ended in the middle of a migration")
+
+
+async def _end(events: "trio.MemoryReceiveChannel[QmpEvent]") -> str:
+    async for event in events:
+        status = str(event.data.get("status"))
+        if status in _OVER:
+            return status
+    return GONE

@@ -1,0 +1,89 @@
+"""What a node signs when nothing is left of a VM there, and the file that the tenant gets.
+
+The log's entry names the statement by its hash, and the boot that signed it by the hash of its identity.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from tccp.errors import LaunchError, ProtocolError
+from tccp.protocol import fields as f
+from tccp.protocol.encoding import Message, decode, encode
+from tccp.protocol.statements import decode_identity
+
+DESTRUCTION_DOMAIN = "tccp/v1/vm-destroyed"
+
+
+class Destruction(Message, frozen=True):
+    """Wiped here: keys, memory, state of the vTPM, disks and suspended states of this VM."""
+
+    domain: str
+    vm_id: f.Id16
+    epoch: f.Epoch
+    node: f.Name
+    boot_id: f.Id16
+    destroyed_ms: f.UnixMilliseconds
+
+
+class DestructionReceipt(Message, frozen=True, tag="destruction_receipt"):
+    """The file that the tenant gets."""
+
+    statement: f.Statement  # Destruction, exactly these bytes
+    signature: f.Ed25519Signature
+    identity: f.Statement  # of the boot that signed it
+    log_receipt: f.LogReceipt  # of the event
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedDestruction:
+    """A destruction that the boot which it names has signed. Only `verify_destruction_statement` makes one."""
+
+    destruction: Destruction
+    sha256: bytes
+
+
+def sign_destruction(destruction: Destruction, key: SigningKey) -> tuple[bytes, bytes]:
+    """The statement and its signature."""
+    assert destruction.domain == DESTRUCTION_DOMAIN
+    body = encode(destruction)
+    return body, key.sign(body).signature
+
+
+def verify_destruction_statement(statement: bytes, signature: bytes, *, identity: bytes) -> VerifiedDestruction:
+    """The statement, if the boot of *identity* has signed it and speaks of itself.
+
+    Args:
+        identity: An identity statement that somebody vouches for.
+
+    Raises:
+        LaunchError: ``destruction_malformed``, ``destruction_signature``, ``destruction_of_another``.
+    """
+    try:
+        boot = decode_identity(identity)
+        VerifyKey(boot.signing_key).verify(statement, signature)
+        destruction: Destruction = decode(statement, Destruction)
+    except ProtocolError as problem:
+        raise LaunchError("destruction_malformed", problem.detail) from None
+    except (BadSignatureError, ValueError):
+        raise LaunchError("destruction_signature", "the boot that is named has not signed this") from None
+    if destruction.domain != DESTRUCTION_DOMAIN:
+        raise LaunchError("destruction_malformed", f"of the domain {destruction.domain!r}")
+    if (destruction.node, destruction.boot_id) != (boot.node, boot.boot_id):
+        raise LaunchError("destruction_of_another", f"{boot.node} speaks of {destruction.node}")
+    return VerifiedDestruction(destruction, hashlib.sha256(statement).digest())
+
+
+def read_destruction_receipt(content: bytes) -> DestructionReceipt:
+    """The receipt in a file; nothing of it is verified.
+
+    Raises:
+        LaunchError: ``receipt_malformed``.
+    """
+    try:
+        receipt: DestructionReceipt = decode(content, DestructionReceipt)
+    except ProtocolError as problem:
+        raise LaunchError("receipt_malformed", f"no destruction receipt: {problem.detail}") from None
+    return receipt

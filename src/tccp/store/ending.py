@@ -1,0 +1,104 @@
+"""What the node that owns a VM says of its end there: it has ended, stands in a file, or is gone for ever.
+
+Each may be said again until it is recorded, and late: a node that lost its lease, and has another for the same boot,
+may still say what became of a VM, as long as nobody else has got it.
+"""
+
+import sqlite3
+
+import msgspec.msgpack
+
+from tccp.model import NodeName
+from tccp.store.errors import ConflictError
+from tccp.store.launches import VmDestruction, VmEnd, VmRecord, VmState, VmSuspension
+from tccp.store.launching import vm
+from tccp.store.records import EventDraft, EventKind
+from tccp.store.transactions import append_event
+
+
+def end_vm(connection: sqlite3.Connection, end: VmEnd) -> int:
+    """Take down that a VM has ended on its node; 0 when that, or its end otherwise, is known already."""
+    record = _of_this_boot(connection, end)
+    if record.state not in {VmState.RUNNING, VmState.LOST}:
+        return 0
+    connection.execute(
+        "UPDATE vm SET state = 'ended', ended_ms = ?, end_reason = ?, free_ms = ?, disk_root = coalesce(?, disk_root)"
+        " WHERE vm_id = ?",
+        (end.at_ms, end.reason, end.at_ms, end.disk_root, end.vm_id),
+    )
+    body = {"vm_id": end.vm_id, "epoch": end.epoch, "reason": end.reason, "disk_root": end.disk_root or b""}
+    return append_event(connection, EventDraft(end.at_ms, EventKind.STOP, record.node, msgspec.msgpack.encode(body)))
+
+
+def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
+    """Take down that a VM stands in a file; 0 when that is known already."""
+    record = _of_this_boot(connection, said)
+    if record.state == VmState.SUSPENDED and record.state_root == said.state_root:
+        return 0
+    if record.state not in {VmState.RUNNING, VmState.LOST}:
+        raise ConflictError("vm_not_running", f"{said.vm_id.hex()} is {record.state}")
+    # Either made in this epoch; or the one that was to be resumed in this epoch, in which the VM has never run.
+    if said.generation != said.epoch and (said.generation, said.state_root) != (record.generation, record.state_root):
+        raise ConflictError("state_old", f"generation {said.generation} in epoch {said.epoch}")
+    connection.execute(
+        "UPDATE vm SET state = 'suspended', ended_ms = ?1, end_reason = 'suspended', free_ms = ?1,"
+        " disk_root = coalesce(?2, disk_root), generation = ?3, state_root = ?4 WHERE vm_id = ?5",
+        (said.at_ms, said.disk_root, said.generation, said.state_root, said.vm_id),
+    )
+    body = {
+        "vm_id": said.vm_id,
+        "epoch": said.epoch,
+        "generation": said.generation,
+        "state_root": said.state_root,
+        "disk_root": said.disk_root or b"",
+    }
+    draft = EventDraft(said.at_ms, EventKind.SUSPEND, record.node, msgspec.msgpack.encode(body))
+    return append_event(connection, draft)
+
+
+def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:
+    """Take down that nothing is left of a VM, for ever."""
+    record, boot_id = _of_this_node(connection, said)
+    if record.destroy_seq is not None:
+        return record.destroy_seq
+    if record.state == VmState.RUNNING and record.boot_id != boot_id:
+        raise _another_node(record)
+    body = {
+        "vm_id": said.vm_id,
+        "epoch": said.epoch,
+        "tenant_key": record.tenant_key,
+        "statement_sha256": said.statement_sha256,
+        "identity_sha256": said.identity_sha256,
+    }
+    draft = EventDraft(said.at_ms, EventKind.DESTROY, record.node, msgspec.msgpack.encode(body))
+    seq = append_event(connection, draft)
+    connection.execute(
+        "UPDATE vm SET state = 'destroyed', ended_ms = coalesce(ended_ms, ?1), end_reason = 'destroyed',"
+        " destroy_seq = ?2 WHERE vm_id = ?3",
+        (said.at_ms, seq, said.vm_id),
+    )
+    return seq
+
+
+def _of_this_boot(connection: sqlite3.Connection, said: VmEnd | VmSuspension) -> VmRecord:
+    record, boot_id = _of_this_node(connection, said)
+    if record.boot_id != boot_id:
+        raise _another_node(record)
+    return record
+
+
+def _of_this_node(connection: sqlite3.Connection, said: VmEnd | VmSuspension | VmDestruction) -> tuple[VmRecord, bytes]:
+    """The VM, owned last by the node that speaks, in the epoch that it speaks of; and the boot of the node."""
+    record = vm(connection, said.vm_id)
+    if record is None:
+        raise ConflictError("vm_unknown", said.vm_id.hex())
+    row = connection.execute("SELECT node, boot_id FROM lease WHERE lease_id = ?", (said.lease_id,)).fetchone()
+    if row is None or record.node != NodeName(row[0]):
+        raise _another_node(record)
+    if record.epoch != said.epoch:
+        raise ConflictError("vm_epoch_over", f"{said.vm_id.hex()}: epoch {said.epoch}, now it is {record.epoch}")
+    return record, row[1]
+
+
+def _another_node(record: VmRecord) -> ConflictError:
+    return ConflictError("vm_of_another_node", f"{record.vm_id.hex()} is of {record.node}, or of another boot")

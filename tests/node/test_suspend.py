@@ -1,0 +1,326 @@
+"""VMs that are suspended, resumed and destroyed: what the coordinator records before anybody is told, and what not."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from tccp.errors import HostError, LaunchError, LogError
+from tccp.node.registration import NodeTpm
+from tccp.protocol import control as c
+from tccp.protocol.destruction import DestructionReceipt
+from tccp.protocol.encoding import decode, encode
+from tccp.protocol.ticket import SignedTicket
+from tccp.store import VmRecord, VmState
+from tccp.tenant.destruction import verify_destruction
+from tccp.tenant.launch import verify_launch
+from tccp.tenant.vm_file import VmFile, new_vm
+from tests.support.launching import SealedFile, Tenant, ticket_file, trust_of
+from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
+from tests.support.live_node import LiveNode, live_node
+from tests.support.soft_tpm import SoftTpm
+
+
+@pytest.fixture
+async def coordinator(coordinator_tpm: SoftTpm, tmp_path: Path) -> AsyncIterator[LiveCoordinator]:
+    """Running, with a policy."""
+    async with live_coordinator(tmp_path, coordinator_tpm, lease_s=4) as running:
+        await running.add_policy({0: ZERO, 4: ZERO})
+        yield running
+
+
+@pytest.fixture
+async def tenant(coordinator: LiveCoordinator, tmp_path: Path) -> Tenant:
+    """Enrolled."""
+    tenant = Tenant.of(tmp_path, coordinator)
+    await tenant.enrol(coordinator)
+    return tenant
+
+
+@pytest.fixture
+async def alpha(coordinator: LiveCoordinator, host: NodeTpm, tmp_path: Path) -> AsyncIterator[LiveNode]:
+    """Admitted."""
+    await coordinator.enrol("alpha", host)
+    async with live_node(coordinator, "alpha", host, tmp_path) as node:
+        yield node
+
+
+@pytest.fixture
+async def beta(coordinator: LiveCoordinator, other_host: NodeTpm, tmp_path: Path) -> AsyncIterator[LiveNode]:
+    """Another node, admitted."""
+    await coordinator.enrol("beta", other_host)
+    async with live_node(coordinator, "beta", other_host, tmp_path) as node:
+        yield node
+
+
+class Running:
+    """A VM that runs on alpha."""
+
+    def __init__(self, alpha: LiveNode, disk: SealedFile, signed: SignedTicket, vm: VmFile) -> None:
+        self.alpha, self.disk, self.signed, self.vm = alpha, disk, signed, vm
+        self.ticket = ticket_file(signed)
+
+    async def suspend(self) -> Path:
+        """On alpha; the file."""
+        info = await self.alpha.suspend(self.vm.vm_id)
+        assert info.state == "suspended"
+        return Path(info.saved)
+
+    async def resume(self, node: LiveNode, state: Path) -> tuple[str, str, int]:
+        """There: state, reason, epoch."""
+        info = await node.resume(self.ticket, state, self.disk.path)
+        return info.state, info.reason, info.epoch
+
+
+@pytest.fixture
+async def running(alpha: LiveNode, tenant: Tenant) -> Running:
+    """Launched."""
+    disk = tenant.seal("disk", b"content")
+    signed, vm = tenant.ticket([disk])
+    assert (await alpha.launch(ticket_file(signed), disk.path)).state == "running"
+    return Running(alpha, disk, signed, vm)
+
+
+async def record_of(coordinator: LiveCoordinator, running: Running) -> VmRecord:
+    record = await coordinator.store.vm(running.vm.vm_id)
+    assert record is not None
+    return record
+
+
+# ---- suspend and resume
+
+
+async def test_a_vm_goes_on_on_another_node_with_what_it_had_in_memory(
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    order = alpha.hypervisor.vms[0].order
+    alpha.hypervisor.vms[0].memory = b"counted to 17"
+
+    state = await running.suspend()
+
+    assert (await record_of(coordinator, running)).state == VmState.SUSPENDED
+    assert all(key.is_wiped for key in (order.keys.vm_key, *order.keys.images))
+    assert not alpha.hypervisor.vms[0].is_running
+    assert await running.resume(beta, state) == ("running", "", 2)
+    assert beta.hypervisor.vms[0].memory == b"counted to 17"
+    assert (await record_of(coordinator, running)).node.value == "beta"
+
+
+async def test_the_tenant_can_verify_where_it_was_resumed(
+    coordinator: LiveCoordinator, beta: LiveNode, running: Running
+) -> None:
+    await running.resume(beta, await running.suspend())
+
+    receipt = beta.node.vms.get(running.vm.vm_id).receipt
+    launch = verify_launch(receipt, vm=running.vm, trust=trust_of(coordinator))
+
+    assert (launch.node, launch.proof.proof.epoch, launch.release.kind) == ("beta", 2, "resume")
+
+
+async def test_a_state_is_resumed_once_and_no_older_one(alpha: LiveNode, beta: LiveNode, running: Running) -> None:
+    first = await running.suspend()
+    kept = first.with_name("kept")
+    kept.write_bytes(first.read_bytes())
+    assert (await running.resume(beta, first))[0] == "running"
+
+    assert await running.resume(alpha, kept) == ("failed", "vm_not_suspended", 0)
+    newer = await beta.suspend(running.vm.vm_id)
+    assert await running.resume(alpha, kept) == ("failed", "state_old", 0)
+    assert await running.resume(alpha, Path(newer.saved)) == ("running", "", 3)
+
+
+async def test_a_suspended_vm_is_not_launched_beside_its_state(
+    alpha: LiveNode, running: Running, tenant: Tenant
+) -> None:
+    state = await running.suspend()
+    again, _ = tenant.ticket([running.disk], running.vm)
+
+    info = await alpha.launch(ticket_file(again), running.disk.path)
+
+    assert (info.state, info.reason) == ("failed", "vm_suspended")
+    assert "tccp vm resume" in info.hint
+    assert (await running.resume(alpha, state))[0] == "running"
+
+
+async def test_a_ticket_that_takes_any_disk_gives_the_suspended_state_up(
+    alpha: LiveNode, running: Running, tenant: Tenant
+) -> None:
+    state = await running.suspend()
+    again, _ = tenant.ticket([running.disk], running.vm, disk_state="any")
+
+    assert (await alpha.launch(ticket_file(again), running.disk.path)).state == "running"
+    assert alpha.hypervisor.vms[-1].memory == b"memory"
+    alpha.hypervisor.vms[-1].end("powered_off")
+    await alpha.until(running.vm.vm_id, "ended")
+    assert (await running.resume(alpha, state))[:2] == ("failed", "another_ticket")
+
+
+async def test_what_cannot_be_written_does_not_end_the_vm(
+    coordinator: LiveCoordinator, alpha: LiveNode, running: Running
+) -> None:
+    alpha.hypervisor.vms[0].problem = HostError("state_unwritable", "the disk is full")
+
+    info = await alpha.suspend(running.vm.vm_id)
+
+    assert (info.state, info.reason) == ("running", "")
+    assert "the disk is full" in info.detail
+    assert alpha.hypervisor.vms[0].is_running
+    assert (await record_of(coordinator, running)).state == VmState.RUNNING
+    alpha.hypervisor.vms[0].problem = None
+    await running.suspend()
+
+
+async def test_a_resumption_that_fails_before_the_guest_runs_gives_the_state_back(
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    state = await running.suspend()
+    beta.hypervisor.problem = HostError("no_memory", "the host has none left")
+
+    assert await running.resume(beta, state) == ("failed", "no_memory", 2)
+    with trio.fail_after(DEADLINE_S):
+        await beta.node.desk.all_recorded()
+
+    assert (await record_of(coordinator, running)).state == VmState.SUSPENDED
+    assert await running.resume(alpha, state) == ("running", "", 3)
+
+
+async def test_a_file_that_is_no_state_costs_no_resumption(alpha: LiveNode, running: Running, tmp_path: Path) -> None:
+    state = await running.suspend()
+    (tmp_path / "garbage").write_bytes(b"garbage")
+
+    assert (await running.resume(alpha, tmp_path / "garbage"))[0] == "failed"
+    assert (await running.resume(alpha, running.disk.path))[:2] == ("failed", "state_old")
+    assert (await running.resume(alpha, state))[0] == "running"
+
+
+async def test_nobody_is_told_that_a_vm_is_suspended_before_the_coordinator_has_recorded_it(
+    coordinator: LiveCoordinator, alpha: LiveNode, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    included, may_go_on = coordinator.services.log.included, trio.Event()
+
+    async def wait(seq: int) -> None:
+        await may_go_on.wait()
+        await included(seq)
+
+    monkeypatch.setattr(coordinator.services.log, "included", wait)
+    vm = alpha.node.vms.get(running.vm.vm_id)
+    alpha.node.vms.suspend(vm)
+    await alpha.until(vm.vm_id, "recording")
+    alpha.node.vms.lose_all("lease_lapsed")  # there is nothing to lose any more
+    assert vm.state == "recording"
+
+    may_go_on.set()
+
+    assert (await alpha.until(vm.vm_id, "suspended")).reason == "suspended"
+
+
+async def test_only_what_runs_is_suspended(alpha: LiveNode, running: Running) -> None:
+    await running.suspend()
+
+    with pytest.raises(LaunchError, match="vm_not_running"):
+        alpha.node.vms.suspend(alpha.node.vms.get(running.vm.vm_id))
+
+
+async def test_a_suspended_vm_outlives_the_revocation_of_its_node(
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    state = await running.suspend()
+
+    await coordinator.ask(c.RevokeNode(name="alpha", reason="sold"), c.NodeInfo)
+
+    assert (await running.resume(beta, state))[0] == "running"
+
+
+# ---- destroy
+
+
+async def destroy(node: LiveNode, vm_id: bytes) -> bytes:
+    """The receipt."""
+    node.node.vms.destroy(node.node.vms.get(vm_id))
+    await node.until(vm_id, "destroyed")
+    return node.node.vms.get(vm_id).destruction
+
+
+async def test_a_destroyed_vm_leaves_nothing_but_a_receipt_that_its_tenant_can_verify(
+    coordinator: LiveCoordinator, alpha: LiveNode, running: Running, tenant: Tenant
+) -> None:
+    order = alpha.hypervisor.vms[0].order
+
+    receipt = await destroy(alpha, running.vm.vm_id)
+
+    assert all(key.is_wiped for key in (order.keys.vm_key, *order.keys.images))
+    assert (await record_of(coordinator, running)).state == VmState.DESTROYED
+    verified = verify_destruction(receipt, vm_id=running.vm.vm_id, trust=trust_of(coordinator))
+    assert (verified.node, verified.destruction.epoch) == ("alpha", 1)
+    again, _ = tenant.ticket([running.disk], running.vm)
+    assert (await alpha.launch(ticket_file(again), running.disk.path)).reason == "vm_destroyed"
+
+
+async def test_a_suspended_vm_is_destroyed_with_its_state(alpha: LiveNode, running: Running) -> None:
+    state = await running.suspend()
+    kept = state.with_name("kept")
+    kept.write_bytes(state.read_bytes())
+
+    await destroy(alpha, running.vm.vm_id)
+
+    assert not state.exists()
+    assert await running.resume(alpha, kept) == ("failed", "vm_not_suspended", 0)
+
+
+async def test_a_destruction_is_told_until_the_coordinator_has_recorded_it(
+    coordinator: LiveCoordinator, alpha: LiveNode, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = coordinator.services.log.receipt
+    session = coordinator.services.sessions.get((await record_of(coordinator, running)).node)
+    assert session is not None
+
+    async def cut_first(seq: int) -> bytes:
+        monkeypatch.setattr(coordinator.services.log, "receipt", receipt)
+        session.scope.cancel()  # the transaction is done, the answer is not sent
+        return await receipt(seq)
+
+    monkeypatch.setattr(coordinator.services.log, "receipt", cut_first)
+
+    await destroy(alpha, running.vm.vm_id)
+
+    assert [event.kind for event in await coordinator.log()].count("destroy") == 1
+
+
+async def test_what_cannot_be_wiped_is_not_called_destroyed(
+    coordinator: LiveCoordinator, alpha: LiveNode, running: Running
+) -> None:
+    alpha.hypervisor.problem = HostError("not_wiped", "the disk fails")
+
+    alpha.node.vms.destroy(alpha.node.vms.get(running.vm.vm_id))
+    info = await alpha.until(running.vm.vm_id, "failed")
+
+    assert info.reason == "not_wiped"
+    with trio.fail_after(DEADLINE_S):
+        await alpha.node.desk.all_recorded()
+    assert (await record_of(coordinator, running)).state == VmState.ENDED
+    alpha.hypervisor.problem = None
+    await destroy(alpha, running.vm.vm_id)
+
+
+async def test_a_receipt_of_a_destruction_proves_nothing_else(
+    coordinator: LiveCoordinator, alpha: LiveNode, running: Running, tenant: Tenant
+) -> None:
+    receipt = await destroy(alpha, running.vm.vm_id)
+    signed, other = tenant.ticket([running.disk])
+    await alpha.launch(ticket_file(signed), running.disk.path)
+    launched = alpha.node.vms.get(other.vm_id).receipt
+    of_other = await destroy(alpha, other.vm_id)
+    trust = trust_of(coordinator)
+    parts: DestructionReceipt = decode(receipt, DestructionReceipt)
+    others: DestructionReceipt = decode(of_other, DestructionReceipt)
+
+    for content, vm_id, reason in [
+        (launched, running.vm.vm_id, "receipt_malformed"),
+        (receipt, new_vm().vm_id, "destruction_of_another"),
+        (encode(msgspec.structs.replace(parts, signature=bytes(64))), running.vm.vm_id, "destruction_signature"),
+        (encode(msgspec.structs.replace(parts, log_receipt=others.log_receipt)), running.vm.vm_id, "destruction_entry"),
+    ]:
+        with pytest.raises((LaunchError, LogError), match=reason):
+            verify_destruction(content, vm_id=vm_id, trust=trust)
