@@ -51,6 +51,7 @@ class EventKind(enum.StrEnum):
     RESUME = "resume"
     DESTROY = "destroy"
     PROBE = "probe"
+    TOLD = "told"
 
 
 class EndReason(enum.StrEnum):
