@@ -130,6 +130,19 @@ class MetricsConfig(_Table, frozen=True):
     port: Port = 7447
 
 
+class WebhookConfig(_Table, frozen=True):
+    """``[webhook]``: whom `tccp-notifier` tells of events, and of which; with a secret it signs what it says."""
+
+    url: Annotated[str, Meta(max_length=512, pattern=r"^https?://[!-~]+$")]
+    kinds: Annotated[tuple[Annotated[str, Meta(pattern=r"^[a-z_]{1,64}$")], ...], Meta(min_length=1, max_length=32)] = (
+        "revoke",
+        "refuse",
+        "told",
+    )
+    secret: AbsolutePath | None = None
+    state_directory: AbsolutePath = "/var/lib/tccp/notifier"
+
+
 class EnrolmentConfig(_Table, frozen=True):
     """``[enrolment]``: folders of PEM or DER certificates of TPM makers; none trusted unless listed."""
 
@@ -177,6 +190,7 @@ class CoordinatorConfig(_Table, frozen=True):
     releases: ReleaseConfig = ReleaseConfig()
     witness: Annotated[tuple[WitnessKeyConfig, ...], Meta(max_length=8)] = ()
     metrics: MetricsConfig | None = None
+    webhook: WebhookConfig | None = None
     log: LogConfig = LogConfig()
 
 

@@ -131,6 +131,7 @@ COMMANDS: list[tuple[str, object]] = [
         c.EnrolNode("rack1-07", b"", b"\x30\x03\x02\x01\x00", "tvmm", {}),
     ),
     ("revoke rack1-07 --reason sold", c.RevokeNode("rack1-07", "sold")),
+    ("revoke a --reason b --severity compromised", c.RevokeNode("a", "b", "compromised")),
     ("export", c.ExportNodes()),
     ("import {files}/record.json", c.ImportNodes(RECORD)),
     ("policy add {files}/policy.toml", c.AddPolicy(POLICY_BODY)),

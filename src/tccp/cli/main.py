@@ -51,6 +51,7 @@ COMMANDS = (
     "receipt",
     "log",
     "witness",
+    "probe",
     "ticket",
     "vm",
     "doctor",

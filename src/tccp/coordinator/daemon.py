@@ -40,6 +40,7 @@ from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
 from tccp.coordinator.metrics import CoordinatorReport
 from tccp.coordinator.policies import PolicyBook, load_operators
+from tccp.coordinator.probes import Probes
 from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
@@ -160,7 +161,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, control_ends)
         nursery.start_soon(serve_nodes, services, renewals, launches, listeners, context)
-        nursery.start_soon(serve_tenants, services, tenant_listeners)
+        nursery.start_soon(serve_tenants, services, renewals, tenant_listeners)
         nursery.start_soon(serve_log, services, log_listeners)
         nursery.start_soon(serve_metrics, metrics_listeners, CoordinatorReport(services, store_answers))
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
@@ -186,10 +187,11 @@ async def serve_nodes(
     await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
 
 
-async def serve_tenants(services: Services, listeners: list[trio.SocketListener]) -> None:
+async def serve_tenants(services: Services, renewals: Renewals, listeners: list[trio.SocketListener]) -> None:
     """Serve tenants, at most as many at once as the configuration allows."""
     context = public_context(services.identity.tls)
-    desk = TenantDesk(services, services.activations, LogView(services.log.files, services.cosignatures))
+    view = LogView(services.log.files, services.cosignatures)
+    desk = TenantDesk(services, services.activations, view, Probes(services, renewals))
 
     async def serve_one(stream: trio.SocketStream) -> None:
         await serve_tenant(desk, stream, context)

@@ -61,6 +61,7 @@ class CoordinatorReport:
         yield counter("tccp_renewals", "Leases that were renewed on fresh evidence.", counted.renewals)
         yield counter("tccp_leases_lapsed", "Leases that ended because they were not renewed in time.", counted.lapses)
         yield counters("tccp_refusals", "Refusals of nodes.", "reason", counted.refusals.by_name)
+        yield counters("tccp_revocations_told", "Nodes told that they are revoked.", "heard", counted.told.by_name)
         yield counter("tccp_key_releases", "Keys of VMs given to nodes.", counted.releases)
         yield counters("tccp_key_refusals", "Refusals to give a VM's keys.", "reason", counted.key_refusals.by_name)
         ahead_s = services.clock.ahead_of_host_s()

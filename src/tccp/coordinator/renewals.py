@@ -22,6 +22,7 @@ from tccp.attestation.policy import TrustedPlatform
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
 from tccp.coordinator.admission import check_same_boot, claimed_pcrs
 from tccp.coordinator.examination import PATIENCE_S, judge_known
+from tccp.coordinator.fan_out import tell_revoked
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession, OpenChallenge
@@ -135,12 +136,14 @@ class Renewals:
         if session.ended or not renewed.is_set():
             raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted, or its quote did not hold")
 
-    def revoke(self, node: NodeName) -> None:
-        """Tell *node*, whose lease is ended, that it is out."""
+    def revoke(self, node: NodeName, seq: int) -> None:
+        """Begin to tell *node*, whose lease was ended by event *seq*, that it is out."""
+        assert self._nursery is not None
         session = self._services.sessions.get(node)
-        if session is not None and not session.ended:
-            self._send(session, Revoked(reason="revoked"))
-            session.scope.cancel()
+        session = None if session is None or session.ended else session
+        if session is not None:
+            session.revoked = True
+        self._nursery.start_soon(tell_revoked, self._services, node, session, seq)
 
     # ---- the schedule
 

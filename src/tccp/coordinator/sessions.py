@@ -56,12 +56,14 @@ class NodeSession:
     parts: trio.MemorySendChannel[bytes] | None = field(default=None, repr=False)  # who waits for one of its logs
     trial: Trial | None = None  # for which it is asked next
     key_requests: int = 0  # that are being worked on
+    revoked: bool = False  # it is being told, and nothing else
+    closed: trio.Event = field(default_factory=trio.Event, repr=False)  # its task is over
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
 
     @property
     def ended(self) -> bool:
-        """Its task was told to end."""
-        return self.scope.cancel_called
+        """Nothing more is said to it, or its task was told to end."""
+        return self.revoked or self.scope.cancel_called
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Counters:
     renewals: int = 0
     releases: int = 0
     lapses: int = 0
+    told: Tally = field(default_factory=Tally)  # of a revocation, by what the node did
     refusals: Tally = field(default_factory=Tally)
     key_refusals: Tally = field(default_factory=Tally)
 
@@ -116,6 +119,8 @@ class Sessions:
     def close(self, session: NodeSession) -> None:
         """Forget *session*, unless a newer one took its place."""
         session.scope.cancel()
+        session.closed.set()
+        session.renewed.set()  # who waits for it sees that it has ended
         if session.parts is not None:
             session.parts.close()
         if self._by_node.get(session.node) is session:

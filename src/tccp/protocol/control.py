@@ -5,7 +5,7 @@ stream of `Event`. Who may ask what is decided by the peer's credentials (`ROLE_
 """
 
 import enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -22,6 +22,10 @@ PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024 + 512)]  
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
 Attributes = Annotated[dict[Word, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # no database counts further
+
+
+# What others should make of a revocation: nothing; look; treat all that the node had as known to an attacker.
+Severity = Literal["routine", "serious", "compromised"]
 
 
 class ControlRole(enum.IntEnum):
@@ -85,6 +89,7 @@ class RevokeNode(Message, frozen=True, tag="revoke_node"):
 
     name: f.Name
     reason: Annotated[str, Meta(max_length=256)]
+    severity: Severity = "serious"
 
 
 class AddPolicy(Message, frozen=True, tag="add_policy"):
