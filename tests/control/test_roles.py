@@ -97,6 +97,7 @@ VIEWER_REQUESTS = [
     v.ListVms(),
     v.ShowVm(vm_id=VM_ID),
     v.GetLaunchReceipt(vm_id=VM_ID),
+    v.GetDestructionReceipt(vm_id=VM_ID),
 ]
 ADMIN_REQUESTS = [
     c.GetTrust(),
@@ -105,10 +106,15 @@ ADMIN_REQUESTS = [
     c.SetNodePolicy(name="x", policy="p"),
     c.RevokeNode(name="x", reason=""),
     c.AddPolicy(body=b"x"),
+    c.TryPolicy(body=b"x"),
     v.AddTenant(name="x", key=bytes(32)),
     v.RemoveTenant(name="x"),
     v.LaunchVm(ticket=b"x", images=("/x",)),
     v.StopVm(vm_id=VM_ID, force=True),
+    v.SuspendVm(vm_id=VM_ID),
+    v.ResumeVm(ticket=b"x", state="/x", images=("/x",)),
+    v.ReceiveVm(ticket=b"x", images=("/x",)),
+    v.DestroyVm(vm_id=VM_ID),
 ]
 WATCHES = {c.WatchEvents, v.WatchVms}
 

@@ -15,9 +15,18 @@ from tccp.protocol.messages import (
     CoordinatorEvidence,
     Evidence,
     Hello,
+    HostLogPart,
+    HostLogRequest,
     KeyRefused,
     KeyRelease,
     KeyRequest,
+    MoveArrived,
+    MoveGo,
+    MoveOrder,
+    MovePrepared,
+    MoveRequest,
+    MoveStayed,
+    MoveWiped,
     Refused,
     RenewalChallenge,
     RenewalEvidence,
@@ -28,6 +37,7 @@ from tccp.protocol.messages import (
     VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmReportRecorded,
     VmReportRefused,
     VmSuspended,
     VmSuspendRecorded,
@@ -50,6 +60,7 @@ WANTED, KEYS, NO_KEYS = (
     KeyRefused(N32, "x"),
 )
 OVER, RECORDED = VmEnded(ID, 1, b"", "crashed"), VmEndRecorded(ID, 1)
+SHOW, SHOWN = HostLogRequest("ima", 7), HostLogPart(BLOB)
 REGISTERING = (HELLO, CHALLENGE, EVIDENCE, ADMITTED, ASKED, QUOTED, RENEWED, REFUSED, REVOKED)
 LAUNCHING = (WANTED, KEYS, NO_KEYS, OVER, RECORDED)
 AGAIN, STILL, STILL_RECORDED = (
@@ -62,15 +73,25 @@ GONE, GONE_RECORDED, NOT_RECORDED = (
     VmDestroyRecorded(ID, 1, BLOB),
     VmReportRefused("vm_suspended", ID, 1, "vm_epoch_over"),
 )
+TAKER, PREPARED = MoveRequest(BLOB, b"s" * 64, N32, "10.0.0.1:7"), MovePrepared(N32, ID, 2, b"w" * 1200, N32, BLOB)
+SEND_IT, HERE = MoveOrder(ID, 1, N32, "beta", "10.0.0.1:7", N32), MoveArrived(ID, 2, N32)
+LEFT, STAYED = MoveWiped(ID, 1, N32, BLOB, b"s" * 64), MoveStayed(ID, 1, N32, "unreachable")
+GO, REPORTED = MoveGo(ID, 2, BLOB), VmReportRecorded("move_wiped", ID, 1)
+MOVING = (TAKER, PREPARED, SEND_IT, HERE, LEFT, STAYED, GO, REPORTED)
 ENDING = (AGAIN, STILL, STILL_RECORDED, GONE, GONE_RECORDED, NOT_RECORDED)
-SAMPLES: dict[type, AnyMessage] = {type(message): message for message in (*REGISTERING, *LAUNCHING, *ENDING)}
+SAMPLES: dict[type, AnyMessage] = {
+    type(message): message for message in (*REGISTERING, SHOW, SHOWN, *LAUNCHING, *ENDING, *MOVING)
+}
 NODE, COORDINATOR = Role.NODE, Role.COORDINATOR
 REGISTERED = [(NODE, HELLO), (COORDINATOR, CHALLENGE), (NODE, EVIDENCE), (COORDINATOR, ADMITTED)]
 RENEWAL = [(COORDINATOR, ASKED), (NODE, QUOTED), (COORDINATOR, RENEWED)]
+SHOWING = [(COORDINATOR, SHOW), (NODE, SHOWN)]
 CONVERSATIONS = [
     REGISTERED,
     [*REGISTERED, *RENEWAL, *RENEWAL],
     [*REGISTERED, *RENEWAL[:2], *RENEWAL],
+    [*REGISTERED[:3], *SHOWING, *SHOWING, *REGISTERED[3:], *RENEWAL[:2], *SHOWING, *RENEWAL[2:]],
+    [*REGISTERED, *RENEWAL[:2], *SHOWING[:1], (NODE, OVER), (COORDINATOR, REVOKED)],
     [(NODE, HELLO), (COORDINATOR, REFUSED)],
     [*REGISTERED[:3], (COORDINATOR, REFUSED)],
     [*REGISTERED, (COORDINATOR, REVOKED)],
@@ -83,6 +104,8 @@ CONVERSATIONS = [
     [*REGISTERED, (NODE, WANTED), *RENEWAL[:1], (NODE, OVER), *RENEWAL[1:2], (COORDINATOR, KEYS), *RENEWAL[2:]],
     [*REGISTERED, *RENEWAL[:1], (NODE, OVER), (COORDINATOR, RECORDED), *RENEWAL[1:]],
     [*REGISTERED, (NODE, STILL), *RENEWAL[:2], (COORDINATOR, STILL_RECORDED), (NODE, AGAIN), (COORDINATOR, KEYS)],
+    [*REGISTERED, (NODE, TAKER), *RENEWAL, (COORDINATOR, PREPARED), (NODE, HERE), *RENEWAL, (COORDINATOR, GO)],
+    [*REGISTERED, (COORDINATOR, SEND_IT), *RENEWAL[:1], (NODE, LEFT), (COORDINATOR, REPORTED), (NODE, STAYED)],
     [*REGISTERED, (NODE, STILL), (NODE, GONE), (COORDINATOR, NOT_RECORDED), (COORDINATOR, GONE_RECORDED)],
 ]
 

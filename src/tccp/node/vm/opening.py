@@ -199,13 +199,14 @@ class _Opening:
         return mine, theirs.fileno()
 
     def _qemu(self, wiring: Wiring, inherited: list[int], arrival: Arrival | None) -> ChildSpec:
+        mapped_mib = qemu_memory_mib(self.description.memory_mib, self.description.vcpus)
         arguments = qemu_arguments(
             self.description,
             wiring,
             accelerator=self.host.accelerator,
             data_folders=QEMU_DATA,
             ovmf=self.host.settings.ovmf,
-            lock_memory=self.host.can_lock(self.description.memory_mib),
+            lock_memory=self.host.can_lock(mapped_mib),
             awaits_state=arrival is not None,
         )
         return ChildSpec(
@@ -219,7 +220,7 @@ class _Opening:
             # Translated code lies in a memory file; beside it QEMU writes no file at all.
             file_bytes_max=TCG_BUFFER_MIB << 20 if self.host.accelerator == "tcg" else 0,
             files_max=FILES_MAX,
-            memory_bytes_max=qemu_memory_mib(self.description.memory_mib, self.description.vcpus) << 20,
+            memory_bytes_max=mapped_mib << 20,
             tasks_max=TASKS_MAX + self.description.vcpus,
             readable=QEMU_FILES,
             writable=QEMU_DEVICES,
