@@ -159,7 +159,7 @@ async def test_a_destination_that_was_revoked_meanwhile_gets_nothing(
     await coordinator.ask(c.RevokeNode(name="beta", reason="sold"), c.NodeInfo)
     await beta.until(vm.vm_id, "ended", "failed")
     alpha.hypervisor.vms[0].may_forget.set()
-    await alpha.until(running.vm.vm_id, "moved")
+    assert (await alpha.until(running.vm.vm_id, "failed")).reason == "destination_lost"
 
     assert (await owner(coordinator, running), runs(alpha, beta)) == (("alpha", 1, "ended"), 0)
     assert (await record_of(coordinator, running)).end_reason == "destination_lost"

@@ -6,7 +6,7 @@ right ones, and keeps its "VM" until it is told otherwise.
 
 import datetime as dt
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -79,11 +79,14 @@ class PaperVm:
         self.end("suspended")
         return SavedState(self.state_file, root_of_state(self.state_file), self.state_file.stat().st_size)
 
-    async def send(self, stream: trio.abc.Stream) -> None:
-        """Its memory, and wait until it is there."""
+    async def send(self, streams: Sequence[trio.abc.Stream]) -> None:
+        """Its disks and its memory, and wait until that is there."""
+        stream, *disks = streams
         if self.problem is not None:
             raise self.problem
         try:
+            for disk in disks:
+                await disk.send_all(b"disk")
             await stream.send_all(len(self.memory).to_bytes(4, "big") + self.memory)
             self.is_running = False
             if await stream.receive_some(1) != b"!":
@@ -139,8 +142,9 @@ class PaperHypervisor:
         if order.state is not None:
             assert root_of_state(order.state) == order.keys.state_root
             vm.memory = open_bytes(order.state, PAPER)
-        if order.incoming is not None:
-            vm.memory = await _receive(order.incoming)
+        if order.incoming:
+            assert [await disk.receive_some(4) for disk in order.incoming[1:]] == [b"disk"]
+            vm.memory = await _receive(order.incoming[0])
         self.vms.append(vm)
         try:
             yield vm

@@ -24,7 +24,7 @@ from tccp.protocol.messages import (
     VmReportRefused,
 )
 from tccp.protocol.moving import verify_wiped
-from tccp.store import ConflictError, LeaseRecord, MoveRecord, MoveWord, VmState
+from tccp.store import DESTINATION_LOST, ConflictError, LeaseRecord, MoveRecord, MoveWord, VmState
 
 LOOK_S = 5.0  # whether a destination that waits is still connected
 
@@ -105,7 +105,9 @@ class Moves:
             return
         record = await self._services.store.commit_move(word)
         log.info("moved", vm=said.vm_id.hex(), node=str(record.node), epoch=record.epoch, state=record.state)
-        await self._services.log.included(record.seq)
+        await self._services.log.included(await self._services.store.last_seq())
+        if record.end_reason == DESTINATION_LOST:
+            raise ConflictError(DESTINATION_LOST, f"{said.vm_id.hex()}: nobody has it")
 
     async def _tell(self, session: NodeSession, move: MoveRecord) -> None:
         lease = await self._services.store.open_lease(move.node)

@@ -45,8 +45,8 @@ class Departures:
 
     async def _send(self, vm: Vm, running: RunningVm, order: MoveOrder, saving: trio.Event) -> None:
         try:
-            async with self.peers.connected(order) as stream:
-                await running.send(stream)
+            async with self.peers.connected(order, vm.stream_count) as streams:
+                await running.send(streams)
                 with trio.CancelScope(shield=True):
                     await running.forget()  # from here there is no way back
                     vm.wiped = not vm.is_gone

@@ -1,5 +1,6 @@
 """What runs a VM, as the rest of the node sees it."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,10 @@ class RunningVm(Protocol):
             HostError: It could not be written; the guest runs on, unless `ended` says otherwise.
         """
 
-    async def send(self, stream: trio.abc.Stream) -> None:
-        """Send it to the other end of *stream* while it runs; it stands still then, and all of it is there as well.
+    async def send(self, streams: Sequence[trio.abc.Stream]) -> None:
+        """Send it while it runs: its state on the first of *streams*, a disk on each other.
+
+        It stands still then, and all of it is there as well.
 
         `run` lets it go on here, as long as nobody else was told that it was forgotten.
 

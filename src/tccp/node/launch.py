@@ -65,14 +65,14 @@ class VmOrder:
 
     Attributes:
         state: The file of a suspended state; or else
-        incoming: a secret stream on which another node sends it.
+        incoming: secret streams on which another node sends it: its state, and each of its disks.
     """
 
     ticket: VerifiedTicket
     images: tuple[OpenableImage, ...]
     keys: ReleasedKeys
     state: Path | None = None
-    incoming: trio.abc.Stream | None = None
+    incoming: Sequence[trio.abc.Stream] = ()
 
     def wipe(self) -> None:
         """Wipe every key; nothing of the VM can be opened here any more."""

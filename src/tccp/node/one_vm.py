@@ -46,6 +46,11 @@ class Vm:
         return self.accepted.verified.ticket.vm_id
 
     @property
+    def stream_count(self) -> int:
+        """How many streams carry it to another node: one for its state, and one for each disk."""
+        return 1 + sum(image.role == "disk" for image in self.accepted.verified.ticket.images)
+
+    @property
     def is_gone(self) -> bool:
         """Whether nothing of it is in memory here any more; the coordinator may not have recorded that yet."""
         return self.state in OVER | RECORDING

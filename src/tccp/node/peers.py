@@ -1,13 +1,13 @@
 """From node to node: TLS between two boots that the coordinator has told of each other.
 
 Both ends show the certificates of their leases, and each demands the very key that the coordinator named: a lease
-alone, of whichever node, opens nothing. The first bytes name the move.
+alone, of whichever node, opens nothing. The first bytes of a stream name the move, and say which of its streams it is:
+0 carries memory, devices and vTPM, each other one a disk.
 """
 
 import contextlib
 import hashlib
 import hmac
-import math
 import ssl
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -65,25 +65,32 @@ class Peers:
             yield Waiting(self, listener)
 
     @contextlib.asynccontextmanager
-    async def connected(self, order: MoveOrder) -> AsyncGenerator[Stream]:
-        """Connected to the destination of *order*, which knows the move.
+    async def connected(self, order: MoveOrder, count: int) -> AsyncGenerator[list[Stream]]:
+        """Connected *count* times to the destination of *order*, which knows the move and which stream each is.
 
         Raises:
             HostError: ``unreachable``; ``another_peer``: another is there.
         """
+        async with contextlib.AsyncExitStack() as stack:
+            streams = []
+            for number in range(count):
+                stream = await stack.enter_async_context(closing(await self._call(order)))
+                await shake_hands(stream, order.spki_sha256)
+                try:
+                    await stream.send_all(order.move_id + bytes([number]))
+                except trio.BrokenResourceError:
+                    raise HostError("unreachable", f"{order.address} has closed the connection") from None
+                streams.append(stream)
+            yield streams
+
+    async def _call(self, order: MoveOrder) -> Stream:
         host, _, port = order.address.rpartition(":")
         try:
             with trio.fail_after(CONNECT_S):
                 plain = await trio.open_tcp_stream(host.strip("[]"), int(port))
         except (OSError, trio.TooSlowError) as problem:
             raise HostError("unreachable", f"{order.address}: {problem or 'no answer'}") from None
-        async with closing(self.secured(plain, to=order.node)) as stream:
-            await shake_hands(stream, order.spki_sha256)
-            try:
-                await stream.send_all(order.move_id)
-            except trio.BrokenResourceError:
-                raise HostError("unreachable", f"{order.address} has closed the connection") from None
-            yield stream
+        return self.secured(plain, to=order.node)
 
     def secured(self, plain: trio.SocketStream, *, to: str | None) -> Stream:
         """TLS over *plain*, before the handshake; *to* is the node that we call, None when we are called."""
@@ -107,27 +114,29 @@ class Waiting:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @contextlib.asynccontextmanager
-    async def accepted(self, spki_sha256: bytes, move_id: bytes) -> AsyncGenerator[Stream]:
-        """Connected to the one node that we wait for; others are sent away.
+    async def accepted(self, spki_sha256: bytes, move_id: bytes, count: int) -> AsyncGenerator[list[Stream]]:
+        """Connected *count* times to the one node that we wait for; others are sent away.
 
         Raises:
             HostError: ``source_silent``: it did not come.
         """
-        with trio.move_on_after(ARRIVE_S) as patience:
-            while True:
-                plain = await self.listener.accept()
-                async with contextlib.AsyncExitStack() as stack:
-                    stream = await stack.enter_async_context(closing(self.peers.secured(plain, to=None)))
+        found: dict[int, Stream] = {}
+        async with contextlib.AsyncExitStack() as stack:
+            with trio.move_on_after(ARRIVE_S):
+                while len(found) < count:
+                    stream = await stack.enter_async_context(
+                        closing(self.peers.secured(await self.listener.accept(), to=None))
+                    )
                     try:
                         await shake_hands(stream, spki_sha256)
-                        await _expect(stream, move_id)
+                        number = await _expect(stream, move_id, set(range(count)) - set(found))
+                        found[number] = stream
                     except HostError as problem:
                         log.warning("another_peer", reason=problem.reason, detail=problem.detail)
-                        continue
-                    patience.deadline = math.inf
-                    yield stream
-                    return
-        raise HostError("source_silent", f"nobody came to {self.address} in {ARRIVE_S:.0f} s")
+                        await trio.aclose_forcefully(stream)
+            if len(found) < count:
+                raise HostError("source_silent", f"nobody came to {self.address} in {ARRIVE_S:.0f} s")
+            yield [found[number] for number in range(count)]
 
 
 async def shake_hands(stream: Stream, spki_sha256: bytes) -> None:
@@ -147,16 +156,17 @@ async def shake_hands(stream: Stream, spki_sha256: bytes) -> None:
         raise HostError("another_peer", f"its key is {found.hex()[:16]}, not {spki_sha256.hex()[:16]}")
 
 
-async def _expect(stream: Stream, move_id: bytes) -> None:
+async def _expect(stream: Stream, move_id: bytes, missing: set[int]) -> int:
+    """Which stream of the move it is."""
     said = b""
-    try:
-        with trio.fail_after(CONNECT_S):
-            while len(said) < ID_BYTES and (more := await stream.receive_some(ID_BYTES - len(said))):
-                said += more
-    except (trio.BrokenResourceError, trio.TooSlowError):
-        pass
-    if not hmac.compare_digest(said, move_id):
+    with contextlib.suppress(trio.BrokenResourceError, trio.TooSlowError), trio.fail_after(CONNECT_S):
+        while len(said) <= ID_BYTES and (more := await stream.receive_some(1 + ID_BYTES - len(said))):
+            said += more
+    if not hmac.compare_digest(said[:ID_BYTES], move_id) or len(said) != 1 + ID_BYTES:
         raise HostError("another_move", "it does not name the move that we wait for")
+    if said[ID_BYTES] not in missing:
+        raise HostError("another_move", f"stream {said[ID_BYTES]} is none that is missing")
+    return said[ID_BYTES]
 
 
 @contextlib.asynccontextmanager

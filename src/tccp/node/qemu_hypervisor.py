@@ -91,12 +91,12 @@ class QemuVm:
             key.wipe()
         return SavedState(path, state.root, state.size_bytes)
 
-    async def send(self, stream: trio.abc.Stream) -> None:
-        """QEMU's own migration, through *stream*."""
-        await self._vm.send(stream)
+    async def send(self, streams: Sequence[trio.abc.Stream]) -> None:
+        """QEMU's own migration and mirrors, through *streams*."""
+        await self._vm.send(streams[0], disks=streams[1:])
 
     async def forget(self) -> None:
-        """All that is in memory."""
+        """All that is in memory; disks stay until `QemuHypervisor.destroy`."""
         await self._vm.forget()
 
     async def ended(self) -> VmOutcome:
@@ -127,13 +127,23 @@ class QemuHypervisor:
     async def open(self, order: VmOrder) -> AsyncIterator[QemuVm]:
         """See `tccp.node.hypervisor.Hypervisor.open`."""
         disks = _Disks(self._host.settings.state / order.ticket.ticket.vm_id.hex(), order)
+        if order.incoming:  # its disks are where it runs; whatever is here is older
+            await trio.to_thread.run_sync(disks.remove)
         description, images = _description(order.ticket.ticket), _images(order, disks)
         vm_key = bytes(order.keys.vm_key.buffer)
         secrets = VmSecrets(SecretBytes(vm_key), await _for_guest(order))
         running: QemuVm | None = None
         try:
-            resumed, incoming = _resumed(order), order.incoming
-            async with open_vm(description, images, secrets, host=self._host, resume=resumed, incoming=incoming) as vm:
+            opened = open_vm(
+                description,
+                images,
+                secrets,
+                host=self._host,
+                resume=_resumed(order),
+                incoming=order.incoming[0] if order.incoming else None,
+                incoming_disks=order.incoming[1:],
+            )
+            async with opened as vm:
                 ImageKey.take(vm_key).wipe()  # the vTPM has what it needs; this copy is wiped where it is
                 running = QemuVm(vm, disks, order)
                 yield running
@@ -169,6 +179,14 @@ class _Disks:
             VmDisk(_sealed_file(image), self.folder / f"disk{number}.live", root)
             for number, (image, root) in enumerate(zip(images, roots, strict=True))
         )
+
+    def remove(self) -> None:
+        """What an earlier stay of the VM here has left."""
+        try:
+            for path in (*self.folder.glob("disk*.live"), self._file):
+                path.unlink(missing_ok=True)
+        except OSError as problem:
+            raise HostError("state_unwritable", f"{self.folder}: {problem.strerror}") from None
 
     def left(self, end: VmEnd) -> bytes:
         """What the coordinator is to keep: see the head of this file."""

@@ -260,9 +260,9 @@ class Vms:
             check_headers(order)
             self._set(vm, "arriving")
             await self._hypervisor.allow_until(self._lease.vms_end_at)
-            async with waiting.accepted(move.source_spki_sha256, move.move_id) as stream:
+            async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
                 vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id)
-                async with self._hypervisor.open(replace(order, incoming=stream)) as running:
+                async with self._hypervisor.open(replace(order, incoming=streams)) as running:
                     vm.running = running
                     self._set(vm, "arrived")
                     go = await self._desk.recorded(vm.arrived)
@@ -360,6 +360,8 @@ class Vms:
     async def _record(self, vm: Vm, said: NodeReport, state: str) -> None:
         try:
             await self._desk.recorded(said)
+            if vm.wiped:  # its disks are elsewhere now, and what is here grows old
+                await self._hypervisor.destroy(vm.vm_id)
         except TccpError as problem:
             self._fail(vm, problem)
             self._set(vm, "failed")

@@ -13,6 +13,7 @@ from tccp.store.launches import (
     VmState,
     VmSuspension,
 )
+from tccp.store.moving import DESTINATION_LOST
 from tccp.store.records import (
     EndReason,
     EventDraft,
@@ -27,6 +28,7 @@ from tccp.store.renewal import Renewal
 from tccp.store.sqlite import open_store
 
 __all__ = [
+    "DESTINATION_LOST",
     "ConflictError",
     "EndReason",
     "EventDraft",

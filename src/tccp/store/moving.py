@@ -20,6 +20,7 @@ from tccp.store.launching import node_that_may, vm
 from tccp.store.records import EventDraft, EventKind
 from tccp.store.transactions import append_event
 
+DESTINATION_LOST = "destination_lost"  # why a VM ended that its source has wiped for a destination that is out
 _MOVE = """SELECT vm_move.vm_id, vm_move.epoch, move_id, vm_move.node, vm_move.boot_id, address, vm_move.seq
     FROM vm_move
     JOIN vm ON vm.vm_id = vm_move.vm_id AND vm.epoch = vm_move.epoch AND vm.state IN ('running', 'lost') """
@@ -79,11 +80,10 @@ def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
     lease = _lease_of(connection, under_way.node, under_way.boot_id, word.at_ms)
     if lease is None:
         connection.execute(
-            "UPDATE vm SET state = 'ended', ended_ms = ?1, end_reason = 'destination_lost', free_ms = ?1"
-            " WHERE vm_id = ?2",
-            (word.at_ms, word.vm_id),
+            "UPDATE vm SET state = 'ended', ended_ms = ?1, end_reason = ?2, free_ms = ?1 WHERE vm_id = ?3",
+            (word.at_ms, DESTINATION_LOST, word.vm_id),
         )
-        body = {"vm_id": word.vm_id, "epoch": word.epoch, "reason": "destination_lost", "disk_root": b""}
+        body = {"vm_id": word.vm_id, "epoch": word.epoch, "reason": DESTINATION_LOST, "disk_root": b""}
         append_event(connection, EventDraft(word.at_ms, EventKind.STOP, record.node, msgspec.msgpack.encode(body)))
     else:
         lease_id, identity, policy, policy_version, renewed_ms = lease

@@ -17,8 +17,7 @@ def add_parser(commands: Commands) -> None:
         run,
         summary="take over a running VM from the node where it runs",
         about="On the node where it is to go, with the ticket that started it and its images. The VM is sent while it\n"
-        "runs, and goes on here once its node has wiped it. Ctrl-C before that leaves it where it is. A VM with disks\n"
-        "does not move; suspend it.",
+        "runs, and goes on here once its node has wiped it. Ctrl-C before that leaves it where it is.",
         examples=("tccp vm receive web.ticket web.sealed --receipt web.receipt",),
     )
     add_file(parser, "ticket", summary="the ticket that started it last")
