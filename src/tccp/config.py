@@ -224,6 +224,7 @@ class VmsConfig(_Table, frozen=True):
     first_user: Annotated[int, Meta(ge=1000, le=4_294_000_000)] | None = None
     users: Annotated[int, Meta(ge=1, le=10_000)] = 256
     console_group: str | None = None
+    move_address: Annotated[str, Meta(min_length=1, max_length=128)] | None = None  # on which VMs come from other nodes
 
 
 class NodeConfig(_Table, frozen=True):

@@ -104,6 +104,12 @@ async def test_a_vm_is_suspended_resumed_and_destroyed(desk: Desk, coordinator: 
     assert (await desk.tccp("destroy", vm_id[:6], "--receipt", desk.folder / "gone")).code == 4
 
 
+async def test_a_vm_that_runs_nowhere_is_not_received(desk: Desk) -> None:
+    ended = await desk.tccp("receive", desk.ticket, desk.disk.path)
+
+    assert (ended.code, "tccp: error: vm_unknown" in ended.err) == (1, True)
+
+
 async def test_a_vm_that_cannot_be_suspended_runs_on_and_says_why(desk: Desk) -> None:
     await desk.launch()
     desk.node.hypervisor.vms[0].problem = HostError("state_unwritable", "the disk is full")

@@ -97,6 +97,7 @@ VIEWER_REQUESTS = [
     v.ListVms(),
     v.ShowVm(vm_id=VM_ID),
     v.GetLaunchReceipt(vm_id=VM_ID),
+    v.GetDestructionReceipt(vm_id=VM_ID),
 ]
 ADMIN_REQUESTS = [
     c.GetTrust(),
@@ -109,6 +110,10 @@ ADMIN_REQUESTS = [
     v.RemoveTenant(name="x"),
     v.LaunchVm(ticket=b"x", images=("/x",)),
     v.StopVm(vm_id=VM_ID, force=True),
+    v.SuspendVm(vm_id=VM_ID),
+    v.ResumeVm(ticket=b"x", state="/x", images=("/x",)),
+    v.ReceiveVm(ticket=b"x", images=("/x",)),
+    v.DestroyVm(vm_id=VM_ID),
 ]
 WATCHES = {c.WatchEvents, v.WatchVms}
 

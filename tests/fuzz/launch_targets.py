@@ -25,6 +25,7 @@ from tccp.protocol.launch_proof import (
     read_launch_receipt,
     verify_proof,
 )
+from tccp.protocol.moving import WIPED_DOMAIN, Wiped, sign_wiped, verify_wiped
 from tccp.protocol.statements import NODE_DOMAIN, IdentityStatement, encode_statement
 from tccp.protocol.ticket import PREFIX, Ticket, VerifiedTicket, read_ticket_file, verify_ticket
 from tccp.tenant.vm_file import VmFile, parse_vm_file
@@ -112,9 +113,9 @@ def vm_files() -> list[bytes]:
     return [encode(VmFile(bytes(16), bytes(32), tickets)) for tickets in ((), (bytes(32), b"\x01" * 32))]
 
 
-def feed_destruction(data: bytes) -> bool:
-    """A statement that the boot itself signs, whatever it says; and the same bytes as the file of a receipt."""
-    identity = encode_statement(
+def _identity() -> bytes:
+    """Of a boot that signs with the tenant's key."""
+    return encode_statement(
         IdentityStatement(
             domain=NODE_DOMAIN,
             node="alpha",
@@ -125,6 +126,26 @@ def feed_destruction(data: bytes) -> bool:
             software="1",
         )
     )
+
+
+def feed_wiped(data: bytes) -> bool:
+    """What the source of a move signs, whatever it says."""
+    move = (bytes(16), 1, bytes(32))
+    try:
+        verify_wiped(data, TENANT.sign(data).signature, identity=_identity(), move=move)
+    except LaunchError:
+        return False
+    return True
+
+
+def wiped() -> list[bytes]:
+    """One that holds."""
+    return [sign_wiped(Wiped(WIPED_DOMAIN, bytes(16), 1, bytes(32), "alpha", bytes(16)), TENANT)[0]]
+
+
+def feed_destruction(data: bytes) -> bool:
+    """A statement that the boot itself signs, whatever it says; and the same bytes as the file of a receipt."""
+    identity = _identity()
     with contextlib.suppress(LaunchError):
         read_destruction_receipt(data)
     try:

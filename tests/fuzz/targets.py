@@ -73,6 +73,8 @@ def _value(kind: Any) -> Any:
             value = "a" * max(info.min_length or 0, 5)
             if info.pattern == "^/":
                 value = f"/{value}"
+            elif info.pattern and info.pattern.endswith(":[0-9]{1,5}$"):
+                value = f"{value}:1"
         case msgspec.inspect.IntType():
             value = max(info.ge or 0, 1)
         case msgspec.inspect.BoolType():
@@ -254,6 +256,7 @@ TARGETS: dict[str, Target] = {
     "ticket_file": Target(launch_targets.feed_ticket_file, launch_targets.ticket_files, is_msgpack=True),
     "launch_receipt": Target(launch_targets.feed_launch_receipt, launch_targets.launch_receipts, is_msgpack=True),
     "destruction": Target(launch_targets.feed_destruction, launch_targets.destructions, is_msgpack=True),
+    "wiped": Target(launch_targets.feed_wiped, launch_targets.wiped, is_msgpack=True),
     "vm_file": Target(launch_targets.feed_vm_file, launch_targets.vm_files, is_msgpack=True),
     "keys_request": Target(custody_targets.feed_request, lambda: custody_targets.approvals()[0]),
     "keys_approval": Target(custody_targets.feed_approval, lambda: custody_targets.approvals()[1]),

@@ -12,7 +12,7 @@ import pytest
 from tccp.attestation.boot_policy import SECTION_PCRS
 from tccp.core._lib import lib, status_name
 from tccp.merkle import merkle_tree
-from tccp.protocol import binding, control, destruction, launch_proof, statements, ticket
+from tccp.protocol import binding, control, destruction, launch_proof, moving, statements, ticket
 from tccp.protocol.binding import Channel
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
@@ -168,6 +168,7 @@ KEY_REFUSING = {
     "coordinator/renewals.py": {"policy_changed"},
     "store/launching.py": {"tenant_exists"},
     "store/resuming.py": set(),
+    "store/moving.py": {"move_unknown"},
 }
 
 
@@ -192,8 +193,9 @@ def test_every_reason_why_keys_are_refused_is_explained_and_given_by_the_code() 
         (Ticket, ticket.DOMAIN),
         (LaunchProof, launch_proof.DOMAIN),
         (destruction.Destruction, destruction.DESTRUCTION_DOMAIN),
+        (moving.Wiped, moving.WIPED_DOMAIN),
     ],
-    ids=["ticket", "proof", "destruction"],
+    ids=["ticket", "proof", "destruction", "wiped"],
 )
 def test_tickets_and_proofs_are_there_with_their_fields_in_order(message: type, domain: str) -> None:
     assert "[" + ", ".join([f'"{domain}"', *fields(message)[1:]]) + "]" in DOCUMENT

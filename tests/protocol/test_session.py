@@ -20,6 +20,13 @@ from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
     KeyRequest,
+    MoveArrived,
+    MoveGo,
+    MoveOrder,
+    MovePrepared,
+    MoveRequest,
+    MoveStayed,
+    MoveWiped,
     Refused,
     RenewalChallenge,
     RenewalEvidence,
@@ -30,6 +37,7 @@ from tccp.protocol.messages import (
     VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmReportRecorded,
     VmReportRefused,
     VmSuspended,
     VmSuspendRecorded,
@@ -65,9 +73,14 @@ GONE, GONE_RECORDED, NOT_RECORDED = (
     VmDestroyRecorded(ID, 1, BLOB),
     VmReportRefused("vm_suspended", ID, 1, "vm_epoch_over"),
 )
+TAKER, PREPARED = MoveRequest(BLOB, b"s" * 64, N32, "10.0.0.1:7"), MovePrepared(N32, ID, 2, b"w" * 1200, N32, BLOB)
+SEND_IT, HERE = MoveOrder(ID, 1, N32, "beta", "10.0.0.1:7", N32), MoveArrived(ID, 2, N32)
+LEFT, STAYED = MoveWiped(ID, 1, N32, BLOB, b"s" * 64), MoveStayed(ID, 1, N32, "unreachable")
+GO, REPORTED = MoveGo(ID, 2, BLOB), VmReportRecorded("move_wiped", ID, 1)
+MOVING = (TAKER, PREPARED, SEND_IT, HERE, LEFT, STAYED, GO, REPORTED)
 ENDING = (AGAIN, STILL, STILL_RECORDED, GONE, GONE_RECORDED, NOT_RECORDED)
 SAMPLES: dict[type, AnyMessage] = {
-    type(message): message for message in (*REGISTERING, SHOW, SHOWN, *LAUNCHING, *ENDING)
+    type(message): message for message in (*REGISTERING, SHOW, SHOWN, *LAUNCHING, *ENDING, *MOVING)
 }
 NODE, COORDINATOR = Role.NODE, Role.COORDINATOR
 REGISTERED = [(NODE, HELLO), (COORDINATOR, CHALLENGE), (NODE, EVIDENCE), (COORDINATOR, ADMITTED)]
@@ -91,6 +104,8 @@ CONVERSATIONS = [
     [*REGISTERED, (NODE, WANTED), *RENEWAL[:1], (NODE, OVER), *RENEWAL[1:2], (COORDINATOR, KEYS), *RENEWAL[2:]],
     [*REGISTERED, *RENEWAL[:1], (NODE, OVER), (COORDINATOR, RECORDED), *RENEWAL[1:]],
     [*REGISTERED, (NODE, STILL), *RENEWAL[:2], (COORDINATOR, STILL_RECORDED), (NODE, AGAIN), (COORDINATOR, KEYS)],
+    [*REGISTERED, (NODE, TAKER), *RENEWAL, (COORDINATOR, PREPARED), (NODE, HERE), *RENEWAL, (COORDINATOR, GO)],
+    [*REGISTERED, (COORDINATOR, SEND_IT), *RENEWAL[:1], (NODE, LEFT), (COORDINATOR, REPORTED), (NODE, STAYED)],
     [*REGISTERED, (NODE, STILL), (NODE, GONE), (COORDINATOR, NOT_RECORDED), (COORDINATOR, GONE_RECORDED)],
 ]
 

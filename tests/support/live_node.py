@@ -17,7 +17,7 @@ import trio
 from tccp.config import NodeConfig
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
-from tccp.errors import LaunchError
+from tccp.errors import HostError, LaunchError
 from tccp.image.keys import RecipientSecretKey
 from tccp.image.sealed import open_image
 from tccp.node.control import NodeAnswers
@@ -46,6 +46,7 @@ class PaperVm:
         self.memory = b"memory"  # what a suspended state keeps
         self.state_file = state_file
         self.problem: Exception | None = None
+        self.may_forget: trio.Event | None = None
         self.console = ""
         self.ek_certificate = ek_certificate
         self.is_running = False
@@ -77,6 +78,25 @@ class PaperVm:
         seal_bytes(self.state_file, self.memory, PAPER.public)
         self.end("suspended")
         return SavedState(self.state_file, root_of_state(self.state_file), self.state_file.stat().st_size)
+
+    async def send(self, stream: trio.abc.Stream) -> None:
+        """Its memory, and wait until it is there."""
+        if self.problem is not None:
+            raise self.problem
+        try:
+            await stream.send_all(len(self.memory).to_bytes(4, "big") + self.memory)
+            self.is_running = False
+            if await stream.receive_some(1) != b"!":
+                raise HostError("stream_broken", "the destination has gone")
+        except trio.BrokenResourceError:
+            raise HostError("stream_broken", "the destination has gone") from None
+        if self.may_forget is not None:
+            await self.may_forget.wait()
+
+    async def forget(self) -> None:
+        """It is elsewhere."""
+        self.is_running = False
+        self.end("forgotten")
 
     async def ended(self) -> VmOutcome:
         """Wait for it."""
@@ -119,6 +139,8 @@ class PaperHypervisor:
         if order.state is not None:
             assert root_of_state(order.state) == order.keys.state_root
             vm.memory = open_bytes(order.state, PAPER)
+        if order.incoming is not None:
+            vm.memory = await _receive(order.incoming)
         self.vms.append(vm)
         try:
             yield vm
@@ -149,6 +171,20 @@ class PaperHypervisor:
             out.unlink()
 
 
+async def _receive(stream: trio.abc.Stream) -> bytes:
+    received = b""
+    while len(received) < 4 or len(received) < 4 + int.from_bytes(received[:4], "big"):
+        try:
+            more = await stream.receive_some(65_536)
+        except trio.BrokenResourceError:
+            more = b""
+        if not more:
+            raise HostError("stream_broken", "the source has gone")
+        received += more
+    await stream.send_all(b"!")
+    return received[4:]
+
+
 class LiveNode:
     """A running node; made by `live_node`."""
 
@@ -171,6 +207,11 @@ class LiveNode:
         vm = self.node.vms.resume(ticket, state, images)
         return await self.until(vm.vm_id, "running", "ended", "failed")
 
+    async def receive(self, ticket: bytes, *images: Path) -> v.VmInfo:
+        """Take over, and say what it has come to."""
+        vm = self.node.vms.receive(ticket, images)
+        return await self.until(vm.vm_id, "running", "ended", "failed")
+
     async def suspend(self, vm_id: bytes) -> v.VmInfo:
         """Suspend, and say what it has come to."""
         self.node.vms.suspend(self.node.vms.get(vm_id))
@@ -190,7 +231,9 @@ class LiveNode:
 
 
 @asynccontextmanager
-async def live_node(coordinator: LiveCoordinator, name: str, host: NodeTpm, folder: Path) -> AsyncIterator[LiveNode]:
+async def live_node(
+    coordinator: LiveCoordinator, name: str, host: NodeTpm, folder: Path, *, move_address: str | None = HOST
+) -> AsyncIterator[LiveNode]:
     """Run a node, enrolled before; admitted when this is entered."""
     control = folder / f"{name}.sock"
     address = f"{HOST}:{coordinator.port}"
@@ -198,6 +241,7 @@ async def live_node(coordinator: LiveCoordinator, name: str, host: NodeTpm, fold
         "name": name,
         "coordinator": {"address": address, "trust_file": "/t"},
         "control": {"socket": str(control)},
+        "vms": {"move_address": move_address},
     }
     identity = make_node_identity(name)
     hypervisor = PaperHypervisor(folder, identity)

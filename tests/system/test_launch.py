@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tests.support.soft_tpm import EkAuthority, SoftTpmPool
 
 LEASE_S = 4
 DISK_BYTES = 1 << 20
+ROLES = ("kernel", "initrd", "disk", "data")
 CANARY = b"canary of the tenant: nobody else may see this"
 # Says what its disk begins with, writes a number there, and counts.
 GUEST = """\
@@ -75,12 +76,10 @@ class Cloud:
             sealing = ("--to", mine / "me.pub", "--sign", mine / "tenant.key")
             self.done("image", "seal", source, mine / f"{name}.sealed", *sealing)
 
-    def ticket(self, name: str, vm: str, *more: object) -> Path:
+    def ticket(self, name: str, vm: str, *more: object, roles: Sequence[str] = ROLES) -> Path:
         """A ticket."""
         mine = self.folder
-        images = [
-            word for role in ("kernel", "initrd", "disk", "data") for word in (f"--{role}", mine / f"{role}.sealed")
-        ]
+        images = [word for role in roles for word in (f"--{role}", mine / f"{role}.sealed")]
         terms = ("--cmdline", "console=ttyS0 quiet panic=-1", "--memory", 192, "--policy", "tvmm")
         keys = ("--sign", mine / "tenant.key", "--key", mine / "me.key", "--store", mine / "trust")
         self.done("ticket", "create", mine / name, "--vm", mine / vm, *images, *terms, *keys, *more)
@@ -89,7 +88,7 @@ class Cloud:
     @property
     def images(self) -> list[Path]:
         """What the provider has of her."""
-        return [self.folder / f"{role}.sealed" for role in ("kernel", "initrd", "disk", "data")]
+        return [self.folder / f"{role}.sealed" for role in ROLES]
 
     def launch(self, node: Node, ticket: Path, *more: object) -> dict[str, Any]:
         """Start a VM on *node*."""
@@ -231,6 +230,31 @@ def test_a_guest_is_suspended_and_goes_on_counting_once(cloud: Cloud, alpha: Nod
     cloud.done("vm", "suspend", vm["vm_id"], socket=alpha.daemon.control)
     old = cloud.run("vm", "resume", ticket, older, *cloud.images, "--json", socket=alpha.daemon.control)
     assert json.loads(old.stdout)["error"] == "state_old"
+
+
+def test_a_running_guest_moves_to_another_node_and_goes_on_counting(cloud: Cloud, alpha: Node) -> None:
+    beta = cloud.perimeter.nodes["beta"]
+    beta.wait_for_state("admitted")
+    roles = ("kernel", "initrd", "data")
+    ticket, receipt = cloud.ticket("move.ticket", "move.vm", roles=roles), cloud.folder / "move.receipt"
+    images = [cloud.folder / f"{role}.sealed" for role in roles]
+    vm = cloud.done("vm", "launch", ticket, *images, socket=alpha.daemon.control)
+    console_until(vm, b"still here: 5.")
+
+    moved = cloud.done("vm", "receive", ticket, *images, "--receipt", receipt, socket=beta.daemon.control)
+
+    said = console_until(moved, b"still here: ")
+    assert (moved["epoch"], b"still here: 0." in said) == (2, False)
+    wait_until(lambda: cloud.show(alpha, vm["vm_id"])["state"] == "moved", "the source knows")
+    record = cloud.record(vm["vm_id"])
+    assert (record["state"], record["node"], record["epoch"]) == ("running", "beta", 2)
+    assert len(processes_of(vm["vm_id"])) == len(processes_of(moved["vm_id"])) > 0
+    trust = ("--vm", cloud.folder / "move.vm", "--store", cloud.folder / "trust")
+    assert cloud.done("vm", "verify", receipt, *trust)["node"] == "beta"
+    again = cloud.run("vm", "receive", ticket, *images, "--json", socket=beta.daemon.control)
+    assert json.loads(again.stdout)["error"] == "vm_running"
+    cloud.done("vm", "stop", "--force", vm["vm_id"], socket=beta.daemon.control)
+    assert not processes_of(vm["vm_id"])
 
 
 def test_a_destroyed_vm_leaves_nothing_on_its_node_but_a_receipt_that_holds(cloud: Cloud, alpha: Node) -> None:

@@ -12,7 +12,6 @@ from tccp.coordinator.sessions import NodeSession
 from tccp.errors import EvidenceError, LaunchError
 from tccp.protocol.destruction import verify_destruction_statement
 from tccp.protocol.messages import (
-    NodeReport,
     VmAnswer,
     VmDestroyed,
     VmDestroyRecorded,
@@ -27,7 +26,9 @@ from tccp.store import ConflictError, VmDestruction, VmEnd, VmSuspension
 log = structlog.get_logger()
 
 
-async def record_report(services: Services, session: NodeSession, said: NodeReport) -> VmAnswer:
+async def record_report(
+    services: Services, session: NodeSession, said: VmEnded | VmSuspended | VmDestroyed
+) -> VmAnswer:
     """The answer to *said*, once it is in the published log.
 
     Raises:

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from tccp.coordinator.ending import record_report
+from tccp.coordinator.moving import Moves
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession
@@ -21,6 +22,11 @@ from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
     KeyRequest,
+    MoveArrived,
+    MovePrepared,
+    MoveRequest,
+    MoveStayed,
+    MoveWiped,
     NodeReport,
     NodeRequest,
     ResumeRequest,
@@ -35,7 +41,7 @@ from tccp.protocol.ticket import (
     release_info,
     verify_ticket,
 )
-from tccp.store import ConflictError, KeyClaim, VmRecord
+from tccp.store import ConflictError, KeyClaim, MoveRecord, VmRecord
 
 REQUESTS_MAX = 16  # of one node at once
 # Refusals that fresh evidence may turn into a release.
@@ -49,7 +55,7 @@ class Launches:
     """Requests for keys, of all sessions; `run` must be running."""
 
     def __init__(self, services: Services, renewals: Renewals) -> None:
-        self._services, self._renewals = services, renewals
+        self._services, self._renewals, self._moves = services, renewals, Moves(services)
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -69,11 +75,18 @@ class Launches:
         session.key_requests += 1
         self._nursery.start_soon(self._work, session, message)
 
+    def remind(self, session: NodeSession) -> None:
+        """A node is there again: tell it which of its VMs are to move."""
+        assert self._nursery is not None
+        self._nursery.start_soon(self._moves.remind, session)
+
     async def _work(self, session: NodeSession, message: NodeRequest | NodeReport) -> None:
         answer: VmAnswer
         try:
-            if isinstance(message, KeyRequest | ResumeRequest):
+            if isinstance(message, NodeRequest):
                 answer = await self._answer(session, message)
+            elif isinstance(message, MoveArrived | MoveWiped | MoveStayed):
+                answer = await self._moves.record(session, message)
             else:
                 answer = await record_report(self._services, session, message)
             await session.connection.send(answer)
@@ -83,7 +96,7 @@ class Launches:
         finally:
             session.key_requests -= 1
 
-    async def _answer(self, session: NodeSession, request: NodeRequest) -> KeyRelease | KeyRefused:
+    async def _answer(self, session: NodeSession, request: NodeRequest) -> KeyRelease | MovePrepared | KeyRefused:
         try:
             return await self._release(session, request)
         except (EvidenceError, ConflictError) as problem:
@@ -91,7 +104,7 @@ class Launches:
             log.warning("key_refused", node=str(session.node), reason=problem.reason, detail=problem.detail)
             return KeyRefused(nonce=request.nonce, reason=problem.reason)
 
-    async def _release(self, session: NodeSession, request: NodeRequest) -> KeyRelease:
+    async def _release(self, session: NodeSession, request: NodeRequest) -> KeyRelease | MovePrepared:
         services = self._services
         verified = verify_ticket(request.ticket, request.signature)
         ticket = verified.ticket
@@ -107,6 +120,11 @@ class Launches:
         )
         node_key = _boot_key(session)
         record = await self._decide(session, verified, request)
+        if isinstance(record, MoveRecord):
+            info = release_info(
+                verified.sha256, ticket.vm_id, record.epoch + 1, session.lease.record.lease_id, request.nonce
+            )
+            return await self._moves.prepared(record, wrap_keys(keys, node_key, info))
         receipt = await services.log.receipt(record.seq)
         lease_id = session.lease.record.lease_id
         info = release_info(verified.sha256, ticket.vm_id, record.epoch, lease_id, request.nonce)
@@ -125,7 +143,9 @@ class Launches:
             receipt=receipt,
         )
 
-    async def _decide(self, session: NodeSession, verified: VerifiedTicket, request: NodeRequest) -> VmRecord:
+    async def _decide(
+        self, session: NodeSession, verified: VerifiedTicket, request: NodeRequest
+    ) -> VmRecord | MoveRecord:
         """The transaction, after fresh evidence where that is what is missing.
 
         Evidence is as old as the challenge that it answers: what was quoted before a node was tampered with may come in
@@ -148,7 +168,7 @@ class Launches:
 
     async def _own(
         self, session: NodeSession, verified: VerifiedTicket, request: NodeRequest, since_ms: int
-    ) -> VmRecord:
+    ) -> VmRecord | MoveRecord:
         ticket = verified.ticket
         now_ms = self._services.clock.now_ms()
         claim = KeyClaim(
@@ -168,6 +188,8 @@ class Launches:
         )
         if isinstance(request, ResumeRequest):
             return await self._services.store.resume(claim)
+        if isinstance(request, MoveRequest):
+            return await self._services.store.prepare_move(claim, request.address)
         check_validity(verified, now_ms)
         return await self._services.store.release(claim)
 

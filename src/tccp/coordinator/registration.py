@@ -98,6 +98,7 @@ async def _serve(
     session = NodeSession(lease.record.node, address, connection, channel, lease, policy, version)
     try:
         await renewals.add(session)
+        launches.remind(session)
         with session.scope:
             while True:
                 message = await connection.receive_any()

@@ -15,7 +15,7 @@ from tccp.protocol import vm_control as v
 from tccp.protocol.control import GetStatus, NodeStatus
 
 AnyAnswer = msgspec.Struct | AsyncIterator[msgspec.Struct]
-STARTED = frozenset({"running", "stopping", "suspending", "recording", "destroying"}) | OVER
+STARTED = frozenset({"running", "stopping", "suspending", "moving", "recording", "destroying"}) | OVER
 UNSETTLED = frozenset({"suspending", "recording"})
 
 log = structlog.get_logger()
@@ -36,6 +36,7 @@ class NodeAnswers:
             v.GetLaunchReceipt: self._receipt,
             v.SuspendVm: self._suspend,
             v.ResumeVm: self._resume,
+            v.ReceiveVm: self._receive,
             v.DestroyVm: self._destroy,
             v.GetDestructionReceipt: self._destruction_receipt,
         }
@@ -67,6 +68,10 @@ class NodeAnswers:
 
     def _resume(self, request: v.ResumeVm) -> AsyncIterator[msgspec.Struct]:
         vm = self._vms.resume(request.ticket, Path(request.state), [Path(path) for path in request.images])
+        return self._until_started(vm)
+
+    def _receive(self, request: v.ReceiveVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.receive(request.ticket, [Path(path) for path in request.images])
         return self._until_started(vm)
 
     def _suspend(self, request: v.SuspendVm) -> AsyncIterator[msgspec.Struct]:

@@ -27,6 +27,7 @@ from tccp.node.identity import NodeIdentity, make_node_identity
 from tccp.node.ima_list import ImaList
 from tccp.node.key_desk import KeyDesk
 from tccp.node.metrics import NodeReport
+from tccp.node.peers import Peers
 from tccp.node.qemu_hypervisor import open_qemu_hypervisor
 from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, keep_lease, register
 from tccp.node.vms import Vms
@@ -88,7 +89,9 @@ class Node:
     def __post_init__(self) -> None:
         """What needs the keys of this boot."""
         self.desk = KeyDesk(self.identity.release_key)
-        self.vms = Vms(self.hypervisor, self.desk, self.lease, self.identity, self.trust.coordinator_id)
+        address = self.config.vms.move_address if self.config.vms else None
+        peers = Peers(self.identity, self.trust.ca_certificate, self.lease, address)
+        self.vms = Vms(self.hypervisor, self.desk, self.lease, self.identity, self.trust.coordinator_id, peers=peers)
 
     async def stay_registered(self) -> None:
         """Register, keep the lease, and after whatever ends that, wait and begin again."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import trio
+
 from tccp.errors import HostError
 from tccp.node.launch import VmOrder
 from tccp.protocol.ticket import Ticket
@@ -67,6 +69,18 @@ class RunningVm(Protocol):
         Raises:
             HostError: It could not be written; the guest runs on, unless `ended` says otherwise.
         """
+
+    async def send(self, stream: trio.abc.Stream) -> None:
+        """Send it to the other end of *stream* while it runs; it stands still then, and all of it is there as well.
+
+        `run` lets it go on here, as long as nobody else was told that it was forgotten.
+
+        Raises:
+            HostError: It could not be sent, and runs on, unless `ended` says otherwise.
+        """
+
+    async def forget(self) -> None:
+        """End it, and wipe all that is in memory of it; another node has it."""
 
     async def ended(self) -> VmOutcome:
         """Wait until it has ended."""

@@ -7,6 +7,7 @@ A connection may break and the node register again while somebody waits: what ha
 connection, with the same nonce, and the coordinator knows it for the same request.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,6 +21,10 @@ from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
     KeyRequest,
+    MoveGo,
+    MoveOrder,
+    MovePrepared,
+    MoveRequest,
     NodeReport,
     NodeRequest,
     ResumeRequest,
@@ -27,6 +32,7 @@ from tccp.protocol.messages import (
     VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmReportRecorded,
     VmReportRefused,
     VmSuspended,
     VmSuspendRecorded,
@@ -54,6 +60,9 @@ HINTS = {
     "state_old": "the VM was suspended again after that; only its newest state is resumed",
     "another_ticket": "resume it with the ticket that started it last",
     "vm_destroyed": "nothing is left of this VM; make a new one",
+    "vm_not_running": "only a VM that runs moves",
+    "vm_moving": "it is on its way to another node; try again when that is over",
+    "source_silent": "its node holds no lease just now",
     "no_fresh_evidence": "this node could not prove its state just now; its log says more",
 }
 
@@ -63,6 +72,7 @@ RECORDED: dict[type[VmAnswer], str] = {
     VmEndRecorded: "vm_ended",
     VmSuspendRecorded: "vm_suspended",
     VmDestroyRecorded: "vm_destroyed",
+    MoveGo: "move_arrived",
 }
 
 
@@ -90,6 +100,20 @@ class ReleasedKeys:
     state_root: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedMove:
+    """A VM is on its way to us, and not ours yet.
+
+    Attributes:
+        keys: Of the epoch that it will have.
+        source_spki_sha256: Of the TLS key of its node.
+    """
+
+    keys: ReleasedKeys
+    move_id: bytes
+    source_spki_sha256: bytes
+
+
 @dataclass(slots=True)
 class _Waiting:
     answered: trio.Event = field(default_factory=trio.Event)
@@ -106,6 +130,7 @@ class KeyDesk:
 
     def __init__(self, boot_key: RecipientSecretKey) -> None:
         self._boot_key = boot_key
+        self.on_order: Callable[[MoveOrder], None] = lambda _order: None  # called when a VM of ours is to move
         self._connection: Connection | None = None
         self._open: dict[Key, NodeRequest | NodeReport] = {}  # what has no answer yet, the oldest first
         self._said_at: dict[Key, float] = {}  # on this connection; trio time
@@ -113,6 +138,24 @@ class KeyDesk:
         self._settled = trio.lowlevel.ParkingLot()
 
     # ---- for those who run VMs
+
+    async def request_move(self, ticket: VerifiedTicket, body: bytes, signature: bytes, address: str) -> PreparedMove:
+        """What is needed to take over the VM that *ticket* has started; its node will come to *address*.
+
+        Raises:
+            LaunchError: As `request_keys`.
+        """
+        nonce = fresh_nonce().value
+        try:
+            waiting = await self._answered(nonce, MoveRequest(body, signature, nonce, address))
+        finally:
+            self._settle(nonce)
+        if isinstance(waiting.answer, KeyRefused):
+            reason = waiting.answer.reason
+            raise LaunchError(reason, "the coordinator refuses the move", hint=HINTS.get(reason, ""))
+        assert isinstance(waiting.answer, MovePrepared)
+        keys = self._unwrap(waiting.answer, ticket, waiting.lease_id)
+        return PreparedMove(keys, nonce, waiting.answer.source_spki_sha256)
 
     async def request_keys(
         self, ticket: VerifiedTicket, body: bytes, signature: bytes, *, state_root: bytes = b""
@@ -236,12 +279,14 @@ class KeyDesk:
         """The VM is ours in this epoch, and nobody will run it."""
         self.report(not_started(release.vm_id, release))
 
-    def _unwrap(self, release: KeyRelease, ticket: VerifiedTicket, lease_id: bytes) -> ReleasedKeys:
+    def _unwrap(self, release: KeyRelease | MovePrepared, ticket: VerifiedTicket, lease_id: bytes) -> ReleasedKeys:
         if release.vm_id != ticket.ticket.vm_id:
             raise LaunchError("keys_unopened", "for another VM than the ticket's")
         info = release_info(ticket.sha256, release.vm_id, release.epoch, lease_id, release.nonce)
         count = 1 + len(ticket.ticket.images)
         vm_key, *images = unwrap_keys(release.wrapped_keys, self._boot_key, info, count=count)
+        if isinstance(release, MovePrepared):
+            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt)
         return ReleasedKeys(
             vm_key,
             tuple(images),
@@ -272,7 +317,8 @@ def _key_of(said: NodeReport) -> Key:
 
 
 def _answered_key(message: VmAnswer) -> Key:
-    if isinstance(message, KeyRelease | KeyRefused):
+    if isinstance(message, KeyRelease | KeyRefused | MovePrepared):
         return message.nonce
-    report = message.report if isinstance(message, VmReportRefused) else RECORDED[type(message)]
-    return report, message.vm_id, message.epoch
+    if isinstance(message, VmReportRefused | VmReportRecorded):
+        return message.report, message.vm_id, message.epoch
+    return RECORDED[type(message)], message.vm_id, message.epoch

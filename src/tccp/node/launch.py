@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import trio
+
 from tccp.core.image import ImageKey, image_header_check
 from tccp.errors import HostError, LaunchError, SealedImageError
 from tccp.image.sealed import SealedImage, read_sealed_image
@@ -59,12 +61,18 @@ class OpenableImage:
 
 @dataclass(frozen=True, slots=True)
 class VmOrder:
-    """Everything that a hypervisor needs to start a VM, or to have it go on from *state*, once."""
+    """Everything that a hypervisor needs to start a VM, or to have it go on, once.
+
+    Attributes:
+        state: The file of a suspended state; or else
+        incoming: a secret stream on which another node sends it.
+    """
 
     ticket: VerifiedTicket
     images: tuple[OpenableImage, ...]
     keys: ReleasedKeys
     state: Path | None = None
+    incoming: trio.abc.Stream | None = None
 
     def wipe(self) -> None:
         """Wipe every key; nothing of the VM can be opened here any more."""
@@ -123,11 +131,15 @@ async def order_vm(
     root = b"" if state is None else root_of_state(state)
     signed = accepted.signed
     keys = await desk.request_keys(accepted.verified, signed.ticket, signed.signature, state_root=root)
-    openable = [
+    return VmOrder(accepted.verified, openable(images, keys), keys, state)
+
+
+def openable(images: Sequence[NamedImage], keys: ReleasedKeys) -> tuple[OpenableImage, ...]:
+    """Each image with its key."""
+    return tuple(
         OpenableImage(image.named.role, image.path, image.sealed, key)
         for image, key in zip(images, keys.images, strict=True)
-    ]
-    return VmOrder(accepted.verified, tuple(openable), keys, state)
+    )
 
 
 def root_of_state(path: Path) -> bytes:

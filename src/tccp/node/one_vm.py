@@ -7,10 +7,11 @@ import trio
 from tccp.errors import TccpError
 from tccp.node.hypervisor import RunningVm, SavedState
 from tccp.node.launch import AcceptedTicket
+from tccp.protocol.messages import MoveArrived
 from tccp.protocol.vm_control import VmInfo
 
 RECORDING = frozenset({"recording", "destroying"})
-OVER = frozenset({"ended", "failed", "suspended", "destroyed"})
+OVER = frozenset({"ended", "failed", "suspended", "moved", "destroyed"})
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +29,10 @@ class Vm:
     problem: TccpError | None = None
     receipt: bytes = b""
     has_run: bool = False
+    is_ours: bool = False  # the coordinator has made us its owner
+    move_id: bytes = b""  # of the move from here that was begun last
+    wiped: bool = False  # it has moved to another node, and nothing is left here
+    arrived: MoveArrived | None = None  # it may become ours at any moment; only the coordinator can say
     saving: trio.Event | None = field(default=None, repr=False)
     saved: SavedState | None = None
     is_doomed: bool = False  # to be destroyed, from when that was asked for until it is or has failed

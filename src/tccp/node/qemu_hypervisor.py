@@ -91,6 +91,14 @@ class QemuVm:
             key.wipe()
         return SavedState(path, state.root, state.size_bytes)
 
+    async def send(self, stream: trio.abc.Stream) -> None:
+        """QEMU's own migration, through *stream*."""
+        await self._vm.send(stream)
+
+    async def forget(self) -> None:
+        """All that is in memory."""
+        await self._vm.forget()
+
     async def ended(self) -> VmOutcome:
         """Until it has ended and its disks are written."""
         end = await self._vm.ended()
@@ -124,7 +132,8 @@ class QemuHypervisor:
         secrets = VmSecrets(SecretBytes(vm_key), await _for_guest(order))
         running: QemuVm | None = None
         try:
-            async with open_vm(description, images, secrets, host=self._host, resume=_resumed(order)) as vm:
+            resumed, incoming = _resumed(order), order.incoming
+            async with open_vm(description, images, secrets, host=self._host, resume=resumed, incoming=incoming) as vm:
                 ImageKey.take(vm_key).wipe()  # the vTPM has what it needs; this copy is wiped where it is
                 running = QemuVm(vm, disks, order)
                 yield running

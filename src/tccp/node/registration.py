@@ -31,6 +31,7 @@ from tccp.protocol.messages import (
     Hello,
     HostLogPart,
     HostLogRequest,
+    MoveOrder,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
@@ -237,6 +238,8 @@ async def keep_lease(
             desk.take(message, lease.lease_id)
         elif isinstance(message, HostLogRequest):
             await connection.send(await host.read_host_log(message))
+        elif isinstance(message, MoveOrder):
+            desk.on_order(message)
         else:
             asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
             challenge = expect(message, RenewalChallenge)

@@ -2,6 +2,8 @@
 
     checking -> asking -> starting -> running -> stopping ---------------> ended
         |          |          |        |  '--> suspending -> recording --> suspended
+        |          |          |        |  '--> moving -----> recording --> moved
+        |          '-> arriving -> arrived (from another node) -> running
         '----------'----------'--------'-----------'-------------'-------> failed
     any of them, or what has ended -> destroying ------------------------> destroyed
 
@@ -9,18 +11,21 @@ A VM runs only while the node's lease holds. When it lapses, or the node is put 
 wiped without anybody having to reach us.
 """
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 import trio
 
 from tccp.errors import HostError, LaunchError, TccpError
-from tccp.node.destruction import destroyed_here, destruction_receipt
+from tccp.node.departures import Departures
+from tccp.node.destruction import destroyed_here, destruction_receipt, wiped_here
 from tccp.node.hypervisor import Hypervisor, RunningVm, VmOutcome
 from tccp.node.identity import NodeIdentity
-from tccp.node.key_desk import KeyDesk, not_started
+from tccp.node.key_desk import KeyDesk, ReleasedKeys, not_started
 from tccp.node.launch import (
     NamedImage,
     VmOrder,
@@ -28,17 +33,30 @@ from tccp.node.launch import (
     check_headers,
     launch_receipt,
     named_images,
+    openable,
     order_vm,
 )
 from tccp.node.one_vm import OVER, Vm
+from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
-from tccp.protocol.messages import NodeReport, VmDestroyRecorded, VmEnded, VmSuspended
+from tccp.node.watching import Changes
+from tccp.protocol.messages import (
+    MoveArrived,
+    MoveGo,
+    MoveOrder,
+    NodeReport,
+    VmDestroyRecorded,
+    VmEnded,
+    VmSuspended,
+)
 from tccp.protocol.vm_control import VmInfo
 
 VMS_MAX = 256
 ENDED_KEPT_MAX = 64
 LEASE_LOOK_S = 0.5
 ENDS_RECORDED_S = 5.0
+
+Origin = Path | Peers | None  # a suspended state, another node, or nothing: it starts
 
 log = structlog.get_logger()
 
@@ -48,12 +66,22 @@ class Vms:
 
     Args:
         hypervisor: Starts them.
+        peers: Nodes to and from which they move.
         lease: Without which none runs.
     """
 
     def __init__(
-        self, hypervisor: Hypervisor, desk: KeyDesk, lease: HeldLease, identity: NodeIdentity, coordinator_id: bytes
+        self,
+        hypervisor: Hypervisor,
+        desk: KeyDesk,
+        lease: HeldLease,
+        identity: NodeIdentity,
+        coordinator_id: bytes,
+        *,
+        peers: Peers,
     ) -> None:
+        self._peers, self._departures = peers, Departures(desk, peers, self._set)
+        desk.on_order = self._begin_move
         self._hypervisor, self._desk, self._lease = hypervisor, desk, lease
         self._identity, self._coordinator_id = identity, coordinator_id
         self._by_id: dict[bytes, Vm] = {}
@@ -75,7 +103,7 @@ class Vms:
         """
         return self._begin(ticket, paths, None)
 
-    def _begin(self, ticket: bytes, paths: Sequence[Path], state: Path | None) -> Vm:
+    def _begin(self, ticket: bytes, paths: Sequence[Path], origin: Origin) -> Vm:
         assert self._nursery is not None
         accepted = accept_ticket(ticket, self._coordinator_id)
         self._hypervisor.check(accepted.verified.ticket)
@@ -91,12 +119,16 @@ class Vms:
         self._by_id.pop(vm.vm_id, None)
         self._by_id[vm.vm_id] = vm
         self._forget_old()
-        self._nursery.start_soon(self._live, vm, tuple(paths), state)
+        self._nursery.start_soon(self._live, vm, tuple(paths), origin)
         return vm
 
     def resume(self, ticket: bytes, state: Path, paths: Sequence[Path]) -> Vm:
         """Begin to have a VM go on from the file of its suspended state; raises as `launch`."""
         return self._begin(ticket, paths, state)
+
+    def receive(self, ticket: bytes, paths: Sequence[Path]) -> Vm:
+        """Begin to take over the VM of a ticket from the node where it runs; raises as `launch`."""
+        return self._begin(ticket, paths, self._peers)
 
     def get(self, vm_id: bytes) -> Vm:
         """The VM of that id.
@@ -164,11 +196,11 @@ class Vms:
 
     def changes(self) -> AsyncIterator[VmInfo]:
         """Each VM, the oldest first, and again each time that something about it has changed. Nothing to close."""
-        return _Changes(self, None)
+        return Changes(self, None)
 
     def steps(self, vm: Vm) -> AsyncIterator[VmInfo]:
         """*vm* at each step that it takes, the present one first; ends when it is over. Nothing to close."""
-        return _Changes(self, vm)
+        return Changes(self, vm)
 
     async def wait_for_change(self, seen: int) -> None:
         """Return once `change_count` is no longer *seen*."""
@@ -187,12 +219,16 @@ class Vms:
                 self.lose_all("lease_lapsed")
                 await trio.sleep(LEASE_LOOK_S)
 
-    async def _live(self, vm: Vm, paths: tuple[Path, ...], state: Path | None) -> None:
+    async def _live(self, vm: Vm, paths: tuple[Path, ...], origin: Origin) -> None:
         """The whole life of a VM. Nothing that happens to it ends the daemon."""
         orders: list[VmOrder] = []
         try:
             with vm.scope, named_images(vm.accepted.verified, paths) as images:
-                await self._start_and_watch(vm, images, state, orders)
+                self._set(vm, "asking")
+                if isinstance(origin, Peers):
+                    await self._take_over(vm, images, origin, orders)
+                else:
+                    await self._start(vm, images, origin, orders)
         except TccpError as problem:
             self._fail(vm, problem)
         except Exception as bug:
@@ -200,32 +236,54 @@ class Vms:
             self._fail(vm, HostError("bug", f"{type(bug).__name__}: {bug}"))
         finally:
             said = self._wind_up(vm, orders)
-        if vm.saved is not None and isinstance(said, VmSuspended):
-            await self._record_suspension(vm, said)
+        if vm.state == "recording" and said is not None:
+            await self._record(vm, said, "suspended" if vm.saved else "moved")
 
-    async def _start_and_watch(
-        self, vm: Vm, images: tuple[NamedImage, ...], state: Path | None, orders: list[VmOrder]
-    ) -> None:
-        self._set(vm, "asking")
+    async def _start(self, vm: Vm, images: tuple[NamedImage, ...], state: Path | None, orders: list[VmOrder]) -> None:
         order = await order_vm(self._desk, vm.accepted, images, state)
         orders.append(order)
-        vm.epoch = order.keys.epoch
+        vm.epoch, vm.is_ours = order.keys.epoch, True
         check_headers(order)
         self._set(vm, "starting")
         await self._hypervisor.allow_until(self._lease.vms_end_at)
         async with self._hypervisor.open(order) as running:
-            vm.running = running
-            vm.started_ms = unix_ms()
-            vm.receipt = launch_receipt(
-                order, vm.accepted, self._identity, started_ms=vm.started_ms, ek_certificate=running.ek_certificate
-            )
-            vm.has_run = True
-            await running.run()
-            self._set(vm, "running")
-            outcome = await running.ended()
-            if vm.saving is not None:
-                await vm.saving.wait()
-            vm.detail = outcome.detail or vm.detail
+            await self._run(vm, order, running)
+
+    async def _take_over(self, vm: Vm, images: tuple[NamedImage, ...], peers: Peers, orders: list[VmOrder]) -> None:
+        """From another node: it runs here once the coordinator says that nothing is left there."""
+        async with peers.waiting() as waiting:
+            signed = vm.accepted.signed
+            move = await self._desk.request_move(vm.accepted.verified, signed.ticket, signed.signature, waiting.address)
+            order = VmOrder(vm.accepted.verified, openable(images, move.keys), move.keys)
+            orders.append(order)
+            vm.epoch = order.keys.epoch
+            check_headers(order)
+            self._set(vm, "arriving")
+            await self._hypervisor.allow_until(self._lease.vms_end_at)
+            async with waiting.accepted(move.source_spki_sha256, move.move_id) as stream:
+                vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id)
+                async with self._hypervisor.open(replace(order, incoming=stream)) as running:
+                    vm.running = running
+                    self._set(vm, "arrived")
+                    go = await self._desk.recorded(vm.arrived)
+                    assert isinstance(go, MoveGo)
+                    vm.arrived, vm.is_ours = None, True
+                    await self._run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)
+
+    async def _run(self, vm: Vm, order: VmOrder, running: RunningVm) -> None:
+        """From its first instruction here to its last."""
+        vm.running = running
+        vm.started_ms = unix_ms()
+        vm.receipt = launch_receipt(
+            order, vm.accepted, self._identity, started_ms=vm.started_ms, ek_certificate=running.ek_certificate
+        )
+        vm.has_run = True
+        await running.run()
+        self._set(vm, "running")
+        outcome = await running.ended()
+        if vm.saving is not None:
+            await vm.saving.wait()
+        vm.detail = outcome.detail or vm.detail
 
     def _wind_up(self, vm: Vm, orders: list[VmOrder]) -> NodeReport | None:
         """Nothing of it runs any more: wipe its keys, and begin to tell the coordinator."""
@@ -236,18 +294,36 @@ class Vms:
         said: NodeReport | None = None
         for order in orders:
             order.wipe()
-            if vm.saved is not None:
-                said = VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root)
-            elif vm.has_run:
-                said = VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason)
-            else:
-                said = not_started(vm.vm_id, order.keys, reason=vm.reason, disk_root=outcome.disk_root)
-            self._desk.report(said)
-        if vm.saved is not None:
+            if vm.arrived is not None:
+                assert self._nursery is not None
+                self._nursery.start_soon(self._find_out, vm.arrived, vm.reason)
+            elif vm.is_ours:
+                said = self._report(vm, order.keys, outcome)
+                self._desk.report(said)
+        if said is not None and (vm.saved is not None or vm.wiped):
             self._set(vm, "recording")
         else:
             self._set(vm, "failed" if vm.problem else "ended")
         return said
+
+    def _report(self, vm: Vm, keys: ReleasedKeys, outcome: VmOutcome) -> NodeReport:
+        if vm.wiped:
+            return wiped_here(self._identity, vm.vm_id, vm.epoch, vm.move_id)
+        if vm.saved is not None:
+            return VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root)
+        if vm.has_run:
+            return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason)
+        return not_started(vm.vm_id, keys, reason=vm.reason, disk_root=outcome.disk_root)
+
+    async def _find_out(self, arrived: MoveArrived, reason: str) -> None:
+        """It was here, and is no more: if it has become ours, it has ended."""
+        with contextlib.suppress(LaunchError):
+            await self._desk.recorded(arrived)
+            self._desk.report(VmEnded(arrived.vm_id, arrived.epoch, b"", reason))
+
+    def _begin_move(self, order: MoveOrder) -> None:
+        assert self._nursery is not None
+        self._departures.begin(self._by_id.get(order.vm_id), order, self._nursery)
 
     async def _suspend(self, vm: Vm, running: RunningVm, saving: trio.Event) -> None:
         try:
@@ -281,15 +357,15 @@ class Vms:
         vm.destruction = destruction_receipt(said, self._identity, answer)
         self._set(vm, "destroyed")
 
-    async def _record_suspension(self, vm: Vm, said: VmSuspended) -> None:
+    async def _record(self, vm: Vm, said: NodeReport, state: str) -> None:
         try:
             await self._desk.recorded(said)
         except TccpError as problem:
             self._fail(vm, problem)
             self._set(vm, "failed")
         else:
-            vm.reason = "suspended"
-            self._set(vm, "suspended")
+            vm.reason = state
+            self._set(vm, state)
 
     def _fail(self, vm: Vm, problem: TccpError) -> None:
         vm.problem = problem
@@ -305,26 +381,6 @@ class Vms:
         over = [vm for vm in self._by_id.values() if vm.is_over]
         for vm in over[: max(0, len(over) - ENDED_KEPT_MAX)]:
             del self._by_id[vm.vm_id]
-
-
-class _Changes(AsyncIterator[VmInfo]):
-    """A watcher: it holds what it has shown, and pulls."""
-
-    def __init__(self, vms: Vms, only: Vm | None) -> None:
-        self._vms, self._only = vms, only
-        self._shown: dict[Vm, VmInfo] = {}
-
-    async def __anext__(self) -> VmInfo:
-        while True:
-            seen = self._vms.change_count
-            for vm in [self._only] if self._only else self._vms.all()[::-1]:
-                if self._shown.get(vm) != (info := vm.info()):
-                    self._shown[vm] = info
-                    await trio.lowlevel.checkpoint_if_cancelled()
-                    return info
-            if self._only is not None and self._only.is_over:
-                raise StopAsyncIteration
-            await self._vms.wait_for_change(seen)
 
 
 def unix_ms() -> int:

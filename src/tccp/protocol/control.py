@@ -302,6 +302,7 @@ NodeRequest = (
     | v.GetLaunchReceipt
     | v.SuspendVm
     | v.ResumeVm
+    | v.ReceiveVm
     | v.DestroyVm
     | v.GetDestructionReceipt
 )
@@ -355,5 +356,6 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.GetDestructionReceipt: ControlRole.VIEWER,
     v.SuspendVm: ControlRole.ADMIN,
     v.ResumeVm: ControlRole.ADMIN,
+    v.ReceiveVm: ControlRole.ADMIN,
     v.DestroyVm: ControlRole.ADMIN,
 }

@@ -38,6 +38,7 @@ Statement = Annotated[bytes, Meta(min_length=1, max_length=8192)]
 UnixSeconds = Annotated[int, Meta(ge=0, lt=1 << 40)]
 Epoch = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
 Generation = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+HostAndPort = Annotated[str, Meta(min_length=3, max_length=255, pattern=r"^[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}$")]
 TicketBytes = Annotated[bytes, Meta(min_length=64, max_length=65_536)]
 # HPKE: what X-Wing encapsulates (1120), two to seventeen keys of 32, and a tag of 16.
 WrappedKeys = Annotated[bytes, Meta(min_length=1200, max_length=1680)]

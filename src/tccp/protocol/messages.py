@@ -213,10 +213,84 @@ class VmDestroyRecorded(Message, frozen=True, tag="vm_destroy_recorded"):
 class VmReportRefused(Message, frozen=True, tag="vm_report_refused"):
     """Coordinator -> node: what you said with the message *report* is not recorded, and will not be."""
 
-    report: f.Reason  # "vm_suspended", "vm_destroyed"
+    report: f.Reason  # "vm_suspended", "vm_destroyed", "move_arrived" ...
     vm_id: f.Id16
     epoch: f.Epoch
     reason: f.Reason
+
+
+class MoveRequest(Message, frozen=True, tag="move_request"):
+    """Node -> coordinator: I can take over the VM that this ticket has started, and wait for its node at *address*."""
+
+    ticket: f.TicketBytes
+    signature: f.Ed25519Signature
+    nonce: f.Nonce32  # names the move from then on
+    address: f.HostAndPort
+
+
+class MovePrepared(Message, frozen=True, tag="move_prepared"):
+    """Coordinator -> destination. What you need to take it over; it is not yours before `move_go`."""
+
+    nonce: f.Nonce32
+    vm_id: f.Id16
+    epoch: f.Epoch  # that the VM will have
+    wrapped_keys: f.WrappedKeys
+    source_spki_sha256: f.Digest32  # of the TLS key that the source will show
+    receipt: f.LogReceipt  # of the event `move`
+
+
+class MoveOrder(Message, frozen=True, tag="move_order"):
+    """Coordinator -> source. Send it there; until you have wiped it, it is yours, and you may go on alone."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    move_id: f.Nonce32
+    node: f.Name
+    address: f.HostAndPort
+    spki_sha256: f.Digest32  # of the TLS key that the destination will show
+
+
+class MoveArrived(Message, frozen=True, tag="move_arrived"):
+    """Destination -> coordinator, said again until it is answered: all of it is here, and stands still."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch  # that it will have
+    move_id: f.Nonce32
+
+
+class MoveWiped(Message, frozen=True, tag="move_wiped"):
+    """Source -> coordinator, said again until it is answered: the destination has it, and nothing is left here."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    move_id: f.Nonce32
+    statement: f.Statement  # tccp.protocol.moving:Wiped, signed bytes
+    signature: f.Ed25519Signature
+
+
+class MoveStayed(Message, frozen=True, tag="move_stayed"):
+    """Source -> coordinator, said again until it is answered: I go on alone, and wipe nothing."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    move_id: f.Nonce32
+    reason: f.Reason
+
+
+class MoveGo(Message, frozen=True, tag="move_go"):
+    """Coordinator -> destination: the source has wiped it. It is yours in this epoch: let it run."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    receipt: f.LogReceipt  # of the event `moved`
+
+
+class VmReportRecorded(Message, frozen=True, tag="vm_report_recorded"):
+    """Coordinator -> source: what you said with the message *report* is on record."""
+
+    report: f.Reason  # "move_wiped", "move_stayed"
+    vm_id: f.Id16
+    epoch: f.Epoch
 
 
 AnyMessage = (
@@ -242,9 +316,27 @@ AnyMessage = (
     | VmDestroyed
     | VmDestroyRecorded
     | VmReportRefused
+    | MoveRequest
+    | MovePrepared
+    | MoveOrder
+    | MoveArrived
+    | MoveWiped
+    | MoveStayed
+    | MoveGo
+    | VmReportRecorded
 )
 
 # What concerns VMs, beside the lease.
-NodeRequest = KeyRequest | ResumeRequest
-NodeReport = VmEnded | VmSuspended | VmDestroyed
-VmAnswer = KeyRelease | KeyRefused | VmEndRecorded | VmSuspendRecorded | VmDestroyRecorded | VmReportRefused
+NodeRequest = KeyRequest | ResumeRequest | MoveRequest
+NodeReport = VmEnded | VmSuspended | VmDestroyed | MoveArrived | MoveWiped | MoveStayed
+VmAnswer = (
+    KeyRelease
+    | KeyRefused
+    | VmEndRecorded
+    | VmSuspendRecorded
+    | VmDestroyRecorded
+    | VmReportRefused
+    | VmReportRecorded
+    | MovePrepared
+    | MoveGo
+)

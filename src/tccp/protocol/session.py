@@ -17,6 +17,7 @@ from tccp.protocol.messages import (
     Hello,
     HostLogPart,
     HostLogRequest,
+    MoveOrder,
     NodeReport,
     NodeRequest,
     Refused,
@@ -85,7 +86,7 @@ TRANSITIONS: dict[tuple[Role, State, type], State] = {
     (Role.COORDINATOR, State.RENEWAL_LOG_ASKED, Revoked): State.CLOSED,
     # Whatever is under way with the lease: either side may say these while the other says something else.
     **{(Role.NODE, state, said): state for state in _ADMITTED for said in get_args(NodeRequest | NodeReport)},
-    **{(Role.COORDINATOR, state, said): state for state in _ADMITTED for said in get_args(VmAnswer)},
+    **{(Role.COORDINATOR, state, said): state for state in _ADMITTED for said in get_args(VmAnswer | MoveOrder)},
 }
 
 

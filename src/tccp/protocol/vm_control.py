@@ -81,6 +81,13 @@ class ResumeVm(Message, frozen=True, tag="resume_vm"):
     images: Annotated[tuple[Path, ...], Meta(min_length=1, max_length=16)]
 
 
+class ReceiveVm(Message, frozen=True, tag="receive_vm"):
+    """Take over the running VM that a ticket has started, from its node. Answered as `LaunchVm`."""
+
+    ticket: Annotated[bytes, Meta(min_length=1, max_length=131_072)]
+    images: Annotated[tuple[Path, ...], Meta(min_length=1, max_length=16)]
+
+
 class DestroyVm(Message, frozen=True, tag="destroy_vm"):
     """End a VM and wipe all that there is of it here. Answered by a `VmInfo` at each step, until it is recorded."""
 

@@ -2,7 +2,17 @@
 
 from tccp.store.errors import ConflictError, FencedError
 from tccp.store.interface import Store
-from tccp.store.launches import KeyClaim, TenantRecord, VmDestruction, VmEnd, VmRecord, VmState, VmSuspension
+from tccp.store.launches import (
+    KeyClaim,
+    MoveRecord,
+    MoveWord,
+    TenantRecord,
+    VmDestruction,
+    VmEnd,
+    VmRecord,
+    VmState,
+    VmSuspension,
+)
 from tccp.store.records import (
     EndReason,
     EventDraft,
@@ -25,6 +35,8 @@ __all__ = [
     "FencedError",
     "KeyClaim",
     "LeaseRecord",
+    "MoveRecord",
+    "MoveWord",
     "NodeRecord",
     "PolicyRecord",
     "Renewal",

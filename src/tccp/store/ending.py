@@ -10,7 +10,7 @@ import msgspec.msgpack
 
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
-from tccp.store.launches import VmDestruction, VmEnd, VmRecord, VmState, VmSuspension
+from tccp.store.launches import MoveWord, VmDestruction, VmEnd, VmRecord, VmState, VmSuspension
 from tccp.store.launching import vm
 from tccp.store.records import EventDraft, EventKind
 from tccp.store.transactions import append_event
@@ -18,7 +18,7 @@ from tccp.store.transactions import append_event
 
 def end_vm(connection: sqlite3.Connection, end: VmEnd) -> int:
     """Take down that a VM has ended on its node; 0 when that, or its end otherwise, is known already."""
-    record = _of_this_boot(connection, end)
+    record = of_this_boot(connection, end)
     if record.state not in {VmState.RUNNING, VmState.LOST}:
         return 0
     connection.execute(
@@ -32,7 +32,7 @@ def end_vm(connection: sqlite3.Connection, end: VmEnd) -> int:
 
 def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
     """Take down that a VM stands in a file; 0 when that is known already."""
-    record = _of_this_boot(connection, said)
+    record = of_this_boot(connection, said)
     if record.state == VmState.SUSPENDED and record.state_root == said.state_root:
         return 0
     if record.state not in {VmState.RUNNING, VmState.LOST}:
@@ -80,14 +80,17 @@ def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:
     return seq
 
 
-def _of_this_boot(connection: sqlite3.Connection, said: VmEnd | VmSuspension) -> VmRecord:
+def of_this_boot(connection: sqlite3.Connection, said: VmEnd | VmSuspension | MoveWord) -> VmRecord:
+    """The VM, owned last by the very boot that speaks, in the epoch that it speaks of."""
     record, boot_id = _of_this_node(connection, said)
     if record.boot_id != boot_id:
         raise _another_node(record)
     return record
 
 
-def _of_this_node(connection: sqlite3.Connection, said: VmEnd | VmSuspension | VmDestruction) -> tuple[VmRecord, bytes]:
+def _of_this_node(
+    connection: sqlite3.Connection, said: VmEnd | VmSuspension | VmDestruction | MoveWord
+) -> tuple[VmRecord, bytes]:
     """The VM, owned last by the node that speaks, in the epoch that it speaks of; and the boot of the node."""
     record = vm(connection, said.vm_id)
     if record is None:

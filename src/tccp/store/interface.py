@@ -18,7 +18,16 @@ from collections.abc import AsyncIterator, Sequence
 from tccp.measures import Durations
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
-from tccp.store.launches import KeyClaim, TenantRecord, VmDestruction, VmEnd, VmRecord, VmSuspension
+from tccp.store.launches import (
+    KeyClaim,
+    MoveRecord,
+    MoveWord,
+    TenantRecord,
+    VmDestruction,
+    VmEnd,
+    VmRecord,
+    VmSuspension,
+)
 from tccp.store.records import EventDraft, EventRecord, LeaseRecord, NodeRecord, PolicyRecord, StoreCounts
 from tccp.store.renewal import Renewal
 
@@ -254,6 +263,42 @@ class Store(abc.ABC):
         Raises:
             ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.
         """
+
+    @abc.abstractmethod
+    async def prepare_move(self, claim: KeyClaim, address: str) -> MoveRecord:
+        """Let the node that asks be where a VM moves to, by the ticket that started it. Event ``move``.
+
+        The owner stays the owner. Asking again as for `release`.
+
+        Args:
+            address: Where it waits for the source.
+
+        Raises:
+            ConflictError: ``vm_unknown``, ``another_ticket``, ``vm_not_running``, ``vm_running`` (on the asker),
+                ``source_silent``, ``vm_moving``; as `release` what concerns tenant, lease, evidence and demands.
+        """
+
+    @abc.abstractmethod
+    async def commit_move(self, word: MoveWord) -> VmRecord:
+        """The source has wiped its copy: the destination owns the VM, in the next epoch. Event ``moved``.
+
+        A destination that is out of the perimeter by now gets nothing: the VM has ended then, event ``stop``.
+
+        Raises:
+            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``, ``move_unknown``.
+        """
+
+    @abc.abstractmethod
+    async def abort_move(self, word: MoveWord) -> int:
+        """The source goes on alone, and wipes nothing. Event ``stayed``. Raises as `commit_move`."""
+
+    @abc.abstractmethod
+    async def move(self, vm_id: bytes) -> MoveRecord | None:
+        """The move of a VM that is under way."""
+
+    @abc.abstractmethod
+    async def moves_from(self, name: NodeName) -> list[MoveRecord]:
+        """The moves that are under way of the VMs of a node."""
 
     @abc.abstractmethod
     async def vm(self, vm_id: bytes) -> VmRecord | None:

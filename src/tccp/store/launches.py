@@ -195,3 +195,49 @@ class VmDestruction:
         check_bytes("statement_sha256", self.statement_sha256, 32, 32)
         check_bytes("identity_sha256", self.identity_sha256, 32, 32)
         check_time("at_ms", self.at_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRecord:
+    """A VM that is on its way.
+
+    Attributes:
+        epoch: Of its owner, until the move is over.
+        move_id: The nonce with which the destination asked, 32 bytes.
+        node: The destination, in the boot *boot_id*.
+        address: Host and port where it waits for the source.
+        seq: Place in the log of its beginning.
+    """
+
+    vm_id: bytes
+    epoch: int
+    move_id: bytes
+    node: NodeName
+    boot_id: bytes
+    address: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoveWord:
+    """The source of a move says that it has wiped its copy, or that it goes on alone.
+
+    Attributes:
+        lease_id: The lease of the connection on which it says so.
+        statement_sha256: Of what it signed; 32 zero bytes when it goes on.
+    """
+
+    vm_id: bytes
+    epoch: int
+    move_id: bytes
+    lease_id: bytes
+    statement_sha256: bytes
+    at_ms: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and times that cannot be."""
+        check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
+        check_bytes("move_id", self.move_id, 32, 32)
+        check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
+        check_bytes("statement_sha256", self.statement_sha256, 32, 32)
+        check_time("at_ms", self.at_ms)

@@ -50,6 +50,9 @@ class EventKind(enum.StrEnum):
     SUSPEND = "suspend"
     RESUME = "resume"
     DESTROY = "destroy"
+    MOVE = "move"
+    MOVED = "moved"
+    STAYED = "stayed"
     PROBE = "probe"
     TOLD = "told"
 

@@ -16,10 +16,19 @@ import trio
 from tccp.errors import StoreError
 from tccp.measures import Durations
 from tccp.model import NodeName
-from tccp.store import ending, launching, queries, resuming, schema, transactions
+from tccp.store import ending, launching, moving, queries, resuming, schema, transactions
 from tccp.store.errors import ConflictError, store_error
 from tccp.store.interface import PAGE, PAGE_MAX, Store
-from tccp.store.launches import KeyClaim, TenantRecord, VmDestruction, VmEnd, VmRecord, VmSuspension
+from tccp.store.launches import (
+    KeyClaim,
+    MoveRecord,
+    MoveWord,
+    TenantRecord,
+    VmDestruction,
+    VmEnd,
+    VmRecord,
+    VmSuspension,
+)
 from tccp.store.records import (
     EVENT_BODY_BYTES_MAX,
     META_BYTES_MAX,
@@ -219,6 +228,22 @@ class _SqliteStore(Store):
 
     async def destroy_vm(self, destruction: VmDestruction) -> int:
         return await self._writer.run(ending.destroy_vm, destruction)
+
+    async def prepare_move(self, claim: KeyClaim, address: str) -> MoveRecord:
+        check_text("address", address)
+        return await self._writer.run(moving.prepare_move, claim, address)
+
+    async def commit_move(self, word: MoveWord) -> VmRecord:
+        return await self._writer.run(moving.commit_move, word)
+
+    async def abort_move(self, word: MoveWord) -> int:
+        return await self._writer.run(moving.abort_move, word)
+
+    async def move(self, vm_id: bytes) -> MoveRecord | None:
+        return await self._look_up(moving.move, vm_id)
+
+    async def moves_from(self, name: NodeName) -> list[MoveRecord]:
+        return await self._look_up(moving.moves_from, name)
 
     async def vm(self, vm_id: bytes) -> VmRecord | None:
         return await self._look_up(launching.vm, vm_id)

@@ -21,7 +21,7 @@ from tccp.transparency.note import NoteKey
 from tccp.transparency.packed import Value
 from tccp.transparency.receipt import VerifiedReceipt, verify_receipt
 
-OWNERSHIP = frozenset({"release", "resume"})  # the events by which a node owns a VM
+OWNERSHIP = frozenset({"release", "resume", "moved"})  # the events by which a node owns a VM
 BOOT_ORDER = ("kernel", "initrd", "disk")  # in which a vTPM's certificate names what was started; data is not
 
 

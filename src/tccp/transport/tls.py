@@ -30,6 +30,16 @@ def node_context(own: KeyPair, coordinator_authority: bytes) -> ssl.SSLContext:
     return context
 
 
+def peer_context(own: KeyPair, authority: bytes, *, is_server: bool) -> ssl.SSLContext:
+    """For both ends of a connection between nodes: certificates of leases, from the coordinator's *authority* (PEM)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_server else ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=authority.decode("ascii"))
+    _load_from_memory(context, own)
+    return context
+
+
 def public_context(own: KeyPair) -> ssl.SSLContext:
     """For a server whose clients need to be nobody in particular: *own* is shown, nothing is asked for."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

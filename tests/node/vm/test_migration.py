@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tccp.errors import HostError
-from tccp.node.vm.description import VmSecrets
+from tccp.node.vm.description import VmImages, VmSecrets
 from tccp.node.vm.migration import Pace, Sent
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.vm import Vm
@@ -41,8 +41,9 @@ async def pair() -> AsyncIterator[tuple[trio.abc.Stream, trio.abc.Stream]]:
 async def moving(
     guest: Guest,
     keys: VmSecrets,
-    images: GuestImages,
+    images: VmImages,
     elsewhere: TestHost,
+    disk: tuple[trio.abc.Stream, trio.abc.Stream] | None = None,
 ) -> AsyncIterator[tuple[Sent, Guest]]:
     """A guest that was sent and stands still at both ends: what it took, and the guest there."""
     arrived: list[Vm] = []
@@ -50,14 +51,17 @@ async def moving(
     leave = trio.Event()
 
     async def take_in(there: trio.abc.Stream) -> None:
-        async with open_vm(guest.vm.description, images.diskless, keys, host=elsewhere.vms, incoming=there) as vm:
+        disks = [disk[1]] if disk else []
+        async with open_vm(
+            guest.vm.description, images, keys, host=elsewhere.vms, incoming=there, incoming_disks=disks
+        ) as vm:
             arrived.append(vm)
             came.set()
             await leave.wait()
 
     async with pair() as (here, there), trio.open_nursery() as nursery:
         nursery.start_soon(take_in, there)
-        sent = await guest.vm.send(here)
+        sent = await guest.vm.send(here, disks=[disk[0]] if disk else [])
         await came.wait()
         yield sent, Guest(arrived[0])
         leave.set()
@@ -78,7 +82,7 @@ async def test_a_guest_moves_with_its_memory_and_its_vtpm_and_goes_on_counting(
         await guest.run(COUNTER)
         count = await count_of(guest)
         first = guest.vm.vtpm.certificates
-        async with moving(guest, keys, images, elsewhere) as (sent, there):
+        async with moving(guest, keys, images.diskless, elsewhere) as (sent, there):
             # It stands still at both ends until one has let go of it.
             for vm in (guest.vm, there.vm):
                 assert (await vm.qmp.execute("query-status"))["running"] is False
@@ -97,6 +101,55 @@ async def test_a_guest_moves_with_its_memory_and_its_vtpm_and_goes_on_counting(
             assert (await there.vm.shut_down()).reason == "shut_down"
 
 
+async def test_a_guest_moves_with_its_disk_while_it_writes_to_it(
+    host: TestHost, elsewhere: TestHost, images: GuestImages, live: Path, tmp_path: Path
+) -> None:
+    keys = secrets()
+    async with booted(host, images.with_disk(live), keys=keys) as guest:
+        await guest.run("echo 'written here' | dd of=/dev/vda conv=notrunc,fsync")
+        await guest.run(
+            "(while true; do n=$((n+1)); echo $n | dd of=/dev/vda bs=4096 seek=$((n % 500 + 1)) conv=notrunc,fsync; "
+            "done) >/dev/null 2>&1 & echo"
+        )
+        there_images = images.with_disk(tmp_path / "there.disk")
+        async with pair() as disk, moving(guest, keys, there_images, elsewhere, disk) as (_, there):
+            assert (await guest.vm.forget()).disk_roots == (None,)
+            await there.vm.run()
+            assert await there.run("head -n 1 /dev/vda") == ["written here"]
+            await there.run("kill $!; wait $!; sync")
+            checksum = await there.run("sha256sum /dev/vda")
+            end = await there.vm.shut_down()
+        (root,) = end.disk_roots
+    # What it had written stands in the file there.
+    async with booted(elsewhere, images.with_disk(tmp_path / "there.disk", root), keys=keys) as again:
+        assert await again.run("sha256sum /dev/vda") == checksum
+
+
+async def test_a_guest_runs_on_with_its_disk_when_the_copy_of_it_fails(
+    host: TestHost, elsewhere: TestHost, images: GuestImages, live: Path, tmp_path: Path
+) -> None:
+    keys = secrets()
+    async with booted(host, images.with_disk(live), keys=keys) as guest:
+        await guest.run("dd if=/dev/urandom of=/dev/vda bs=1M seek=1 count=3 conv=fsync")
+        for number, limit in enumerate((1, 100, 2_000_000)):
+            async with pair() as (here, there), pair() as (disk_here, disk_there), trio.open_nursery() as nursery:
+                others = images.with_disk(tmp_path / f"copy-{number}")
+                nursery.start_soon(refusal_there, guest, keys, others, elsewhere, there, (disk_there,))
+                with pytest.raises(HostError):
+                    await guest.vm.send(here, disks=[Cut(disk_here, limit)])
+                await here.aclose()
+                await disk_here.aclose()
+            assert await guest.run(
+                "echo 'still here' | dd of=/dev/vda conv=notrunc,fsync 2>/dev/null; head -n 1 /dev/vda"
+            )
+        async with pair() as (disk_here, disk_there):
+            others = images.with_disk(tmp_path / "copy")
+            async with moving(guest, keys, others, elsewhere, (disk_here, disk_there)) as (_, gone):
+                await gone.vm.forget()
+            await guest.vm.run()
+        assert await guest.run("head -n 1 /dev/vda") == ["still here"]
+
+
 async def test_a_guest_that_was_sent_may_still_go_on_where_it_was(
     host: TestHost, elsewhere: TestHost, images: GuestImages
 ) -> None:
@@ -104,13 +157,13 @@ async def test_a_guest_that_was_sent_may_still_go_on_where_it_was(
     async with booted(host, images.diskless, keys=keys) as guest:
         await guest.run(COUNTER)
         count = await count_of(guest)
-        async with moving(guest, keys, images, elsewhere) as (_, there):
+        async with moving(guest, keys, images.diskless, elsewhere) as (_, there):
             await there.vm.forget()
         await guest.vm.run()
         assert await count_of(guest) > count
         assert await guest.run(f"exec 3<>/dev/tpm0; {EXTEND}; exec 3>&-") != ["0"]
         # And it may be sent again.
-        async with moving(guest, keys, images, elsewhere) as (_, there):
+        async with moving(guest, keys, images.diskless, elsewhere) as (_, there):
             await guest.vm.forget()
             await there.vm.run()
             assert await there.run("echo here") == ["here"]
@@ -139,11 +192,18 @@ class Cut(trio.abc.Stream):
         await self.inner.aclose()
 
 
-async def refusal_there(
-    guest: Guest, keys: VmSecrets, images: GuestImages, elsewhere: TestHost, there: trio.abc.Stream
+async def refusal_there(  # noqa: PLR0917 - for start_soon
+    guest: Guest,
+    keys: VmSecrets,
+    images: VmImages,
+    elsewhere: TestHost,
+    there: trio.abc.Stream,
+    disks: tuple[trio.abc.Stream, ...] = (),
 ) -> HostError:
     with pytest.raises(HostError) as refused:
-        async with open_vm(guest.vm.description, images.diskless, keys, host=elsewhere.vms, incoming=there):
+        async with open_vm(
+            guest.vm.description, images, keys, host=elsewhere.vms, incoming=there, incoming_disks=disks
+        ):
             pass
     await there.aclose()
     return refused.value
@@ -159,7 +219,7 @@ async def test_a_guest_runs_on_where_it_is_when_the_stream_breaks_or_sending_is_
             refusals: list[HostError] = []
 
             async def take_in(there: trio.abc.Stream, said: list[HostError] = refusals) -> None:
-                said.append(await refusal_there(guest, keys, images, elsewhere, there))
+                said.append(await refusal_there(guest, keys, images.diskless, elsewhere, there))
 
             async with pair() as (here, there), trio.open_nursery() as nursery:
                 nursery.start_soon(take_in, there)
@@ -171,7 +231,7 @@ async def test_a_guest_runs_on_where_it_is_when_the_stream_breaks_or_sending_is_
 
         reports: list[Sent] = []
         async with pair() as (here, there), trio.open_nursery() as nursery:
-            nursery.start_soon(refusal_there, guest, keys, images, elsewhere, there)
+            nursery.start_soon(refusal_there, guest, keys, images.diskless, elsewhere, there)
             with trio.CancelScope() as scope:
 
                 def on_progress(sent: Sent) -> None:
@@ -184,7 +244,7 @@ async def test_a_guest_runs_on_where_it_is_when_the_stream_breaks_or_sending_is_
         assert reports[0].left_bytes > 0
         assert await guest.run("echo still here") == ["still here"]
         # The control: nothing else was in the way.
-        async with moving(guest, keys, images, elsewhere):
+        async with moving(guest, keys, images.diskless, elsewhere):
             pass
 
 
@@ -196,7 +256,7 @@ async def test_a_process_that_dies_here_while_a_guest_is_sent_ends_it_at_both_en
     async with booted(host, images.diskless, keys=keys) as guest:
         child = {"qemu": guest.vm.qemu, "vtpm": guest.vm.vtpm.child}[whom]
         async with pair() as (here, there), trio.open_nursery() as nursery:
-            nursery.start_soon(refusal_there, guest, keys, images, elsewhere, there)
+            nursery.start_soon(refusal_there, guest, keys, images.diskless, elsewhere, there)
             with pytest.raises(HostError):
                 await guest.vm.send(
                     here, pace=Pace(bytes_per_s=1 << 20), on_progress=lambda _sent: child.send(signal.SIGKILL)
@@ -214,7 +274,7 @@ async def test_a_state_that_is_no_state_or_anothers_is_not_taken(
             async with pair() as (here, there):
                 await here.send_all(said)
                 await here.aclose()
-                assert (await refusal_there(guest, keys, images, elsewhere, there)).reason == "state_malformed"
+                assert (await refusal_there(guest, keys, images.diskless, elsewhere, there)).reason == "state_malformed"
         async with pair() as (here, there), trio.open_nursery() as nursery:
             nursery.start_soon(refusal_of_another, images, elsewhere, there)
             with pytest.raises(HostError):

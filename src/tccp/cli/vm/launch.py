@@ -14,13 +14,15 @@ from tccp.cli.vm.common import document, facts
 from tccp.errors import ConfigError, HostError, RefusedError
 
 if TYPE_CHECKING:
-    from tccp.protocol.vm_control import LaunchVm, ResumeVm, VmInfo
+    from tccp.protocol.vm_control import LaunchVm, ReceiveVm, ResumeVm, VmInfo
 
 TICKET_FILE_BYTES_MAX = 131_072
 STEPS = {
     "checking": "looking at the ticket and the images",
     "asking": "asking the coordinator for the keys",
     "starting": "starting the machine",
+    "arriving": "waiting for its node",
+    "arrived": "it is here, and waits until nothing is left there",
     "running": "it runs",
 }
 
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     return follow_start(args, LaunchVm(ticket=ticket, images=paths))
 
 
-def follow_start(args: argparse.Namespace, request: "LaunchVm | ResumeVm") -> int:
+def follow_start(args: argparse.Namespace, request: "LaunchVm | ResumeVm | ReceiveVm") -> int:
     """Say *request*, tell each step until the VM runs, and write the receipt."""
     from tccp.protocol.vm_control import VmInfo
 

@@ -18,7 +18,7 @@ def add_parser(commands: Commands) -> None:
         run_list,
         summary="list the VMs that were launched here since the daemon's start",
         about="The newest first. States: checking, asking, starting, running, stopping, ended, failed;\n"
-        "suspending, recording, suspended; destroying, destroyed.",
+        "suspending, recording, suspended; moving, recording, moved; arriving, arrived; destroying, destroyed.",
         examples=("tccp vm list", "tccp vm list --json | jq -r '.vms[].state'"),
     )
     show = add_command(

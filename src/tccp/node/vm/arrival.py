@@ -5,7 +5,7 @@ Its preamble is read here, for it says what QEMU's stream fits; QEMU reads the r
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -13,6 +13,7 @@ import trio
 from tccp.errors import HostError, TccpError
 from tccp.node.vm.description import VmDescription
 from tccp.node.vm.migration import take_in
+from tccp.node.vm.mirror import taking_disks
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, preamble_length
 from tccp.node.vm.qmp import Qmp
 from tccp.node.vm.relay import relay_in, say_all_is_here, state_sockets
@@ -25,10 +26,12 @@ class Arrival:
 
     Attributes:
         descriptor: What QEMU reads from.
+        disks: Streams by which its disks come along.
         taken: Called when QEMU has all of it.
     """
 
     descriptor: int
+    disks: Sequence[trio.abc.Stream] = ()
     taken: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     _problems: list[TccpError] = field(default_factory=list)
 
@@ -52,11 +55,12 @@ class Arrival:
             SealedImageError: A chunk of it is not as it was sealed; QEMU has not seen it.
             HostError: Something failed, here, in QEMU or on the way.
         """
-        try:
-            await take_in(qmp, self.descriptor)
-        except HostError as problem:
-            self._raise_cause()
-            raise HostError("state_refused", f"QEMU did not take the state: {problem}") from problem
+        async with taking_disks(qmp, self.disks):
+            try:
+                await take_in(qmp, self.descriptor)
+            except HostError as problem:
+                self._raise_cause()
+                raise HostError("state_refused", f"QEMU did not take the state: {problem}") from problem
         await self.taken()
 
     def failed(self, problem: TccpError) -> None:
@@ -99,11 +103,16 @@ def arrive_from_file(state: ResumedState, nursery: trio.Nursery, stack: contextl
     return arrival
 
 
-def arrive_from_stream(stream: trio.abc.Stream, nursery: trio.Nursery, stack: contextlib.AsyncExitStack) -> Arrival:
+def arrive_from_stream(
+    stream: trio.abc.Stream,
+    disks: Sequence[trio.abc.Stream],
+    nursery: trio.Nursery,
+    stack: contextlib.AsyncExitStack,
+) -> Arrival:
     """A state that another node sends; its frames are handed on by a task of *nursery*."""
     ours, theirs = state_sockets()
     stack.callback(theirs.close)
-    arrival = Arrival(theirs.fileno(), lambda: say_all_is_here(stream))
+    arrival = Arrival(theirs.fileno(), disks, lambda: say_all_is_here(stream))
 
     async def feed() -> None:
         with trio.socket.from_stdlib_socket(ours) as connection:

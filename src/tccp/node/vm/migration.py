@@ -6,20 +6,23 @@ another node.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
 
 from tccp.errors import HostError
+from tccp.node.vm.alone import alone
 from tccp.node.vm.qmp import Qmp, QmpEvent
 
 DESCRIPTOR_NAME = "state"
 NO_LIMIT = 1 << 40  # bytes in a second; QEMU's own default is 128 MiB
 DOWNTIME_MS = 300
 GONE = "gone"
+PRE_SWITCHOVER = "pre-switchover"
 CANCEL_S = 10.0
 PROGRESS_S = 0.2
+_WANTED = {"auto-converge": True, "pause-before-switchover": True}
 _OVER = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -56,11 +59,19 @@ class Sent:
 
 
 async def send_out(
-    qmp: Qmp, descriptor: int, pace: Pace, *, on_progress: Callable[[Sent], None] = lambda _sent: None
+    qmp: Qmp,
+    descriptor: int,
+    pace: Pace,
+    *,
+    on_progress: Callable[[Sent], None] = lambda _sent: None,
+    standing_still: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
 ) -> Sent:
     """Write the state to *descriptor*, of which QEMU gets a copy, to the end; the guest stands still afterwards.
 
     When it fails or is cancelled, the guest is as it was before.
+
+    Args:
+        standing_still: Called when the guest has been stopped, before the last of its state is written.
 
     Raises:
         HostError: ``migration_failed``: it could not be written; or as for `Qmp.execute`.
@@ -71,10 +82,16 @@ async def send_out(
         await qmp.execute("migrate", {"uri": f"fd:{DESCRIPTOR_NAME}"})
         status = ""
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_report, qmp, on_progress)
-                status = await _end(events)
-                nursery.cancel_scope.cancel()
+            with alone():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_report, qmp, on_progress)
+                    status = await _end(events, PRE_SWITCHOVER)
+                    if status == PRE_SWITCHOVER:
+                        status = ""
+                        await standing_still()
+                        await qmp.execute("migrate-continue", {"state": PRE_SWITCHOVER})
+                        status = await _end(events)
+                    nursery.cancel_scope.cancel()
         finally:
             if not status:
                 await _cancel(qmp, events)
@@ -121,7 +138,7 @@ async def query(qmp: Qmp) -> Sent:
 
 
 async def _prepare(qmp: Qmp, pace: Pace) -> None:
-    wanted = _capabilities(events=True, **{"auto-converge": True}, xbzrle=pace.repeats_differences)
+    wanted = _capabilities(events=True, **_WANTED, xbzrle=pace.repeats_differences)
     await qmp.execute("migrate-set-capabilities", {"capabilities": wanted})
     parameters = {"max-bandwidth": pace.bytes_per_s, "downtime-limit": pace.downtime_ms}
     await qmp.execute("migrate-set-parameters", parameters)
@@ -143,9 +160,9 @@ def _check_gone(status: str) -> None:
         raise HostError("qmp_gone", "QEMU has ended in the middle of a migration")
 
 
-async def _end(events: "trio.MemoryReceiveChannel[QmpEvent]") -> str:
+async def _end(events: "trio.MemoryReceiveChannel[QmpEvent]", *also: str) -> str:
     async for event in events:
         status = str(event.data.get("status"))
-        if status in _OVER:
+        if status in _OVER or status in also:
             return status
     return GONE

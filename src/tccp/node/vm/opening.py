@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import trio
 
 from tccp.core.child import FIRST_DESCRIPTOR, ChildSpec
 from tccp.errors import HostError, TccpError
+from tccp.node.vm.alone import alone
 from tccp.node.vm.arrival import Arrival, arrive_from_file, arrive_from_stream
 from tccp.node.vm.certificates import VtpmKeys
 from tccp.node.vm.child import Child, start
@@ -56,6 +57,7 @@ async def open_vm(
     host: VmHost,
     resume: ResumedState | None = None,
     incoming: trio.abc.Stream | None = None,
+    incoming_disks: Sequence[trio.abc.Stream] = (),
     on_event: Callable[[QmpEvent], None] = lambda _event: None,
 ) -> AsyncGenerator[Vm]:
     """Start a VM, paused; at the end of the block it is killed unless it has ended. From the main thread.
@@ -65,6 +67,8 @@ async def open_vm(
             had, and the disks must have the roots that suspending it left.
         incoming: Or the state that another node sends by `Vm.send`, at the other end of this stream. It must be secret,
             whole and from that node: see there.
+        incoming_disks: With *incoming*: a stream for each disk. The disks must be new ones: they have no file, and no
+            root is known.
         on_event: Called with what QEMU says unasked.
 
     Raises:
@@ -72,11 +76,11 @@ async def open_vm(
         DiskError: A live disk is not what it was.
         HostError: Something of this host failed; nothing is left of the VM.
     """
-    with host.user() as user, _run_folder(host.settings.run / description.name, host) as folder, _alone():
+    with host.user() as user, _run_folder(host.settings.run / description.name, host) as folder, alone():
         async with trio.open_nursery() as nursery:
             async with contextlib.AsyncExitStack() as stack:
                 opening = _Opening(description, images, secrets, host, user, nursery, stack)
-                arrival = _arrival(resume, incoming, nursery, stack)
+                arrival = _arrival(resume, incoming, incoming_disks, nursery, stack)
                 vm = await opening.start(folder / CONSOLE_NAME, on_event, arrival)
                 nursery.start_soon(vm.supervise)
                 try:
@@ -91,13 +95,14 @@ async def open_vm(
 def _arrival(
     resume: ResumedState | None,
     incoming: trio.abc.Stream | None,
+    disks: Sequence[trio.abc.Stream],
     nursery: trio.Nursery,
     stack: contextlib.AsyncExitStack,
 ) -> Arrival | None:
     assert resume is None or incoming is None
     if resume is not None:
         return arrive_from_file(resume, nursery, stack)
-    return None if incoming is None else arrive_from_stream(incoming, nursery, stack)
+    return None if incoming is None else arrive_from_stream(incoming, disks, nursery, stack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,18 +267,6 @@ def _run_folder(folder: Path, host: VmHost) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Let an error out as itself, where nurseries put a group around it."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error  # noqa: B904 - it is the very same error
 
 
 async def _together(parts: list[Callable[[], Awaitable[None]]]) -> None:

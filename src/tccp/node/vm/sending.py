@@ -1,6 +1,6 @@
 """Sending a running guest's state to another node, while it runs; it stands still for the last of it only."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -11,15 +11,27 @@ from tccp.node.vm.qmp import Qmp
 from tccp.node.vm.relay import relay_out, send_end, send_piece, state_sockets
 
 
+async def announce(preamble: Preamble, stream: trio.abc.Stream) -> None:
+    """Say first of all whose state comes, so that the other end can make ready for it.
+
+    Raises:
+        HostError: ``stream_broken``.
+    """
+    await send_piece(stream, encode_preamble(preamble))
+
+
 async def send_state(
-    qmp: Qmp, preamble: Preamble, stream: trio.abc.Stream, pace: Pace, on_progress: Callable[[Sent], None]
+    qmp: Qmp,
+    stream: trio.abc.Stream,
+    pace: Pace,
+    on_progress: Callable[[Sent], None],
+    standing_still: Callable[[], Awaitable[None]],
 ) -> Sent:
-    """Returns when all of it is at the other end; the guest stands still then.
+    """Behind `announce`. Returns when all of it is at the other end; the guest stands still then.
 
     Raises:
         HostError: Something failed: the guest has not stood still, or can go on by ``cont``.
     """
-    await send_piece(stream, encode_preamble(preamble))
     ours, theirs = state_sockets()
     problems: list[HostError] = []
     relayed = trio.Event()
@@ -37,7 +49,9 @@ async def send_state(
         nursery.start_soon(relay)
         try:
             with theirs:
-                sent.append(await send_out(qmp, theirs.fileno(), pace, on_progress=on_progress))
+                sent.append(
+                    await send_out(qmp, theirs.fileno(), pace, on_progress=on_progress, standing_still=standing_still)
+                )
             await relayed.wait()
         except HostError as problem:
             problems.append(problem)  # behind what the relay says, which is the cause then

@@ -11,7 +11,7 @@ ended        why it ended, and the disks' roots; never raises
 
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,15 +21,17 @@ import trio
 
 from tccp.core.image import ImageKey
 from tccp.errors import HostError, TccpError
+from tccp.node.vm.alone import alone
 from tccp.node.vm.child import Child
 from tccp.node.vm.console import Console
 from tccp.node.vm.description import VmDescription
 from tccp.node.vm.disk import DiskProcess
 from tccp.node.vm.keeper import Keeper
 from tccp.node.vm.migration import Pace, Sent
+from tccp.node.vm.mirror import mirroring
 from tccp.node.vm.preamble import Preamble
 from tccp.node.vm.qmp import Qmp
-from tccp.node.vm.sending import send_state
+from tccp.node.vm.sending import announce, send_state
 from tccp.node.vm.state import SuspendedState, write_state
 from tccp.node.vm.vtpm import Vtpm
 
@@ -146,6 +148,7 @@ class Vm:
         self,
         stream: trio.abc.Stream,
         *,
+        disks: Sequence[trio.abc.Stream] = (),
         pace: Pace | None = None,
         on_progress: Callable[[Sent], None] = lambda _sent: None,
     ) -> Sent:
@@ -156,17 +159,21 @@ class Vm:
 
         Args:
             stream: It carries the guest's memory in plaintext: TLS to the very node that was chosen, and no other.
+            disks: A stream like it for each disk, at whose other end are the *incoming_disks*.
             on_progress: Called now and then.
 
         Raises:
             HostError: It could not be sent; the guest runs on here, unless it has ended. So it does after cancellation.
         """
-        if self.disks:
-            raise HostError("disks_stay", "only VMs without disks can be sent")
+        if len(disks) != len(self.disks):
+            raise ValueError(f"{len(self.disks)} disks and {len(disks)} streams for them")
         was_running = bool((await self.qmp.execute("query-status"))["running"])
         preamble = Preamble(self.description.vm_id, self.vtpm.certificates.keys)
         try:
-            return await send_state(self.qmp, preamble, stream, pace or Pace(), on_progress)
+            with alone():
+                await announce(preamble, stream)
+                async with mirroring(self.qmp, disks) as mirrors:
+                    return await send_state(self.qmp, stream, pace or Pace(), on_progress, mirrors.finish)
         except BaseException:
             await self._go_on(was_running)
             raise

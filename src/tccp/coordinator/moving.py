@@ -1,0 +1,122 @@
+"""VMs that move while they run: the coordinator stands between source and destination, and gives the word.
+
+destination  move_request --> prepare: fresh evidence, one transaction --> move_prepared (keys, the source's TLS key)
+source       <-- move_order (address, the destination's TLS key)           [the VM goes from one to the other]
+destination  move_arrived --> waits . . . . . . . . . . . . . . . . . . . .
+source       move_wiped, signed --> commit: the destination's, next epoch  --> move_go
+"""
+
+import structlog
+import trio
+
+from tccp.coordinator.services import Services
+from tccp.coordinator.sessions import NodeSession
+from tccp.errors import EvidenceError, HostError
+from tccp.protocol.messages import (
+    MoveArrived,
+    MoveGo,
+    MoveOrder,
+    MovePrepared,
+    MoveStayed,
+    MoveWiped,
+    VmAnswer,
+    VmReportRecorded,
+    VmReportRefused,
+)
+from tccp.protocol.moving import verify_wiped
+from tccp.store import ConflictError, LeaseRecord, MoveRecord, MoveWord, VmState
+
+LOOK_S = 5.0  # whether a destination that waits is still connected
+
+log = structlog.get_logger()
+
+
+class Moves:
+    """Moves of all VMs."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def prepared(self, move: MoveRecord, wrapped_keys: bytes) -> MovePrepared:
+        """What the destination needs, once the source has been told.
+
+        Raises:
+            ConflictError: ``vm_not_running``: it is over already.
+            HostError: The record cannot be read.
+        """
+        receipt = await self._services.log.receipt(move.seq)
+        source = await self._lease_of_owner(move)
+        session = self._services.sessions.get(source.node)
+        if session is not None:  # else it is told when it comes back
+            await self._tell(session, move)
+        return MovePrepared(move.move_id, move.vm_id, move.epoch + 1, wrapped_keys, source.tls_spki_sha256, receipt)
+
+    async def remind(self, session: NodeSession) -> None:
+        """Tell a node of the moves of its VMs; it knows those that it is at already."""
+        try:
+            for move in await self._services.store.moves_from(session.node):
+                await self._tell(session, move)
+        except HostError as problem:
+            log.warning("not_reminded", node=str(session.node), reason=problem.reason, detail=problem.detail)
+
+    async def record(self, session: NodeSession, said: MoveArrived | MoveWiped | MoveStayed) -> VmAnswer:
+        """The answer to *said*, once it is in the published log.
+
+        Raises:
+            HostError: It cannot be recorded now; or ``node_gone``: whoever waits is not there any more.
+        """
+        word = str(type(said).__struct_config__.tag)
+        try:
+            if isinstance(said, MoveArrived):
+                return await self._go(session, said)
+            await self._end(session, said)
+        except (ConflictError, EvidenceError) as problem:
+            log.warning("report_refused", node=str(session.node), said=word, reason=problem.reason)
+            return VmReportRefused(word, said.vm_id, said.epoch, problem.reason)
+        return VmReportRecorded(word, said.vm_id, said.epoch)
+
+    async def _go(self, session: NodeSession, said: MoveArrived) -> MoveGo:
+        """Wait for the source's word."""
+        store = self._services.store
+        while not session.ended:
+            seq = await store.last_seq()
+            record, move = await store.vm(said.vm_id), await store.move(said.vm_id)
+            lease = session.lease.record
+            owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
+            if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:
+                return MoveGo(said.vm_id, said.epoch, await self._services.log.receipt(record.seq))
+            if move is None or (move.move_id, move.node) != (said.move_id, lease.node):
+                raise ConflictError("move_over", f"{said.vm_id.hex()}: {said.move_id.hex()}")
+            with trio.move_on_after(LOOK_S):
+                await store.wait_for_events(seq)
+        raise HostError("node_gone", str(session.node))
+
+    async def _end(self, session: NodeSession, said: MoveWiped | MoveStayed) -> None:
+        lease = session.lease.record
+        wiped = bytes(32)
+        if isinstance(said, MoveWiped):
+            move = (said.vm_id, said.epoch, said.move_id)
+            wiped = verify_wiped(said.statement, said.signature, identity=lease.identity, move=move)
+        now_ms = self._services.clock.now_ms()
+        word = MoveWord(said.vm_id, said.epoch, said.move_id, lease.lease_id, wiped, now_ms)
+        if isinstance(said, MoveStayed):
+            log.info("stayed", vm=said.vm_id.hex(), node=str(session.node), reason=said.reason)
+            await self._services.log.included(await self._services.store.abort_move(word))
+            return
+        record = await self._services.store.commit_move(word)
+        log.info("moved", vm=said.vm_id.hex(), node=str(record.node), epoch=record.epoch, state=record.state)
+        await self._services.log.included(record.seq)
+
+    async def _tell(self, session: NodeSession, move: MoveRecord) -> None:
+        lease = await self._services.store.open_lease(move.node)
+        is_there = lease is not None and lease.boot_id == move.boot_id  # else the source shall find nobody
+        spki_sha256 = lease.tls_spki_sha256 if lease is not None and is_there else bytes(32)
+        order = MoveOrder(move.vm_id, move.epoch, move.move_id, str(move.node), move.address, spki_sha256)
+        await session.connection.send(order)
+
+    async def _lease_of_owner(self, move: MoveRecord) -> LeaseRecord:
+        record = await self._services.store.vm(move.vm_id)
+        lease = None if record is None else await self._services.store.lease(record.lease_id)
+        if record is None or lease is None or record.epoch != move.epoch:
+            raise ConflictError("vm_not_running", f"{move.vm_id.hex()} has moved, or ended")
+        return lease

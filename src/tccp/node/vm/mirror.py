@@ -1,0 +1,206 @@
+"""Copying a running guest's disks to another node, while it runs: QEMU's mirror to an export of the other QEMU.
+
+    source QEMU -> socket pair -> our relay -> a stream for each disk -> relay there -> NBD server of the other QEMU
+
+    destination     one byte 1, once its disk can be written; then NBD in both directions
+
+The other QEMU writes to its own process of that disk, under the disk's key, as the guest will. Both copies are the same
+from the moment that the guest stands still (`Mirrors.finish`) until either of them is run.
+"""
+
+import contextlib
+import socket
+import tempfile
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import trio
+
+from tccp.errors import HostError
+from tccp.node.vm.qmp import Qmp, QmpEvent
+
+READY = b"\1"
+BLOCK_BYTES = 256 << 10
+GIVE_UP_S = 10.0
+LOOK_S = 0.01
+LISTENER_NAME = "disks"
+_FAILED = frozenset({"aborting"})
+_OVER = frozenset({"concluded", "null"})
+
+
+@dataclass(slots=True)
+class Mirrors:
+    """The disks that are being copied, made by `mirroring`; what the guest writes follows."""
+
+    qmp: Qmp
+    count: int
+    events: "trio.MemoryReceiveChannel[QmpEvent]"
+
+    async def finish(self) -> None:
+        """Copy the last of it; the guest stands still.
+
+        Raises:
+            HostError: ``mirror_failed``: a copy is not whole.
+        """
+        for number in range(self.count):
+            await self.qmp.execute("block-job-cancel", {"device": _job(number)})
+        await _until(self.events, self.count, _OVER)
+        for number in range(self.count):
+            await self.qmp.execute("blockdev-del", {"node-name": _target(number)})
+        self.count = 0
+
+    async def give_up(self) -> None:
+        """Leave the copies as they are, and go on without them."""
+        with contextlib.suppress(HostError):
+            for number in range(self.count):
+                with contextlib.suppress(HostError):
+                    await self.qmp.execute("block-job-cancel", {"device": _job(number), "force": True})
+            await _jobs_gone(self.qmp)
+            for number in range(self.count):
+                with contextlib.suppress(HostError):
+                    await self.qmp.execute("blockdev-del", {"node-name": _target(number)})
+
+
+@contextlib.asynccontextmanager
+async def mirroring(qmp: Qmp, streams: Sequence[trio.abc.Stream]) -> AsyncGenerator[Mirrors]:
+    """Copy each disk through its stream, and keep the copies up to date until the end of the block.
+
+    Raises:
+        HostError: ``mirror_failed``.
+    """
+    async with trio.open_nursery() as nursery:
+        with qmp.listening("JOB_STATUS_CHANGE") as events:
+            mirrors = Mirrors(qmp, 0, events)
+            try:
+                for number, stream in enumerate(streams):
+                    await _add_target(qmp, number, stream, nursery)
+                    mirrors.count += 1
+                    await qmp.execute("blockdev-mirror", _mirror(number))
+                await _until(events, len(streams), frozenset({"ready"}))
+                yield mirrors
+            finally:
+                nursery.cancel_scope.cancel()  # QEMU waits for nobody who is not there
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + GIVE_UP_S):
+                    await mirrors.give_up()
+
+
+async def _add_target(qmp: Qmp, number: int, stream: trio.abc.Stream, nursery: trio.Nursery) -> None:
+    # QEMU waits for the export with all that it does; so it asks only once it is there.
+    try:
+        said = await stream.receive_some(1)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        said = b""
+    if bytes(said) != READY:
+        raise HostError("mirror_failed", "the other node takes no disk")
+    ours, theirs = socket.socketpair()
+    nursery.start_soon(_relay, ours, stream)
+    with theirs:
+        await qmp.execute("getfd", {"fdname": _target(number)}, descriptor=theirs.fileno())
+    server = {"type": "fd", "str": _target(number)}
+    node = {"driver": "nbd", "node-name": _target(number), "server": server, "export": _export(number)}
+    await qmp.execute("blockdev-add", {**node, "discard": "unmap", "detect-zeroes": "unmap"})
+
+
+@contextlib.asynccontextmanager
+async def taking_disks(qmp: Qmp, streams: Sequence[trio.abc.Stream]) -> AsyncGenerator[None]:
+    """Let the disks of this QEMU, which waits for its guest's state, be written by the other end of each stream.
+
+    Raises:
+        HostError: QEMU does not serve them.
+    """
+    if not streams:
+        yield
+        return
+    async with trio.open_nursery() as nursery:
+        with _listener(len(streams)) as (listener, connections):
+            await qmp.execute("getfd", {"fdname": LISTENER_NAME}, descriptor=listener.fileno())
+            address = {"type": "fd", "data": {"str": LISTENER_NAME}}
+            await qmp.execute("nbd-server-start", {"addr": address, "max-connections": len(streams)})
+            for number, (stream, connection) in enumerate(zip(streams, connections, strict=True)):
+                export = {"type": "nbd", "id": _export(number), "node-name": f"disk{number}", "name": _export(number)}
+                await qmp.execute("block-export-add", {**export, "writable": True})
+                nursery.start_soon(_serve, connection, stream)
+            yield
+            await qmp.execute("nbd-server-stop")
+        nursery.cancel_scope.cancel()
+
+
+async def _serve(connection: socket.socket, stream: trio.abc.Stream) -> None:
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        await stream.send_all(READY)
+    await _relay(connection, stream)
+
+
+async def _relay(connection: socket.socket, stream: trio.abc.Stream) -> None:
+    """Both ways, until either end is closed; then QEMU's is. The stream stays its owner's."""
+
+    async def there(own: trio.socket.SocketType) -> None:
+        with contextlib.suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            while data := await own.recv(BLOCK_BYTES):
+                await stream.send_all(data)
+        nursery.cancel_scope.cancel()
+
+    async def back(own: trio.socket.SocketType) -> None:
+        with contextlib.suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            while data := await stream.receive_some(BLOCK_BYTES):
+                view = memoryview(data)
+                while view:
+                    view = view[await own.send(view) :]
+        nursery.cancel_scope.cancel()
+
+    with trio.socket.from_stdlib_socket(connection) as own:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(there, own)
+            nursery.start_soon(back, own)
+
+
+@contextmanager
+def _listener(count: int) -> Iterator[tuple[socket.socket, list[socket.socket]]]:
+    """A listening socket, and *count* connections to it. Its name has gone on return."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) for _ in range(count)]
+        with tempfile.TemporaryDirectory(prefix="tccp-disks-") as folder:  # mode 0700
+            listener.bind(f"{folder}/disks")
+            listener.listen(count)
+            for connection in connections:
+                connection.connect(f"{folder}/disks")
+        yield listener, connections
+
+
+async def _until(events: "trio.MemoryReceiveChannel[QmpEvent]", count: int, wanted: frozenset[str]) -> None:
+    """Until *count* jobs have come to one of the states *wanted*."""
+    there: set[str] = set()
+    if count == 0:
+        return
+    async for event in events:
+        job, status = str(event.data.get("id")), event.data.get("status")
+        if status in _FAILED or (status in _OVER and not wanted & _OVER):
+            raise HostError("mirror_failed", f"copying {job} {status}")
+        if status in wanted:
+            there.add(job)
+        if len(there) == count:
+            return
+    raise HostError("qmp_gone", "QEMU has ended while its disks were copied")
+
+
+async def _jobs_gone(qmp: Qmp) -> None:
+    while await qmp.execute("query-block-jobs"):  # noqa: ASYNC110 - somebody else may take the events
+        await trio.sleep(LOOK_S)
+
+
+def _mirror(number: int) -> dict[str, object]:
+    # The first of it finds no copy at all: everything but what is zeros goes over.
+    return {"job-id": _job(number), "device": f"disk{number}", "target": _target(number), "sync": "full"}
+
+
+def _job(number: int) -> str:
+    return f"copy{number}"
+
+
+def _target(number: int) -> str:
+    return f"there{number}"
+
+
+def _export(number: int) -> str:
+    return f"export{number}"

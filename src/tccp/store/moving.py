@@ -1,0 +1,154 @@
+"""A VM moves while it runs: the transactions, named as in `formal/Ownership.tla`.
+
+    prepare    the destination may have it, on fresh evidence; the owner stays the owner
+    commit     the source has wiped its copy: the destination is the owner, in the next epoch
+    abort      only the source gives a move up, and wipes nothing afterwards
+
+Until the commit the source may go on alone without asking anybody; afterwards it never may.
+"""
+
+import hashlib
+import sqlite3
+
+import msgspec.msgpack
+
+from tccp.model import NodeName
+from tccp.store.ending import of_this_boot
+from tccp.store.errors import ConflictError
+from tccp.store.launches import KeyClaim, MoveRecord, MoveWord, VmRecord, VmState
+from tccp.store.launching import node_that_may, vm
+from tccp.store.records import EventDraft, EventKind
+from tccp.store.transactions import append_event
+
+_MOVE = """SELECT vm_move.vm_id, vm_move.epoch, move_id, vm_move.node, vm_move.boot_id, address, vm_move.seq
+    FROM vm_move
+    JOIN vm ON vm.vm_id = vm_move.vm_id AND vm.epoch = vm_move.epoch AND vm.state IN ('running', 'lost') """
+
+
+def move(connection: sqlite3.Connection, vm_id: bytes) -> MoveRecord | None:
+    """The move of a VM that is under way."""
+    row = connection.execute(_MOVE + "WHERE vm_move.vm_id = ?", (vm_id,)).fetchone()
+    return None if row is None else MoveRecord(row[0], row[1], row[2], NodeName(row[3]), *row[4:])
+
+
+def moves_from(connection: sqlite3.Connection, node: NodeName) -> list[MoveRecord]:
+    """Those under way of VMs that *node* owns."""
+    rows = connection.execute(_MOVE + "WHERE vm.node = ?", (node.value,))
+    return [MoveRecord(row[0], row[1], row[2], NodeName(row[3]), *row[4:]) for row in rows]
+
+
+def prepare_move(connection: sqlite3.Connection, claim: KeyClaim, address: str) -> MoveRecord:
+    """Let the node that asks be the destination, if everything allows it."""
+    asker = node_that_may(connection, claim)
+    owned = vm(connection, claim.vm_id)
+    if owned is None:
+        raise ConflictError("vm_unknown", claim.vm_id.hex())
+    if owned.ticket != claim.ticket:
+        raise ConflictError("another_ticket", f"{claim.vm_id.hex()} was started by {owned.ticket.hex()}")
+    if owned.state != VmState.RUNNING:
+        raise ConflictError("vm_not_running", f"{claim.vm_id.hex()} is {owned.state}")
+    if owned.node == asker.node:
+        raise ConflictError("vm_running", f"{claim.vm_id.hex()} runs on {owned.node}, which asks for it")
+    if not _lease_of(connection, owned.node, owned.boot_id, claim.at_ms):
+        raise ConflictError("source_silent", f"{owned.node} holds no lease")
+    under_way = move(connection, claim.vm_id)
+    if under_way is not None:
+        if (under_way.move_id, under_way.node, under_way.boot_id) == (claim.nonce, asker.node, asker.boot_id):
+            return under_way
+        raise ConflictError("vm_moving", f"{claim.vm_id.hex()} is on its way to {under_way.node}")
+    body = {
+        "vm_id": claim.vm_id,
+        "epoch": owned.epoch,
+        "tenant_key": owned.tenant_key,
+        "source": owned.node.value,
+        "identity_sha256": hashlib.sha256(asker.identity).digest(),
+        "evidence_ms": asker.renewed_ms,
+    }
+    seq = append_event(connection, EventDraft(claim.at_ms, EventKind.MOVE, asker.node, msgspec.msgpack.encode(body)))
+    connection.execute(
+        "INSERT INTO vm_move (vm_id, epoch, move_id, node, boot_id, address, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+        " ON CONFLICT (vm_id) DO UPDATE SET epoch = ?2, move_id = ?3, node = ?4, boot_id = ?5, address = ?6, seq = ?7",
+        (claim.vm_id, owned.epoch, claim.nonce, asker.node.value, asker.boot_id, address, seq),
+    )
+    return MoveRecord(claim.vm_id, owned.epoch, claim.nonce, asker.node, asker.boot_id, address, seq)
+
+
+def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
+    """The source has wiped its copy: make the destination the owner; or, when it is out by now, nobody."""
+    record, under_way = _of_this_move(connection, word)
+    lease = _lease_of(connection, under_way.node, under_way.boot_id, word.at_ms)
+    if lease is None:
+        connection.execute(
+            "UPDATE vm SET state = 'ended', ended_ms = ?1, end_reason = 'destination_lost', free_ms = ?1"
+            " WHERE vm_id = ?2",
+            (word.at_ms, word.vm_id),
+        )
+        body = {"vm_id": word.vm_id, "epoch": word.epoch, "reason": "destination_lost", "disk_root": b""}
+        append_event(connection, EventDraft(word.at_ms, EventKind.STOP, record.node, msgspec.msgpack.encode(body)))
+    else:
+        lease_id, identity, policy, policy_version, renewed_ms = lease
+        moved = {
+            "vm_id": word.vm_id,
+            "epoch": word.epoch + 1,
+            "tenant_key": record.tenant_key,
+            "ticket": record.ticket,
+            "images": record.images,
+            "lease_id": lease_id,
+            "identity_sha256": hashlib.sha256(identity).digest(),
+            "policy": policy,
+            "policy_version": policy_version,
+            "evidence_ms": renewed_ms,
+            "source": record.node.value,
+            "wiped_sha256": word.statement_sha256,
+        }
+        draft = EventDraft(word.at_ms, EventKind.MOVED, under_way.node, msgspec.msgpack.encode(moved))
+        seq = append_event(connection, draft)
+        connection.execute(
+            "UPDATE vm SET state = 'running', epoch = ?1, node = ?2, boot_id = ?3, lease_id = ?4, nonce = ?5, seq = ?6,"
+            " released_ms = ?7, ended_ms = NULL, end_reason = NULL, free_ms = 0 WHERE vm_id = ?8",
+            (
+                word.epoch + 1,
+                under_way.node.value,
+                under_way.boot_id,
+                lease_id,
+                under_way.move_id,
+                seq,
+                word.at_ms,
+                word.vm_id,
+            ),
+        )
+    connection.execute("DELETE FROM vm_move WHERE vm_id = ?", (word.vm_id,))
+    after = vm(connection, word.vm_id)
+    assert after is not None
+    return after
+
+
+def abort_move(connection: sqlite3.Connection, word: MoveWord) -> int:
+    """The source goes on alone."""
+    record, under_way = _of_this_move(connection, word)
+    connection.execute("DELETE FROM vm_move WHERE vm_id = ?", (word.vm_id,))
+    body = {"vm_id": word.vm_id, "epoch": word.epoch, "destination": under_way.node.value}
+    draft = EventDraft(word.at_ms, EventKind.STAYED, record.node, msgspec.msgpack.encode(body))
+    return append_event(connection, draft)
+
+
+def _of_this_move(connection: sqlite3.Connection, word: MoveWord) -> tuple[VmRecord, MoveRecord]:
+    record = of_this_boot(connection, word)
+    under_way = move(connection, word.vm_id)
+    if under_way is None or under_way.move_id != word.move_id:
+        raise ConflictError("move_unknown", f"{word.vm_id.hex()}: {word.move_id.hex()}")
+    return record, under_way
+
+
+def _lease_of(
+    connection: sqlite3.Connection, node: NodeName, boot_id: bytes, at_ms: int
+) -> tuple[bytes, bytes, str, int, int] | None:
+    """The lease that this boot of *node* holds, if it is in the perimeter now: id, identity, policy, evidence time."""
+    row: tuple[bytes, bytes, str, int, int] | None = connection.execute(
+        "SELECT lease.lease_id, lease.identity, open_lease.policy, open_lease.policy_version, open_lease.renewed_ms"
+        " FROM open_lease JOIN lease ON lease.lease_id = open_lease.lease_id"
+        " JOIN node ON node.name = open_lease.node"
+        " WHERE open_lease.node = ? AND lease.boot_id = ? AND open_lease.expires_ms > ? AND node.revoked_ms IS NULL",
+        (node.value, boot_id, at_ms),
+    ).fetchone()
+    return row
