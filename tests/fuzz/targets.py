@@ -75,6 +75,8 @@ def _value(kind: Any) -> Any:
                 value = f"/{value}"
             elif info.pattern and info.pattern.endswith(":[0-9]{1,5}$"):
                 value = f"{value}:1"
+        case msgspec.inspect.LiteralType():
+            value = info.values[0]
         case msgspec.inspect.IntType():
             value = max(info.ge or 0, 1)
         case msgspec.inspect.BoolType():

@@ -128,11 +128,12 @@ class BootPolicy:
     ima_sha256: bytes | None
     """The compiled IMA policy that must have accepted the platform's measurements too."""
     body: bytes = field(repr=False)
+    sha256: bytes = field(init=False)
+    """The hash of the policy as its author wrote it; once, because each renewal compares it."""
 
-    @property
-    def sha256(self) -> bytes:
-        """The hash of the policy as its author wrote it."""
-        return hashlib.sha256(self.body).digest()
+    def __post_init__(self) -> None:
+        """What follows from the body."""
+        object.__setattr__(self, "sha256", hashlib.sha256(self.body).digest())
 
     @property
     def sections(self) -> Mapping[str, Mode]:

@@ -13,10 +13,11 @@ from tccp.coordinator import perimeter, tenancy
 from tccp.coordinator.policies import accepted_body
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
+from tccp.coordinator.trials import Trial
 from tccp.errors import PolicyError
 from tccp.protocol import control as c
 from tccp.protocol import vm_control as v
-from tccp.store import EventRecord, PolicyRecord
+from tccp.store import EventRecord, NodeRecord, PolicyRecord
 from tccp.transport.trust import CoordinatorTrust, write_trust
 
 AnyAnswer = msgspec.Struct | AsyncIterator[c.Event]
@@ -39,6 +40,7 @@ class ControlAnswers:
             c.SetNodePolicy: lambda request: perimeter.set_policy(services, renewals, request),
             c.RevokeNode: lambda request: perimeter.revoke(services, renewals, request),
             c.AddPolicy: self._add_policy,
+            c.TryPolicy: self._try_policy,
             c.ListPolicies: self._policies,
             c.ShowPolicy: self._policy,
             c.GetTrust: self._trust,
@@ -108,6 +110,20 @@ class ControlAnswers:
         judged = (await services.store.nodes_by_policy()).get(policy.name, 0)
         return self._policy_info(record, nodes=judged, in_force=True, with_body=False)
 
+    async def _try_policy(self, request: c.TryPolicy) -> c.PolicyTrial:
+        services = self._services
+        policy = parse_any_policy(accepted_body(request.body, services.operators))
+        await services.examiner.ima.prepare(policy)
+        sessions = services.sessions.judged_by(policy.name)
+        trial = Trial(policy, [session.node for session in sessions])
+        self._renewals.try_on(sessions, trial)
+        tried = await trial.verdicts()
+        asked = {verdict.node for verdict in tried}
+        others = [str(node.name) for node in await perimeter.all_nodes(services) if _is_judged_by(node, policy.name)]
+        absent = [c.TriedNode(name, "not_connected") for name in others if name not in asked]
+        nodes = tuple(sorted([*tried, *absent], key=lambda verdict: verdict.node))
+        return c.PolicyTrial(name=policy.name, version=policy.version, sha256=policy.sha256, nodes=nodes)
+
     async def _policies(self, _: c.ListPolicies) -> c.Policies:
         nodes = await self._services.store.nodes_by_policy()
         infos = []
@@ -163,6 +179,10 @@ class ControlAnswers:
             for record in page:
                 yield _event(record)
             since = page[-1].seq
+
+
+def _is_judged_by(node: NodeRecord, policy: str) -> bool:
+    return node.policy == policy and node.revoked_ms is None
 
 
 def _event(record: EventRecord) -> c.Event:

@@ -22,6 +22,7 @@ from tccp.coordinator.ima_policies import ImaPolicies
 from tccp.protocol import fields as f
 from tccp.protocol.messages import FIRMWARE_LOG, IMA_LIST
 
+PATIENCE_S = 120.0  # for all that a verdict needs: evidence does not grow old while a list goes on and on
 AT_ONCE = 64  # hosts whose lists are on their way; each part is in memory until it is judged
 
 # Asks a host for one of its logs from an offset on: ``await fetch(IMA_LIST, 0)``.
@@ -50,7 +51,9 @@ def judge_known(policy: AnyPolicy, quote: VerifiedQuote, known: KnownBoot) -> Tr
         PolicyError: The policy does not allow it.
     """
     if isinstance(policy, PcrPolicy):
-        return policy.judge(quote)
+        platform = policy.judge(quote)
+        known.judged = known.accepted = None  # what another policy said of it
+        return platform
     accepted = known.accepted
     if policy.ima_sha256 is not None and not _is_of(accepted, policy, quote):
         return None

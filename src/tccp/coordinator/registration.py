@@ -25,7 +25,7 @@ from tccp.coordinator.admission import (
     grant_lease,
     identify,
 )
-from tccp.coordinator.examination import KnownBoot
+from tccp.coordinator.examination import PATIENCE_S, KnownBoot
 from tccp.coordinator.launch import Launches
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.renewals import Renewals
@@ -171,7 +171,8 @@ async def register(
         with _silence_after(ANSWER_S):
             return (await connection.receive(HostLogPart)).content
 
-    platform = await services.examiner.examine(policy, quote, boot, fetch, event_log=evidence.event_log)
+    with _silence_after(PATIENCE_S):
+        platform = await services.examiner.examine(policy, quote, boot, fetch, event_log=evidence.event_log)
     if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
         explain_event_log(evidence.event_log, quote)
     grant = grant_lease(

@@ -21,11 +21,12 @@ import trio
 from tccp.attestation.policy import TrustedPlatform
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
 from tccp.coordinator.admission import check_same_boot, claimed_pcrs
-from tccp.coordinator.examination import judge_known
+from tccp.coordinator.examination import PATIENCE_S, judge_known
 from tccp.coordinator.fan_out import tell_revoked
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession, OpenChallenge
+from tccp.coordinator.trials import Trial
 from tccp.errors import EvidenceError, HostError, PolicyError, QuoteError
 from tccp.model import NodeName
 from tccp.protocol import binding
@@ -114,6 +115,12 @@ class Renewals:
             if session.challenge is None and session.due < math.inf:
                 self._plan(session, now)
 
+    def try_on(self, sessions: list[NodeSession], trial: Trial) -> None:
+        """Have *trial* judge these nodes beside; one that is being asked or judged is asked after that."""
+        for session in sessions:
+            session.trial = trial
+        self.ask_now(sessions)
+
     async def fresh_evidence(self, session: NodeSession) -> None:
         """Have *session*'s node quote, and return when an answer is judged and stored.
 
@@ -147,7 +154,7 @@ class Renewals:
             self._sooner.set()
 
     def _plan_next(self, session: NodeSession, judged_by: str) -> None:
-        if not self._is_in_force(session, judged_by):
+        if session.trial is not None or not self._is_in_force(session, judged_by):
             self._plan(session, trio.current_time())
             return
         lease_s = self._services.config.leases.seconds
@@ -179,11 +186,12 @@ class Renewals:
             session.scope.cancel()  # the lease ends in its time
             return
         try:
-            policy = self._services.policies.get(session.policy)
+            policy = session.trial.policy if session.trial else self._services.policies.get(session.policy)
         except EvidenceError as problem:
             self._start_failing(session, problem)
             return
-        session.challenge = OpenChallenge(fresh_nonce().value, now, policy)
+        session.challenge = OpenChallenge(fresh_nonce().value, now, policy, session.trial)
+        session.trial = None
         self._plan(session, min(now + ANSWER_S, max(session.lease.deadline, now + TICK_S)))
         self._send(
             session,
@@ -232,7 +240,8 @@ class Renewals:
                 if isinstance(quote, EvidenceError):
                     raise quote
                 check_same_boot(session.lease.record, quote)
-                platform = judge_known(challenge.policy, quote, session.lease.boot)
+                known = session.lease.boot
+                platform = judge_known(challenge.policy, quote, known) if challenge.trial is None else None
                 if platform is None:
                     self._nursery.start_soon(self._examine, session, challenge, quote)
                 else:
@@ -276,7 +285,7 @@ class Renewals:
         )
 
     async def _examine(self, session: NodeSession, challenge: OpenChallenge, quote: VerifiedQuote) -> None:
-        """Judge an answer for which a log of the host is needed, too."""
+        """Judge an answer for which a log of the host is needed, too, or by a policy that is only tried."""
         if session.ended:
             return
         send, parts = trio.open_memory_channel[bytes](1)
@@ -289,8 +298,14 @@ class Renewals:
             with trio.fail_after(ANSWER_S):
                 return await parts.receive()
 
+        examiner, known = self._services.examiner, session.lease.boot
         try:
-            platform = await self._services.examiner.examine(challenge.policy, quote, session.lease.boot, fetch)
+            with trio.fail_after(PATIENCE_S):
+                if challenge.trial is not None:
+                    await challenge.trial.judge(examiner, session.node, quote, known, fetch)
+                    self._plan(session, trio.current_time())  # now by the policy in force
+                    return
+                platform = await examiner.examine(challenge.policy, quote, known, fetch)
         except EvidenceError as problem:
             self._start_failing(session, problem)
         except (trio.EndOfChannel, trio.TooSlowError):

@@ -8,6 +8,7 @@ import trio
 from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.quote import AkKey
 from tccp.coordinator.examination import KnownBoot
+from tccp.coordinator.trials import Trial
 from tccp.measures import Tally
 from tccp.model import NodeName
 from tccp.protocol.binding import Channel
@@ -35,6 +36,7 @@ class OpenChallenge:
     nonce: bytes
     asked_at: float  # trio time
     policy: AnyPolicy
+    trial: Trial | None = None  # the policy is only tried
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +54,7 @@ class NodeSession:
     due: float = 0.0  # trio time: when something is to be done about it
     renewed: trio.Event = field(default_factory=trio.Event, repr=False)  # the next time it is; then there is a new one
     parts: trio.MemorySendChannel[bytes] | None = field(default=None, repr=False)  # who waits for one of its logs
+    trial: Trial | None = None  # for which it is asked next
     key_requests: int = 0  # that are being worked on
     revoked: bool = False  # it is being told, and nothing else
     closed: trio.Event = field(default_factory=trio.Event, repr=False)  # its task is over

@@ -98,6 +98,12 @@ class AddPolicy(Message, frozen=True, tag="add_policy"):
     body: PolicyText
 
 
+class TryPolicy(Message, frozen=True, tag="try_policy"):
+    """Judge all connected nodes of the policy of that name by this one, deciding nothing. Answered by `PolicyTrial`."""
+
+    body: PolicyText
+
+
 class ListPolicies(Message, frozen=True, tag="list_policies"):
     """Answered by `Policies`."""
 
@@ -231,6 +237,25 @@ class PolicyInfo(Message, frozen=True, tag="policy_info"):
     body: bytes  # TOML; empty in a listing
 
 
+class TriedNode(Message, frozen=True):
+    """What a policy that was tried says of a node."""
+
+    node: str
+    verdict: str  # "accepted", "refused", "no_answer" (in time), "not_connected" (so not asked)
+    reason: str = ""
+    detail: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class PolicyTrial(Message, frozen=True, tag="policy_trial"):
+    """What a policy that was tried says of all nodes that the policy of its name judges, in order of their names."""
+
+    name: str
+    version: Count
+    sha256: f.Digest32
+    nodes: tuple[TriedNode, ...]
+
+
 class Policies(Message, frozen=True, tag="policies"):
     """All versions of all policies, in order of name and version."""
 
@@ -283,6 +308,7 @@ CoordinatorRequest = (
     | SetNodePolicy
     | RevokeNode
     | AddPolicy
+    | TryPolicy
     | ListPolicies
     | ShowPolicy
     | GetTrust
@@ -316,6 +342,7 @@ Answer = (
     | PerimeterRecord
     | PolicyInfo
     | Policies
+    | PolicyTrial
     | TrustFile
     | Event
     | NodeStatus
@@ -343,6 +370,7 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     SetNodePolicy: ControlRole.ADMIN,
     RevokeNode: ControlRole.ADMIN,
     AddPolicy: ControlRole.ADMIN,
+    TryPolicy: ControlRole.ADMIN,
     v.ListTenants: ControlRole.VIEWER,
     v.ListOwnedVms: ControlRole.VIEWER,
     v.AddTenant: ControlRole.ADMIN,

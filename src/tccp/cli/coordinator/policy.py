@@ -1,4 +1,4 @@
-"""``tccp coordinator policy add|list|show``: what a platform must be."""
+"""``tccp coordinator policy add|try|list|show``: what a platform must be."""
 
 import argparse
 import sys
@@ -43,6 +43,16 @@ def add_parser(commands: Commands) -> None:
         examples=("tccp coordinator policy add tvmm-2026.toml", "tccp coordinator policy add tvmm-2027.signed"),
     )
     add_file(add, "file", summary="the policy, TOML, signed or not; - is standard input")
+    trial = add_command(
+        group,
+        "try",
+        run_try,
+        summary="show whom a policy would refuse, and decide nothing",
+        about="Every connected node that the policy of this name judges quotes for the one that is tried. It must be\n"
+        "signed if `add` wants that. No lease is touched. The exit code is 1 if it would refuse a node.",
+        examples=("tccp coordinator policy try tvmm-2027.toml",),
+    )
+    add_file(trial, "file", summary="the policy, TOML, signed or not; - is standard input")
     listing = add_command(
         group,
         "list",
@@ -61,7 +71,7 @@ def add_parser(commands: Commands) -> None:
     )
     show.add_argument("name", metavar="NAME", help="name of the policy")
     show.add_argument("--version", metavar="N", type=number_from_zero, default=0, help="which version of it")
-    for parser in (add, listing, show):
+    for parser in (add, trial, listing, show):
         add_socket(parser, COORDINATOR_SOCKET)
 
 
@@ -75,6 +85,30 @@ def run_add(args: argparse.Namespace) -> int:
     else:
         Screen().line(f"policy {policy.name} version {policy.version} is in force (sha256 {policy.sha256.hex()})")
     return exit_codes.OK
+
+
+def run_try(args: argparse.Namespace) -> int:
+    """Have it tried, and show the verdicts."""
+    from tccp.protocol.control import PolicyTrial, TryPolicy
+
+    trial = ask(args, TryPolicy(read_file(args.file, bytes_max=POLICY_BYTES_MAX)), PolicyTrial)
+    refused = any(node.verdict == "refused" for node in trial.nodes)
+    if args.json:
+        print_json(plain(trial))
+    else:
+        Screen().table(
+            ("name", "verdict", "why"),
+            [
+                (
+                    node.node,
+                    node.verdict,
+                    f"{node.reason}: {node.detail}" if node.reason else "; ".join(node.warnings) or "-",
+                )
+                for node in trial.nodes
+            ],
+            style_column=1,
+        )
+    return exit_codes.REFUSED if refused else exit_codes.OK
 
 
 def run_list(args: argparse.Namespace) -> int:
