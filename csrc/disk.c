@@ -26,10 +26,15 @@ tccp_status disk_create_io(const disk_io *io, const tccp_disk_key *key, const tc
         return TCCP_ERR_INTERNAL;
     if (io->size(io->context, &there) != 0)
         return TCCP_ERR_IO;
-    if (there != 0)
-        return TCCP_ERR_USAGE;  /* an empty file: nothing is written over by mistake */
-
-    uint8_t bytes[DISK_BLOCK];
+    /* An empty file, or one that was being made when its maker died: the superblock comes last, and slots after it. Nothing
+     * else is written over by mistake. */
+    uint8_t bytes[DISK_BLOCK], before[2 * DISK_BLOCK];
+    if (there > slots_offset(log_bytes))
+        return TCCP_ERR_USAGE;
+    if (there != 0 && io->read(io->context, before, sizeof before, 0) != 0)
+        return TCCP_ERR_IO;
+    if (there != 0 && !sodium_is_zero(before, sizeof before))
+        return TCCP_ERR_USAGE;
     disk_keys *keys = NULL;
     disk_superblock superblock = {
         .suite = suite, .size_bytes = size_bytes, .generation = 1, .log_bytes = log_bytes, .base_blocks = base_blocks};

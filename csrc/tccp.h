@@ -662,7 +662,7 @@ typedef struct tccp_disk_info {
     uint64_t slots_free;
 } tccp_disk_info;
 
-/* Make a disk in an empty file. size_bytes is a multiple of the block size and not smaller than the base; log_bytes is a
+/* Make a disk in an empty file, or in what a call of this that was killed has left. size_bytes is a multiple of the block size and not smaller than the base; log_bytes is a
  * multiple of the block size from 65536 on. base may be NULL. The suite is as for sealed images. */
 TCCP_MUST_USE tccp_status tccp_disk_create(int file, const tccp_disk_key *key, const tccp_disk_base *base,
                                            uint32_t suite, uint64_t size_bytes, uint64_t log_bytes);

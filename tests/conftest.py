@@ -1,5 +1,6 @@
 """What every test may ask for: software TPMs, each with an EK of its own that one authority has certified."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from tests.support.soft_tpm import EkAuthority, SoftTpm, SoftTpmPool
 # No test fails because the machine was busy.
 hypothesis.settings.register_profile("tccp", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("tccp")
+
+# A shell starts what runs in the background with SIGINT ignored, and what is ignored our children inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from tccp.model import RESETTABLE_PCRS, NodeName, PcrBank, PcrSelection
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
 PcrIndex = Annotated[int, Meta(ge=0, le=23)]
+IMA_LIST = "/sys/kernel/security/ima/binary_runtime_measurements"
 EVENT_LOG = "/sys/kernel/security/tpm0/binary_bios_measurements"
 C = TypeVar("C", bound=msgspec.Struct)
 
@@ -48,9 +49,10 @@ class CoordinatorTpmConfig(TpmConfig, frozen=True):
 
 
 class NodeTpmConfig(TpmConfig, frozen=True):
-    """``[tpm]`` of a node: beside, where its firmware's event log is; empty when there is none."""
+    """``[tpm]`` of a node: beside, where its firmware's event log and IMA's list are; empty when there is none."""
 
     event_log: str = EVENT_LOG
+    ima_list: str = IMA_LIST
 
 
 class ControlConfig(_Table, frozen=True):
@@ -121,11 +123,43 @@ class LogServerConfig(_Table, frozen=True):
             raise ValueError("certificate and key: both or neither")
 
 
+class MetricsConfig(_Table, frozen=True):
+    """``[metrics]``: where monitoring systems ask over HTTP; nowhere without it, or a socket of systemd's."""
+
+    address: str = "127.0.0.1"
+    port: Port = 7447
+
+
+class WebhookConfig(_Table, frozen=True):
+    """``[webhook]``: whom `tccp-notifier` tells of events, and of which; with a secret it signs what it says."""
+
+    url: Annotated[str, Meta(max_length=512, pattern=r"^https?://[!-~]+$")]
+    kinds: Annotated[tuple[Annotated[str, Meta(pattern=r"^[a-z_]{1,64}$")], ...], Meta(min_length=1, max_length=32)] = (
+        "revoke",
+        "refuse",
+        "told",
+    )
+    secret: AbsolutePath | None = None
+    state_directory: AbsolutePath = "/var/lib/tccp/notifier"
+
+
 class EnrolmentConfig(_Table, frozen=True):
     """``[enrolment]``: folders of PEM or DER certificates of TPM makers; none trusted unless listed."""
 
     ek_authorities: AbsolutePath | None = None
     ek_intermediates: AbsolutePath | None = None
+
+
+class PoliciesConfig(_Table, frozen=True):
+    """``[policies]``: whose signatures policies need; where none is named, what an administrator adds needs none."""
+
+    operator_keys: Annotated[tuple[AbsolutePath, ...], Meta(max_length=16)] = ()
+
+
+class ImaConfig(_Table, frozen=True):
+    """``[ima]``: the folder of compiled IMA policies (``*.ima``)."""
+
+    policies: AbsolutePath | None = None
 
 
 class LeaseConfig(_Table, frozen=True):
@@ -150,9 +184,13 @@ class CoordinatorConfig(_Table, frozen=True):
     control: CoordinatorControlConfig = CoordinatorControlConfig()
     tpm: CoordinatorTpmConfig = CoordinatorTpmConfig()
     enrolment: EnrolmentConfig = EnrolmentConfig()
+    policies: PoliciesConfig = PoliciesConfig()
+    ima: ImaConfig = ImaConfig()
     leases: LeaseConfig = LeaseConfig()
     releases: ReleaseConfig = ReleaseConfig()
     witness: Annotated[tuple[WitnessKeyConfig, ...], Meta(max_length=8)] = ()
+    metrics: MetricsConfig | None = None
+    webhook: WebhookConfig | None = None
     log: LogConfig = LogConfig()
 
 
@@ -197,6 +235,7 @@ class NodeConfig(_Table, frozen=True):
     control: NodeControlConfig = NodeControlConfig()
     tpm: NodeTpmConfig = NodeTpmConfig()
     vms: VmsConfig | None = None
+    metrics: MetricsConfig | None = None
     log: LogConfig = LogConfig()
 
     def __post_init__(self) -> None:

@@ -1,5 +1,9 @@
 """Boots of real firmware, boot loaders and kernels: learned, judged by each other's policies, and followed by IMA."""
 
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from tccp.attestation.boot_judge import explain_boot, findings, judge_boot
@@ -138,6 +142,19 @@ def test_a_real_list_leads_to_the_real_pcr_and_its_aggregate_is_of_this_boot() -
     assert counted[0] is Verdict.BOOT_AGGREGATE
     assert Verdict.VIOLATION_ALLOWED in counted
     assert not any(verdict.refuses for verdict in counted)
+
+
+def test_evmctl_finds_the_same_prefix(tmp_path: Path) -> None:
+    _, pcrs = recorded("direct")
+    (tmp_path / "pcrs").write_text("".join(f"PCR-{i:02}: {value.hex(' ')}\n" for i, value in pcrs.values.items()))
+    command = ["evmctl", "-v", "ima_measurement", "--ignore-violations", "--pcrs", f"sha256,{tmp_path / 'pcrs'}"]
+    said = subprocess.run([*command, VECTORS / "direct" / "ima.bin"], capture_output=True, text=True, check=True)
+    data = (VECTORS / "direct" / "ima.bin").read_bytes()
+
+    found = re.search(r"PCR-10: succeed at entry (\d+)", said.stdout + said.stderr)
+
+    assert found is not None
+    assert int(found[1]) == len(prove_measurements(data, ImaProgress.start(), pcrs))
 
 
 def test_a_policy_that_names_an_ima_policy_needs_its_verdict_on_the_same_quote() -> None:

@@ -38,6 +38,7 @@ NODE = c.NodeInfo(
     last_refusal=HOSTILE,
     last_refusal_ms=1_795_000_000_000,
     revoke_reason="",
+    warnings=(HOSTILE,),
 )
 STATUS = c.CoordinatorStatus(
     coordinator_id=EK_ID,
@@ -58,6 +59,9 @@ STATUS = c.CoordinatorStatus(
     tenants_listening="127.0.0.1:7444",
     witnesses=(c.WitnessSeen("w1.example", 17, 1_700_000_000), c.WitnessSeen("w2.example", 0, 0)),
     tpm="IBM SW TPM",
+    key_releases=2,
+    key_refusals=1,
+    refusal_reasons={"rebooted": 1},
 )
 POLICY_BODY = b'name = "tvmm"\nversion = 3\n'
 POLICY = c.PolicyInfo(name="tvmm", version=3, sha256=EK_ID, added_ms=1, in_force=True, nodes=2, body=POLICY_BODY)
@@ -76,6 +80,7 @@ ANSWERS: dict[type, object] = {
     c.ExportNodes: RECORD,
     c.ImportNodes: c.Done(1),
     c.AddPolicy: POLICY,
+    c.TryPolicy: c.PolicyTrial("tvmm", 3, EK_ID, (c.TriedNode("rack1-07", "accepted", warnings=(HOSTILE,)),)),
     c.ListPolicies: c.Policies((POLICY,)),
     c.ShowPolicy: POLICY,
     c.GetTrust: c.TrustFile(b'identity = "00"\n'),
@@ -126,9 +131,11 @@ COMMANDS: list[tuple[str, object]] = [
         c.EnrolNode("rack1-07", b"", b"\x30\x03\x02\x01\x00", "tvmm", {}),
     ),
     ("revoke rack1-07 --reason sold", c.RevokeNode("rack1-07", "sold")),
+    ("revoke a --reason b --severity compromised", c.RevokeNode("a", "b", "compromised")),
     ("export", c.ExportNodes()),
     ("import {files}/record.json", c.ImportNodes(RECORD)),
     ("policy add {files}/policy.toml", c.AddPolicy(POLICY_BODY)),
+    ("policy try {files}/policy.toml", c.TryPolicy(POLICY_BODY)),
     ("policy list", c.ListPolicies()),
     ("policy show tvmm --version 3", c.ShowPolicy("tvmm", 3)),
     ("trust", c.GetTrust()),
@@ -163,7 +170,7 @@ def test_json_keys_are_the_fields_of_the_answer(daemon: ControlDaemon) -> None:
     assert tccp("coordinator", "nodes", "--json", "--socket", daemon.path).document == {
         "nodes": [
             {name: getattr(NODE, name) for name in NODE.__struct_fields__}
-            | {"ek_id": EK_ID.hex(), "lease_id": "00" * 16, "boot_id": "01" * 16}
+            | {"ek_id": EK_ID.hex(), "lease_id": "00" * 16, "boot_id": "01" * 16, "warnings": [HOSTILE]}
         ]
     }
 

@@ -106,6 +106,7 @@ ADMIN_REQUESTS = [
     c.SetNodePolicy(name="x", policy="p"),
     c.RevokeNode(name="x", reason=""),
     c.AddPolicy(body=b"x"),
+    c.TryPolicy(body=b"x"),
     v.AddTenant(name="x", key=bytes(32)),
     v.RemoveTenant(name="x"),
     v.LaunchVm(ticket=b"x", images=("/x",)),

@@ -291,6 +291,41 @@ async def test_a_ticket_under_a_key_of_the_cloud_managers_own_is_a_strangers(
     assert await nothing_was_released(coordinator)
 
 
+async def test_if_the_box_were_not_bound_to_its_tenant_the_cloud_manager_would_get_the_keys(  # noqa: PLR0917
+    coordinator: LiveCoordinator,
+    alpha: AskingNode,
+    tenant: Tenant,
+    disk: SealedFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The control: the same theft, with the binding left out on both sides."""
+    for place in ("tccp.coordinator.launch", "tccp.tenant.vm_file"):
+        monkeypatch.setattr(f"{place}.keys_info", lambda *_: b"bound to nothing")
+    signed, vm = tenant.ticket([disk])
+    manager = Tenant.of(tmp_path, coordinator)
+    await manager.enrol(coordinator, "manager")
+    stolen = verify_ticket(signed.ticket, signed.signature).ticket
+    hers = msgspec.structs.replace(stolen, tenant_key=bytes(manager.key.verify_key), vm_id=b"her own machine.")
+
+    assert (await alpha.keys(sign_ticket(hers, manager.key)))[0] == vm.vm_key
+
+
+async def test_if_released_keys_were_bound_to_nothing_an_old_release_would_open_for_another_request(
+    alpha: AskingNode, tenant: Tenant, disk: SealedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: with the binding, `open` refuses (below, after a reboot and under another lease)."""
+    for place in ("tccp.coordinator.launch", "tests.support.launching"):
+        monkeypatch.setattr(f"{place}.release_info", lambda *_: b"bound to nothing")
+    request = alpha.request(tenant.ticket([disk])[0])
+    release = await alpha.ask(request)
+    assert isinstance(release, KeyRelease)
+
+    alpha.lease_id = os.urandom(16)
+
+    assert len(alpha.open(alpha.request(tenant.ticket([disk])[0]), release)) == 2
+
+
 async def test_a_stranger_is_told_so(coordinator: LiveCoordinator, alpha: AskingNode, tmp_path: Path) -> None:
     stranger = Tenant.of(tmp_path, coordinator)
     signed, _ = stranger.ticket([stranger.seal("disk", b"x")])

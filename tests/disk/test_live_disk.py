@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tccp.core.disk import BLOCK_BYTES, DiskKey
+from tccp.core.disk import BLOCK_BYTES, DiskKey, create_disk
 from tccp.core.image import SUITES
+from tccp.disk.file import is_unmade
 from tccp.errors import DiskError, HostError
-from tests.disk.opening import KEY, disk_key, make_disk, open_disk
+from tests.disk.opening import KEY, SMALL_LOG_BYTES, disk_key, make_disk, open_disk
 
 SIZE = 4 << 20
 
@@ -152,6 +153,28 @@ def test_a_key_that_cannot_be_read_is_the_hosts_fault(tmp_path: Path) -> None:
             DiskKey(folder)
     finally:
         os.close(folder)
+
+
+@pytest.mark.parametrize("length", [0, 1, 65536, 100_000, 131_072])
+def test_a_disk_is_made_in_what_a_killed_creation_left(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "half.disk"
+    path.write_bytes(bytes(length))
+    with path.open("r+b") as file:
+        assert is_unmade(file.fileno())
+        create_disk(file.fileno(), disk_key(), SIZE, log_bytes=SMALL_LOG_BYTES)
+        assert not is_unmade(file.fileno())
+    with open_disk(path) as disk:
+        assert disk.read(0, SIZE) == bytes(SIZE)
+
+
+def test_no_disk_is_made_over_anything_else(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(bytes(200_000) + b"data")
+    for there in (path, other):
+        before = there.read_bytes()
+        with there.open("r+b") as file, pytest.raises(AssertionError):
+            create_disk(file.fileno(), disk_key(), SIZE, log_bytes=SMALL_LOG_BYTES)
+        assert there.read_bytes() == before
 
 
 def test_a_file_that_is_no_disk_is_refused(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def _value(kind: Any) -> Any:
                 value = f"/{value}"
             elif info.pattern and info.pattern.endswith(":[0-9]{1,5}$"):
                 value = f"{value}:1"
+        case msgspec.inspect.LiteralType():
+            value = info.values[0]
         case msgspec.inspect.IntType():
             value = max(info.ge or 0, 1)
         case msgspec.inspect.BoolType():
@@ -273,6 +275,7 @@ TARGETS: dict[str, Target] = {
     "qmp_line": Target(vm_targets.feed_qmp_line, vm_targets.qmp_lines),
     "vtpm_claim": Target(vm_targets.feed_vtpm_claim, vm_targets.vtpm_claims),
     "state_preamble": Target(vm_targets.feed_state_preamble, vm_targets.state_preambles, is_msgpack=True),
+    "state_frames": Target(vm_targets.feed_state_frames, vm_targets.state_frames),
     "vtpm_certificate": Target(vm_targets.feed_vtpm_certificate, vm_targets.vtpm_certificates),
     "add_checkpoint": Target(log_targets.feed_add_checkpoint, log_targets.add_checkpoints),
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),

@@ -11,6 +11,7 @@ from tccp.errors import EnrolmentError, HostError
 from tccp.node.vm.certificates import VtpmIssuer, VtpmKeys
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, encode_preamble
 from tccp.node.vm.qmp import parse_line
+from tccp.node.vm.relay import FRAME, Unframing
 from tccp.transport.certificates import spki_of_key
 
 STATEMENT = b"a statement"
@@ -74,3 +75,25 @@ def feed_state_preamble(data: bytes) -> bool:
 
 def state_preambles() -> list[bytes]:
     return [encode_preamble(Preamble(bytes(16), VtpmKeys(spki_of_key(KEY), spki_of_key(KEY))))[LENGTH_BYTES:]]
+
+
+def feed_state_frames(data: bytes) -> bool:
+    """However it is cut up, the same comes out."""
+    whole = _unframed([data])
+    assert whole == _unframed([bytes([byte]) for byte in data])
+    return whole is not None
+
+
+def _unframed(pieces: list[bytes]) -> bytes | None:
+    frames, carried = Unframing(), b""
+    try:
+        for piece in pieces:
+            for part in frames.feed(piece):
+                carried += part
+    except HostError:
+        return None
+    return carried if frames.is_over else None
+
+
+def state_frames() -> list[bytes]:
+    return [FRAME.pack(5) + b"hello" + FRAME.pack(1) + b"!" + FRAME.pack(0), FRAME.pack(0)]

@@ -15,6 +15,8 @@ from tccp.protocol.messages import (
     CoordinatorEvidence,
     Evidence,
     Hello,
+    HostLogPart,
+    HostLogRequest,
     KeyRefused,
     KeyRelease,
     KeyRequest,
@@ -58,6 +60,7 @@ WANTED, KEYS, NO_KEYS = (
     KeyRefused(N32, "x"),
 )
 OVER, RECORDED = VmEnded(ID, 1, b"", "crashed"), VmEndRecorded(ID, 1)
+SHOW, SHOWN = HostLogRequest("ima", 7), HostLogPart(BLOB)
 REGISTERING = (HELLO, CHALLENGE, EVIDENCE, ADMITTED, ASKED, QUOTED, RENEWED, REFUSED, REVOKED)
 LAUNCHING = (WANTED, KEYS, NO_KEYS, OVER, RECORDED)
 AGAIN, STILL, STILL_RECORDED = (
@@ -76,14 +79,19 @@ LEFT, STAYED = MoveWiped(ID, 1, N32, BLOB, b"s" * 64), MoveStayed(ID, 1, N32, "u
 GO, REPORTED = MoveGo(ID, 2, BLOB), VmReportRecorded("move_wiped", ID, 1)
 MOVING = (TAKER, PREPARED, SEND_IT, HERE, LEFT, STAYED, GO, REPORTED)
 ENDING = (AGAIN, STILL, STILL_RECORDED, GONE, GONE_RECORDED, NOT_RECORDED)
-SAMPLES: dict[type, AnyMessage] = {type(message): message for message in (*REGISTERING, *LAUNCHING, *ENDING, *MOVING)}
+SAMPLES: dict[type, AnyMessage] = {
+    type(message): message for message in (*REGISTERING, SHOW, SHOWN, *LAUNCHING, *ENDING, *MOVING)
+}
 NODE, COORDINATOR = Role.NODE, Role.COORDINATOR
 REGISTERED = [(NODE, HELLO), (COORDINATOR, CHALLENGE), (NODE, EVIDENCE), (COORDINATOR, ADMITTED)]
 RENEWAL = [(COORDINATOR, ASKED), (NODE, QUOTED), (COORDINATOR, RENEWED)]
+SHOWING = [(COORDINATOR, SHOW), (NODE, SHOWN)]
 CONVERSATIONS = [
     REGISTERED,
     [*REGISTERED, *RENEWAL, *RENEWAL],
     [*REGISTERED, *RENEWAL[:2], *RENEWAL],
+    [*REGISTERED[:3], *SHOWING, *SHOWING, *REGISTERED[3:], *RENEWAL[:2], *SHOWING, *RENEWAL[2:]],
+    [*REGISTERED, *RENEWAL[:2], *SHOWING[:1], (NODE, OVER), (COORDINATOR, REVOKED)],
     [(NODE, HELLO), (COORDINATOR, REFUSED)],
     [*REGISTERED[:3], (COORDINATOR, REFUSED)],
     [*REGISTERED, (COORDINATOR, REVOKED)],

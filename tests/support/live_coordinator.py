@@ -27,16 +27,21 @@ from tccp.protocol import binding
 from tccp.protocol import control as c
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
+    FIRMWARE_LOG,
+    HOST_LOG_PART_BYTES,
     PROTOCOL_VERSION,
     Admitted,
     AnyMessage,
     Challenge,
     Evidence,
     Hello,
+    HostLogPart,
+    HostLogRequest,
     RenewalChallenge,
     RenewalEvidence,
     Renewed,
 )
+from tccp.protocol.session import expect
 from tccp.protocol.statements import CoordinatorStatement
 from tccp.store import EventRecord, LeaseRecord, Store
 from tccp.tpm import Quote, open_tpm
@@ -212,6 +217,8 @@ class HonestNode:
         self.identity: NodeIdentity = make_node_identity(name)
         self.nonce = fresh_nonce().value
         self.lease_id = b""
+        self.firmware_log = self.ima_list = b""
+        self.asked_for: list[HostLogRequest] = []
         self.statement: CoordinatorStatement
         self.admission: VerifiedReceipt  # the entry in the coordinator's log
         self.connection: Connection
@@ -256,8 +263,14 @@ class HonestNode:
         return quote, tuple(pcrs.values[index] for index in selection.indexes)
 
     def event_log(self) -> bytes:
-        """What the firmware measured; this host has none."""
-        return b""
+        """What the firmware measured; this host has none, unless a test gives it one."""
+        return self.firmware_log
+
+    def log_part(self, request: HostLogRequest) -> bytes:
+        """What there is of a log, when it is asked for."""
+        if request.log == FIRMWARE_LOG:
+            return self.event_log()[request.offset :]
+        return self.ima_list[request.offset : request.offset + HOST_LOG_PART_BYTES]
 
     async def answer(self, challenge: Challenge) -> Evidence:
         """Message 3."""
@@ -321,9 +334,12 @@ class HonestNode:
             await self.receive(Renewed)
 
     async def receive(self, kind: type[M]) -> M:
-        """The coordinator's next message."""
+        """The coordinator's next message, after all logs that it wants to see."""
         with trio.fail_after(DEADLINE_S):
-            return await self.connection.receive(kind)
+            while isinstance(message := await self.connection.receive_any(), HostLogRequest):
+                self.asked_for.append(message)
+                await self.connection.send(HostLogPart(self.log_part(message)))
+            return expect(message, kind)
 
     async def say(self, data: bytes) -> None:
         """Put bytes into the TLS connection, whether the protocol allows them or not."""

@@ -67,6 +67,16 @@ while held:
     if not os.WIFSTOPPED(status):
         held.remove(thread)
 """
+WEBHOOK = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Webhook(BaseHTTPRequestHandler):
+    def do_POST(self):
+        with open("/run/webhook.heard", "ab") as heard:
+            heard.write(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(204)
+        self.end_headers()
+HTTPServer(("127.0.0.1", 9999), Webhook).serve_forever()
+"""
 SERVICES = {"coordinator": "tccp-coordinator.service", "node": "tccp-node.service"}
 
 
@@ -137,6 +147,22 @@ def test_anybody_reads_the_log_through_its_socket(machine: BootedSystemd, tccp: 
 
     assert {"start", "policy", "enrol"} <= set(told)
     assert len(told) <= tccp("coordinator", "status")["log_size"]
+
+
+def test_monitoring_comes_through_a_socket_that_somebody_enabled(
+    machine: BootedSystemd, tccp: Callable[..., Any]
+) -> None:
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:7447/healthz', timeout=20).read().decode())"
+    with pytest.raises(AssertionError):
+        machine.run(*PYTHON, "-c", ask)
+
+    # systemd opens no further socket for a service that runs.
+    machine.run("systemctl", "stop", "tccp-coordinator*")
+    machine.run("systemctl", "start", "tccp-coordinator-metrics.socket", SERVICES["coordinator"])
+
+    assert machine.run(*PYTHON, "-c", ask).strip() == "healthy"
+    machine.run("systemctl", "stop", "tccp-coordinator*")
+    machine.run("systemctl", "start", *SOCKETS["coordinator"], SERVICES["coordinator"])
 
 
 def test_a_process_of_the_same_user_cannot_read_the_coordinators_memory(
@@ -264,6 +290,26 @@ def test_a_daemon_stops_in_order_and_in_time(machine: BootedSystemd, tccp: Calla
     assert machine.show(SERVICES[daemon], "Result") == "success"
     journal = machine.run("journalctl", "--unit", SERVICES[daemon], "--output=cat", "--lines=5")
     assert '"event":"stopped"' in journal
+
+
+def test_a_notifier_tells_a_webhook_through_its_sandbox(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
+    """As a viewer: it may look at the control socket, and change nothing."""
+    command(machine, "tccp-notifier", "-c", "import sys; from tccp.notifier.daemon import main; sys.exit(main())")
+    machine.write("/run/webhook.py", WEBHOOK)
+    machine.run("systemd-run", "--unit=webhook", "--service-type=exec", *PYTHON, "/run/webhook.py")
+    webhook = '[webhook]\nurl = "http://127.0.0.1:9999/"\nkinds = ["tenant"]\n'
+    machine.write("/etc/tccp/coordinator.toml", f"{COORDINATOR_TOML}{webhook}")
+    machine.run("systemctl", "start", *SOCKETS["coordinator"], SERVICES["coordinator"], "tccp-notifier.service")
+    wait_until(machine, lambda: machine.run("cat", "/var/lib/tccp/notifier/told", check=False).strip().isdigit())
+    machine.run("install", "-d", "/run/keys")
+    tccp("key", "generate", "--type", "tenant", "/run/keys/acme.key")
+    tccp("coordinator", "tenant", "add", "acme", "/run/keys/acme.pub")
+
+    wait_until(machine, lambda: '"kind": "tenant"' in machine.run("cat", "/run/webhook.heard", check=False))
+
+    assert machine.show("tccp-notifier.service", "ActiveState") == "active"
+    machine.run("systemctl", "stop", "tccp-notifier.service", "webhook.service")
+    machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
 
 
 def test_a_witness_and_a_feeder_have_the_log_cosigned_through_their_sandboxes(

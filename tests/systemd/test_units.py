@@ -17,6 +17,7 @@ EXPOSURE_MAX = {
     "tccp-node.service": 25,
     "tccp-witness.service": 2,
     "tccp-feeder.service": 11,
+    "tccp-notifier.service": 13,
 }
 
 

@@ -83,7 +83,7 @@ def judge_boot(
     if quote.pcrs.selection != policy.selection:
         raise PolicyError("wrong_pcr_selection", f"{policy} judges {policy.selection}, not {quote.pcrs.selection}")
     found = findings(policy, explain_boot(policy, quote.pcrs, event_log))
-    _check_measurements(policy, quote.pcrs, measurements)
+    check_measurements(policy, quote.pcrs, measurements)
     enforced = [finding for finding in found if finding.mode is Mode.ENFORCE]
     if enforced:
         first = enforced[0]
@@ -102,13 +102,21 @@ def explain_boot(policy: BootPolicy, pcrs: PcrValues, event_log: bytes) -> Expla
     return explain(replay_event_log(event_log, [policy.bank]), pcrs, boot)
 
 
-def _check_measurements(policy: BootPolicy, pcrs: PcrValues, accepted: AcceptedMeasurements | None) -> None:
+def check_measurements(policy: BootPolicy, pcrs: PcrValues, accepted: AcceptedMeasurements | None) -> None:
+    """Where *policy* names an IMA policy, that one has accepted what leads to the quoted PCR 10.
+
+    Raises:
+        PolicyError: ``ima_not_judged``; ``ima_nothing_measured``: IMA is off.
+    """
     if policy.ima_sha256 is None:
         return
     if accepted is None or accepted.policy_sha256 != policy.ima_sha256:
         raise PolicyError("ima_not_judged", f"{policy} needs measurements accepted by {policy.ima_sha256.hex()}")
     if accepted.progress.pcr != pcrs.values[IMA_PCR]:
         raise PolicyError("ima_not_judged", "the measurements are of another quote")
+    if not accepted.progress.count:
+        hint = "boot a kernel that measures: its command line has ima_policy=tcb, or its IMA policy is loaded"
+        raise PolicyError("ima_nothing_measured", f"PCR {IMA_PCR} was never extended", hint=hint)
 
 
 def findings(policy: BootPolicy, explained: ExplainedEventLog) -> tuple[Finding, ...]:

@@ -128,11 +128,12 @@ class BootPolicy:
     ima_sha256: bytes | None
     """The compiled IMA policy that must have accepted the platform's measurements too."""
     body: bytes = field(repr=False)
+    sha256: bytes = field(init=False)
+    """The hash of the policy as its author wrote it; once, because each renewal compares it."""
 
-    @property
-    def sha256(self) -> bytes:
-        """The hash of the policy as its author wrote it."""
-        return hashlib.sha256(self.body).digest()
+    def __post_init__(self) -> None:
+        """What follows from the body."""
+        object.__setattr__(self, "sha256", hashlib.sha256(self.body).digest())
 
     @property
     def sections(self) -> Mapping[str, Mode]:
@@ -161,7 +162,10 @@ class BootPolicy:
         return f"policy {self.name} version {self.version}"
 
 
-def parse_any_policy(body: bytes) -> "PcrPolicy | BootPolicy":
+AnyPolicy = PcrPolicy | BootPolicy
+
+
+def parse_any_policy(body: bytes) -> AnyPolicy:
     """The policy written in *body*, of either kind.
 
     Raises:
@@ -256,6 +260,8 @@ def parse_boot_policy(body: bytes) -> BootPolicy:
     if not POLICY_NAME.fullmatch(file.name):
         raise _bad(f"name: {file.name!r} is no policy name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
     bank = PcrBank.from_name(file.bank)
+    if file.ima is not None and bank is not PcrBank.SHA256:
+        raise _bad(f"ima: lists are replayed in the sha256 bank only, not in {bank.hash_name}")
     policy = BootPolicy(
         name=file.name,
         version=file.version,

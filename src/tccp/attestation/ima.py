@@ -179,6 +179,16 @@ class ProvedMeasurements(Measurements):
         self.progress = progress
 
 
+class OpenMeasurements(Measurements):
+    """Whole entries of a part of a list that do not lead to a quoted PCR 10 yet; nothing proves them."""
+
+    def __init__(
+        self, data: Bytes, first_number: int, replayed: ReplayedList, progress: ImaProgress, *, cut: bool
+    ) -> None:
+        super().__init__(data, first_number, replayed)
+        self.progress, self.cut = progress, cut
+
+
 def replay_measurements(
     data: Bytes, progress: ImaProgress, *, column_bytes: int = COLUMN_BYTES
 ) -> tuple[Measurements, bytes]:
@@ -208,19 +218,39 @@ def prove_measurements(
             ``malformed``, ``too_large``.
         ValueError: *pcrs* have no PCR 10, or are of another bank.
     """
+    measured = prove_part(data, progress, pcrs, column_bytes=column_bytes)
+    if isinstance(measured, OpenMeasurements):
+        raise list_mismatch(measured)
+    return measured
+
+
+def list_mismatch(measured: OpenMeasurements) -> ImaError:
+    """What to say when the list has ended with *measured*."""
+    end = ", the last of which is cut" if measured.cut else ""
+    return ImaError(
+        "ima_list_mismatch",
+        f"none of {len(measured)} new entries{end} leads to the quoted PCR {IMA_PCR}",
+        hint="A list is read after the quote was made, from where the last accepted entry ended.",
+    )
+
+
+def prove_part(
+    data: Bytes, progress: ImaProgress, pcrs: PcrValues, *, column_bytes: int = COLUMN_BYTES
+) -> ProvedMeasurements | OpenMeasurements:
+    """As `prove_measurements`, of a list that may go on behind *data*: open measurements where it has to.
+
+    Raises:
+        ImaError: ``malformed``, ``too_large``.
+        ValueError: *pcrs* have no PCR 10, or are of another bank.
+    """
     if pcrs.selection.bank is not progress.bank or IMA_PCR not in pcrs.values:
         raise ValueError(f"PCR {IMA_PCR} of the {progress.bank.hash_name} bank is needed")
     replayed = _replay(data, progress, pcrs.values[IMA_PCR], column_bytes)
-    if not replayed.matched:
-        end = ", the last of which is cut" if replayed.truncated else ""
-        raise ImaError(
-            "ima_list_mismatch",
-            f"none of {replayed.count} new entries{end} leads to the quoted PCR {IMA_PCR}",
-            hint="A list is read after the quote was made, from where the last accepted entry ended.",
-        )
     after = ImaProgress(
         progress.bank, progress.count + replayed.count, progress.consumed_bytes + replayed.consumed, replayed.pcr
     )
+    if not replayed.matched:
+        return OpenMeasurements(data, progress.count, replayed, after, cut=replayed.truncated)
     return ProvedMeasurements(data, progress.count, replayed, after, _MADE)
 
 
@@ -291,14 +321,22 @@ class ImaPolicy:
         Raises:
             PolicyError: ``ima_entry_refused``; the detail names the first entries, and the hint what to do.
         """
-        aggregates = b"".join(boot_aggregates(boot)) if boot is not None else b""
-        verdicts, refused = proved.judge(self._compiled, aggregates)
-        if refused:
-            raise self._refusal(proved, verdicts, refused)
-        counted = Counter({Verdict(number): count for number, count in Counter(verdicts).items()})
+        counted = Counter({Verdict(number): count for number, count in Counter(self.check(proved, boot)).items()})
         return AcceptedMeasurements(proved.progress, self.sha256, counted, _MADE)
 
-    def _refusal(self, proved: ProvedMeasurements, verdicts: bytes, refused: int) -> PolicyError:
+    def check(self, measurements: Measurements, boot: PcrValues | None = None) -> bytes:
+        """The verdicts of entries of which none is refused; of those that nothing proved, it proves nothing.
+
+        Raises:
+            PolicyError: As `judge`.
+        """
+        aggregates = b"".join(boot_aggregates(boot)) if boot is not None else b""
+        verdicts, refused = measurements.judge(self._compiled, aggregates)
+        if refused:
+            raise self._refusal(measurements, verdicts, refused)
+        return verdicts
+
+    def _refusal(self, proved: Measurements, verdicts: bytes, refused: int) -> PolicyError:
         bad = [(at, Verdict(number)) for at, number in enumerate(verdicts) if Verdict(number).refuses]
         told = "; ".join(describe_entry(proved.entry(at), verdict) for at, verdict in bad[:SHOWN_REFUSALS])
         more = f"; and {refused - SHOWN_REFUSALS} more" if refused > SHOWN_REFUSALS else ""

@@ -24,6 +24,7 @@ EXAMPLES = """\
 examples:
   tccp doctor                            is this machine ready, and if not, how to mend it
   tccp coordinator nodes                 who is admitted, and who was refused and why
+  tccp top                               the whole perimeter at a glance, live
   tccp node status                       is this node admitted
   tccp image seal disk.qcow2 disk.sealed --to node.pub --sign tenant.key
   tccp trust add tc.example.net:7444 --policy tc-policy.toml
@@ -40,6 +41,7 @@ environment:
 COMMANDS = (
     "evidence",
     "coordinator",
+    "top",
     "node",
     "policy",
     "image",
@@ -49,6 +51,7 @@ COMMANDS = (
     "receipt",
     "log",
     "witness",
+    "probe",
     "ticket",
     "vm",
     "doctor",

@@ -123,7 +123,7 @@ def grant_lease(
     lease_s: int,
     tls_spki_sha256: bytes,
 ) -> Grant:
-    """The lease for *platform*, which `PcrPolicy.judge` vouches for."""
+    """The lease for *platform*, which its policy vouches for."""
     quote = platform.quote
     record = LeaseRecord(
         lease_id=os.urandom(16),

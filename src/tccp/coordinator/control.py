@@ -7,15 +7,17 @@ import msgspec
 import structlog
 
 from tccp import __version__
-from tccp.attestation.policy import parse_policy
+from tccp.attestation.boot_policy import parse_any_policy
 from tccp.control.server import Peer
 from tccp.coordinator import perimeter, tenancy
+from tccp.coordinator.policies import accepted_body
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
+from tccp.coordinator.trials import Trial
 from tccp.errors import PolicyError
 from tccp.protocol import control as c
 from tccp.protocol import vm_control as v
-from tccp.store import EventRecord, PolicyRecord
+from tccp.store import EventRecord, NodeRecord, PolicyRecord
 from tccp.transport.trust import CoordinatorTrust, write_trust
 
 AnyAnswer = msgspec.Struct | AsyncIterator[c.Event]
@@ -38,6 +40,7 @@ class ControlAnswers:
             c.SetNodePolicy: lambda request: perimeter.set_policy(services, renewals, request),
             c.RevokeNode: lambda request: perimeter.revoke(services, renewals, request),
             c.AddPolicy: self._add_policy,
+            c.TryPolicy: self._try_policy,
             c.ListPolicies: self._policies,
             c.ShowPolicy: self._policy,
             c.GetTrust: self._trust,
@@ -50,7 +53,8 @@ class ControlAnswers:
 
     async def __call__(self, request: Any, peer: Peer) -> AnyAnswer:
         """The answer to *request*; raises `TccpError` when it is no."""
-        log.info("control", user=peer.user, request=type(request).__name__)
+        looks = c.ROLE_NEEDED[type(request)] < c.ControlRole.ADMIN
+        (log.debug if looks else log.info)("control", user=peer.user, request=type(request).__name__)
         return await self._answers[type(request)](request)
 
     async def _nodes(self, _: c.ListNodes) -> c.Nodes:
@@ -82,16 +86,20 @@ class ControlAnswers:
             log_size=counts.last_seq,
             registrations=counters.registrations,
             renewals=counters.renewals,
-            refusals=counters.refusals,
+            refusals=len(counters.refusals),
             lease_s=services.config.leases.seconds,
             tpm=services.tpm_name,
             tenants_listening=services.tenants_listening,
             witnesses=tuple(c.WitnessSeen(name, *seen) for name, seen in services.cosignatures.seen().items()),
+            key_releases=counters.releases,
+            key_refusals=len(counters.key_refusals),
+            refusal_reasons=dict(counters.refusals.by_name),
         )
 
     async def _add_policy(self, request: c.AddPolicy) -> c.PolicyInfo:
         services = self._services
-        policy = parse_policy(request.body)
+        policy = parse_any_policy(accepted_body(request.body, services.operators))
+        await services.examiner.ima.prepare(policy)
         record = PolicyRecord(policy.name, policy.version, policy.body, policy.sha256, services.clock.now_ms())
         seq = await services.store.add_policy(
             record, event_body(policy=policy.name, version=policy.version, sha256=policy.sha256)
@@ -101,6 +109,20 @@ class ControlAnswers:
         await services.log.included(seq)
         judged = (await services.store.nodes_by_policy()).get(policy.name, 0)
         return self._policy_info(record, nodes=judged, in_force=True, with_body=False)
+
+    async def _try_policy(self, request: c.TryPolicy) -> c.PolicyTrial:
+        services = self._services
+        policy = parse_any_policy(accepted_body(request.body, services.operators))
+        await services.examiner.ima.prepare(policy)
+        sessions = services.sessions.judged_by(policy.name)
+        trial = Trial(policy, [session.node for session in sessions])
+        self._renewals.try_on(sessions, trial)
+        tried = await trial.verdicts()
+        asked = {verdict.node for verdict in tried}
+        others = [str(node.name) for node in await perimeter.all_nodes(services) if _is_judged_by(node, policy.name)]
+        absent = [c.TriedNode(name, "not_connected") for name in others if name not in asked]
+        nodes = tuple(sorted([*tried, *absent], key=lambda verdict: verdict.node))
+        return c.PolicyTrial(name=policy.name, version=policy.version, sha256=policy.sha256, nodes=nodes)
 
     async def _policies(self, _: c.ListPolicies) -> c.Policies:
         nodes = await self._services.store.nodes_by_policy()
@@ -157,6 +179,10 @@ class ControlAnswers:
             for record in page:
                 yield _event(record)
             since = page[-1].seq
+
+
+def _is_judged_by(node: NodeRecord, policy: str) -> bool:
+    return node.policy == policy and node.revoked_ms is None
 
 
 def _event(record: EventRecord) -> c.Event:

@@ -20,7 +20,7 @@ import trio
 from tccp import logs, systemd
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.attestation.quote import AkKey
-from tccp.config import CoordinatorConfig, ListenConfig, LogServerConfig, TenantsConfig, load_config
+from tccp.config import CoordinatorConfig, ListenConfig, LogServerConfig, MetricsConfig, TenantsConfig, load_config
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
 from tccp.coordinator.activations import Activations
@@ -31,12 +31,16 @@ from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.custody.journal import log_what_was_done
 from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
 from tccp.coordinator.evidence import OwnEvidence
+from tccp.coordinator.examination import Examiner
 from tccp.coordinator.identity import CoordinatorKeys, make_identity
+from tccp.coordinator.ima_policies import ImaPolicies
 from tccp.coordinator.launch import Launches
 from tccp.coordinator.log_opening import open_published_log
 from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
-from tccp.coordinator.policies import PolicyBook
+from tccp.coordinator.metrics import CoordinatorReport
+from tccp.coordinator.policies import PolicyBook, load_operators
+from tccp.coordinator.probes import Probes
 from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
@@ -51,7 +55,8 @@ from tccp.service import run_daemon
 from tccp.store import FencedError, Store, open_store
 from tccp.tpm import Tpm, open_tpm
 from tccp.transparency.note import NoteSigner, parse_note_key
-from tccp.transport.accepting import serve_connections
+from tccp.transport.accepting import name_of, serve_connections
+from tccp.transport.metrics import serve_metrics
 from tccp.transport.tls import coordinator_context, public_context
 
 BACKLOG = 4096
@@ -68,6 +73,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
     """Everything but the listeners, started in order and stopped in reverse."""
     state = Path(config.state_directory)
     authorities = load_authorities(config.enrolment)
+    operators = load_operators(config.policies)
     async with (
         _tpm_and_keys(config) as (tpm, keys),
         open_store(state / "coordinator.db") as store,
@@ -79,6 +85,8 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         ak = await tpm.create_ak(kind=config.tpm.ak)
         ek = await tpm.read_ek()
         properties = await tpm.properties()
+        policies, ima = PolicyBook(await store.policies()), ImaPolicies(config.ima)
+        await ima.prepare_all(policies.all())
         yield Services(
             config=config,
             identity=identity,
@@ -87,7 +95,9 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             log=published,
             clock=clock,
             evidence=OwnEvidence(tpm, ak, config.tpm.selection, identity),
-            policies=PolicyBook(await store.policies()),
+            policies=policies,
+            operators=operators,
+            examiner=Examiner(ima),
             ak_spki=AkKey.from_tpm_public(ak.public).spki,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
@@ -128,7 +138,8 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         listeners = await _listeners(config.listen, sockets.get("nodes"), key="listen")
         tenant_listeners = await _listeners(config.tenants, sockets.get("tenants"), key="tenants")
         log_listeners = await _listeners(config.log_server, sockets.get("log"), key="log_server")
-        for listener in (*listeners, *tenant_listeners, *log_listeners):
+        metrics_listeners = await _metrics_listeners(config, sockets.get("metrics"))
+        for listener in (*listeners, *tenant_listeners, *log_listeners, *metrics_listeners):
             await opened.enter_async_context(listener)
         services = await opened.enter_async_context(running_services(config))
         nursery = await opened.enter_async_context(trio.open_nursery())
@@ -136,9 +147,10 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
         renewals = Renewals(services)
         launches = Launches(services, renewals)
-        services.listening = _name_of(listeners[0])
-        services.tenants_listening = _name_of(tenant_listeners[0])
-        services.log_listening = _name_of(log_listeners[0])
+        services.listening = name_of(listeners[0])
+        services.tenants_listening = name_of(tenant_listeners[0])
+        services.log_listening = name_of(log_listeners[0])
+        services.metrics_listening = name_of(metrics_listeners[0]) if metrics_listeners else ""
         nursery.start_soon(services.evidence.run)
         nursery.start_soon(services.log.run)
         await record_start(services)
@@ -149,8 +161,9 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, control_ends)
         nursery.start_soon(serve_nodes, services, renewals, launches, listeners, context)
-        nursery.start_soon(serve_tenants, services, tenant_listeners)
+        nursery.start_soon(serve_tenants, services, renewals, tenant_listeners)
         nursery.start_soon(serve_log, services, log_listeners)
+        nursery.start_soon(serve_metrics, metrics_listeners, CoordinatorReport(services, store_answers))
         nursery.start_soon(lambda: systemd.keep_watchdog(healthy=store_answers.alive))
         nursery.start_soon(_obey_signals, services, config_path, nursery.cancel_scope)
         systemd.notify("READY=1", f"STATUS=listening on {services.listening}")
@@ -174,10 +187,11 @@ async def serve_nodes(
     await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
 
 
-async def serve_tenants(services: Services, listeners: list[trio.SocketListener]) -> None:
+async def serve_tenants(services: Services, renewals: Renewals, listeners: list[trio.SocketListener]) -> None:
     """Serve tenants, at most as many at once as the configuration allows."""
     context = public_context(services.identity.tls)
-    desk = TenantDesk(services, services.activations, LogView(services.log.files, services.cosignatures))
+    view = LogView(services.log.files, services.cosignatures)
+    desk = TenantDesk(services, services.activations, view, Probes(services, renewals))
 
     async def serve_one(stream: trio.SocketStream) -> None:
         await serve_tenant(desk, stream, context)
@@ -196,7 +210,10 @@ async def serve_log(services: Services, listeners: list[trio.SocketListener]) ->
 
 
 async def _listeners(
-    config: ListenConfig | TenantsConfig | LogServerConfig, given: list[socket.socket] | None, *, key: str
+    config: ListenConfig | TenantsConfig | LogServerConfig | MetricsConfig,
+    given: list[socket.socket] | None,
+    *,
+    key: str,
 ) -> list[trio.SocketListener]:
     if given:
         return systemd.trio_listeners(given)
@@ -205,6 +222,13 @@ async def _listeners(
     except OSError as problem:
         where = f"{config.address}:{config.port}"
         raise ConfigError("cannot_listen", f"{where}: {problem.strerror or problem}", hint=f"set [{key}]") from None
+
+
+async def _metrics_listeners(config: CoordinatorConfig, given: list[socket.socket] | None) -> list[trio.SocketListener]:
+    """None unless the operator or systemd asks for them."""
+    if not given and config.metrics is None:
+        return []
+    return await _listeners(config.metrics or MetricsConfig(), given, key="metrics")
 
 
 async def _serve_control(services: Services, renewals: Renewals, listeners: list[trio.SocketListener]) -> None:
@@ -232,6 +256,7 @@ async def _sweep_lapsed_leases(services: Services, store_answers: systemd.Heartb
             log.error("sweep_failed", reason=problem.reason, detail=problem.detail)
             lapsed = []
         store_answers.beat()  # an error is an answer, too
+        services.sessions.counters.lapses += len(lapsed)
         for lease_id, node in lapsed:
             log.warning("lapsed", node=str(node), lease=lease_id.hex())
         if abs(ahead := services.clock.ahead_of_host_s()) > CLOCK_WARNING_S:
@@ -243,7 +268,7 @@ async def _obey_signals(services: Services, config_path: Path, scope: trio.Cance
         async for number in received:
             if number == signal.SIGHUP:
                 with systemd.reloading():
-                    _reload(services, config_path)
+                    await _reload(services, config_path)
             else:
                 systemd.notify("STOPPING=1")
                 log.info("stopping", signal=signal.Signals(number).name)
@@ -251,28 +276,26 @@ async def _obey_signals(services: Services, config_path: Path, scope: trio.Cance
                 return
 
 
-def _reload(services: Services, config_path: Path) -> None:
-    """Take over what can change while running: leases, EK authorities, the log server's certificate, log level; an
-    error changes nothing.
+async def _reload(services: Services, config_path: Path) -> None:
+    """Take over what can change while running: leases, EK authorities, operators, IMA policies, the log server's
+    certificate, log level; an error changes nothing.
     """
     try:
         config = load_config(config_path, CoordinatorConfig)
         authorities: EkAuthorities = load_authorities(config.enrolment)
+        operators = load_operators(config.policies)
         context = log_context(config.log_server, services.identity.keys.ca, now=services.clock.now())
     except ConfigError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("state_directory", "listen", "tenants", "log_server", "control", "tpm", "witness"):
+    for fixed in ("state_directory", "listen", "tenants", "log_server", "metrics", "control", "tpm", "witness"):
         if getattr(config, fixed) != getattr(services.config, fixed):
             log.warning("needs_restart", key=fixed)
     services.config, services.authorities, services.log_context = config, authorities, context
+    services.operators, services.examiner.ima.config = operators, config.ima
+    await services.examiner.ima.prepare_all(services.policies.all())
     logs.configure(log_format=config.log.format, level=config.log.level)
     log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
-
-
-def _name_of(listener: trio.SocketListener) -> str:
-    host, port, *_ = listener.socket.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,7 +26,8 @@ class OwnEvidence:
     """Quotes of the coordinator's TPM; `run` must be running."""
 
     def __init__(self, tpm: Tpm, ak: Ak, selection: PcrSelection, identity: CoordinatorIdentity) -> None:
-        self._tpm, self._ak, self._selection, self._identity = tpm, ak, selection, identity
+        self.tpm = tpm
+        self._ak, self._selection, self._identity = ak, selection, identity
         self._send, self._receive = trio.open_memory_channel[Waiting[bytes, CoordinatorEvidence]](WAITING_MAX)
 
     async def evidence_for(self, leaf: bytes) -> CoordinatorEvidence:
@@ -52,7 +53,7 @@ class OwnEvidence:
             root, paths = merkle_tree([waiting.request for waiting in batch])
             qualifying_data = binding.coordinator(root, self._identity.statement)
             try:
-                quote, pcrs = await self._tpm.quote_with_pcrs(self._ak, qualifying_data, self._selection)
+                quote, pcrs = await self.tpm.quote_with_pcrs(self._ak, qualifying_data, self._selection)
             except HostError as problem:
                 for waiting in batch:
                     waiting.settle(problem)

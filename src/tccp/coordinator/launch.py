@@ -100,7 +100,7 @@ class Launches:
         try:
             return await self._release(session, request)
         except (EvidenceError, ConflictError) as problem:
-            self._services.sessions.counters.key_refusals += 1
+            self._services.sessions.counters.key_refusals.add(problem.reason)
             log.warning("key_refused", node=str(session.node), reason=problem.reason, detail=problem.detail)
             return KeyRefused(nonce=request.nonce, reason=problem.reason)
 

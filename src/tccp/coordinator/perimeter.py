@@ -136,8 +136,9 @@ async def revoke(services: Services, renewals: Renewals, request: RevokeNode) ->
     """
     name = node_name(request.name)
     reason = request.reason or "no reason given"
-    seq = await services.store.revoke_node(name, reason, services.clock.now_ms(), event_body(reason=reason))
-    renewals.revoke(name)
+    body = event_body(reason=reason, severity=request.severity)
+    seq = await services.store.revoke_node(name, reason, services.clock.now_ms(), body)
+    renewals.revoke(name, seq)
     await services.log.included(seq)
     return await show(services, name)
 
@@ -202,6 +203,7 @@ def _info(services: Services, record: NodeRecord, lease: LeaseRecord | None) -> 
         last_refusal=f"{refusal.reason}: {refusal.detail}" if refusal else "",
         last_refusal_ms=refusal.at_ms if refusal else 0,
         revoke_reason=record.revoke_reason or "",
+        warnings=session.lease.boot.warnings if session else (),
     )
 
 

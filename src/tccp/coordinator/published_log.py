@@ -54,6 +54,8 @@ class PublishedLog:
         self._remembered: VerifiedCheckpoint | None = None
         self._remember_at = self._commit_at = -math.inf
         self.head = writer.head
+        self.committed_at = trio.current_time()  # when `head` was signed, or this run began
+        self.problem: StoreError | None = None  # why it cannot be written just now
 
     @property
     def size(self) -> int:
@@ -117,6 +119,7 @@ class PublishedLog:
                 await self._go_on()
             except StoreError as problem:
                 log.error("log_not_written", reason=problem.reason, detail=problem.detail)
+                self.problem = problem
                 self._included.fail(problem)
                 self._receipts.fail(problem)
                 if problem.reason not in PASSING or not self._writer.is_open:
@@ -141,6 +144,7 @@ class PublishedLog:
         wanted = self._receipts.up_to(events[-1].seq)
         await self._store.check_fence()
         self.head, receipts = await trio.to_thread.run_sync(self._append, first, events, wanted)
+        self.committed_at, self.problem = trio.current_time(), None
         for one in self._included.pop(self.size):
             one.settle(self.head)
         for another in self._receipts.pop(self.size):

@@ -32,7 +32,7 @@ async def refuse(
     Raises:
         HostError: The log cannot be written, or the node is gone; it holds no lease all the same.
     """
-    services.sessions.counters.refusals += 1
+    services.sessions.counters.refusals.add(problem.reason)
     log.warning("refused", node=str(node or ""), address=address, reason=problem.reason, detail=problem.detail)
     try:
         if node is not None:

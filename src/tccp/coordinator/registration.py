@@ -14,6 +14,7 @@ import trio
 
 from tccp.attestation.ek_id import ek_id_of
 from tccp.attestation.enrolment import BoundAk, challenge_ak, confirm_activation
+from tccp.attestation.policy import PcrPolicy
 from tccp.attestation.quote import AkKey, QuoteClaim
 from tccp.coordinator.admission import (
     Grant,
@@ -24,6 +25,7 @@ from tccp.coordinator.admission import (
     grant_lease,
     identify,
 )
+from tccp.coordinator.examination import PATIENCE_S, KnownBoot
 from tccp.coordinator.launch import Launches
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.renewals import Renewals
@@ -32,6 +34,7 @@ from tccp.coordinator.sessions import Lease, NodeSession
 from tccp.errors import EnrolmentError, EvidenceError, HostError, PolicyError, ProtocolError
 from tccp.model import NodeName, spki_sha256
 from tccp.protocol import binding
+from tccp.protocol import fields as f
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
     PROTOCOL_VERSION,
@@ -39,6 +42,8 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
+    HostLogPart,
+    HostLogRequest,
     NodeReport,
     NodeRequest,
     RenewalEvidence,
@@ -99,6 +104,8 @@ async def _serve(
                 message = await connection.receive_any()
                 if isinstance(message, NodeRequest | NodeReport):
                     launches.take(session, message)
+                elif isinstance(message, HostLogPart):
+                    renewals.take_part(session, message)
                 else:
                     renewals.answer(session, expect(message, RenewalEvidence))
     finally:
@@ -157,8 +164,17 @@ async def register(
         )
     )
     identity = check_identity(evidence.identity, node=node, tls_spki=connection.peer_spki)
-    platform = policy.judge(quote)
-    explain_event_log(evidence.event_log, quote)
+    boot = KnownBoot()
+
+    async def fetch(name: f.HostLog, offset: int) -> bytes:
+        await connection.send(HostLogRequest(log=name, offset=offset))
+        with _silence_after(ANSWER_S):
+            return (await connection.receive(HostLogPart)).content
+
+    with _silence_after(PATIENCE_S):
+        platform = await services.examiner.examine(policy, quote, boot, fetch, event_log=evidence.event_log)
+    if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
+        explain_event_log(evidence.event_log, quote)
     grant = grant_lease(
         platform,
         identity,
@@ -170,7 +186,7 @@ async def register(
         lease_s=services.config.leases.seconds,
         tls_spki_sha256=connection.peer_spki_sha256,
     )
-    return await _admit(services, connection, grant, identity, key, asked_at=asked_at)
+    return await _admit(services, connection, grant, identity, key, boot=boot, asked_at=asked_at)
 
 
 async def _admit(
@@ -180,6 +196,7 @@ async def _admit(
     identity: IdentityStatement,
     key: AkKey,
     *,
+    boot: KnownBoot,
     asked_at: float,
 ) -> Lease:
     record = grant.record
@@ -191,11 +208,14 @@ async def _admit(
         boot_id=record.boot_id,
         tls_spki_sha256=record.tls_spki_sha256,
         software=identity.software,
+        **({"warnings": "; ".join(boot.warnings)} if boot.warnings else {}),
     )
     receipt = await services.log.receipt(await services.store.admit(record, body))
     services.sessions.counters.registrations += 1
     services.sessions.refusals.pop(record.node, None)
     log.info("admitted", node=str(record.node), lease=record.lease_id.hex(), policy=record.policy)
+    for warning in boot.warnings:
+        log.warning("policy_warning", node=str(record.node), policy=record.policy, detail=warning)
     await connection.send(
         Admitted(
             lease_id=record.lease_id,
@@ -204,7 +224,7 @@ async def _admit(
             receipt=receipt,
         )
     )
-    return Lease(record, key, grant.certificates, deadline, asked_at)
+    return Lease(record, key, grant.certificates, deadline, asked_at, boot)
 
 
 @contextlib.contextmanager

@@ -18,15 +18,27 @@ from collections.abc import Iterable
 import structlog
 import trio
 
+from tccp.attestation.policy import TrustedPlatform
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
 from tccp.coordinator.admission import check_same_boot, claimed_pcrs
+from tccp.coordinator.examination import PATIENCE_S, judge_known
+from tccp.coordinator.fan_out import tell_revoked
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession, OpenChallenge
+from tccp.coordinator.trials import Trial
 from tccp.errors import EvidenceError, HostError, PolicyError, QuoteError
 from tccp.model import NodeName
 from tccp.protocol import binding
-from tccp.protocol.messages import RenewalChallenge, RenewalEvidence, Renewed, Revoked
+from tccp.protocol import fields as f
+from tccp.protocol.messages import (
+    HostLogPart,
+    HostLogRequest,
+    RenewalChallenge,
+    RenewalEvidence,
+    Renewed,
+    Revoked,
+)
 from tccp.store import ConflictError, Renewal
 from tccp.transport.connection import fresh_nonce
 from tccp.transport.errors import PeerGoneError
@@ -40,6 +52,7 @@ RETRY_S = 1.0  # after the store failed
 SPREAD = 0.1  # of a lease: nodes that came together shall not renew together for ever
 
 Answer = tuple[NodeSession, OpenChallenge, RenewalEvidence]
+Verdict = tuple[NodeSession, OpenChallenge, Renewal]
 
 log = structlog.get_logger()
 
@@ -89,6 +102,11 @@ class Renewals:
         self._answers.append((session, challenge, evidence))
         self._answered.set()
 
+    def take_part(self, session: NodeSession, part: HostLogPart) -> None:
+        """Take a part of a log of *session*'s node; the protocol has seen to it that it was asked for."""
+        if session.parts is not None:
+            session.parts.send_nowait(part.content)
+
     def ask_now(self, sessions: Iterable[NodeSession]) -> None:
         """Challenge these nodes now, whatever is left of their leases."""
         now = trio.current_time()
@@ -96,6 +114,12 @@ class Renewals:
             # Whoever is being asked or judged meets the new policy in the store's transaction.
             if session.challenge is None and session.due < math.inf:
                 self._plan(session, now)
+
+    def try_on(self, sessions: list[NodeSession], trial: Trial) -> None:
+        """Have *trial* judge these nodes beside; one that is being asked or judged is asked after that."""
+        for session in sessions:
+            session.trial = trial
+        self.ask_now(sessions)
 
     async def fresh_evidence(self, session: NodeSession) -> None:
         """Have *session*'s node quote, and return when an answer is judged and stored.
@@ -112,12 +136,14 @@ class Renewals:
         if session.ended or not renewed.is_set():
             raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted, or its quote did not hold")
 
-    def revoke(self, node: NodeName) -> None:
-        """Tell *node*, whose lease is ended, that it is out."""
+    def revoke(self, node: NodeName, seq: int) -> None:
+        """Begin to tell *node*, whose lease was ended by event *seq*, that it is out."""
+        assert self._nursery is not None
         session = self._services.sessions.get(node)
-        if session is not None and not session.ended:
-            self._send(session, Revoked(reason="revoked"))
-            session.scope.cancel()
+        session = None if session is None or session.ended else session
+        if session is not None:
+            session.revoked = True
+        self._nursery.start_soon(tell_revoked, self._services, node, session, seq)
 
     # ---- the schedule
 
@@ -128,7 +154,7 @@ class Renewals:
             self._sooner.set()
 
     def _plan_next(self, session: NodeSession, judged_by: str) -> None:
-        if not self._is_in_force(session, judged_by):
+        if session.trial is not None or not self._is_in_force(session, judged_by):
             self._plan(session, trio.current_time())
             return
         lease_s = self._services.config.leases.seconds
@@ -160,11 +186,12 @@ class Renewals:
             session.scope.cancel()  # the lease ends in its time
             return
         try:
-            policy = self._services.policies.get(session.policy)
+            policy = session.trial.policy if session.trial else self._services.policies.get(session.policy)
         except EvidenceError as problem:
             self._start_failing(session, problem)
             return
-        session.challenge = OpenChallenge(fresh_nonce().value, now, policy)
+        session.challenge = OpenChallenge(fresh_nonce().value, now, policy, session.trial)
+        session.trial = None
         self._plan(session, min(now + ANSWER_S, max(session.lease.deadline, now + TICK_S)))
         self._send(
             session,
@@ -176,7 +203,7 @@ class Renewals:
             ),
         )
 
-    def _send(self, session: NodeSession, message: RenewalChallenge | Renewed | Revoked) -> None:
+    def _send(self, session: NodeSession, message: RenewalChallenge | HostLogRequest | Renewed | Revoked) -> None:
         assert self._nursery is not None
         try:
             if not session.connection.send_nowait(message):
@@ -205,17 +232,26 @@ class Renewals:
                 await self._judge(batch)
 
     async def _judge(self, batch: list[Answer]) -> None:
+        assert self._nursery is not None
         quotes = await self._verify(batch)
-        renewals: list[tuple[NodeSession, OpenChallenge, Renewal]] = []
+        renewals: list[Verdict] = []
         for (session, challenge, _), quote in zip(batch, quotes, strict=True):
             try:
                 if isinstance(quote, EvidenceError):
                     raise quote
-                renewals.append((session, challenge, self._renewal(session, challenge, quote)))
+                check_same_boot(session.lease.record, quote)
+                known = session.lease.boot
+                platform = judge_known(challenge.policy, quote, known) if challenge.trial is None else None
+                if platform is None:
+                    self._nursery.start_soon(self._examine, session, challenge, quote)
+                else:
+                    renewals.append((session, challenge, self._renewal(session, challenge, platform)))
             except EvidenceError as problem:
                 self._start_failing(session, problem)
-        if not renewals:
-            return
+        if renewals:
+            await self._store(renewals)
+
+    async def _store(self, renewals: list[Verdict]) -> None:
         try:
             refusals = await self._services.store.renew_all([renewal for _, _, renewal in renewals])
         except HostError as problem:
@@ -248,10 +284,46 @@ class Renewals:
             qualifying_data=binding.renewal(challenge.nonce, session.channel, record.lease_id, record.identity),
         )
 
-    def _renewal(self, session: NodeSession, challenge: OpenChallenge, quote: VerifiedQuote) -> Renewal:
+    async def _examine(self, session: NodeSession, challenge: OpenChallenge, quote: VerifiedQuote) -> None:
+        """Judge an answer for which a log of the host is needed, too, or by a policy that is only tried."""
+        if session.ended:
+            return
+        send, parts = trio.open_memory_channel[bytes](1)
+        session.parts = send
+
+        async def fetch(name: f.HostLog, offset: int) -> bytes:
+            self._send(session, HostLogRequest(log=name, offset=offset))
+            if session.ended:
+                raise trio.EndOfChannel
+            with trio.fail_after(ANSWER_S):
+                return await parts.receive()
+
+        examiner, known = self._services.examiner, session.lease.boot
+        try:
+            with trio.fail_after(PATIENCE_S):
+                if challenge.trial is not None:
+                    await challenge.trial.judge(examiner, session.node, quote, known, fetch)
+                    self._plan(session, trio.current_time())  # now by the policy in force
+                    return
+                platform = await examiner.examine(challenge.policy, quote, known, fetch)
+        except EvidenceError as problem:
+            self._start_failing(session, problem)
+        except (trio.EndOfChannel, trio.TooSlowError):
+            if not session.ended:
+                log.warning("no_answer", node=str(session.node), address=session.address)
+                session.scope.cancel()  # the lease ends in its time
+        else:
+            for warning in platform.warnings:
+                log.warning("policy_warning", node=str(session.node), policy=platform.policy_name, detail=warning)
+            await self._store([(session, challenge, self._renewal(session, challenge, platform))])
+        finally:
+            session.parts = None
+            send.close()
+            parts.close()
+
+    def _renewal(self, session: NodeSession, challenge: OpenChallenge, platform: TrustedPlatform) -> Renewal:
         """The lease counts from the moment of asking: the quote is no older than that."""
-        check_same_boot(session.lease.record, quote)
-        platform = challenge.policy.judge(quote)
+        quote = platform.quote
         now_ms = self._services.clock.now_ms()
         ends_in_s = challenge.asked_at + self._services.config.leases.seconds - trio.current_time()
         return Renewal(

@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass, field
 
 import msgspec
+from nacl.signing import VerifyKey
 
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.config import CoordinatorConfig
@@ -11,6 +12,7 @@ from tccp.coordinator.activations import Activations
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.evidence import OwnEvidence
+from tccp.coordinator.examination import Examiner
 from tccp.coordinator.identity import CoordinatorIdentity
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.published_log import PublishedLog
@@ -22,7 +24,7 @@ from tccp.store import Store
 
 @dataclass(slots=True)
 class Services:
-    """One running coordinator. The configuration and the authorities are replaced by a reload."""
+    """One running coordinator. The configuration, authorities and operators are replaced by a reload."""
 
     config: CoordinatorConfig
     identity: CoordinatorIdentity
@@ -32,6 +34,8 @@ class Services:
     clock: SteadyClock
     evidence: OwnEvidence
     policies: PolicyBook
+    operators: tuple[VerifyKey, ...]
+    examiner: Examiner
     ak_spki: bytes
     tpm_name: str
     pcrs_at_start: PcrValues
@@ -42,6 +46,7 @@ class Services:
     listening: str = ""
     tenants_listening: str = ""
     log_listening: str = ""
+    metrics_listening: str = ""  # empty: nowhere
     verifier: QuoteVerifier = field(default_factory=QuoteVerifier)
     sessions: Sessions = field(default_factory=Sessions)
 

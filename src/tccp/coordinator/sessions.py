@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 
 import trio
 
-from tccp.attestation.policy import PcrPolicy
+from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.quote import AkKey
+from tccp.coordinator.examination import KnownBoot
+from tccp.coordinator.trials import Trial
+from tccp.measures import Tally
 from tccp.model import NodeName
 from tccp.protocol.binding import Channel
 from tccp.store import LeaseRecord
@@ -23,6 +26,7 @@ class Lease:
     certificates: CertificateTemplate
     deadline: float  # trio time; the store has the wall-clock one
     asked_at: float  # trio time: the last evidence that held is no older than this
+    boot: KnownBoot = field(default_factory=KnownBoot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class OpenChallenge:
 
     nonce: bytes
     asked_at: float  # trio time
-    policy: PcrPolicy
+    policy: AnyPolicy
+    trial: Trial | None = None  # the policy is only tried
 
 
 @dataclass(slots=True, eq=False)
@@ -48,13 +53,17 @@ class NodeSession:
     challenge: OpenChallenge | None = None
     due: float = 0.0  # trio time: when something is to be done about it
     renewed: trio.Event = field(default_factory=trio.Event, repr=False)  # the next time it is; then there is a new one
+    parts: trio.MemorySendChannel[bytes] | None = field(default=None, repr=False)  # who waits for one of its logs
+    trial: Trial | None = None  # for which it is asked next
     key_requests: int = 0  # that are being worked on
+    revoked: bool = False  # it is being told, and nothing else
+    closed: trio.Event = field(default_factory=trio.Event, repr=False)  # its task is over
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
 
     @property
     def ended(self) -> bool:
-        """Its task was told to end."""
-        return self.scope.cancel_called
+        """Nothing more is said to it, or its task was told to end."""
+        return self.revoked or self.scope.cancel_called
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +82,11 @@ class Counters:
 
     registrations: int = 0
     renewals: int = 0
-    refusals: int = 0
     releases: int = 0
-    key_refusals: int = 0
+    lapses: int = 0
+    told: Tally = field(default_factory=Tally)  # of a revocation, by what the node did
+    refusals: Tally = field(default_factory=Tally)
+    key_refusals: Tally = field(default_factory=Tally)
 
 
 class Sessions:
@@ -108,5 +119,9 @@ class Sessions:
     def close(self, session: NodeSession) -> None:
         """Forget *session*, unless a newer one took its place."""
         session.scope.cancel()
+        session.closed.set()
+        session.renewed.set()  # who waits for it sees that it has ended
+        if session.parts is not None:
+            session.parts.close()
         if self._by_node.get(session.node) is session:
             del self._by_node[session.node]

@@ -1,7 +1,7 @@
 """The coordinator's side of a tenant's connection: prove ourselves, and give out hashes of the log.
 
-Anybody may connect: nothing is asked of a tenant here, and nothing is told but what everybody may know. So everything
-that costs us something has its bound: connections, silence, activations, questions.
+Anybody may connect and is told what everybody may know; only who wants a node to be probed has to be somebody. So
+everything that costs us something has its bound: connections, silence, activations, questions, probes.
 """
 
 import contextlib
@@ -15,8 +15,9 @@ import trio
 
 from tccp.coordinator.activations import Activations, is_of_the_credential
 from tccp.coordinator.log_view import LogView
+from tccp.coordinator.probes import Probes
 from tccp.coordinator.services import Services
-from tccp.errors import HostError, LogError, ProtocolError, TccpError, TpmError
+from tccp.errors import HostError, LaunchError, LogError, PolicyError, ProtocolError, TccpError, TpmError
 from tccp.model import spki_sha256
 from tccp.protocol import binding
 from tccp.protocol.tenant_messages import (
@@ -30,6 +31,7 @@ from tccp.protocol.tenant_messages import (
     Introduction,
     LogHead,
     LogTile,
+    Probe,
     TenantHello,
     TenantRefused,
 )
@@ -54,6 +56,7 @@ class TenantDesk:
     services: Services
     activations: Activations = field(repr=False)
     log_view: LogView
+    probes: Probes
 
     async def introduction(self, nonce: bytes) -> Introduction:
         """Our evidence over a tenant's nonce, the TPM behind it, and the head of the log.
@@ -133,6 +136,9 @@ async def _answer(desk: TenantDesk, question: AnyTenantMessage) -> AnyTenantMess
         brought = isinstance(question, AddCosignature)
         reason = "no_cosignature" if brought else "unavailable"
         _note("no_answer_to_tenant", problem, blameless=brought)
+    except (LaunchError, PolicyError) as problem:
+        reason = problem.reason
+        log.info("not_probed", reason=problem.reason, detail=problem.detail)
     except HostError as problem:
         reason = "overloaded" if problem.reason == "overloaded" else "unavailable"
         _note("no_answer_to_tenant", problem, blameless=problem.reason in {"overloaded", "tile_missing"})
@@ -152,6 +158,8 @@ async def _found(desk: TenantDesk, question: AnyTenantMessage) -> AnyTenantMessa
         case GetTile():
             tile = Tile(question.level, question.index, question.width)
             return LogTile(content=await desk.log_view.read_tile(tile))
+        case Probe():
+            return await desk.probes.answer(question)
         case GetHead() | AddCosignature():
             if isinstance(question, AddCosignature):
                 desk.services.cosignatures.add(question.note)

@@ -118,7 +118,7 @@ def create_disk(
     log_bytes: int = LOG_BYTES_DEFAULT,
     suite: int | None = None,
 ) -> None:
-    """Make a live disk in the empty file *file*, of zeros or of what *base* shows; durable on return.
+    """Make a live disk in the empty (or half-made) file *file*, of zeros or of what *base* shows; durable on return.
 
     Args:
         size_bytes: A multiple of `BLOCK_BYTES`.

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tccp.core.disk import BaseImage, DiskKey, LiveDisk
+from tccp.core.disk import BLOCK_BYTES, LOG_BYTES_DEFAULT, BaseImage, DiskKey, LiveDisk
 from tccp.errors import HostError
+
+LOG_OFFSET = 65536
 
 
 @contextmanager
@@ -26,6 +28,15 @@ def locked_file(path: Path, *, read_only: bool = False) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
+
+
+def is_unmade(file: int) -> bool:
+    """Whether the file is empty, or what `create_disk` left when it was killed: no superblock, and no room for data.
+
+    Such a file holds nothing, so a disk may be made in it.
+    """
+    log_end = LOG_OFFSET + LOG_BYTES_DEFAULT
+    return os.fstat(file).st_size <= log_end and not any(os.pread(file, 2 * BLOCK_BYTES, 0))
 
 
 def _lock(file: int, path: Path, kind: int) -> None:

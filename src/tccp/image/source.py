@@ -2,7 +2,8 @@
 
 Other formats than raw are served by ``qemu-nbd``, read-only, on a socket in a folder that only we can enter; a thread
 asks for one piece after the other and splices the answers into a pipe: no plaintext passes through Python or a file.
-Source of the protocol: the NBD project's doc/proto.md (fixed newstyle negotiation, simple replies).
+Where zeros are, the server says so instead of sending them.
+Source of the protocol: the NBD project's doc/proto.md (fixed newstyle negotiation, structured replies).
 """
 
 import contextlib
@@ -26,18 +27,27 @@ QCOW2_MAGIC = b"QFI\xfb"
 QCOW2_HEADER = struct.Struct(">4sIQ")
 
 NBD_GREETING = struct.Struct(">8s8sH")
-NBD_OPTION = struct.Struct(">I8sII")
+NBD_CLIENT_FLAGS = struct.Struct(">I")
+NBD_OPTION = struct.Struct(">8sII")
+NBD_OPTION_REPLY = struct.Struct(">QIII")
 NBD_EXPORT = struct.Struct(">QH")
 NBD_REQUEST = struct.Struct(">IHHQQI")
-NBD_REPLY = struct.Struct(">IIQ")
-NBD_REQUEST_MAGIC, NBD_REPLY_MAGIC = 0x25609513, 0x67446698
+NBD_CHUNK = struct.Struct(">IHHQI")
+NBD_DATA = struct.Struct(">Q")
+NBD_HOLE = struct.Struct(">QI")
+NBD_ERROR = struct.Struct(">I")
+NBD_REQUEST_MAGIC, NBD_CHUNK_MAGIC, NBD_OPTION_REPLY_MAGIC = 0x25609513, 0x668E33EF, 0x0003E889045565A9
 NBD_FIXED_NEWSTYLE, NBD_NO_ZEROES = 1, 2
-NBD_OPT_EXPORT_NAME = 1
+NBD_OPT_EXPORT_NAME, NBD_OPT_STRUCTURED_REPLY = 1, 8
+NBD_REP_ACK = 1
 NBD_CMD_READ, NBD_CMD_DISC = 0, 2
+NBD_CHUNK_DONE = 1
+NBD_CHUNK_NONE, NBD_CHUNK_DATA, NBD_CHUNK_HOLE, NBD_CHUNK_ERRORS = 0, 1, 2, 1 << 15
 
 PIECE_BYTES = 1 << 20
 # Each connection has one piece under way: the server may answer one connection's questions in any order.
 CONNECTIONS = 4
+ZEROS = bytes(PIECE_BYTES)
 
 
 class Source:
@@ -108,7 +118,7 @@ def detect_format_of_any(descriptor: int) -> str:
         return RAW
 
 
-class _NbdSource(Source):
+class NbdSource(Source):
     """An export of ``qemu-nbd``, pumped into a pipe by a thread."""
 
     def __init__(self, connections: list[socket.socket]) -> None:
@@ -123,6 +133,7 @@ class _NbdSource(Source):
         self._thread.start()
 
     def check(self, sealed_bytes: int) -> None:
+        """As `Source.check`: whether the server answered everything, and all of it was sealed."""
         self._thread.join()
         if self._problem or sealed_bytes != self.size:
             raise HostError("source_failed", self._problem or f"{sealed_bytes} of {self.size} bytes were read")
@@ -162,17 +173,44 @@ class _NbdSource(Source):
         connection.sendall(request)
 
     def _receive(self, connection: socket.socket, offset: int) -> None:
-        magic, error, cookie = NBD_REPLY.unpack(_receive_exactly(connection, NBD_REPLY.size))
-        if magic != NBD_REPLY_MAGIC or cookie != offset:
-            raise EOFError("an answer that is none to our question")
-        if error:
-            raise OSError(error, f"{os.strerror(error)} at byte {offset}")
-        left = self._length(offset)
-        while left:
-            moved = os.splice(connection.fileno(), self._inlet, left)
+        """The answer to one question: chunks of data and holes, in order."""
+        at, end, flags = offset, offset + self._length(offset), 0
+        while not flags & NBD_CHUNK_DONE:
+            magic, flags, kind, cookie, length = NBD_CHUNK.unpack(_receive_exactly(connection, NBD_CHUNK.size))
+            if magic != NBD_CHUNK_MAGIC or cookie != offset:
+                raise EOFError("an answer that is none to our question")
+            if kind & NBD_CHUNK_ERRORS:
+                (error,) = NBD_ERROR.unpack(_receive_exactly(connection, NBD_ERROR.size))
+                raise OSError(error, f"{os.strerror(error)} at byte {offset}")
+            if kind == NBD_CHUNK_DATA and length >= NBD_DATA.size:
+                (place,) = NBD_DATA.unpack(_receive_exactly(connection, NBD_DATA.size))
+                count = length - NBD_DATA.size
+            elif kind == NBD_CHUNK_HOLE and length == NBD_HOLE.size:
+                place, count = NBD_HOLE.unpack(_receive_exactly(connection, NBD_HOLE.size))
+            elif kind == NBD_CHUNK_NONE and length == 0:
+                continue
+            else:
+                raise EOFError("an answer of an unknown kind")
+            if place != at or count > end - at:
+                raise EOFError("an answer with other bytes than those that we asked for")
+            if kind == NBD_CHUNK_DATA:
+                self._pass_on(connection, count)
+            else:
+                self._pass_on_zeros(count)
+            at += count
+        if at != end:
+            raise EOFError("an answer that ends too early")
+
+    def _pass_on(self, connection: socket.socket, count: int) -> None:
+        while count:
+            moved = os.splice(connection.fileno(), self._inlet, count)
             if moved == 0:
                 raise EOFError("ended in the middle of the image")
-            left -= moved
+            count -= moved
+
+    def _pass_on_zeros(self, count: int) -> None:
+        while count:
+            count -= os.write(self._inlet, memoryview(ZEROS)[:count])
 
 
 def _negotiate(connection: socket.socket) -> int:
@@ -180,8 +218,12 @@ def _negotiate(connection: socket.socket) -> int:
     magic, option_magic, flags = NBD_GREETING.unpack(_receive_exactly(connection, NBD_GREETING.size))
     if magic != b"NBDMAGIC" or option_magic != b"IHAVEOPT" or not flags & NBD_FIXED_NEWSTYLE:
         raise HostError("source_failed", "qemu-nbd speaks another protocol")
-    mine = flags & (NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES)
-    connection.sendall(NBD_OPTION.pack(mine, b"IHAVEOPT", NBD_OPT_EXPORT_NAME, 0))
+    connection.sendall(NBD_CLIENT_FLAGS.pack(flags & (NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES)))
+    connection.sendall(NBD_OPTION.pack(b"IHAVEOPT", NBD_OPT_STRUCTURED_REPLY, 0))
+    answer = NBD_OPTION_REPLY.unpack(_receive_exactly(connection, NBD_OPTION_REPLY.size))
+    if answer != (NBD_OPTION_REPLY_MAGIC, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, 0):
+        raise HostError("source_failed", "qemu-nbd speaks another protocol")
+    connection.sendall(NBD_OPTION.pack(b"IHAVEOPT", NBD_OPT_EXPORT_NAME, 0))
     size, _ = NBD_EXPORT.unpack(_receive_exactly(connection, NBD_EXPORT.size))
     if not flags & NBD_NO_ZEROES:
         _receive_exactly(connection, 124)
@@ -215,7 +257,7 @@ def _served_by_qemu(path: Path, image_format: str) -> Iterator[Source]:
         try:
             for connection in connections:
                 connection.connect(address)
-            source = _NbdSource(connections)
+            source = NbdSource(connections)
         except (OSError, EOFError) as error:
             raise HostError("source_failed", f"qemu-nbd: {error}") from error
         stack.callback(source.stop)

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,14 +16,17 @@ import trio
 
 from tccp import __version__, logs, systemd
 from tccp.attestation.ek_id import ek_id_of
-from tccp.config import NodeConfig, load_config
+from tccp.config import MetricsConfig, NodeConfig, load_config
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
-from tccp.errors import EvidenceError, HostError, ProtocolError, TccpError, TpmError
+from tccp.errors import ConfigError, EvidenceError, HostError, ProtocolError, TccpError, TpmError
+from tccp.measures import Tally
 from tccp.node.control import NodeAnswers
 from tccp.node.hypervisor import Hypervisor, NoHypervisor
 from tccp.node.identity import NodeIdentity, make_node_identity
+from tccp.node.ima_list import ImaList
 from tccp.node.key_desk import KeyDesk
+from tccp.node.metrics import NodeReport
 from tccp.node.peers import Peers
 from tccp.node.qemu_hypervisor import open_qemu_hypervisor
 from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, keep_lease, register
@@ -31,7 +35,9 @@ from tccp.protocol.control import NodeRequest, NodeStatus
 from tccp.protocol.messages import Revoked
 from tccp.service import run_daemon
 from tccp.tpm import open_tpm
+from tccp.transport.accepting import name_of
 from tccp.transport.connection import RefusalError
+from tccp.transport.metrics import serve_metrics
 from tccp.transport.trust import CoordinatorTrust, load_trust
 
 BACKOFF_FIRST_S = 0.5
@@ -47,6 +53,9 @@ HINTS = {
     "not_enrolled": "enrol this node's EK at the coordinator: `tccp coordinator enrol`",
     "revoked": "this node was put out of the perimeter for ever",
     "pcr_not_in_policy": "this host booted what its policy does not name; the coordinator's log has the value",
+    "ima_entry_refused": "this host has run what its policy does not name; the coordinator's log says what",
+    "ima_nothing_measured": "this kernel measures nothing: boot it with ima_policy=tcb",
+    "no_ima_policy": "the coordinator has not got the compiled IMA policy that is to judge this node",
     "rebooted": "the TPM was reset while the lease held; registering again",
     "untrusted": "the coordinator does not know the maker of this TPM: [enrolment] ek_authorities",
     "another_name": "`name` in node.toml is not the name that this TPM is enrolled under",
@@ -73,6 +82,9 @@ class Node:
     state: str = "connecting"
     last_problem: TccpError | None = None
     retry_at: float = 0.0
+    connections: int = 0
+    failures: Tally = field(default_factory=Tally)
+    metrics_listening: str = ""  # empty: nowhere
 
     def __post_init__(self) -> None:
         """What needs the keys of this boot."""
@@ -105,6 +117,7 @@ class Node:
                 log.warning("connection_lost", reason=problem.reason, detail=problem.detail)
                 self.last_problem = problem
             # Who was in has not been waiting before.
+            self.failures.add(self.last_problem.reason if self.last_problem else "closed")
             backoff = max(BACKOFF_FIRST_S if self.state == "admitted" else backoff, at_least)
             self.state = "waiting"
             pause = backoff * random.uniform(0.5, 1.5)  # noqa: S311 - spreads nodes out, keeps no secret
@@ -115,6 +128,7 @@ class Node:
 
     async def _one_connection(self) -> None:
         self.state = "connecting"
+        self.connections += 1
         where = self.config.coordinator
         context = door_context(self.identity, self.trust)
         connection = await connect(where.host, where.port, self.identity, context)
@@ -167,10 +181,13 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
     trust = load_trust(Path(config.coordinator.trust_file))
     sockets = systemd.listen_fds()
     control = control_listeners(Path(config.control.socket), sockets.get("control"))
+    metrics = await _metrics_listeners(config.metrics, sockets.get("metrics"))
     # The control socket first: while another daemon of this node runs, its TPM is left alone.
     async with control as listeners, open_tpm(config.tpm.tcti) as tpm, AsyncExitStack() as opened:
         event_log = Path(config.tpm.event_log) if config.tpm.event_log else None
-        host = NodeTpm(tpm, await tpm.read_ek(), await tpm.create_ak(kind=config.tpm.ak), event_log)
+        ima_list = ImaList(Path(config.tpm.ima_list) if config.tpm.ima_list else None)
+        opened.callback(ima_list.close)
+        host = NodeTpm(tpm, await tpm.read_ek(), await tpm.create_ak(kind=config.tpm.ak), event_log, ima_list)
         properties = await tpm.properties()
         identity = make_node_identity(config.name)
         node = Node(
@@ -182,6 +199,8 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
             started_ms=_unix_ms(),
             hypervisor=await opened.enter_async_context(_hypervisor(config, identity)),
         )
+        for listener in metrics:
+            await opened.enter_async_context(listener)
         async with trio.open_nursery() as nursery:
             groups = ControlGroups(admin=config.control.admin_group, viewer=config.control.viewer_group)
 
@@ -192,12 +211,29 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Node]" = tri
             nursery.start_soon(node.vms.run)
             nursery.start_soon(control_server)
             nursery.start_soon(node.stay_registered)
+            node.metrics_listening = name_of(metrics[0]) if metrics else ""
+            nursery.start_soon(serve_metrics, metrics, NodeReport(node))
             nursery.start_soon(lambda: systemd.keep_watchdog(healthy=lambda: True))
             nursery.start_soon(_obey_signals, node, config_path, nursery.cancel_scope)
             systemd.notify("READY=1", "STATUS=connecting")
             log.info("ready", node=config.name, coordinator=config.coordinator.address)
             task_status.started(node)
     log.info("stopped")
+
+
+async def _metrics_listeners(
+    config: MetricsConfig | None, given: list[socket.socket] | None
+) -> list[trio.SocketListener]:
+    """None unless the operator or systemd asks for them."""
+    if given:
+        return systemd.trio_listeners(given)
+    if config is None:
+        return []
+    try:
+        return await trio.open_tcp_listeners(config.port, host=config.address)
+    except OSError as problem:
+        where = f"{config.address}:{config.port}"
+        raise ConfigError("cannot_listen", f"{where}: {problem.strerror or problem}", hint="set [metrics]") from None
 
 
 @asynccontextmanager
@@ -232,7 +268,7 @@ def _reload(node: Node, config_path: Path) -> None:
     except TccpError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("name", "control", "tpm", "vms"):
+    for fixed in ("name", "control", "tpm", "vms", "metrics"):
         if getattr(config, fixed) != getattr(node.config, fixed):
             log.warning("needs_restart", key=fixed)
     node.config = msgspec.structs.replace(node.config, coordinator=config.coordinator, log=config.log)

@@ -17,16 +17,20 @@ from tccp.errors import HostError, ProtocolError
 from tccp.model import PcrBank, PcrSelection, spki_sha256
 from tccp.node.coordinator_check import check_admission, check_coordinator
 from tccp.node.identity import NodeIdentity
+from tccp.node.ima_list import ImaList
 from tccp.node.key_desk import KeyDesk
 from tccp.protocol import binding
 from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
+    FIRMWARE_LOG,
     PROTOCOL_VERSION,
     Admitted,
     AnyMessage,
     Challenge,
     Evidence,
     Hello,
+    HostLogPart,
+    HostLogRequest,
     MoveOrder,
     RenewalChallenge,
     RenewalEvidence,
@@ -108,6 +112,17 @@ class NodeTpm:
     ek: Ek
     ak: Ak
     event_log: Path | None
+    ima_list: ImaList = field(default_factory=lambda: ImaList(None))
+
+    async def read_host_log(self, request: HostLogRequest) -> HostLogPart:
+        """What the coordinator wants to see of a log, as it is now.
+
+        Raises:
+            HostError: There is one, and it cannot be read.
+        """
+        if request.log == FIRMWARE_LOG:
+            return HostLogPart(content=self.read_event_log()[request.offset :])
+        return HostLogPart(content=await trio.to_thread.run_sync(self.ima_list.read, request.offset))
 
     def read_event_log(self) -> bytes:
         """What the firmware measured; empty when there is no log.
@@ -179,12 +194,21 @@ async def register(
             event_log=host.read_event_log(),
         )
     )
-    admitted = await _receive(connection, Admitted)
+    admitted = await _receive_grant(connection, host)
     entry = check_admission(admitted.receipt, statement, node=identity.name, lease_id=admitted.lease_id)
     lease.extend(admitted.lease_id, admitted.certificate, asked_at=asked_at, lease_s=admitted.lease_s)
     lease.receipt = admitted.receipt
     log.info("admitted", lease=admitted.lease_id.hex(), lease_s=admitted.lease_s, log_index=entry.index)
     return channel
+
+
+async def _receive_grant(connection: Connection, host: NodeTpm) -> Admitted:
+    """The grant, after whatever the coordinator wants to see before."""
+    while True:
+        message = await _receive_any(connection, seconds=ANSWER_S)
+        if not isinstance(message, HostLogRequest):
+            return expect(message, Admitted)
+        await connection.send(await host.read_host_log(message))
 
 
 async def keep_lease(
@@ -212,6 +236,8 @@ async def keep_lease(
             log.debug("renewed", lease_s=message.lease_s)
         elif isinstance(message, VmAnswer):
             desk.take(message, lease.lease_id)
+        elif isinstance(message, HostLogRequest):
+            await connection.send(await host.read_host_log(message))
         elif isinstance(message, MoveOrder):
             desk.on_order(message)
         else:

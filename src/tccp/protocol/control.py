@@ -5,7 +5,7 @@ stream of `Event`. Who may ask what is decided by the peer's credentials (`ROLE_
 """
 
 import enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -18,10 +18,14 @@ CONTROL_FRAME_BYTES_MAX = 64 << 20
 CONTROL_ITEMS_MAX = 131_072
 
 Text = Annotated[str, Meta(max_length=4096)]
-PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024)]
+PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024 + 512)]  # with a signature
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
 Attributes = Annotated[dict[Word, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # no database counts further
+
+
+# What others should make of a revocation: nothing; look; treat all that the node had as known to an attacker.
+Severity = Literal["routine", "serious", "compromised"]
 
 
 class ControlRole(enum.IntEnum):
@@ -85,10 +89,17 @@ class RevokeNode(Message, frozen=True, tag="revoke_node"):
 
     name: f.Name
     reason: Annotated[str, Meta(max_length=256)]
+    severity: Severity = "serious"
 
 
 class AddPolicy(Message, frozen=True, tag="add_policy"):
     """Put a policy (TOML) in force; its version must be newer. Answered by `PolicyInfo`."""
+
+    body: PolicyText
+
+
+class TryPolicy(Message, frozen=True, tag="try_policy"):
+    """Judge all connected nodes of the policy of that name by this one, deciding nothing. Answered by `PolicyTrial`."""
 
     body: PolicyText
 
@@ -162,6 +173,9 @@ class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     tpm: str
     tenants_listening: str  # host:port of the tenants' listener
     witnesses: tuple[WitnessSeen, ...]
+    key_releases: Count
+    key_refusals: Count
+    refusal_reasons: dict[str, Count]  # of nodes
 
 
 class NodeInfo(Message, frozen=True, tag="node_info"):
@@ -186,6 +200,7 @@ class NodeInfo(Message, frozen=True, tag="node_info"):
     last_refusal: str  # reason, and what was found; empty when there was none since the start
     last_refusal_ms: Count
     revoke_reason: str
+    warnings: tuple[str, ...] = ()  # what its policy would rather not see; while it is connected
 
 
 class Nodes(Message, frozen=True, tag="nodes"):
@@ -220,6 +235,25 @@ class PolicyInfo(Message, frozen=True, tag="policy_info"):
     in_force: bool
     nodes: Count  # judged by it
     body: bytes  # TOML; empty in a listing
+
+
+class TriedNode(Message, frozen=True):
+    """What a policy that was tried says of a node."""
+
+    node: str
+    verdict: str  # "accepted", "refused", "no_answer" (in time), "not_connected" (so not asked)
+    reason: str = ""
+    detail: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class PolicyTrial(Message, frozen=True, tag="policy_trial"):
+    """What a policy that was tried says of all nodes that the policy of its name judges, in order of their names."""
+
+    name: str
+    version: Count
+    sha256: f.Digest32
+    nodes: tuple[TriedNode, ...]
 
 
 class Policies(Message, frozen=True, tag="policies"):
@@ -274,6 +308,7 @@ CoordinatorRequest = (
     | SetNodePolicy
     | RevokeNode
     | AddPolicy
+    | TryPolicy
     | ListPolicies
     | ShowPolicy
     | GetTrust
@@ -307,6 +342,7 @@ Answer = (
     | PerimeterRecord
     | PolicyInfo
     | Policies
+    | PolicyTrial
     | TrustFile
     | Event
     | NodeStatus
@@ -334,6 +370,7 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     SetNodePolicy: ControlRole.ADMIN,
     RevokeNode: ControlRole.ADMIN,
     AddPolicy: ControlRole.ADMIN,
+    TryPolicy: ControlRole.ADMIN,
     v.ListTenants: ControlRole.VIEWER,
     v.ListOwnedVms: ControlRole.VIEWER,
     v.AddTenant: ControlRole.ADMIN,

@@ -1,6 +1,6 @@
 """Types of message fields, with their sizes: nothing longer is ever taken from a wire."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -24,6 +24,9 @@ PcrDigest = Annotated[bytes, Meta(min_length=20, max_length=64)]
 PcrDigests = Annotated[tuple[PcrDigest, ...], Meta(min_length=1, max_length=24)]
 BankId = Annotated[int, Meta(ge=0, le=0xFFFF)]
 FirmwareLog = Annotated[bytes, Meta(max_length=768 * 1024)]
+HostLogContent = Annotated[bytes, Meta(max_length=768 * 1024)]
+HostLog = Literal["firmware", "ima"]
+HostLogOffset = Annotated[int, Meta(ge=0, lt=1 << 40)]
 Reason = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}$")]
 Name = Annotated[str, Meta(min_length=1, max_length=63)]
 Version = Annotated[str, Meta(max_length=64)]

@@ -8,6 +8,9 @@ from tccp.protocol import fields as f
 from tccp.protocol.encoding import Message
 
 PROTOCOL_VERSION = 1
+FIRMWARE_LOG: f.HostLog = "firmware"  # the whole of it
+IMA_LIST: f.HostLog = "ima"
+HOST_LOG_PART_BYTES = 768 * 1024
 
 
 class Hello(Message, frozen=True, tag="hello"):
@@ -56,6 +59,19 @@ class Evidence(Message, frozen=True, tag="evidence"):
     signature: f.TpmSignature
     pcrs: f.PcrDigests
     event_log: f.FirmwareLog
+
+
+class HostLogRequest(Message, frozen=True, tag="host_log_request"):
+    """Coordinator -> node, before it says what it makes of a quote: that log, from *offset* on, as it is now."""
+
+    log: f.HostLog
+    offset: f.HostLogOffset
+
+
+class HostLogPart(Message, frozen=True, tag="host_log_part"):
+    """Node -> coordinator. What there is, as much as a message holds; empty where the log ends, or there is none."""
+
+    content: f.HostLogContent
 
 
 class Admitted(Message, frozen=True, tag="admitted"):
@@ -281,6 +297,8 @@ AnyMessage = (
     Hello
     | Challenge
     | Evidence
+    | HostLogRequest
+    | HostLogPart
     | Admitted
     | RenewalChallenge
     | RenewalEvidence

@@ -15,6 +15,8 @@ from tccp.protocol.messages import (
     Challenge,
     Evidence,
     Hello,
+    HostLogPart,
+    HostLogRequest,
     MoveOrder,
     NodeReport,
     NodeRequest,
@@ -48,13 +50,15 @@ class State(enum.Enum):
     IDENTIFIED = "identified"
     CHALLENGED = "challenged"
     ANSWERED = "answered"
+    LOG_ASKED = "log_asked"
     ADMITTED = "admitted"
     RENEWAL_CHALLENGED = "renewal_challenged"
     RENEWAL_ANSWERED = "renewal_answered"
+    RENEWAL_LOG_ASKED = "renewal_log_asked"
     CLOSED = "closed"
 
 
-_ADMITTED = (State.ADMITTED, State.RENEWAL_CHALLENGED, State.RENEWAL_ANSWERED)
+_ADMITTED = (State.ADMITTED, State.RENEWAL_CHALLENGED, State.RENEWAL_ANSWERED, State.RENEWAL_LOG_ASKED)
 
 # (sender, state before, message) -> state after
 TRANSITIONS: dict[tuple[Role, State, type], State] = {
@@ -62,11 +66,16 @@ TRANSITIONS: dict[tuple[Role, State, type], State] = {
     (Role.COORDINATOR, State.IDENTIFIED, Challenge): State.CHALLENGED,
     (Role.COORDINATOR, State.IDENTIFIED, Refused): State.CLOSED,
     (Role.NODE, State.CHALLENGED, Evidence): State.ANSWERED,
+    # What the policy needs beside the quote, again and again.
+    (Role.COORDINATOR, State.ANSWERED, HostLogRequest): State.LOG_ASKED,
+    (Role.NODE, State.LOG_ASKED, HostLogPart): State.ANSWERED,
     (Role.COORDINATOR, State.ANSWERED, Admitted): State.ADMITTED,
     (Role.COORDINATOR, State.ANSWERED, Refused): State.CLOSED,
     (Role.COORDINATOR, State.ADMITTED, RenewalChallenge): State.RENEWAL_CHALLENGED,
     (Role.COORDINATOR, State.ADMITTED, Refused): State.CLOSED,
     (Role.NODE, State.RENEWAL_CHALLENGED, RenewalEvidence): State.RENEWAL_ANSWERED,
+    (Role.COORDINATOR, State.RENEWAL_ANSWERED, HostLogRequest): State.RENEWAL_LOG_ASKED,
+    (Role.NODE, State.RENEWAL_LOG_ASKED, HostLogPart): State.RENEWAL_ANSWERED,
     (Role.COORDINATOR, State.RENEWAL_ANSWERED, Renewed): State.ADMITTED,
     # The policy changed while the node answered, or the answer could not be stored: once more.
     (Role.COORDINATOR, State.RENEWAL_ANSWERED, RenewalChallenge): State.RENEWAL_CHALLENGED,
@@ -74,6 +83,7 @@ TRANSITIONS: dict[tuple[Role, State, type], State] = {
     (Role.COORDINATOR, State.ADMITTED, Revoked): State.CLOSED,
     (Role.COORDINATOR, State.RENEWAL_CHALLENGED, Revoked): State.CLOSED,
     (Role.COORDINATOR, State.RENEWAL_ANSWERED, Revoked): State.CLOSED,
+    (Role.COORDINATOR, State.RENEWAL_LOG_ASKED, Revoked): State.CLOSED,
     # Whatever is under way with the lease: either side may say these while the other says something else.
     **{(Role.NODE, state, said): state for state in _ADMITTED for said in get_args(NodeRequest | NodeReport)},
     **{(Role.COORDINATOR, state, said): state for state in _ADMITTED for said in get_args(VmAnswer | MoveOrder)},

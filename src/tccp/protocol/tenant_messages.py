@@ -65,6 +65,21 @@ class LogTile(Message, frozen=True, tag="log_tile"):
     content: f.TileContent
 
 
+class Probe(Message, frozen=True, tag="probe"):
+    """Tenant -> coordinator, once all of the introduction holds. Have this node quote now; I have signed that."""
+
+    node: f.Name
+    nonce: f.Nonce32  # the log's entry repeats it
+    tenant_key: f.Ed25519Key
+    signature: f.Ed25519Signature
+
+
+class Probed(Message, frozen=True, tag="probed"):
+    """Coordinator -> tenant. It quoted after you asked, and that held; my log says so."""
+
+    receipt: f.LogReceipt
+
+
 class GetHead(Message, frozen=True, tag="get_head"):
     """Anybody -> coordinator, instead of a hello. What is the head of your log? It proves itself by its signature."""
 
@@ -94,6 +109,8 @@ AnyTenantMessage = (
     | Activated
     | GetTile
     | LogTile
+    | Probe
+    | Probed
     | GetHead
     | LogHead
     | AddCosignature

@@ -16,6 +16,8 @@ from tccp.protocol.tenant_messages import (
     Introduction,
     LogHead,
     LogTile,
+    Probe,
+    Probed,
     TenantHello,
     TenantRefused,
 )
@@ -42,6 +44,7 @@ class TenantState(enum.Enum):
     ACTIVATING = "activating"
     PROVED = "proved"
     ASKED = "asked"
+    PROBING = "probing"
     HEAD_WANTED = "head_wanted"
     PUBLIC = "public"
     TILE_WANTED = "tile_wanted"
@@ -60,6 +63,10 @@ TENANT_TRANSITIONS: dict[tuple[TenantRole, TenantState, type], TenantState] = {
     (TenantRole.TENANT, TenantState.PROVED, GetTile): TenantState.ASKED,
     (TenantRole.COORDINATOR, TenantState.ASKED, LogTile): TenantState.PROVED,
     (TenantRole.COORDINATOR, TenantState.ASKED, TenantRefused): TenantState.CLOSED,
+    (TenantRole.TENANT, TenantState.INTRODUCED, Probe): TenantState.PROBING,
+    (TenantRole.TENANT, TenantState.PROVED, Probe): TenantState.PROBING,
+    (TenantRole.COORDINATOR, TenantState.PROBING, Probed): TenantState.PROVED,
+    (TenantRole.COORDINATOR, TenantState.PROBING, TenantRefused): TenantState.CLOSED,
     # Whoever takes checkpoints to witnesses has nothing to hide, and believes nothing.
     (TenantRole.TENANT, TenantState.NEW, GetHead): TenantState.HEAD_WANTED,
     (TenantRole.COORDINATOR, TenantState.HEAD_WANTED, LogHead): TenantState.PUBLIC,

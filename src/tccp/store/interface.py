@@ -15,6 +15,7 @@ A task that is cancelled while it waits does not learn whether its transaction h
 import abc
 from collections.abc import AsyncIterator, Sequence
 
+from tccp.measures import Durations
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
 from tccp.store.launches import (
@@ -352,6 +353,11 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def epoch(self) -> int:
         """What every write of this process carries; the next process to open the database has a greater one."""
+
+    @property
+    @abc.abstractmethod
+    def commits(self) -> Durations:
+        """How long it has taken to make transactions durable, each time."""
 
     @abc.abstractmethod
     async def check_fence(self) -> None:

@@ -53,6 +53,8 @@ class EventKind(enum.StrEnum):
     MOVE = "move"
     MOVED = "moved"
     STAYED = "stayed"
+    PROBE = "probe"
+    TOLD = "told"
 
 
 class EndReason(enum.StrEnum):

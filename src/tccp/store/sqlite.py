@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import trio
 
 from tccp.errors import StoreError
+from tccp.measures import Durations
 from tccp.model import NodeName
 from tccp.store import ending, launching, moving, queries, resuming, schema, transactions
 from tccp.store.errors import ConflictError, store_error
@@ -103,6 +104,10 @@ class _SqliteStore(Store):
     @property
     def epoch(self) -> int:
         return self._writer.epoch
+
+    @property
+    def commits(self) -> Durations:
+        return self._writer.commits
 
     # ---- nodes ----
 

@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import trio
 
 from tccp.errors import StoreError
+from tccp.measures import Durations
 from tccp.store.errors import FencedError, store_error
 
 TRANSACTIONS_PER_GROUP = 1_024
@@ -51,6 +52,7 @@ class GroupWriter:
 
     def __init__(self, connection: sqlite3.Connection, epoch: int, on_change: Callable[[], None]) -> None:
         self.epoch = epoch
+        self.commits = Durations()  # of whole groups, with their fsync
         self._connection = connection
         self._on_change = on_change
         self._token = trio.lowlevel.current_trio_token()
@@ -108,7 +110,8 @@ class GroupWriter:
                 self._arrived.clear()
                 while self._waiting:
                     group = [self._waiting.popleft() for _ in range(min(len(self._waiting), TRANSACTIONS_PER_GROUP))]
-                    self._execute(group)
+                    with self.commits.measure():
+                        self._execute(group)
                     self._token.run_sync_soon(self._release, group)
         except trio.RunFinishedError:
             pass  # the loop is gone, and with it everybody who waits

@@ -17,10 +17,12 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import msgspec
+from nacl.signing import SigningKey
 
 from tccp.errors import HostError, ProtocolError, RefusedError
 from tccp.model import spki_sha256
 from tccp.protocol.conversation import expect
+from tccp.protocol.probe import sign_probe
 from tccp.protocol.tenant_messages import (
     TENANT_PROTOCOL_VERSION,
     Activate,
@@ -29,6 +31,7 @@ from tccp.protocol.tenant_messages import (
     GetTile,
     Introduction,
     LogTile,
+    Probed,
     TenantHello,
     TenantRefused,
 )
@@ -123,6 +126,16 @@ class TenantConnection:
         """Hashes of the log; a wrong one leads to a proof that does not hold."""
         self._send(GetTile(level=tile.level, index=tile.index, width=tile.width))
         return self._receive(LogTile).content
+
+    def probe(self, node: str, *, nonce: bytes, key: SigningKey, coordinator_id: bytes) -> bytes:
+        """Have a node quote; the receipt, which proves itself.
+
+        Raises:
+            RefusedError: It does not hold, or the coordinator does not know us.
+        """
+        own = self.coordinator_spki
+        self._send(sign_probe(node, nonce=nonce, key=key, coordinator_id=coordinator_id, coordinator_spki=own))
+        return self._receive(Probed).receipt
 
     def _activate(self, challenge: Activate) -> Activated:
         self._send(challenge)

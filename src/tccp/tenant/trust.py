@@ -84,7 +84,7 @@ def add_trust(
             if known is not None:
                 # A policy that trusts a maker would take any TPM of his; the pinned one stays unless it names another.
                 _check_keys(known, verified, ak=policy.ak_spki is None and policy.ek_sha256 is None)
-            head = _advance(connection, known.head if known else None, verified)
+            head = advance(connection, known.head if known else None, verified)
         now_s = int(time.time())
         pinned = PinnedCoordinator(
             format=FORMAT,
@@ -120,7 +120,7 @@ def check_trust(store: TrustStore, name: str | None) -> Look:
         known = store.load(name)
         with TenantConnection.open(known.host, known.port, ca_certificate=known.ca.encode()) as connection:
             verified = verify_pinned(connection, known)
-            head = _advance(connection, known.head, verified)
+            head = advance(connection, known.head, verified)
         pinned = msgspec.structs.replace(
             known,
             software=verified.statement.software,
@@ -160,7 +160,7 @@ def _check_keys(known: PinnedCoordinator, verified: VerifiedIntroduction, *, ak:
             raise QuoteError("coordinator_keys", f"its {what} is another than the one that was pinned", hint=hint)
 
 
-def _advance(
+def advance(
     connection: TenantConnection, before: Checkpoint | None, verified: VerifiedIntroduction
 ) -> VerifiedCheckpoint:
     """The newest head, once it is proved to continue both what was seen before and what the witnesses saw."""
@@ -173,6 +173,16 @@ def _advance(
     elif before is not None and before.size > 0:
         raise LogError("rollback", f"from {before.size} entries to none")
     return newest
+
+
+def continue_log(connection: TenantConnection, before: Checkpoint, newest: VerifiedCheckpoint) -> None:
+    """Have it proved that *newest* continues *before*.
+
+    Raises:
+        LogError: ``rollback``, ``fork``, ``inconsistent``.
+    """
+    hashes = TileHashes(connection.read_tile, newest.checkpoint.size)
+    verify_advance(before, newest, _proof(hashes, before))
 
 
 def _proof(hashes: TileHashes, old: Checkpoint) -> list[bytes]:

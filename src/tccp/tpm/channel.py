@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import trio
 
 from tccp.errors import TpmError
+from tccp.measures import Durations
 from tccp.tpm.constants import MESSAGE_BYTES_MAX, RESPONSE_HEADER_BYTES, CommandCode, Handle, SessionAttribute, Tag
 from tccp.tpm.marshal import Reader, malformed, tpm2b, u8, u16, u32
 from tccp.tpm.response_codes import RESEND, rc_error
@@ -72,6 +73,7 @@ class Channel:
         self._timeout_s = timeout_s
         self._lock = trio.Lock()
         self._closed = False
+        self.durations: dict[CommandCode, Durations] = {}  # of each command, from its sending to the answer
 
     @property
     def closed(self) -> bool:
@@ -104,9 +106,11 @@ class Channel:
         """
         command = _frame(code, handles, parameters, sessions)
         async with self._lock:
+            durations = self.durations.setdefault(code, Durations())
             pause_s = _FIRST_PAUSE_S
             for _ in range(_RESENDS_MAX):
-                response = await self._exchange(command, timeout_s or self._timeout_s, timeout_hint)
+                with durations.measure():
+                    response = await self._exchange(command, timeout_s or self._timeout_s, timeout_hint)
                 return_code = int.from_bytes(response[6:10], "big")
                 if return_code not in RESEND:
                     break

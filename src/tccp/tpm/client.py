@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator
 import trio
 
 from tccp.errors import TpmError
+from tccp.measures import Durations
 from tccp.model import PcrBank, PcrSelection, PcrValues
 from tccp.tpm import endorsement, sealing
 from tccp.tpm.channel import PASSWORD, TIMEOUT_HINT, Channel
@@ -92,6 +93,16 @@ class Tpm:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._transient: set[int] = set()
+
+    @property
+    def closed(self) -> bool:
+        """Whether every further command fails."""
+        return self._channel.closed
+
+    @property
+    def durations(self) -> dict[str, Durations]:
+        """How long commands took, by their names in lower case."""
+        return {code.name.lower(): durations for code, durations in self._channel.durations.items()}
 
     async def greet(self, timeout_s: float, timeout_hint: str) -> None:
         """Wait until the TPM answers at all. `open_tpm` has done it."""

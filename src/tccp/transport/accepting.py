@@ -53,3 +53,9 @@ async def serve_connections(
     async with trio.open_nursery() as nursery:
         for listener in listeners:
             nursery.start_soon(accept, listener)
+
+
+def name_of(listener: trio.SocketListener) -> str:
+    """Where it listens, as people write it: ``HOST:PORT``."""
+    host, port, *_ = listener.socket.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

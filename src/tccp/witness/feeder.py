@@ -9,11 +9,10 @@ brings proves itself. A witness that is slow or gone keeps nobody waiting but it
 """
 
 import signal
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 import structlog
 import trio
@@ -27,15 +26,14 @@ from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint
 from tccp.transparency.note import NOTE_BYTES_MAX, NoteKey, open_note, parse_note, parse_note_key
 from tccp.transparency.proof import TileHashes, prove_consistency
 from tccp.transparency.tile import Tile
-from tccp.transport.connection import handshake
-from tccp.transport.http import HttpLimits, HttpRequest, HttpResponse, exchange_http
+from tccp.transport.http import HttpLimits, HttpResponse
+from tccp.transport.http_client import http_url, post
 from tccp.transport.public_log import PublicLog, open_public_log
 
 POLL_S = 1.0
 REPEAT_S = 600.0  # a head that does not change is cosigned again after this, so that tenants see it is still the newest
 PAUSE_FIRST_S = 1.0
 PAUSE_MAX_S = 60.0
-CONNECT_S = 10.0
 LIMITS = HttpLimits(body_bytes_max=NOTE_BYTES_MAX)
 
 log = structlog.get_logger()
@@ -110,7 +108,7 @@ class Feeder:
     async def _offer(self, public: PublicLog, note: bytes, head: Checkpoint) -> HttpResponse:
         hashes = await _hashes(public, head, self._size)
         request = AddCheckpoint(self._size, tuple(prove_consistency(hashes, self._size)), note)
-        return await post(self.url, "/add-checkpoint", request.encode())
+        return await post(self.url, "/add-checkpoint", request.encode(), limits=LIMITS)
 
 
 def _without(note: bytes, key: NoteKey) -> bytes:
@@ -148,50 +146,13 @@ async def _hashes(public: PublicLog, head: Checkpoint, old_size: int) -> TileHas
             return hashes
 
 
-async def post(url: SplitResult, path: str, body: bytes) -> HttpResponse:
-    """POST *body* to *path* below the prefix *url*.
-
-    Raises:
-        HostError: ``unreachable``.
-        ProtocolError, PeerGoneError: as `exchange_http`.
-    """
-    host, secure = url.hostname or "", url.scheme == "https"
-    port = url.port or (443 if secure else 80)
-    try:
-        with trio.fail_after(CONNECT_S):
-            stream = await trio.open_tcp_stream(host, port)
-    except (OSError, trio.TooSlowError) as problem:
-        raise HostError("unreachable", f"{host}:{port}: {problem or 'no answer'}") from None
-    request = HttpRequest("POST", url.path.rstrip("/") + path, (("content-type", "text/plain"),), body)
-    if not secure:
-        async with stream:
-            return await exchange_http(stream, request, host=url.netloc, limits=LIMITS)
-    context = ssl.create_default_context()
-    tls = await handshake(stream, context, server_side=False, server_name=host)
-    try:
-        return await exchange_http(tls, request, host=url.netloc, limits=LIMITS)
-    finally:
-        tls.close()
-
-
 def feeders_of(witnesses: tuple[WitnessKeyConfig, ...], coordinator: tuple[str, int]) -> list[Feeder]:
     """One for each witness of a configuration.
 
     Raises:
         ConfigError: ``note_key``, ``bad_url``.
     """
-    return [Feeder(coordinator, _url(each.url), parse_note_key(each.key)) for each in witnesses]
-
-
-def _url(text: str) -> SplitResult:
-    url = urlsplit(text)
-    try:
-        port_is_one = url.port is None or url.port > 0
-    except ValueError:
-        port_is_one = False
-    if not url.hostname or not port_is_one:
-        raise ConfigError("bad_url", f"{text!r} is no URL of a witness")
-    return url
+    return [Feeder(coordinator, http_url(each.url), parse_note_key(each.key)) for each in witnesses]
 
 
 async def serve(config_path: Path, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:

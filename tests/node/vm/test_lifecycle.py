@@ -64,7 +64,9 @@ async def test_a_guest_boots_from_its_disk_alone(host: TestHost, tmp_path: Path,
         await Guest(vm).said("booted from the disk")
 
 
-async def test_a_guest_may_boot_again(host: TestHost, images: GuestImages) -> None:
+async def test_a_guest_boots_again_and_the_power_button_has_it_switch_itself_off(
+    host: TestHost, images: GuestImages
+) -> None:
     async with booted(host, images.diskless, keys=secrets(word=b"still there")) as guest:
         await guest.vm.console.type(b"echo AGAIN; reboot -f\n")
         await guest.said("AGAIN")
@@ -73,6 +75,8 @@ async def test_a_guest_may_boot_again(host: TestHost, images: GuestImages) -> No
             await trio.sleep(0.01)
             assert not guest.vm.is_over
         assert await guest.run("cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.tccp/word/raw") == ["still there"]
+        assert (await guest.vm.shut_down()).reason == "shut_down"
+        assert "Power down" in guest.text
 
 
 async def test_no_copy_of_a_kernel_or_a_secret_stays_in_a_memory_file(host: TestHost, images: GuestImages) -> None:
@@ -117,12 +121,6 @@ async def test_a_disk_keeps_what_was_written_and_refuses_to_go_back(
     # The control: the old disk is whole, and is taken where nobody demands a root.
     async with open_vm(describe(), images.with_disk(live), secrets(), host=host.vms):
         pass
-
-
-async def test_the_power_button_has_the_guest_switch_itself_off(host: TestHost, images: GuestImages) -> None:
-    async with booted(host, images.diskless) as guest:
-        assert (await guest.vm.shut_down()).reason == "shut_down"
-        assert "Power down" in guest.text
 
 
 async def test_a_guest_that_ignores_the_power_button_is_switched_off(host: TestHost, images: GuestImages) -> None:

@@ -1,4 +1,4 @@
-"""A guest moves from one host to another while it runs; whatever breaks, it goes on at exactly one of them."""
+"""A guest moves from one host to another while it runs, over TLS; whatever breaks, it goes on at one of them alone."""
 
 import signal
 from collections.abc import AsyncIterator
@@ -12,9 +12,11 @@ from tccp.errors import HostError
 from tccp.node.vm.description import VmImages, VmSecrets
 from tccp.node.vm.migration import Pace, Sent
 from tccp.node.vm.opening import open_vm
+from tccp.node.vm.relay import ByteStream
 from tccp.node.vm.vm import Vm
 from tests.node.vm.test_suspend import EXTEND, PCR_16
 from tests.support.machines import Guest, GuestImages, TestHost, a_host, booted, describe, secrets
+from tests.support.wires import tls_wire
 
 COUNTER = "(while true; do n=$((n+1)); echo $n > /tmp/count; usleep 2000; done) & echo"
 
@@ -43,14 +45,14 @@ async def moving(
     keys: VmSecrets,
     images: VmImages,
     elsewhere: TestHost,
-    disk: tuple[trio.abc.Stream, trio.abc.Stream] | None = None,
+    disk: tuple[ByteStream, ByteStream] | None = None,
 ) -> AsyncIterator[tuple[Sent, Guest]]:
     """A guest that was sent and stands still at both ends: what it took, and the guest there."""
     arrived: list[Vm] = []
     came = trio.Event()
     leave = trio.Event()
 
-    async def take_in(there: trio.abc.Stream) -> None:
+    async def take_in(there: ByteStream) -> None:
         disks = [disk[1]] if disk else []
         async with open_vm(
             guest.vm.description, images, keys, host=elsewhere.vms, incoming=there, incoming_disks=disks
@@ -59,7 +61,7 @@ async def moving(
             came.set()
             await leave.wait()
 
-    async with pair() as (here, there), trio.open_nursery() as nursery:
+    async with tls_wire() as (here, there), trio.open_nursery() as nursery:
         nursery.start_soon(take_in, there)
         sent = await guest.vm.send(here, disks=[disk[0]] if disk else [])
         await came.wait()
@@ -112,7 +114,7 @@ async def test_a_guest_moves_with_its_disk_while_it_writes_to_it(
             "done) >/dev/null 2>&1 & echo"
         )
         there_images = images.with_disk(tmp_path / "there.disk")
-        async with pair() as disk, moving(guest, keys, there_images, elsewhere, disk) as (_, there):
+        async with tls_wire() as disk, moving(guest, keys, there_images, elsewhere, disk) as (_, there):
             assert (await guest.vm.forget()).disk_roots == (None,)
             await there.vm.run()
             assert await there.run("head -n 1 /dev/vda") == ["written here"]
@@ -198,7 +200,7 @@ async def refusal_there(  # noqa: PLR0917 - for start_soon
     images: VmImages,
     elsewhere: TestHost,
     there: trio.abc.Stream,
-    disks: tuple[trio.abc.Stream, ...] = (),
+    disks: tuple[ByteStream, ...] = (),
 ) -> HostError:
     with pytest.raises(HostError) as refused:
         async with open_vm(
@@ -270,7 +272,7 @@ async def test_a_state_that_is_no_state_or_anothers_is_not_taken(
 ) -> None:
     keys = secrets()
     async with booted(host, images.diskless, keys=keys) as guest:
-        for said in (b"\0\0\0\4\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\5\0\0\0\1x"):
+        for said in (b"\0\0\0\4\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\5\0\0\0\1x" + bytes(4) + b"!"):
             async with pair() as (here, there):
                 await here.send_all(said)
                 await here.aclose()

@@ -83,9 +83,9 @@ async def test_a_guest_goes_on_at_another_host(
 ) -> None:
     description, keys = describe(), secrets()
     state, _ = await suspended(host, images.diskless, description, keys, tmp_path / "state")
-    (vm_folder / "elsewhere").mkdir(mode=0o711)
+    (vm_folder / "another").mkdir(mode=0o711)
     async with (
-        a_host(vm_folder / "elsewhere") as other,
+        a_host(vm_folder / "another") as other,
         resumed(other, images.diskless, description, keys, state) as guest,
     ):
         assert await guest.run("echo $CANARY") == ["in-memory"]

@@ -118,6 +118,7 @@ def show_node(args: argparse.Namespace, node: "NodeInfo") -> int:
                 "boot": f"{node.boot_id.hex()}, TPM reset {node.reset_count}, restart {node.restart_count}",
             },
         )
+    screen.list("its policy warns", list(node.warnings), style="warn")
     if node.last_refusal:
         screen.facts("last refusal", {"at": moment(node.last_refusal_ms), "why": node.last_refusal})
     return exit_codes.OK

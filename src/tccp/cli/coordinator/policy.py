@@ -1,4 +1,4 @@
-"""``tccp coordinator policy add|list|show``: what a platform must be."""
+"""``tccp coordinator policy add|try|list|show``: what a platform must be."""
 
 import argparse
 import sys
@@ -13,9 +13,11 @@ from tccp.cli.output import Screen, escape, print_json
 if TYPE_CHECKING:
     from tccp.protocol.control import PolicyInfo
 
-POLICY_BYTES_MAX = 256 * 1024
+POLICY_BYTES_MAX = 256 * 1024 + 512  # with a signature
 ABOUT_ADD = """\
-The newest version of a name is in force; older ones stay in the record. A complete policy:
+The newest version of a name is in force; older ones stay in the record. Both kinds are taken, measured-boot
+policies (`tccp policy learn` writes one) and PCR values; where the coordinator's configuration names operators, one of
+them must have signed the policy (`tccp policy sign`). A complete policy of PCR values:
 
   name = "tvmm-2026"
   version = 1
@@ -38,9 +40,19 @@ def add_parser(commands: Commands) -> None:
         run_add,
         summary="put a policy in force",
         about=ABOUT_ADD,
-        examples=("tccp coordinator policy add tvmm-2026.toml",),
+        examples=("tccp coordinator policy add tvmm-2026.toml", "tccp coordinator policy add tvmm-2027.signed"),
     )
-    add_file(add, "file", summary="the policy, TOML; - is standard input")
+    add_file(add, "file", summary="the policy, TOML, signed or not; - is standard input")
+    trial = add_command(
+        group,
+        "try",
+        run_try,
+        summary="show whom a policy would refuse, and decide nothing",
+        about="Every connected node that the policy of this name judges quotes for the one that is tried. It must be\n"
+        "signed if `add` wants that. No lease is touched. The exit code is 1 if it would refuse a node.",
+        examples=("tccp coordinator policy try tvmm-2027.toml",),
+    )
+    add_file(trial, "file", summary="the policy, TOML, signed or not; - is standard input")
     listing = add_command(
         group,
         "list",
@@ -59,7 +71,7 @@ def add_parser(commands: Commands) -> None:
     )
     show.add_argument("name", metavar="NAME", help="name of the policy")
     show.add_argument("--version", metavar="N", type=number_from_zero, default=0, help="which version of it")
-    for parser in (add, listing, show):
+    for parser in (add, trial, listing, show):
         add_socket(parser, COORDINATOR_SOCKET)
 
 
@@ -73,6 +85,30 @@ def run_add(args: argparse.Namespace) -> int:
     else:
         Screen().line(f"policy {policy.name} version {policy.version} is in force (sha256 {policy.sha256.hex()})")
     return exit_codes.OK
+
+
+def run_try(args: argparse.Namespace) -> int:
+    """Have it tried, and show the verdicts."""
+    from tccp.protocol.control import PolicyTrial, TryPolicy
+
+    trial = ask(args, TryPolicy(read_file(args.file, bytes_max=POLICY_BYTES_MAX)), PolicyTrial)
+    refused = any(node.verdict == "refused" for node in trial.nodes)
+    if args.json:
+        print_json(plain(trial))
+    else:
+        Screen().table(
+            ("name", "verdict", "why"),
+            [
+                (
+                    node.node,
+                    node.verdict,
+                    f"{node.reason}: {node.detail}" if node.reason else "; ".join(node.warnings) or "-",
+                )
+                for node in trial.nodes
+            ],
+            style_column=1,
+        )
+    return exit_codes.REFUSED if refused else exit_codes.OK
 
 
 def run_list(args: argparse.Namespace) -> int:

@@ -33,6 +33,8 @@ MEANINGS = {
     "remove": "a node was removed from the record",
     "tenant": "a tenant was taken on, or put out",
     "release": "a node was given the keys of a tenant's VM",
+    "told": "a node was told that it is out",
+    "probe": "a node quoted because a tenant asked, and its evidence held",
     "stop": "a VM was stopped, and the root of its disk recorded",
     "keys_sealed": "the coordinator's keys were sealed to its TPM",
     "keys_restored": "the coordinator's keys were restored from shares of its officers",

@@ -16,7 +16,7 @@ from tccp.node.vm.migration import take_in
 from tccp.node.vm.mirror import taking_disks
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, preamble_length
 from tccp.node.vm.qmp import Qmp
-from tccp.node.vm.relay import relay_in, say_all_is_here, state_sockets
+from tccp.node.vm.relay import ByteStream, relay_in, say_all_is_here, state_sockets
 from tccp.node.vm.state import ResumedState, open_state
 
 
@@ -31,7 +31,7 @@ class Arrival:
     """
 
     descriptor: int
-    disks: Sequence[trio.abc.Stream] = ()
+    disks: Sequence[ByteStream] = ()
     taken: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     _problems: list[TccpError] = field(default_factory=list)
 
@@ -104,8 +104,8 @@ def arrive_from_file(state: ResumedState, nursery: trio.Nursery, stack: contextl
 
 
 def arrive_from_stream(
-    stream: trio.abc.Stream,
-    disks: Sequence[trio.abc.Stream],
+    stream: ByteStream,
+    disks: Sequence[ByteStream],
     nursery: trio.Nursery,
     stack: contextlib.AsyncExitStack,
 ) -> Arrival:

@@ -25,6 +25,7 @@ def main() -> int:
 
     from tccp.core.child import give_up  # noqa: PLC0415
     from tccp.core.disk import BaseImage, DiskKey, LiveDisk, confine, create_disk, harden, serve_nbd  # noqa: PLC0415
+    from tccp.disk.file import is_unmade  # noqa: PLC0415
     from tccp.errors import TccpError  # noqa: PLC0415
 
     parent, user, base_root, root, size = sys.argv[1:]
@@ -34,7 +35,7 @@ def main() -> int:
         key = DiskKey(KEY)
         os.close(KEY)
         base = BaseImage(BASE, key, root=bytes.fromhex(base_root))
-        if os.fstat(DISK).st_size == 0:
+        if is_unmade(DISK):
             create_disk(DISK, key, base.size_bytes if size == "-" else int(size), base=base)
         expected = None if root == "-" else bytes.fromhex(root)
         with LiveDisk(DISK, key, base=base, root=expected) as disk:

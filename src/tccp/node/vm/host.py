@@ -25,8 +25,6 @@ from tccp.node.vm.memory_file import unreadable_copy
 QEMU = "/usr/bin/qemu-system-x86_64"
 SWTPM = "/usr/bin/swtpm"
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-# What QEMU takes beside the memory of the guest, for the limit on what it may lock.
-QEMU_OVERHEAD_MIB = 512
 VM_FOLDER = re.compile(r"[0-9a-f]{32}")
 
 log = structlog.get_logger()
@@ -101,9 +99,9 @@ class VmHost:
     kvm_group: int | None
 
     def can_lock(self, memory_mib: int) -> bool:
-        """Whether a VM of that size may be kept out of swap by locking it."""
+        """Whether a process that maps as much as that may lock all of it, and so be kept out of swap."""
         allowed = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-        return allowed == resource.RLIM_INFINITY or allowed >= (memory_mib + QEMU_OVERHEAD_MIB) << 20
+        return allowed == resource.RLIM_INFINITY or allowed >= memory_mib << 20
 
     @contextmanager
     def user(self) -> Iterator[int | None]:

@@ -19,6 +19,7 @@ import trio
 
 from tccp.errors import HostError
 from tccp.node.vm.qmp import Qmp, QmpEvent
+from tccp.node.vm.relay import BROKEN, ByteStream
 
 READY = b"\1"
 BLOCK_BYTES = 256 << 10
@@ -63,7 +64,7 @@ class Mirrors:
 
 
 @contextlib.asynccontextmanager
-async def mirroring(qmp: Qmp, streams: Sequence[trio.abc.Stream]) -> AsyncGenerator[Mirrors]:
+async def mirroring(qmp: Qmp, streams: Sequence[ByteStream]) -> AsyncGenerator[Mirrors]:
     """Copy each disk through its stream, and keep the copies up to date until the end of the block.
 
     Raises:
@@ -85,16 +86,16 @@ async def mirroring(qmp: Qmp, streams: Sequence[trio.abc.Stream]) -> AsyncGenera
                     await mirrors.give_up()
 
 
-async def _add_target(qmp: Qmp, number: int, stream: trio.abc.Stream, nursery: trio.Nursery) -> None:
+async def _add_target(qmp: Qmp, number: int, stream: ByteStream, nursery: trio.Nursery) -> None:
     # QEMU waits for the export with all that it does; so it asks only once it is there.
     try:
-        said = await stream.receive_some(1)
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        said = await stream.receive_some(BLOCK_BYTES)
+    except BROKEN:
         said = b""
-    if bytes(said) != READY:
+    if bytes(said[:1]) != READY:
         raise HostError("mirror_failed", "the other node takes no disk")
     ours, theirs = socket.socketpair()
-    nursery.start_soon(_relay, ours, stream)
+    nursery.start_soon(_relay, ours, stream, bytes(said[1:]))
     with theirs:
         await qmp.execute("getfd", {"fdname": _target(number)}, descriptor=theirs.fileno())
     server = {"type": "fd", "str": _target(number)}
@@ -103,7 +104,7 @@ async def _add_target(qmp: Qmp, number: int, stream: trio.abc.Stream, nursery: t
 
 
 @contextlib.asynccontextmanager
-async def taking_disks(qmp: Qmp, streams: Sequence[trio.abc.Stream]) -> AsyncGenerator[None]:
+async def taking_disks(qmp: Qmp, streams: Sequence[ByteStream]) -> AsyncGenerator[None]:
     """Let the disks of this QEMU, which waits for its guest's state, be written by the other end of each stream.
 
     Raises:
@@ -126,27 +127,29 @@ async def taking_disks(qmp: Qmp, streams: Sequence[trio.abc.Stream]) -> AsyncGen
         nursery.cancel_scope.cancel()
 
 
-async def _serve(connection: socket.socket, stream: trio.abc.Stream) -> None:
-    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+async def _serve(connection: socket.socket, stream: ByteStream) -> None:
+    with contextlib.suppress(*BROKEN):
         await stream.send_all(READY)
     await _relay(connection, stream)
 
 
-async def _relay(connection: socket.socket, stream: trio.abc.Stream) -> None:
-    """Both ways, until either end is closed; then QEMU's is. The stream stays its owner's."""
+async def _relay(connection: socket.socket, stream: ByteStream, first: bytes = b"") -> None:
+    """*first*, which was read already, to QEMU, then both ways, until either end is closed; the stream is left open."""
 
     async def there(own: trio.socket.SocketType) -> None:
-        with contextlib.suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+        with contextlib.suppress(OSError, *BROKEN):
             while data := await own.recv(BLOCK_BYTES):
                 await stream.send_all(data)
         nursery.cancel_scope.cancel()
 
     async def back(own: trio.socket.SocketType) -> None:
-        with contextlib.suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            while data := await stream.receive_some(BLOCK_BYTES):
+        with contextlib.suppress(OSError, *BROKEN):
+            data: bytes | bytearray = first
+            while data or (data := await stream.receive_some(BLOCK_BYTES)):
                 view = memoryview(data)
                 while view:
                     view = view[await own.send(view) :]
+                data = b""
         nursery.cancel_scope.cancel()
 
     with trio.socket.from_stdlib_socket(connection) as own:

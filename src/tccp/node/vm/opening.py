@@ -31,6 +31,7 @@ from tccp.node.vm.host import VmHost
 from tccp.node.vm.machine import TCG_BUFFER_MIB, Wiring, qemu_arguments
 from tccp.node.vm.memory_file import memory_file, open_into_memory
 from tccp.node.vm.qmp import Qmp, QmpEvent
+from tccp.node.vm.relay import ByteStream
 from tccp.node.vm.sandbox import (
     FILES_MAX,
     QEMU_DATA,
@@ -56,8 +57,8 @@ async def open_vm(
     *,
     host: VmHost,
     resume: ResumedState | None = None,
-    incoming: trio.abc.Stream | None = None,
-    incoming_disks: Sequence[trio.abc.Stream] = (),
+    incoming: ByteStream | None = None,
+    incoming_disks: Sequence[ByteStream] = (),
     on_event: Callable[[QmpEvent], None] = lambda _event: None,
 ) -> AsyncGenerator[Vm]:
     """Start a VM, paused; at the end of the block it is killed unless it has ended. From the main thread.
@@ -94,8 +95,8 @@ async def open_vm(
 
 def _arrival(
     resume: ResumedState | None,
-    incoming: trio.abc.Stream | None,
-    disks: Sequence[trio.abc.Stream],
+    incoming: ByteStream | None,
+    disks: Sequence[ByteStream],
     nursery: trio.Nursery,
     stack: contextlib.AsyncExitStack,
 ) -> Arrival | None:
@@ -198,13 +199,14 @@ class _Opening:
         return mine, theirs.fileno()
 
     def _qemu(self, wiring: Wiring, inherited: list[int], arrival: Arrival | None) -> ChildSpec:
+        mapped_mib = qemu_memory_mib(self.description.memory_mib, self.description.vcpus)
         arguments = qemu_arguments(
             self.description,
             wiring,
             accelerator=self.host.accelerator,
             data_folders=QEMU_DATA,
             ovmf=self.host.settings.ovmf,
-            lock_memory=self.host.can_lock(self.description.memory_mib),
+            lock_memory=self.host.can_lock(mapped_mib),
             awaits_state=arrival is not None,
         )
         return ChildSpec(
@@ -218,7 +220,7 @@ class _Opening:
             # Translated code lies in a memory file; beside it QEMU writes no file at all.
             file_bytes_max=TCG_BUFFER_MIB << 20 if self.host.accelerator == "tcg" else 0,
             files_max=FILES_MAX,
-            memory_bytes_max=qemu_memory_mib(self.description.memory_mib, self.description.vcpus) << 20,
+            memory_bytes_max=mapped_mib << 20,
             tasks_max=TASKS_MAX + self.description.vcpus,
             readable=QEMU_FILES,
             writable=QEMU_DEVICES,

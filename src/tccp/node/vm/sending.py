@@ -8,10 +8,10 @@ from tccp.errors import HostError
 from tccp.node.vm.migration import Pace, Sent, send_out
 from tccp.node.vm.preamble import Preamble, encode_preamble
 from tccp.node.vm.qmp import Qmp
-from tccp.node.vm.relay import relay_out, send_end, send_piece, state_sockets
+from tccp.node.vm.relay import ByteStream, relay_out, send_end, send_piece, state_sockets
 
 
-async def announce(preamble: Preamble, stream: trio.abc.Stream) -> None:
+async def announce(preamble: Preamble, stream: ByteStream) -> None:
     """Say first of all whose state comes, so that the other end can make ready for it.
 
     Raises:
@@ -22,7 +22,7 @@ async def announce(preamble: Preamble, stream: trio.abc.Stream) -> None:
 
 async def send_state(
     qmp: Qmp,
-    stream: trio.abc.Stream,
+    stream: ByteStream,
     pace: Pace,
     on_progress: Callable[[Sent], None],
     standing_still: Callable[[], Awaitable[None]],

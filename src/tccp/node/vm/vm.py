@@ -31,6 +31,7 @@ from tccp.node.vm.migration import Pace, Sent
 from tccp.node.vm.mirror import mirroring
 from tccp.node.vm.preamble import Preamble
 from tccp.node.vm.qmp import Qmp
+from tccp.node.vm.relay import ByteStream
 from tccp.node.vm.sending import announce, send_state
 from tccp.node.vm.state import SuspendedState, write_state
 from tccp.node.vm.vtpm import Vtpm
@@ -146,9 +147,9 @@ class Vm:
 
     async def send(
         self,
-        stream: trio.abc.Stream,
+        stream: ByteStream,
         *,
-        disks: Sequence[trio.abc.Stream] = (),
+        disks: Sequence[ByteStream] = (),
         pace: Pace | None = None,
         on_progress: Callable[[Sent], None] = lambda _sent: None,
     ) -> Sent:

@@ -1,0 +1,71 @@
+"""``tccp probe``: is that node what it should be, right now, before anything of mine goes there?"""
+
+import argparse
+
+from tccp.cli.arguments import Commands, add_command, add_file, add_output_file, node_name
+from tccp.cli.control import moment
+from tccp.cli.evidence.verdict import Report
+from tccp.cli.ticket.pinned import add_coordinator
+
+HINTS = {
+    "tenant_unknown": "The operator of the coordinator has not taken in the key of --sign, or removed it.",
+    "node_not_admitted": "It is not connected, was put out, or never was a node of this perimeter.",
+    "no_fresh_evidence": "It did not quote in time, or what it quoted did not hold. Send nothing there.",
+}
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "probe",
+        run,
+        summary="have a node prove itself before anything secret goes there",
+        about="The pinned coordinator proves itself, then has the node quote, and says in its log that it held. The\n"
+        "receipt says so to others. A launch later names the same boot, if it is the same.",
+        examples=(
+            "tccp probe rack1-07 --sign acme.key --receipt rack1-07.receipt",
+            "tccp probe rack1-07 --sign a.key --json",
+        ),
+    )
+    parser.add_argument("node", metavar="NODE", type=node_name, help="name of the node at the coordinator")
+    add_file(parser, "--sign", summary="your secret tenant key, which the coordinator knows", required=True)
+    add_output_file(parser, "--receipt", summary="where the receipt of the coordinator's log goes")
+    add_coordinator(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Probe, keep the receipt, and say what was proved."""
+    from tccp.cli.files import write_new
+    from tccp.cli.image.keys import tenant_secret
+    from tccp.errors import EvidenceError, RefusedError
+    from tccp.tenant.probe import probe_node
+    from tccp.tenant.trust_store import TrustStore, default_folder
+
+    key = tenant_secret(args.sign)
+    report = Report(args.node)
+    try:
+        probe, receipt = probe_node(TrustStore(args.store or default_folder()), args.coordinator, args.node, key)
+    except (RefusedError, EvidenceError) as refusal:
+        hint = HINTS.get(refusal.reason, refusal.hint)
+        return report.end(type(refusal)(refusal.reason, refusal.detail, hint=hint), as_json=args.json)
+    if args.receipt:
+        write_new(args.receipt, receipt, 0o644)
+    policy, version = probe.policy
+    head = probe.receipt.checkpoint.checkpoint
+    report.checked = [
+        "the coordinator is the one that was pinned, and proved itself on this connection",
+        f"it says that {args.node} quoted after we asked, and that its evidence holds by {policy} version {version}",
+        f"its log says so as entry {probe.receipt.index} of {head.size}, with our nonce, and continues what was seen",
+    ]
+    report.found = {
+        "evidence no older than": moment(probe.evidence_ms),
+        "boot": probe.boot_id.hex(),
+        "identity of the boot": probe.identity_sha256.hex(),
+    }
+    report.not_proved = [
+        "what the node runs after that moment; keys are released on fresh evidence again",
+        f"that {policy} is a policy that you would write: ask for its text",
+    ]
+    report.more = {"node": args.node, "policy": policy, "policy_version": version, "log_index": probe.receipt.index}
+    return report.end(None, as_json=args.json, accepted="accepted")

@@ -1,0 +1,125 @@
+"""From a verified quote to a trusted platform: what a policy needs of the host is fetched, judged and remembered.
+
+A policy of PCR values needs the quote alone. A measured-boot policy needs the firmware's log once, and then only when a
+boot PCR or the policy is another; one that names an IMA policy needs of the list what came since the last quote.
+Decision 0035.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from tccp.attestation.boot_judge import judge_boot
+from tccp.attestation.boot_policy import AnyPolicy, BootPolicy
+from tccp.attestation.boot_verdict import JudgedBoot, judge_again, remember_boot
+from tccp.attestation.ima import IMA_PCR, AcceptedMeasurements, ImaProgress
+from tccp.attestation.ima_parts import ListInParts
+from tccp.attestation.policy import PcrPolicy, TrustedPlatform
+from tccp.attestation.quote import VerifiedQuote
+from tccp.coordinator.ima_policies import ImaPolicies
+from tccp.protocol import fields as f
+from tccp.protocol.messages import FIRMWARE_LOG, IMA_LIST
+
+PATIENCE_S = 120.0  # for all that a verdict needs: evidence does not grow old while a list goes on and on
+AT_ONCE = 64  # hosts whose lists are on their way; each part is in memory until it is judged
+
+# Asks a host for one of its logs from an offset on: ``await fetch(IMA_LIST, 0)``.
+Fetch = Callable[[f.HostLog, int], Awaitable[bytes]]
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class KnownBoot:
+    """What a session remembers of the boot of its node: a few hundred bytes, and nothing after the session."""
+
+    judged: JudgedBoot | None = None
+    accepted: AcceptedMeasurements | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the policy would rather not see."""
+        return self.judged.warnings if self.judged is not None else ()
+
+
+def judge_known(policy: AnyPolicy, quote: VerifiedQuote, known: KnownBoot) -> TrustedPlatform | None:
+    """The platform behind *quote*, if nothing more than the quote is needed to say so; None: `Examiner.examine`.
+
+    Raises:
+        PolicyError: The policy does not allow it.
+    """
+    if isinstance(policy, PcrPolicy):
+        platform = policy.judge(quote)
+        known.judged = known.accepted = None  # what another policy said of it
+        return platform
+    accepted = known.accepted
+    if policy.ima_sha256 is not None and not _is_of(accepted, policy, quote):
+        return None
+    return judge_again(policy, quote, known.judged, accepted)
+
+
+class Examiner:
+    """Examines hosts, some at once.
+
+    Args:
+        ima: The compiled policies.
+    """
+
+    def __init__(self, ima: ImaPolicies) -> None:
+        self.ima = ima
+        self._lists = trio.CapacityLimiter(AT_ONCE)
+
+    async def examine(
+        self, policy: AnyPolicy, quote: VerifiedQuote, known: KnownBoot, fetch: Fetch, *, event_log: bytes | None = None
+    ) -> TrustedPlatform:
+        """The platform behind *quote* as one that *policy* trusts; *known* is brought up to date with the verdict.
+
+        Args:
+            event_log: The firmware's log, if the host has sent it already.
+
+        Raises:
+            EvidenceError: The policy does not allow it; a log does not explain what was quoted.
+            Whatever *fetch* raises.
+        """
+        platform = judge_known(policy, quote, known)
+        if platform is not None:
+            return platform
+        assert isinstance(policy, BootPolicy)
+        accepted = known.accepted
+        if policy.ima_sha256 is not None and not _is_of(accepted, policy, quote):
+            accepted = await self._measurements(policy, quote, accepted, fetch)
+        platform = judge_again(policy, quote, known.judged, accepted)
+        if platform is None:
+            content = event_log if event_log is not None else await fetch(FIRMWARE_LOG, 0)
+            platform = await trio.to_thread.run_sync(judge_boot, policy, quote, content, accepted)
+            known.judged = remember_boot(policy, platform)
+        known.accepted = accepted
+        return platform
+
+    async def _measurements(
+        self, policy: BootPolicy, quote: VerifiedQuote, accepted: AcceptedMeasurements | None, fetch: Fetch
+    ) -> AcceptedMeasurements:
+        """What the host has measured since it was last accepted by the same IMA policy, or since its boot."""
+        assert policy.ima_sha256 is not None
+        compiled = self.ima.get(policy.ima_sha256)
+        is_same = accepted is not None and accepted.policy_sha256 == policy.ima_sha256
+        progress = accepted.progress if accepted is not None and is_same else ImaProgress.start(policy.bank)
+        measured = ListInParts(compiled, progress, quote.pcrs)
+        async with self._lists:
+            while True:
+                part = await fetch(IMA_LIST, measured.offset)
+                found = await trio.to_thread.run_sync(measured.take, part)
+                if found is not None:
+                    log.debug("measurements_accepted", new=found.progress.count - progress.count)
+                    return found
+
+
+def _is_of(accepted: AcceptedMeasurements | None, policy: BootPolicy, quote: VerifiedQuote) -> bool:
+    """Whether nothing was measured since *accepted*, which the policy's own IMA policy did."""
+    return (
+        accepted is not None
+        and accepted.policy_sha256 == policy.ima_sha256
+        and accepted.progress.pcr == quote.pcrs.values.get(IMA_PCR)
+    )

@@ -1,0 +1,1 @@
+"""A process without rights that tells systems elsewhere what happened at the coordinator, which calls nobody."""
