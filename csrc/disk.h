@@ -228,6 +228,8 @@ struct tccp_disk {
 
     pthread_mutex_t lock;
     disk_level level[DISK_LEVELS_MAX + 1];
+    uint64_t *due;                   /* while there is a checkpoint: pages of blocks that it has still to copy, one bit each */
+    uint8_t **kept;                  /* and those that were changed before it came to them, as they were; NULL: none */
     disk_slots slots;
     uint64_t counter;
     disk_list dirty;                 /* blocks changed since the last commit, some of them more than once */
@@ -262,6 +264,8 @@ tccp_status disk_tree_mark_slots(tccp_disk *disk);
 int disk_tree_next_page(const tccp_disk *disk, unsigned level, uint64_t *page);
 void disk_tree_free(tccp_disk *disk);
 void disk_tree_changed(tccp_disk *disk, unsigned level, uint64_t page);
+/* The lock is held, and a block of this page is about to change: a checkpoint shows all blocks at one moment. */
+void disk_tree_keep(tccp_disk *disk, uint64_t page);
 /* Write all changed pages and a superblock. commit_lock is held. */
 tccp_status disk_checkpoint(tccp_disk *disk);
 

@@ -193,17 +193,78 @@ tccp_status disk_tree_mark_slots(tccp_disk *disk)
 /* ---- checkpoints --------------------------------------------------------------------------------------------------- */
 
 /* A copy of a page as it is at this moment. Its blocks count as committed from here on: either the superblock becomes
- * durable with them in it, or the disk has failed. */
-static void capture(tccp_disk *disk, unsigned level, uint64_t page, uint8_t bytes[DISK_BLOCK])
+ * durable with them in it, or the disk has failed. The lock is held. */
+static void copy_page(tccp_disk *disk, unsigned level, uint64_t page, uint8_t bytes[DISK_BLOCK])
 {
     disk_entry *entries = disk->level[level].entries + page * DISK_FANOUT;
-    (void) pthread_mutex_lock(&disk->lock);
     disk->level[level].changed[page / 64] &= ~(UINT64_C(1) << (page % 64));
     for (unsigned i = 0; i < DISK_FANOUT; i++) {
         entries[i].place &= ~DISK_DIRTY;
         disk_entry_encode(&entries[i], bytes + i * DISK_ENTRY_BYTES);
     }
+}
+
+/* From here on, until snapshot_ends, all pages of blocks are those of this moment: who changes a block of a page that was not
+ * copied yet keeps a copy first. Otherwise a write that went into a page copied late could be durable without one before it
+ * that went into a page copied early. The lock is held. */
+static int snapshot_begins(tccp_disk *disk)
+{
+    size_t pages = (size_t) disk->level[1].count, words = (pages + 63) / 64;
+    disk->due = malloc(words * sizeof *disk->due);
+    disk->kept = calloc(pages, sizeof *disk->kept);
+    if (disk->due == NULL || disk->kept == NULL)
+        return 0;
+    memcpy(disk->due, disk->level[0].changed, words * sizeof *disk->due);
+    return 1;
+}
+
+/* 0: a page could not be kept, so what was written is of no moment. */
+static int snapshot_ends(tccp_disk *disk)
+{
+    (void) pthread_mutex_lock(&disk->lock);
+    int whole = !disk->failed;
+    for (uint64_t page = 0; disk->kept != NULL && page < disk->level[1].count; page++)
+        free(disk->kept[page]);
+    free(disk->kept);
+    free(disk->due);
+    disk->kept = NULL;
+    disk->due = NULL;
     (void) pthread_mutex_unlock(&disk->lock);
+    return whole;
+}
+
+/* Whether the checkpoint has still to copy this page; not any more after this. The lock is held. */
+static int was_due(tccp_disk *disk, uint64_t page)
+{
+    uint64_t bit = UINT64_C(1) << (page % 64);
+    int due = disk->due != NULL && (disk->due[page / 64] & bit) != 0;
+    if (due)
+        disk->due[page / 64] &= ~bit;
+    return due;
+}
+
+void disk_tree_keep(tccp_disk *disk, uint64_t page)
+{
+    if (!was_due(disk, page))
+        return;
+    disk->kept[page] = malloc(DISK_BLOCK);
+    if (disk->kept[page] == NULL)
+        disk->failed = 1;
+    else
+        copy_page(disk, 0, page, disk->kept[page]);
+}
+
+/* The page as it was when the checkpoint began. 0: there was no memory to keep it. */
+static int capture(tccp_disk *disk, unsigned level, uint64_t page, uint8_t bytes[DISK_BLOCK])
+{
+    int there = 1;
+    (void) pthread_mutex_lock(&disk->lock);
+    if (level != 0 || was_due(disk, page))
+        copy_page(disk, level, page, bytes);
+    else if ((there = disk->kept[page] != NULL))
+        memcpy(bytes, disk->kept[page], DISK_BLOCK);
+    (void) pthread_mutex_unlock(&disk->lock);
+    return there;
 }
 
 static tccp_status write_page(tccp_disk *disk, unsigned level, uint64_t page, disk_list *retired)
@@ -218,7 +279,8 @@ static tccp_status write_page(tccp_disk *disk, unsigned level, uint64_t page, di
     if (got == 0)
         return TCCP_ERR_NO_MEMORY;
 
-    capture(disk, level, page, bytes);
+    if (!capture(disk, level, page, bytes))
+        return TCCP_ERR_NO_MEMORY;
     entry.place = DISK_STATE_DATA | slot;
     memcpy(entry.salt, disk->salt, sizeof entry.salt);
     disk_seal(&disk->keys->tree, entry.counter, page_number(level, page), entry.salt, bytes, bytes, DISK_BLOCK,
@@ -237,14 +299,23 @@ static tccp_status write_page(tccp_disk *disk, unsigned level, uint64_t page, di
     return TCCP_OK;
 }
 
+/* The pages of a word that the checkpoint has to write: of blocks, those that had changed when it began. */
+static uint64_t pages_to_write(tccp_disk *disk, unsigned level, uint64_t word)
+{
+    (void) pthread_mutex_lock(&disk->lock);
+    uint64_t pages = level == 0 ? disk->due[word] : disk->level[level].changed[word];
+    for (uint64_t bit = 0; level == 0 && bit < 64 && word * 64 + bit < disk->level[1].count; bit++)
+        pages |= (uint64_t) (disk->kept[word * 64 + bit] != NULL) << bit;
+    (void) pthread_mutex_unlock(&disk->lock);
+    return pages;
+}
+
 static tccp_status write_pages(tccp_disk *disk, disk_list *retired)
 {
     for (unsigned level = 0; level < disk->levels; level++) {
         uint64_t words = (disk->level[level + 1].count + 63) / 64;
         for (uint64_t word = 0; word < words; word++) {
-            (void) pthread_mutex_lock(&disk->lock);
-            uint64_t changed = disk->level[level].changed[word];
-            (void) pthread_mutex_unlock(&disk->lock);
+            uint64_t changed = pages_to_write(disk, level, word);
             for (; changed != 0; changed &= changed - 1) {
                 uint64_t page = word * 64 + (uint64_t) __builtin_ctzll(changed);
                 tccp_status status = write_page(disk, level, page, retired);
@@ -287,12 +358,15 @@ tccp_status disk_checkpoint(tccp_disk *disk)
     /* Slots retired before any page is captured are in no captured page; the last record may still need them until
      * the superblock is durable. Those retired meanwhile may be in a captured page, and wait for the next commit. */
     (void) pthread_mutex_lock(&disk->lock);
-    int failed = disk->failed;
+    tccp_status status = disk->failed ? TCCP_ERR_IO : snapshot_begins(disk) ? TCCP_OK : TCCP_ERR_NO_MEMORY;
     disk_list retired = disk->retired;
     disk->retired = (disk_list){.items = NULL};
     (void) pthread_mutex_unlock(&disk->lock);
 
-    tccp_status status = failed ? TCCP_ERR_IO : write_pages(disk, &retired);
+    if (status == TCCP_OK)
+        status = write_pages(disk, &retired);
+    if (!snapshot_ends(disk) && status == TCCP_OK)
+        status = TCCP_ERR_NO_MEMORY;
     if (status == TCCP_OK)
         status = write_superblock(disk);
     if (status == TCCP_OK) {

@@ -48,6 +48,7 @@ static void unreserve(tccp_disk *disk, uint64_t count)
 static void publish(tccp_disk *disk, uint64_t block, const disk_entry *entry)
 {
     disk_entry *at = &disk->level[0].entries[block];
+    disk_tree_keep(disk, block / DISK_FANOUT);
     int was_dirty = (at->place & DISK_DIRTY) != 0;
     if (disk_state(at) == DISK_STATE_DATA) {
         uint64_t punch = disk_state(entry) == DISK_STATE_ZERO ? DISK_RETIRED_PUNCH : 0;

@@ -66,6 +66,15 @@ typedef struct fragile_file {
     int sync_lies;               /* a control: says yes and does nothing */
 } fragile_file;
 
+static int with_company;         /* other threads beside the one that draws the operations */
+
+/* A disk takes a while: that is when the others get on. */
+static void take_a_while(void)
+{
+    if (with_company)
+        (void) sched_yield();
+}
+
 static int calls_end(fragile_file *file)
 {
     if (file->calls_left == 0)
@@ -115,6 +124,7 @@ static int fragile_write(void *context, const void *bytes, size_t len, uint64_t 
     (void) pthread_mutex_lock(&file->lock);
     int error = fragile_change(file, bytes, len, offset);
     (void) pthread_mutex_unlock(&file->lock);
+    take_a_while();
     return error;
 }
 
@@ -148,6 +158,7 @@ static int fragile_sync(void *context)
     (void) pthread_mutex_lock(&file->lock);
     int error = make_durable(file);
     (void) pthread_mutex_unlock(&file->lock);
+    take_a_while();
     return error;
 }
 
@@ -362,8 +373,6 @@ static void *compact_always(void *argument)
         (void) sched_yield();
     return NULL;
 }
-
-static int with_company;
 
 static void company_comes(company *mine, tccp_disk *disk)
 {
