@@ -15,6 +15,7 @@ coordinator, for example inside the measured image of the TVMM::
 """
 
 import tomllib
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,8 +103,10 @@ def parse_trust(body: bytes) -> CoordinatorTrust:
         bank = PcrBank.from_name(table["bank"])
         values = {int(index): bytes.fromhex(value) for index, value in table["pcrs"].items()}
         door = KeyPair(certificate=table["door_certificate"].encode(), key=table["door_key"].encode())
-        Authority(door)
-        x509.load_pem_x509_certificate(table["ca"].encode())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what a library only warns of in a certificate, no authority writes
+            Authority(door)
+            x509.load_pem_x509_certificate(table["ca"].encode())
         identity_key = bytes.fromhex(table["identity"])
         if len(identity_key) != 32:
             raise ConfigError("trust_invalid", "identity: not 32 bytes")
@@ -122,6 +125,7 @@ def parse_trust(body: bytes) -> CoordinatorTrust:
         AttributeError,
         RecursionError,
         UnsupportedAlgorithm,
+        Warning,
         x509.InvalidVersion,
     ) as problem:
         raise ConfigError("trust_invalid", str(problem)) from None
