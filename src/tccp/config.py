@@ -273,6 +273,12 @@ class WitnessConfig(_Table, frozen=True):
     log: LogConfig = LogConfig()
 
 
+_HOW_TO_WRITE: dict[type, str] = {
+    CoordinatorConfig: "`tccp coordinator init` writes one for a coordinator",
+    NodeConfig: "docs/examples/node.toml is one to start from",
+}
+
+
 def load_config(path: Path, kind: type[C]) -> C:
     """The file at *path* as a *kind*.
 
@@ -283,7 +289,7 @@ def load_config(path: Path, kind: type[C]) -> C:
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as problem:
-        hint = "`tccp coordinator init` writes one for a coordinator" if isinstance(problem, FileNotFoundError) else ""
+        hint = _HOW_TO_WRITE.get(kind, "") if isinstance(problem, FileNotFoundError) else ""
         raise ConfigError("config_unreadable", f"{path}: {problem.strerror}", hint=hint) from None
     except UnicodeDecodeError:
         raise ConfigError("config_invalid", f"{path}: not UTF-8 text") from None
