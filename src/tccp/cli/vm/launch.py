@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import COMPLETE_FILES, Commands, add_command, add_file, add_output_file
+from tccp.cli.arguments import COMPLETE_FILES, Commands, Parser, add_command, add_file, add_output_file
 from tccp.cli.control import NODE_SOCKET, add_socket, ask, stream
 from tccp.cli.files import read_file
 from tccp.cli.output import Screen, print_json
@@ -39,10 +39,7 @@ def add_parser(commands: Commands) -> None:
         examples=("tccp vm launch web.ticket web.sealed --receipt web.receipt",),
     )
     add_file(parser, "ticket", summary="the ticket")
-    images = parser.add_argument(
-        "images", metavar="IMAGE", type=Path, nargs="+", help="the sealed images that it names"
-    )
-    images.complete = COMPLETE_FILES  # type: ignore[attr-defined]
+    add_images(parser, summary="the sealed images that it names")
     add_output_file(parser, "--receipt", summary="where to write the launch receipt, for the tenant")
     add_socket(parser, NODE_SOCKET)
 
@@ -51,9 +48,20 @@ def run(args: argparse.Namespace) -> int:
     """Launch, tell each step, and write the receipt."""
     from tccp.protocol.vm_control import LaunchVm
 
+    ticket, images = ticket_and_images(args)
+    return follow_start(args, LaunchVm(ticket=ticket, images=images))
+
+
+def add_images(parser: Parser, *, summary: str) -> None:
+    """The images of a ticket, in any order."""
+    images = parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help=summary)
+    images.complete = COMPLETE_FILES  # type: ignore[attr-defined]
+
+
+def ticket_and_images(args: argparse.Namespace) -> tuple[bytes, tuple[str, ...]]:
+    """What the daemon is given: the ticket's bytes, and absolute paths."""
     ticket = read_file(args.ticket, bytes_max=TICKET_FILE_BYTES_MAX)
-    paths = tuple(str(path.resolve()) for path in args.images)
-    return follow_start(args, LaunchVm(ticket=ticket, images=paths))
+    return ticket, tuple(str(path.resolve()) for path in args.images)
 
 
 def follow_start(args: argparse.Namespace, request: "LaunchVm | ResumeVm | ReceiveVm") -> int:
