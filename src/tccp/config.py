@@ -16,6 +16,7 @@ AbsolutePath = Annotated[str, Meta(pattern=r"^/")]
 PcrIndex = Annotated[int, Meta(ge=0, le=23)]
 IMA_LIST = "/sys/kernel/security/ima/binary_runtime_measurements"
 EVENT_LOG = "/sys/kernel/security/tpm0/binary_bios_measurements"
+MARK_EVERY_S_DEFAULT = 5
 C = TypeVar("C", bound=msgspec.Struct)
 
 
@@ -217,14 +218,20 @@ class NodeCoordinatorConfig(_Table, frozen=True):
 
 
 class VmsConfig(_Table, frozen=True):
-    """``[vms]`` of a node: where VMs live, and as which users each runs alone. Without it the node runs none."""
+    """``[vms]`` of a node: where VMs live, and as which users each runs alone. Without it the node runs none.
+
+    Attributes:
+        move_address: On which VMs come from other nodes.
+        mark_every_s: How often it is registered how far their disks have come: no older disk passes after a crash.
+    """
 
     run: AbsolutePath = "/run/tccp/node/vms"
     state: AbsolutePath = "/var/lib/tccp/node/vms"
     first_user: Annotated[int, Meta(ge=1000, le=4_294_000_000)] | None = None
     users: Annotated[int, Meta(ge=1, le=10_000)] = 256
     console_group: str | None = None
-    move_address: Annotated[str, Meta(min_length=1, max_length=128)] | None = None  # on which VMs come from other nodes
+    move_address: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    mark_every_s: Annotated[int, Meta(ge=1, le=3600)] = MARK_EVERY_S_DEFAULT
 
 
 class NodeConfig(_Table, frozen=True):
