@@ -35,6 +35,7 @@ class PrivateMachine:
 
     def __enter__(self) -> Self:
         """Make the namespaces."""
+        assert os.geteuid() == 0, "a machine of its own needs root: it mounts over /etc, in a namespace"
         self._holder = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "bash", "-c", SET_UP],
             stdin=subprocess.DEVNULL,
