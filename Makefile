@@ -36,8 +36,10 @@ lock:
 
 # ---- daily -----------------------------------------------------------------------------------------------------
 
+# One process of pytest a CPU; JOBS=0 runs all tests in one, and so does plain pytest.
+JOBS ?= $(shell nproc)
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -p no:benchmark
 
 # Everything but the long tests: style, types, import directions, C under sanitizers, shell scripts, documents, units.
 check: setup check-packages check-native
