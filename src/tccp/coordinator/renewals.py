@@ -129,7 +129,7 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        renewed = session.renewed
+        renewed = session.renewed = session.renewed or trio.Event()
         self.ask_now([session])
         with trio.move_on_after(ANSWER_S):
             await renewed.wait()
@@ -352,8 +352,7 @@ class Renewals:
         session.lease.deadline = challenge.asked_at + lease_s
         session.lease.asked_at = challenge.asked_at
         session.policy_version = renewal.policy_version
-        session.renewed.set()
-        session.renewed = trio.Event()
+        session.tell_renewed()
         self._services.sessions.counters.renewals += 1
         certificate = session.lease.certificates.issue(not_before_ms=renewal.at_ms, not_after_ms=renewal.expires_ms)
         self._send(session, Renewed(lease_id=renewal.lease_id, lease_s=lease_s, certificate=certificate))
