@@ -106,8 +106,8 @@ async def test_the_marks_of_a_destination_are_on_record_before_a_vm_runs_there(
     info = await beta.receive(running.ticket, running.disk.path)
 
     assert info.state == "running"
-    await until_registered(coordinator, running, 0)  # a new disk
-    assert (await record_of(coordinator, running)).marks_epoch == 2
+    record = await record_of(coordinator, running)
+    assert (record.marks, record.marks_epoch) == (paper_mark(0), 2)  # new disks
 
 
 async def test_a_vm_runs_on_while_the_coordinator_is_down_and_its_marks_are_registered_afterwards(

@@ -9,7 +9,7 @@ import msgspec.msgpack
 import pytest
 
 from tccp.model import NodeName
-from tccp.store import ConflictError, MoveWord, Store, VmMarks, VmRecord, open_store
+from tccp.store import ConflictError, MoveArrival, MoveWord, Store, VmMarks, VmRecord, open_store
 from tests.store.support import (
     TENANT,
     claim,
@@ -162,13 +162,14 @@ async def test_a_tenant_who_takes_the_disk_as_it_is_has_nothing_demanded(running
 async def test_the_marks_of_a_destination_take_the_place_of_its_sources(running: Store) -> None:
     await running.register_marks(marked(mark(50)))
     await running.prepare_move(claim(2, nonce=5, at_ms=7_000), "there:1")
-    await running.commit_move(MoveWord(vm_id(1), 1, ek("nonce 5"), lease_id(1), ek("wiped"), 8_000))
-    assert (await record_of(running)).marks == mark(50)  # until the destination has said its own
+    await running.arrive(MoveArrival(vm_id(1), 2, ek("nonce 5"), lease_id(2), mark(1, "there")))
+    await running.register_marks(marked(mark(51)))  # it still runs here
 
-    await running.register_marks(marked(mark(1, "there"), lease=2, epoch=2))
+    await running.commit_move(MoveWord(vm_id(1), 1, ek("nonce 5"), lease_id(1), ek("wiped"), 8_000))
 
     assert (await record_of(running)).marks == mark(1, "there")
-    assert await refused(running, marked(mark(51))) == "vm_of_another_node"
+    assert await refused(running, marked(mark(52))) == "vm_of_another_node"
+    await running.register_marks(marked(mark(2, "there"), lease=2, epoch=2))
 
 
 # ---- who may register which

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -211,8 +212,10 @@ def test_a_vm_whose_disk_process_was_killed_starts_again_and_on_no_older_disk(cl
     vm = cloud.launch(alpha, cloud.ticket("mark1.ticket", "mark.vm"))
     vm_id = vm["vm_id"]
     live = cloud.perimeter.directory / "alpha" / "vms" / vm_id / "disk0.live"
+    opened = registered(cloud, vm_id)
     older = live.read_bytes()
     console_until(vm, b"still here")
+    wait_until(lambda: registered(cloud, vm_id) not in {b"", opened}, "it is registered that the guest wrote")
     crash_disk(vm_id, live)
     wait_until(lambda: cloud.record(vm_id)["state"] == "ended", "the end is recorded")
     assert cloud.show(alpha, vm_id)["reason"] == "disk_failed"
@@ -226,6 +229,14 @@ def test_a_vm_whose_disk_process_was_killed_starts_again_and_on_no_older_disk(cl
     again = cloud.launch(alpha, cloud.ticket("mark3.ticket", "mark.vm"))
     assert b"disk: boot after boot." in console_until(again, b"still here")
     cloud.done("vm", "stop", "--force", vm_id, socket=alpha.daemon.control)
+
+
+def registered(cloud: Cloud, vm_id: str) -> bytes:
+    """How far the VM's disk had come when that was registered last."""
+    database = cloud.perimeter.directory / "state" / "coordinator.db"
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        row = connection.execute("SELECT marks FROM vm WHERE vm_id = ?", (bytes.fromhex(vm_id),)).fetchone()
+    return row[0] or b""
 
 
 def crash_disk(vm_id: str, live: Path) -> None:
