@@ -95,7 +95,7 @@ class VmRecord:
         disk_root: The root of its disk when it ended last; None as long as there is none.
         generation: Of its last suspended state: the epoch in which that was made; 0 when there is none.
         state_root: Root of that state, 32 bytes.
-        destroy_seq: Place of its destruction in the log.
+        destroy_seq: Place in the log of the first word of its destruction.
         marks: How far its disks had come when that was registered last (`tccp.protocol.marks`).
         marks_epoch: In which epoch that was; 0 without any.
     """

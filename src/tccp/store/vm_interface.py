@@ -102,10 +102,11 @@ class VmStore(abc.ABC):
     async def destroy_vm(self, destruction: VmDestruction) -> int:
         """Take down that nothing is left of a VM; nobody gets its keys again. Event ``destroy``.
 
-        Any boot of the node that had it last may say so, unless another boot may run it.
+        Any boot of the node that had it last may say so, unless another boot may run it; a later one also once more,
+        for the answer to an earlier one may have been lost with it: that is another event, of another statement.
 
         Returns:
-            The place of the event, also when the VM was destroyed before.
+            The place of the event of this very statement.
 
         Raises:
             ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.
