@@ -54,7 +54,7 @@ class Moves:
     async def remind(self, session: NodeSession) -> None:
         """Tell a node of the moves of its VMs; it knows those that it is at already."""
         try:
-            for move in await self._services.store.moves_from(session.node):
+            for move in await self._services.store.moves_from(session.node, self._services.clock.now_ms()):
                 await self._tell(session, move)
         except HostError as problem:
             log.warning("not_reminded", node=str(session.node), reason=problem.reason, detail=problem.detail)
@@ -76,11 +76,11 @@ class Moves:
         return VmReportRecorded(word, said.vm_id, said.epoch)
 
     async def _go(self, session: NodeSession, said: MoveArrived) -> MoveGo:
-        """Wait for the source's word."""
+        """Wait for the source's word, as long as it can give one."""
         store = self._services.store
         while not session.ended:
             seq = await store.last_seq()
-            record, move = await store.vm(said.vm_id), await store.move(said.vm_id)
+            record, move = await store.vm(said.vm_id), await store.move(said.vm_id, self._services.clock.now_ms())
             lease = session.lease.record
             owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
             if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:

@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from tccp.errors import HostError, LaunchError, TccpError
+from tccp.node import silence
 from tccp.node.departures import Departures
 from tccp.node.destruction import destroyed_here, destruction_receipt, wiped_here
 from tccp.node.hypervisor import Hypervisor, RunningVm, VmOutcome
@@ -39,6 +40,7 @@ from tccp.node.launch import (
 from tccp.node.one_vm import OVER, Vm
 from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
+from tccp.node.silence import listening
 from tccp.node.watching import Changes
 from tccp.protocol.messages import (
     MoveArrived,
@@ -261,14 +263,19 @@ class Vms:
             self._set(vm, "arriving")
             await self._hypervisor.allow_until(self._lease.vms_end_at)
             async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
-                vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id)
-                async with self._hypervisor.open(replace(order, incoming=streams)) as running:
-                    vm.running = running
-                    self._set(vm, "arrived")
-                    go = await self._desk.recorded(vm.arrived)
-                    assert isinstance(go, MoveGo)
-                    vm.arrived, vm.is_ours = None, True
-                    await self._run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)
+                vm.arrived = arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id)
+                await self._take_in(vm, order, streams, arrived)
+
+    async def _take_in(self, vm: Vm, order: VmOrder, streams: Sequence[trio.abc.Stream], arrived: MoveArrived) -> None:
+        with listening(streams, silence.RECEIVING_S) as watch:
+            async with self._hypervisor.open(replace(order, incoming=watch.streams)) as running:
+                watch.stop()
+                vm.running = running
+                self._set(vm, "arrived")
+                go = await self._desk.recorded(arrived)
+                assert isinstance(go, MoveGo)
+                vm.arrived, vm.is_ours = None, True
+                await self._run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)
 
     async def _run(self, vm: Vm, order: VmOrder, running: RunningVm) -> None:
         """From its first instruction here to its last."""
