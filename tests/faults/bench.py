@@ -300,7 +300,8 @@ class Answers(AsyncIterator[object]):
             if not data:
                 raise StopAsyncIteration
             self._frames.receive_data(data)
-        return decode(payload, Answer, items_max=CONTROL_ITEMS_MAX)  # type: ignore[arg-type]
+        answer: object = decode(payload, Answer, items_max=CONTROL_ITEMS_MAX)
+        return answer
 
 
 @asynccontextmanager

@@ -73,6 +73,7 @@ async def _destroy_elsewhere(bench: Bench, case: Case, hold: Callable[[], None])
 HOW: dict[str, Callable[[Bench, Case, Callable[[], None]], Awaitable[None]]] = {
     "launch": _launch,
     "refusal": _refusal,
+    "mark": _launch,  # as soon as it runs
     "stop": _stop,
     "suspend": _suspend,
     "resume": _resume,

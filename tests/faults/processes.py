@@ -26,7 +26,7 @@ from tccp.node.vm.keeper import Keeper, open_keeper
 from tccp.protocol.ticket import Ticket
 from tests.faults.holding import Holds
 from tests.image.images import open_bytes, seal_bytes
-from tests.support.live_node import PAPER
+from tests.support.live_node import PAPER, paper_mark
 
 PARTS = ("qemu", "disk", "vtpm")
 WORD_S = 5.0  # a process that says nothing for so long hangs
@@ -87,6 +87,13 @@ class ProcessVm:
     async def kill(self) -> None:
         self._asked = "killed"
         await self._kill_all()
+
+    async def marks(self) -> bytes:
+        await self.parts["disk"].tell(b"m")
+        return paper_mark(0)
+
+    async def keep(self, marks: bytes) -> None:
+        await self.parts["disk"].tell(b"k")
 
     async def suspend(self) -> SavedState:
         await self.parts["qemu"].tell(b"p")

@@ -8,8 +8,9 @@ those moments of a node, between two messages, at which it does what cannot be u
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from tccp.protocol.messages import (
-    AnyMessage,
     KeyRefused,
     KeyRelease,
     KeyRequest,
@@ -28,6 +29,8 @@ from tccp.protocol.messages import (
     VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmMarked,
+    VmMarksRecorded,
     VmReportRecorded,
     VmReportRefused,
     VmSuspended,
@@ -38,9 +41,10 @@ from tccp.protocol.session import TRANSITIONS, State
 UNSENT, UNHEARD, UNSTORED, STORED = "unsent", "unheard", "unstored", "stored"
 
 # What is said in each exchange, in order; where two begin alike, the second has what is different.
-EXCHANGES: dict[str, Sequence[type]] = {
+EXCHANGES: dict[str, Sequence[type[msgspec.Struct]]] = {
     "launch": (KeyRequest, KeyRelease),
     "refusal": (KeyRefused,),
+    "mark": (VmMarked, VmMarksRecorded),
     "stop": (VmEnded, VmEndRecorded),
     "suspend": (VmSuspended, VmSuspendRecorded),
     "resume": (ResumeRequest, KeyRelease),
@@ -50,20 +54,21 @@ EXCHANGES: dict[str, Sequence[type]] = {
     "destroy elsewhere": (VmReportRefused,),
 }
 # What a node says before keys are released to it, when its evidence is too old.
-EVIDENCE: Sequence[type] = (RenewalChallenge, RenewalEvidence, Renewed)
+EVIDENCE: Sequence[type[msgspec.Struct]] = (RenewalChallenge, RenewalEvidence, Renewed)
 # The transaction of the store that a message leads to.
-STORED_BY: dict[type, str] = {
+STORED_BY: dict[type[msgspec.Struct], str] = {
     KeyRequest: "release",
     ResumeRequest: "resume",
     MoveRequest: "prepare_move",
     MoveWiped: "commit_move",
     MoveStayed: "abort_move",
+    VmMarked: "register_marks",
     VmEnded: "end_vm",
     VmSuspended: "suspend_vm",
     VmDestroyed: "destroy_vm",
 }
 # What a node does by itself: exchange -> moment -> the message before it.
-LOCAL: dict[str, dict[str, type | None]] = {
+LOCAL: dict[str, dict[str, type[msgspec.Struct] | None]] = {
     "launch": {"opening": KeyRelease, "going": KeyRelease},
     "suspend": {"sealing": None},
     "resume": {"opening": KeyRelease, "going": KeyRelease},
@@ -73,6 +78,7 @@ LOCAL: dict[str, dict[str, type | None]] = {
 # Between which moments, both included, a node has processes of the VM; None: from the first, or to the last.
 COPIES: dict[str, dict[str, tuple[str | None, str | None]]] = {
     "launch": {"source": ("going", None)},
+    "mark": {"source": (None, None)},
     "suspend": {"source": (None, "sealing")},
     "resume": {"destination": ("going", None)},
     "move": {"source": (None, "sent"), "destination": ("sending", None)},
@@ -108,12 +114,12 @@ class Step:
         return f"{self.exchange}: {self.moment}"
 
 
-def tag_of(message: type[AnyMessage] | type) -> str:
+def tag_of(message: type[msgspec.Struct]) -> str:
     """What a message is called on the wire."""
-    return str(message.__struct_config__.tag)  # type: ignore[attr-defined]
+    return str(message.__struct_config__.tag)
 
 
-def messages_about_vms() -> set[type]:
+def messages_about_vms() -> set[type[msgspec.Struct]]:
     """What the protocol's table lets either side say of VMs: whatever leaves an admitted node admitted."""
     return {
         message
@@ -122,7 +128,7 @@ def messages_about_vms() -> set[type]:
     }
 
 
-def moments_of(message: type) -> list[str]:
+def moments_of(message: type[msgspec.Struct]) -> list[str]:
     """Those of one message."""
     stored = [UNSTORED, STORED] if message in STORED_BY else []
     return [f"{tag_of(message)} {when}" for when in (UNSENT, UNHEARD, *stored)]

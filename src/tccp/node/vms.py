@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import structlog
 import trio
 
@@ -37,6 +38,7 @@ from tccp.node.launch import (
     openable,
     order_vm,
 )
+from tccp.node.marking import marking
 from tccp.node.one_vm import OVER, Vm
 from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
@@ -70,6 +72,7 @@ class Vms:
         hypervisor: Starts them.
         peers: Nodes to and from which they move.
         lease: Without which none runs.
+        mark_every_s: How often it is registered how far their disks have come.
     """
 
     def __init__(
@@ -81,7 +84,9 @@ class Vms:
         coordinator_id: bytes,
         *,
         peers: Peers,
+        mark_every_s: float,
     ) -> None:
+        self._mark_every_s = mark_every_s
         self._peers, self._departures = peers, Departures(desk, peers, self._set)
         desk.on_order = self._begin_move
         self._hypervisor, self._desk, self._lease = hypervisor, desk, lease
@@ -248,6 +253,7 @@ class Vms:
         check_headers(order)
         self._set(vm, "starting")
         await self._hypervisor.allow_until(self._lease.vms_end_at)
+        vm.was_opened = True
         async with self._hypervisor.open(order) as running:
             await self._run(vm, order, running)
 
@@ -263,14 +269,15 @@ class Vms:
             self._set(vm, "arriving")
             await self._hypervisor.allow_until(self._lease.vms_end_at)
             async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
-                vm.arrived = arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id)
-                await self._take_in(vm, order, streams, arrived)
+                await self._take_in(vm, order, streams, MoveArrived(vm.vm_id, vm.epoch, move.move_id, b""))
 
     async def _take_in(self, vm: Vm, order: VmOrder, streams: Sequence[trio.abc.Stream], arrived: MoveArrived) -> None:
+        vm.arrived = arrived
         with listening(streams, silence.RECEIVING_S) as watch:
             async with self._hypervisor.open(replace(order, incoming=watch.streams)) as running:
                 watch.stop()
                 vm.running = running
+                vm.arrived = arrived = msgspec.structs.replace(arrived, marks=await running.marks())
                 self._set(vm, "arrived")
                 go = await self._desk.recorded(arrived)
                 assert isinstance(go, MoveGo)
@@ -287,7 +294,8 @@ class Vms:
         vm.has_run = True
         await running.run()
         self._set(vm, "running")
-        outcome = await running.ended()
+        async with marking(vm, running, self._desk, every_s=self._mark_every_s):
+            outcome = await running.ended()
         if vm.saving is not None:
             await vm.saving.wait()
         vm.detail = outcome.detail or vm.detail
@@ -317,16 +325,17 @@ class Vms:
         if vm.wiped:
             return wiped_here(self._identity, vm.vm_id, vm.epoch, vm.move_id)
         if vm.saved is not None:
-            return VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root)
+            return VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root, outcome.marks)
         if vm.has_run:
-            return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason)
-        return not_started(vm.vm_id, keys, reason=vm.reason, disk_root=outcome.disk_root)
+            return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, outcome.marks, vm.reason)
+        left = (outcome.disk_root, outcome.marks)
+        return not_started(vm.vm_id, keys, reason=vm.reason, left=left, was_opened=vm.was_opened)
 
     async def _find_out(self, arrived: MoveArrived, reason: str) -> None:
         """It was here, and is no more: if it has become ours, it has ended."""
         with contextlib.suppress(LaunchError):
             await self._desk.recorded(arrived)
-            self._desk.report(VmEnded(arrived.vm_id, arrived.epoch, b"", reason))
+            self._desk.report(VmEnded(arrived.vm_id, arrived.epoch, b"", arrived.marks, reason))
 
     def _begin_move(self, order: MoveOrder) -> None:
         assert self._nursery is not None
