@@ -7,6 +7,7 @@ from pathlib import Path
 import trio
 
 import tccp.coordinator.daemon
+import tccp.coordinator.moving
 import tccp.node.daemon
 import tccp.node.peers
 import tccp.node.silence
@@ -28,11 +29,12 @@ def main(name: str, folder: Path, arguments: list[str]) -> int:
     hold_messages(holds)
     if name == "coordinator":
         hold_coordinator(holds)
+        tccp.coordinator.moving.ARRIVED_S = ARRIVE_S
         return tccp.coordinator.daemon.main(arguments)
     hold_node(holds)
     tccp.node.silence.SENDING_S = tccp.node.silence.RECEIVING_S = SILENCE_S
     tccp.node.peers.ARRIVE_S = ARRIVE_S
-    tccp.node.daemon.open_qemu_hypervisor = opening(folder / GUEST, folder, holds)  # type: ignore[assignment]
+    vars(tccp.node.daemon)["open_qemu_hypervisor"] = opening(folder / GUEST, folder, holds)
     _go_through_wires(int((folder / PEERS_PORT).read_text()))
     return tccp.node.daemon.main(arguments)
 

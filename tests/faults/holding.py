@@ -103,12 +103,12 @@ class Holds:
 
 def hold_messages(holds: Holds) -> None:
     """Wrap what says and what takes in messages about VMs."""
-    kinds = tuple(messages_about_vms())
+    kinds = messages_about_vms()
     say = Connection.send_nowait
 
     @wraps(say)
     def send_nowait(self: Connection, message: Any) -> bool:
-        if isinstance(message, kinds):
+        if type(message) in kinds:
             moment = f"{tag_of(type(message))} {UNSENT}"
             if holds.later(holds.vm_of(message), moment, lambda: say(self, message)):
                 return True

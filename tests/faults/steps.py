@@ -60,6 +60,7 @@ STORED_BY: dict[type[msgspec.Struct], str] = {
     KeyRequest: "release",
     ResumeRequest: "resume",
     MoveRequest: "prepare_move",
+    MoveArrived: "arrive",
     MoveWiped: "commit_move",
     MoveStayed: "abort_move",
     VmMarked: "register_marks",

@@ -129,7 +129,7 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        renewed = session.renewed = session.renewed or trio.Event()
+        renewed = session.renewed = trio.Event() if session.renewed is None else session.renewed
         self.ask_now([session])
         with trio.move_on_after(ANSWER_S):
             await renewed.wait()
