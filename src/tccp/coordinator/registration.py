@@ -182,7 +182,9 @@ async def register(
 
     try:
         with _silence_after(PATIENCE_S):
-            platform = await services.examiner.examine(policy, quote, boot, fetch, event_log=evidence.event_log)
+            platform = await services.examiner.examine(
+                policy, quote, boot, fetch, event_log=evidence.event_log, node=node.record.name
+            )
         if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
             explain_event_log(evidence.event_log, quote)
     except EvidenceError:

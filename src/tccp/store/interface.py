@@ -212,6 +212,16 @@ class Store(abc.ABC):
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
         """The last leases of a node that have ended, the newest first."""
 
+    # ---- what nodes have measured ----
+
+    @abc.abstractmethod
+    async def keep_measured(self, entries: Sequence[tuple[NodeName, bytes]]) -> None:
+        """Keep some bytes for each of these nodes until they are removed; those that are not enrolled are left out."""
+
+    @abc.abstractmethod
+    async def measured(self, name: NodeName) -> bytes | None:
+        """What was kept for a node."""
+
     # ---- tenants and their VMs ----
 
     @abc.abstractmethod

@@ -216,6 +216,16 @@ class _SqliteStore(Store):
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
         return await self._read_page(queries.leases_of, name, min(limit, PAGE_MAX))
 
+    # ---- what nodes have measured ----
+
+    async def keep_measured(self, entries: Sequence[tuple[NodeName, bytes]]) -> None:
+        for _, content in entries:
+            check_bytes("content", content, 0, META_BYTES_MAX)
+        await self._writer.run(transactions.keep_measured, entries)
+
+    async def measured(self, name: NodeName) -> bytes | None:
+        return await self._look_up(queries.measured, name)
+
     # ---- tenants and their VMs ----
 
     async def add_tenant(self, record: TenantRecord) -> int:

@@ -106,6 +106,15 @@ def remove_node(connection: sqlite3.Connection, name: NodeName, at_ms: int, body
     return seq
 
 
+def keep_measured(connection: sqlite3.Connection, entries: Sequence[tuple[NodeName, bytes]]) -> None:
+    """Keep what is known of the measurements of some nodes; no event."""
+    connection.executemany(
+        "INSERT INTO measured (node, content) SELECT name, ?2 FROM node WHERE name = ?1"
+        " ON CONFLICT (node) DO UPDATE SET content = excluded.content",
+        [(name.value, content) for name, content in entries],
+    )
+
+
 def admit(connection: sqlite3.Connection, lease: LeaseRecord, body: bytes) -> int:
     """Open *lease* in the place of the node's older one."""
     name = lease.node.value
