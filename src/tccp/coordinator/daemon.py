@@ -53,7 +53,7 @@ from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.protocol.statements import log_origin
-from tccp.service import run_daemon
+from tccp.service import Program, run_daemon
 from tccp.store import FencedError, Store, open_store
 from tccp.tpm import Tpm, open_tpm
 from tccp.transparency.note import NoteSigner, parse_note_key
@@ -66,6 +66,13 @@ LAPSE_SWEEP_S = 1.0
 # A disk may take its time; a store that is silent for longer is not coming back.
 STORE_SILENCE_S = 10.0
 CLOCK_WARNING_S = 5.0
+
+PROGRAM = Program(
+    "coordinator",
+    CoordinatorConfig,
+    "The trusted coordinator: attests nodes and leases them their place in the perimeter.",
+    Path("/etc/tccp/coordinator.toml"),
+)
 
 log = structlog.get_logger()
 
@@ -308,5 +315,4 @@ async def _reload(services: Services, config_path: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
     harden()
-    description = "The trusted coordinator: attests nodes and leases them their place in the perimeter."
-    return run_daemon(serve, CoordinatorConfig, arguments, name="coordinator", description=description)
+    return run_daemon(PROGRAM, serve, arguments)

@@ -129,7 +129,7 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        renewed = session.renewed
+        renewed = session.renewed = session.renewed or trio.Event()
         self.ask_now([session])
         with trio.move_on_after(ANSWER_S):
             await renewed.wait()
@@ -347,8 +347,7 @@ class Renewals:
         session.lease.deadline = challenge.asked_at + self._services.config.leases.seconds
         session.lease.asked_at = challenge.asked_at
         session.policy_version = renewal.policy_version
-        session.renewed.set()
-        session.renewed = trio.Event()
+        session.tell_renewed()
         self._services.sessions.counters.renewals += 1
         shadow = challenge.shadow
         if shadow is None or self._services.shadows.judge(

@@ -58,7 +58,7 @@ class NodeSession:
     policy_version: int  # that judged it last
     challenge: OpenChallenge | None = None
     due: float = 0.0  # trio time: when something is to be done about it
-    renewed: trio.Event = field(default_factory=trio.Event, repr=False)  # the next time it is; then there is a new one
+    renewed: trio.Event | None = field(default=None, repr=False)  # the next time it is, if anybody waits for that
     parts: trio.MemorySendChannel[bytes] | None = field(default=None, repr=False)  # who waits for one of its logs
     trial: Trial | None = None  # for which it is asked next
     key_requests: int = 0  # that are being worked on
@@ -70,6 +70,12 @@ class NodeSession:
     def ended(self) -> bool:
         """Nothing more is said to it, or its task was told to end."""
         return self.revoked or self.scope.cancel_called
+
+    def tell_renewed(self) -> None:
+        """Wake who waits until it is renewed."""
+        if self.renewed is not None:
+            self.renewed.set()
+            self.renewed = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,7 @@ class Sessions:
         """Forget *session*, unless a newer one took its place."""
         session.scope.cancel()
         session.closed.set()
-        session.renewed.set()  # who waits for it sees that it has ended
+        session.tell_renewed()  # who waits for it sees that it has ended
         if session.parts is not None:
             session.parts.close()
         if self._by_node.get(session.node) is session:

@@ -25,6 +25,7 @@ from tccp.store.launches import (
     TenantRecord,
     VmDestruction,
     VmEnd,
+    VmMarks,
     VmRecord,
     VmSuspension,
 )
@@ -267,6 +268,15 @@ class Store(abc.ABC):
 
         Raises:
             ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.
+        """
+
+    @abc.abstractmethod
+    async def register_marks(self, marks: VmMarks) -> None:
+        """Take down how far the disks of a VM have come that its owner runs. No event.
+
+        Raises:
+            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``, ``vm_not_running``, ``marks_old``:
+                later ones are on record in this epoch.
         """
 
     @abc.abstractmethod

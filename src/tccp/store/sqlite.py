@@ -16,7 +16,7 @@ import trio
 from tccp.errors import StoreError
 from tccp.measures import Durations
 from tccp.model import NodeName
-from tccp.store import ending, launching, moving, policy_versions, queries, resuming, schema, transactions
+from tccp.store import ending, launching, marking, moving, policy_versions, queries, resuming, schema, transactions
 from tccp.store.errors import ConflictError, store_error
 from tccp.store.interface import PAGE, PAGE_MAX, Store
 from tccp.store.launches import (
@@ -26,6 +26,7 @@ from tccp.store.launches import (
     TenantRecord,
     VmDestruction,
     VmEnd,
+    VmMarks,
     VmRecord,
     VmSuspension,
 )
@@ -243,6 +244,9 @@ class _SqliteStore(Store):
 
     async def end_vm(self, end: VmEnd) -> int:
         return await self._writer.run(ending.end_vm, end)
+
+    async def register_marks(self, marks: VmMarks) -> None:
+        await self._writer.run(marking.register_marks, marks)
 
     async def resume(self, claim: KeyClaim) -> VmRecord:
         return await self._writer.run(resuming.resume, claim)
