@@ -14,6 +14,7 @@ from tccp.store.launches import (
     VmState,
     VmSuspension,
 )
+from tccp.store.launching import attribute_fields
 from tccp.store.moving import DESTINATION_LOST
 from tccp.store.records import (
     EndReason,
@@ -52,5 +53,6 @@ __all__ = [
     "VmRecord",
     "VmState",
     "VmSuspension",
+    "attribute_fields",
     "open_store",
 ]

@@ -13,7 +13,7 @@ A task that is cancelled while it waits does not learn whether its transaction h
 """
 
 import abc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from tccp.measures import Durations
 from tccp.model import NodeName
@@ -68,6 +68,16 @@ class Store(abc.ABC):
 
         Raises:
             ConflictError: ``node_unknown``.
+        """
+
+    @abc.abstractmethod
+    async def set_attributes(
+        self, name: NodeName, said: Mapping[str, str], taken_back: Collection[str], at_ms: int
+    ) -> int:
+        """Assert *said* of a node, and what is named in *taken_back* no more. Event ``attributes``.
+
+        Raises:
+            ConflictError: ``node_unknown``, ``bad_attributes``.
         """
 
     @abc.abstractmethod
@@ -255,8 +265,8 @@ class Store(abc.ABC):
         Raises:
             ConflictError: ``tenant_unknown``, ``lease_unknown``, ``lease_ended``, ``lease_expired``, ``node_revoked``,
                 ``policy_changed`` (since the node's last evidence), ``evidence_old``, ``policy_not_demanded``,
-                ``attribute_not_demanded``, ``vm_of_another_tenant``, ``ticket_used``, ``vm_running``, ``vm_not_free``,
-                ``vm_suspended``, ``vm_destroyed``.
+                ``attribute_not_demanded``, ``attribute_not_attested``, ``vm_of_another_tenant``, ``ticket_used``,
+                ``vm_running``, ``vm_not_free``, ``vm_suspended``, ``vm_destroyed``.
         """
 
     @abc.abstractmethod

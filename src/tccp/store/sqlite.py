@@ -7,7 +7,7 @@ logging readers and the writer never wait for each other, and a reader sees all 
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -125,6 +125,12 @@ class _SqliteStore(Store):
         check_text("policy", policy)
         _check_event(at_ms, body)
         return await self._writer.run(transactions.set_node_policy, name, policy, at_ms, body)
+
+    async def set_attributes(
+        self, name: NodeName, said: Mapping[str, str], taken_back: Collection[str], at_ms: int
+    ) -> int:
+        check_time("at_ms", at_ms)
+        return await self._writer.run(transactions.set_attributes, name, said, taken_back, at_ms)
 
     async def revoke_node(self, name: NodeName, reason: str, at_ms: int, body: bytes = b"") -> int:
         check_text("reason", reason)
