@@ -129,10 +129,13 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        renewed = session.renewed = session.renewed or trio.Event()
+        if session.renewed is None:
+            session.renewed = trio.Event()
+        renewed = session.renewed
         self.ask_now([session])
-        with trio.move_on_after(ANSWER_S):
-            await renewed.wait()
+        if not session.ended:  # nobody would set it any more
+            with trio.move_on_after(ANSWER_S):
+                await renewed.wait()
         if session.ended or not renewed.is_set():
             raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted, or its quote did not hold")
 
