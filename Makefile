@@ -31,11 +31,12 @@ $(VENV)/.core: $(VENV)/.installed pyproject.toml $(CORE_SOURCES)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
 
-# The lock file is made from pyproject.toml on purpose, never by the way.
+# The lock files are made from pyproject.toml on purpose, never by the way.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header --output-file requirements.lock pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --constraints requirements.lock \
-	    --output-file requirements-runtime.lock pyproject.toml
+	$(LOCK) --extra dev --extra lanes --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
+	$(LOCK) --constraint requirements.lock --output-file requirements-runtime.lock pyproject.toml
 
 # What is made from the schema of configuration files; a test says when it is due.
 documents: setup
@@ -53,8 +54,10 @@ completions: setup
 
 # ---- daily -----------------------------------------------------------------------------------------------------
 
+# One process of pytest a CPU; JOBS=0 runs all tests in one, and so does plain pytest.
+JOBS ?= $(shell nproc)
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -p no:benchmark
 
 # Everything but the long tests: style, types, import directions, C under sanitizers, shell scripts, documents, units.
 check: setup check-packages check-native
@@ -77,6 +80,7 @@ demo: setup
 BENCH ?= $(patsubst bench/%.py,%,$(wildcard bench/bench_*.py))
 bench: setup
 	tools/system_packages.sh tools/apt-packages-bench.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m pytest -q $(BENCH:%=bench/%.py)
 	$(BIN)/python -m bench.report
 

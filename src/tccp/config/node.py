@@ -89,6 +89,9 @@ class VmsConfig(Table, frozen=True):
     ] = None
     """The address of this host to which other nodes send running VMs, on any free port; without it none comes."""
 
+    mark_every_s: Annotated[int, Meta(ge=1, le=3600)] = 5
+    """How often, in seconds, it is registered how far live disks have come: no older one passes after a crash."""
+
 
 class NodeConfig(Table, frozen=True):
     """``node.toml``."""

@@ -45,6 +45,7 @@ from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
+from tccp.coordinator.shadows import Shadows
 from tccp.coordinator.start import record_start
 from tccp.coordinator.tenants import TenantDesk, serve_tenant
 from tccp.core.disk import harden
@@ -92,8 +93,9 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         ak = await tpm.create_ak(kind=config.tpm.ak)
         ek = await tpm.read_ek()
         properties = await tpm.properties()
-        policies, ima = PolicyBook(await store.policies()), ImaPolicies(config.ima)
-        await ima.prepare_all(policies.all())
+        policies, examiner = PolicyBook(await store.policies()), Examiner(ImaPolicies(config.ima))
+        shadows = Shadows(await store.shadows(), examiner)
+        await examiner.ima.prepare_all([*policies.all(), *shadows.policies()])
         yield Services(
             config=config,
             identity=identity,
@@ -103,8 +105,9 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             clock=clock,
             evidence=OwnEvidence(tpm, ak, config.tpm.selection, identity),
             policies=policies,
+            shadows=shadows,
             operators=operators,
-            examiner=Examiner(ima),
+            examiner=examiner,
             ak_spki=AkKey.from_tpm_public(ak.public).spki,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
@@ -300,7 +303,7 @@ async def _reload(services: Services, config_path: Path) -> None:
             log.warning("needs_restart", key=fixed)
     services.config, services.authorities, services.log_context = config, authorities, context
     services.operators, services.examiner.ima.config = operators, config.ima
-    await services.examiner.ima.prepare_all(services.policies.all())
+    await services.examiner.ima.prepare_all([*services.policies.all(), *services.shadows.policies()])
     logs.configure(log_format=config.log.format, level=config.log.level)
     log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
 

@@ -16,7 +16,7 @@ import trio
 
 from tccp import __version__, logs, systemd
 from tccp.attestation.ek_id import ek_id_of
-from tccp.config import MetricsConfig, NodeConfig, load_config
+from tccp.config import MetricsConfig, NodeConfig, VmsConfig, load_config
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
 from tccp.errors import ConfigError, EvidenceError, HostError, ProtocolError, TccpError, TpmError
@@ -98,7 +98,15 @@ class Node:
         self.desk = KeyDesk(self.identity.release_key)
         address = self.config.vms.move_address if self.config.vms else None
         peers = Peers(self.identity, self.trust.ca_certificate, self.lease, address)
-        self.vms = Vms(self.hypervisor, self.desk, self.lease, self.identity, self.trust.coordinator_id, peers=peers)
+        self.vms = Vms(
+            self.hypervisor,
+            self.desk,
+            self.lease,
+            self.identity,
+            self.trust.coordinator_id,
+            peers=peers,
+            mark_every_s=(self.config.vms or VmsConfig()).mark_every_s,
+        )
 
     async def stay_registered(self) -> None:
         """Register, keep the lease, and after whatever ends that, wait and begin again."""
