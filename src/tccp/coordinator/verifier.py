@@ -7,7 +7,7 @@ done, so a quiet coordinator answers at once and a busy one answers more cheaply
 import trio
 
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
-from tccp.coordinator.batching import Waiting, batches
+from tccp.coordinator.batching import Waiting, next_batch
 
 BATCH_MAX = 256
 WAITING_MAX = 65_536
@@ -31,7 +31,8 @@ class QuoteVerifier:
 
     async def run(self) -> None:
         """Verify what arrives, until cancelled."""
-        async for batch in batches(self._receive, BATCH_MAX):
+        while True:
+            batch = await next_batch(self._receive, BATCH_MAX)
             verdicts = await trio.to_thread.run_sync(verify_quotes, [waiting.request for waiting in batch])
             for waiting, verdict in zip(batch, verdicts, strict=True):
                 waiting.settle(verdict)
