@@ -129,10 +129,11 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        renewed = session.renewed = session.renewed or trio.Event()
-        self.ask_now([session])
-        with trio.move_on_after(ANSWER_S):
-            await renewed.wait()
+        renewed = session.until_renewed()
+        if not session.ended:
+            self.ask_now([session])
+            with trio.move_on_after(ANSWER_S):
+                await renewed.wait()
         if session.ended or not renewed.is_set():
             raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted, or its quote did not hold")
 
