@@ -83,11 +83,14 @@ class LogConfig(_Table, frozen=True):
 
 
 class ListenConfig(_Table, frozen=True):
-    """``[listen]``: where nodes connect, unless systemd hands the socket over."""
+    """``[listen]``: where nodes connect, unless systemd hands the socket over; and how many processes do their TLS, one
+    meaning the coordinator's own.
+    """
 
     address: str = "0.0.0.0"  # noqa: S104 - nodes come from the network; what they say is verified
     port: Port = 7443
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    workers: Annotated[int, Meta(ge=1, le=32)] = 1
 
 
 class TenantsConfig(_Table, frozen=True):
