@@ -6,6 +6,7 @@ key and no other, believes nothing, decides nothing, and ends when the link does
 """
 
 import argparse
+import contextlib
 import signal
 import socket
 import ssl
@@ -20,6 +21,7 @@ from tccp import logs
 from tccp.coordinator.workers.link import WINDOW_BYTES, Kind, Link, Opened, Start
 from tccp.core.disk import harden
 from tccp.errors import ProtocolError
+from tccp.protocol.encoding import encode
 from tccp.service import calm_the_garbage_collector
 from tccp.transport.accepting import address_of, forgiving, serve_connections
 from tccp.transport.certificates import KeyPair
@@ -88,7 +90,7 @@ class Worker:
     async def _relay(self, address: str, tls: TlsStream) -> None:
         self._count = number = (self._count + 1) & 0xFFFFFFFF
         relay = self._relays[number] = _Relay(tls)
-        opened = msgspec.msgpack.encode(Opened(address, tls.peer_certificate()))
+        opened = encode(Opened(address, tls.peer_certificate()))
         self._link.say(Kind.OPENED, number, opened)
         why = ""
         try:
@@ -164,8 +166,11 @@ async def serve(link_fd: int, listener_fds: list[int]) -> None:
     """Work until the coordinator is gone."""
     sockets = [socket.socket(fileno=fd) for fd in listener_fds]
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in sockets]
-    async with trio.open_nursery() as nursery:
+    async with contextlib.AsyncExitStack() as opened, trio.open_nursery() as nursery:
+        for listener in listeners:
+            await opened.enter_async_context(listener)
         link = Link(socket.socket(fileno=link_fd), on_full=nursery.cancel_scope.cancel)
+        opened.callback(link.close)
         nursery.start_soon(link.write)
         async with trio.open_nursery() as connections:
             worker = Worker(link, connections)

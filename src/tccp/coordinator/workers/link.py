@@ -17,13 +17,16 @@ import contextlib
 import enum
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated
 
 import msgspec
 import trio
+from msgspec import Meta
 
 from tccp.config import LogConfig
 from tccp.errors import HostError
+from tccp.protocol.encoding import Message
 
 HEADER = struct.Struct(">IBI")
 CONTENT_BYTES_MAX = 4 << 20
@@ -62,11 +65,11 @@ class Start(msgspec.Struct, frozen=True):
     connections_max: int
 
 
-class Opened(msgspec.Struct, frozen=True):
+class Opened(Message, frozen=True):
     """A node's connection whose TLS handshake is done."""
 
-    address: str
-    certificate: bytes  # that the node showed, DER
+    address: Annotated[str, Meta(max_length=256)]
+    certificate: Annotated[bytes, Meta(min_length=1, max_length=65_536)]  # that the node showed, DER
 
 
 Frame = tuple[Kind, int, bytes]
@@ -145,26 +148,42 @@ class Link:
         Raises:
             HostError: ``worker_link``: it says what it cannot say.
         """
-        buffer = bytearray()
+        reader = LinkReader()
         while True:
-            at = 0
-            while len(buffer) - at >= HEADER.size:
-                length, kind, number = HEADER.unpack_from(buffer, at)
-                if length > CONTENT_BYTES_MAX or kind not in _KINDS:
-                    raise HostError("worker_link", f"a frame of kind {kind} with {length} bytes")
-                end = at + HEADER.size + length
-                if len(buffer) < end:
-                    break
-                yield _KINDS[kind], number, bytes(buffer[at + HEADER.size : end])
-                at = end
-            del buffer[:at]
             try:
                 data = await self._socket.recv(READ_BYTES)
             except OSError:
                 return
             if not data:
                 return
-            buffer += data
+            for frame in reader.receive(data):
+                yield frame
+
+
+class LinkReader:
+    """Cuts what arrives, however it arrives, into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def receive(self, data: bytes) -> Iterator[Frame]:
+        """All frames that are whole now.
+
+        Raises:
+            HostError: ``worker_link``: of no kind that there is, or too long.
+        """
+        self._buffer += data
+        at = 0
+        while len(self._buffer) - at >= HEADER.size:
+            length, kind, number = HEADER.unpack_from(self._buffer, at)
+            if length > CONTENT_BYTES_MAX or kind not in _KINDS:
+                raise HostError("worker_link", f"a frame of kind {kind} with {length} bytes")
+            end = at + HEADER.size + length
+            if len(self._buffer) < end:
+                break
+            yield _KINDS[kind], number, bytes(self._buffer[at + HEADER.size : end])
+            at = end
+        del self._buffer[:at]
 
 
 _KINDS = {int(kind): kind for kind in Kind}

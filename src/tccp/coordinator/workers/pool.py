@@ -23,7 +23,8 @@ from tccp.config import CoordinatorConfig
 from tccp.coordinator.sessions import Counters
 from tccp.coordinator.workers.link import Kind, Link, Opened, Start
 from tccp.coordinator.workers.stream import WorkerStream, problem_of
-from tccp.errors import HostError
+from tccp.errors import HostError, ProtocolError
+from tccp.protocol.encoding import decode
 from tccp.transport.accepting import forgiving
 from tccp.transport.certificates import KeyPair
 from tccp.transport.connection import Stream
@@ -31,6 +32,7 @@ from tccp.transport.errors import PeerGoneError
 
 RESTART_S = 0.5
 STARTS_IN_VAIN_MAX = 5  # one after the other; then a restart of everything may help, and an operator sees it
+START_S = 30.0
 PING_EVERY_S = 10.0
 SILENCE_S = 30.0
 FINISH_S = 6.0  # for what was said last to reach the nodes
@@ -148,7 +150,7 @@ class _Worker:
                 try:
                     async for kind, number, content in link.frames():
                         self._hear(link, sessions, kind, number, content)
-                except (HostError, msgspec.DecodeError) as problem:
+                except (HostError, ProtocolError) as problem:
                     log.error("worker_nonsense", worker=self._number, detail=str(problem))
                     process.kill()
                 for stream in self._streams.values():
@@ -160,7 +162,7 @@ class _Worker:
             if (stream := self._streams.get(number)) is not None:
                 stream.on_data(content)
         elif kind is Kind.OPENED:
-            opened = msgspec.msgpack.decode(content, type=Opened)
+            opened: Opened = decode(content, Opened)
             stream = self._streams[number] = WorkerStream(link, number, opened.certificate)
             sessions.start_soon(self._serve_one, stream, opened.address)
         elif kind is Kind.ENDED:
@@ -184,7 +186,7 @@ class _Worker:
         while True:
             self._alive = trio.Event()
             link.say(Kind.PING)
-            with trio.move_on_after(SILENCE_S):
+            with trio.move_on_after(SILENCE_S if self.was_ready else START_S):
                 await self._alive.wait()
                 await trio.sleep(PING_EVERY_S)
             if not self._alive.is_set():
