@@ -8,13 +8,16 @@ import trio
 from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.quote import AkKey
 from tccp.coordinator.examination import KnownBoot
+from tccp.coordinator.shadows import Shadow
 from tccp.coordinator.trials import Trial
 from tccp.measures import Tally
-from tccp.model import NodeName
+from tccp.model import NodeName, PcrSelection
 from tccp.protocol.binding import Channel
 from tccp.store import LeaseRecord
 from tccp.transport.certificates import CertificateTemplate
 from tccp.transport.connection import Connection
+
+ANSWER_S = 30.0  # how long a nonce is good for
 
 
 @dataclass(slots=True)
@@ -27,6 +30,7 @@ class Lease:
     deadline: float  # trio time; the store has the wall-clock one
     asked_at: float  # trio time: the last evidence that held is no older than this
     boot: KnownBoot = field(default_factory=KnownBoot)
+    boot_in_shadow: KnownBoot = field(default_factory=KnownBoot)  # of the policy's version in the shadow
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,9 @@ class OpenChallenge:
     nonce: bytes
     asked_at: float  # trio time
     policy: AnyPolicy
+    selection: PcrSelection  # what was asked for: at least what the policy wants to see
     trial: Trial | None = None  # the policy is only tried
+    shadow: Shadow | None = None  # judges beside the policy
 
 
 @dataclass(slots=True, eq=False)

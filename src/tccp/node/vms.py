@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import structlog
 import trio
 
@@ -36,6 +37,7 @@ from tccp.node.launch import (
     openable,
     order_vm,
 )
+from tccp.node.marking import marking
 from tccp.node.one_vm import OVER, Vm
 from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
@@ -68,6 +70,7 @@ class Vms:
         hypervisor: Starts them.
         peers: Nodes to and from which they move.
         lease: Without which none runs.
+        mark_every_s: How often it is registered how far their disks have come.
     """
 
     def __init__(
@@ -79,7 +82,9 @@ class Vms:
         coordinator_id: bytes,
         *,
         peers: Peers,
+        mark_every_s: float,
     ) -> None:
+        self._mark_every_s = mark_every_s
         self._peers, self._departures = peers, Departures(desk, peers, self._set)
         desk.on_order = self._begin_move
         self._hypervisor, self._desk, self._lease = hypervisor, desk, lease
@@ -246,6 +251,7 @@ class Vms:
         check_headers(order)
         self._set(vm, "starting")
         await self._hypervisor.allow_until(self._lease.vms_end_at)
+        vm.was_opened = True
         async with self._hypervisor.open(order) as running:
             await self._run(vm, order, running)
 
@@ -261,9 +267,10 @@ class Vms:
             self._set(vm, "arriving")
             await self._hypervisor.allow_until(self._lease.vms_end_at)
             async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
-                vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id)
+                vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id, b"")
                 async with self._hypervisor.open(replace(order, incoming=streams)) as running:
                     vm.running = running
+                    vm.arrived = msgspec.structs.replace(vm.arrived, marks=await running.marks())
                     self._set(vm, "arrived")
                     go = await self._desk.recorded(vm.arrived)
                     assert isinstance(go, MoveGo)
@@ -280,7 +287,8 @@ class Vms:
         vm.has_run = True
         await running.run()
         self._set(vm, "running")
-        outcome = await running.ended()
+        async with marking(vm, running, self._desk, every_s=self._mark_every_s):
+            outcome = await running.ended()
         if vm.saving is not None:
             await vm.saving.wait()
         vm.detail = outcome.detail or vm.detail
@@ -310,16 +318,17 @@ class Vms:
         if vm.wiped:
             return wiped_here(self._identity, vm.vm_id, vm.epoch, vm.move_id)
         if vm.saved is not None:
-            return VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root)
+            return VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root, outcome.marks)
         if vm.has_run:
-            return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason)
-        return not_started(vm.vm_id, keys, reason=vm.reason, disk_root=outcome.disk_root)
+            return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, outcome.marks, vm.reason)
+        left = (outcome.disk_root, outcome.marks)
+        return not_started(vm.vm_id, keys, reason=vm.reason, left=left, was_opened=vm.was_opened)
 
     async def _find_out(self, arrived: MoveArrived, reason: str) -> None:
         """It was here, and is no more: if it has become ours, it has ended."""
         with contextlib.suppress(LaunchError):
             await self._desk.recorded(arrived)
-            self._desk.report(VmEnded(arrived.vm_id, arrived.epoch, b"", reason))
+            self._desk.report(VmEnded(arrived.vm_id, arrived.epoch, b"", arrived.marks, reason))
 
     def _begin_move(self, order: MoveOrder) -> None:
         assert self._nursery is not None
