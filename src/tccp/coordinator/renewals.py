@@ -129,9 +129,9 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        renewed = session.renewed = session.renewed or trio.Event()
+        renewed = session.renewed = trio.Event() if session.renewed is None else session.renewed
         self.ask_now([session])
-        with trio.move_on_after(ANSWER_S):
+        with trio.move_on_after(0.0 if session.ended else ANSWER_S):  # nobody tells who waits for one that is closed
             await renewed.wait()
         if session.ended or not renewed.is_set():
             raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted, or its quote did not hold")
