@@ -104,6 +104,7 @@ class Counters:
     renewals: int = 0
     releases: int = 0
     lapses: int = 0
+    worker_ends: int = 0  # that nobody wanted
     told: Tally = field(default_factory=Tally)  # of a revocation, by what the node did
     refusals: Tally = field(default_factory=Tally)
     key_refusals: Tally = field(default_factory=Tally)
