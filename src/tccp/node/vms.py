@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from tccp.errors import HostError, LaunchError, TccpError
+from tccp.node import silence
 from tccp.node.departures import Departures
 from tccp.node.ending import Endings, unix_ms
 from tccp.node.hypervisor import Hypervisor, RunningVm, VmOutcome
@@ -40,6 +41,7 @@ from tccp.node.one_vm import OVER, Vm
 from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
 from tccp.node.remains import RemainsFolder
+from tccp.node.silence import listening
 from tccp.node.watching import Changes
 from tccp.protocol.messages import (
     MoveArrived,
@@ -278,15 +280,20 @@ class Vms:
             self._set(vm, "arriving")
             await self._hypervisor.allow_until(self._lease.vms_end_at)
             async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
-                vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id, b"")
-                async with self._hypervisor.open(replace(order, incoming=streams)) as running:
-                    vm.running = running
-                    vm.arrived = msgspec.structs.replace(vm.arrived, marks=await running.marks())
-                    self._set(vm, "arrived")
-                    go = await self._desk.recorded(vm.arrived)
-                    assert isinstance(go, MoveGo)
-                    vm.arrived, vm.is_ours = None, True
-                    await self._run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)
+                await self._take_in(vm, order, streams, MoveArrived(vm.vm_id, vm.epoch, move.move_id, b""))
+
+    async def _take_in(self, vm: Vm, order: VmOrder, streams: Sequence[trio.abc.Stream], arrived: MoveArrived) -> None:
+        vm.arrived = arrived
+        with listening(streams, silence.RECEIVING_S) as watch:
+            async with self._hypervisor.open(replace(order, incoming=watch.streams)) as running:
+                watch.stop()
+                vm.running = running
+                vm.arrived = arrived = msgspec.structs.replace(arrived, marks=await running.marks())
+                self._set(vm, "arrived")
+                go = await self._desk.recorded(arrived)
+                assert isinstance(go, MoveGo)
+                vm.arrived, vm.is_ours = None, True
+                await self._run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)
 
     async def _run(self, vm: Vm, order: VmOrder, running: RunningVm) -> None:
         """From its first instruction here to its last."""

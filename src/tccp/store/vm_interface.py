@@ -52,8 +52,8 @@ class VmStore(abc.ABC):
         Raises:
             ConflictError: ``tenant_unknown``, ``lease_unknown``, ``lease_ended``, ``lease_expired``, ``node_revoked``,
                 ``policy_changed`` (since the node's last evidence), ``evidence_old``, ``policy_not_demanded``,
-                ``attribute_not_demanded``, ``vm_of_another_tenant``, ``ticket_used``, ``vm_running``, ``vm_not_free``,
-                ``vm_suspended``, ``vm_destroyed``.
+                ``attribute_not_demanded``, ``attribute_not_attested``, ``vm_of_another_tenant``, ``ticket_used``,
+                ``vm_running``, ``vm_not_free``, ``vm_suspended``, ``vm_destroyed``.
         """
 
     @abc.abstractmethod
@@ -150,12 +150,12 @@ class VmStore(abc.ABC):
         """The source goes on alone, and wipes nothing. Event ``stayed``. Raises as `commit_move`."""
 
     @abc.abstractmethod
-    async def move(self, vm_id: bytes) -> MoveRecord | None:
-        """The move of a VM that is under way."""
+    async def move(self, vm_id: bytes, at_ms: int) -> MoveRecord | None:
+        """The move of a VM that is under way: not one whose source can say nothing of it any more at that time."""
 
     @abc.abstractmethod
-    async def moves_from(self, name: NodeName) -> list[MoveRecord]:
-        """The moves that are under way of the VMs of a node."""
+    async def moves_from(self, name: NodeName, at_ms: int) -> list[MoveRecord]:
+        """The moves that are under way of the VMs of a node, as `move` tells them."""
 
     @abc.abstractmethod
     async def vm(self, vm_id: bytes) -> VmRecord | None:
