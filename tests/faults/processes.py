@@ -40,6 +40,7 @@ class Part:
     def __init__(self, child: Child, control: socket.socket) -> None:
         self.child = child
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(control))
+        self._telling = trio.Lock()
 
     async def tell(self, word: bytes) -> None:
         """Say it, and wait for the answer.
@@ -50,8 +51,9 @@ class Part:
         answer = b""
         try:
             with trio.fail_after(WORD_S):
-                await self._stream.send_all(word)
-                answer = bytes(await self._stream.receive_some(1))
+                async with self._telling:
+                    await self._stream.send_all(word)
+                    answer = bytes(await self._stream.receive_some(1))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         except trio.TooSlowError:
