@@ -22,14 +22,15 @@ import trio
 
 from bench.conftest import Section
 from tccp.node.vm.description import VmSecrets
-from tccp.node.vm.migration import Pace, Sent, send_out, take_in
+from tccp.node.vm.migration import Pace, query, send_out, take_in
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.qmp import Qmp
 from tccp.node.vm.state import ResumedState, state_key
+from tccp.node.vm.streams import streams_of
 from tccp.node.vm.vm import Vm
 from tests.support.guest import CONSOLE, QEMU, guest_kernel
 from tests.support.machines import Guest, GuestImages, TestHost, a_host, booted, describe, secrets
-from tests.support.wires import tls_wire
+from tests.support.wires import tls_wires
 
 MOVES = int(os.environ.get("MOVES", "3"))
 MEMORY_MIB = 256
@@ -137,11 +138,12 @@ async def _guest(host: TestHost, images: GuestImages, keys: VmSecrets, commands:
 async def move_ours(host: TestHost, other: TestHost, images: GuestImages, commands: list[str], pace: Pace) -> Move:
     """Over TLS, to a VM that is opened meanwhile: images, vTPM and QEMU there are counted; by hand it waits already."""
     keys = secrets()
-    async with _guest(host, images, keys, commands) as guest, tls_wire() as (here, there):
+    async with _guest(host, images, keys, commands) as guest, tls_wires() as wires:
         arrived: list[Vm] = []
         came, leave = trio.Event(), trio.Event()
 
         async def take() -> None:
+            there = streams_of(wires.there)
             opened = open_vm(guest.vm.description, images.diskless, keys, host=other.vms, incoming=there)
             async with opened as vm:
                 arrived.append(vm)
@@ -151,12 +153,13 @@ async def move_ours(host: TestHost, other: TestHost, images: GuestImages, comman
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take)
             start = time.perf_counter()
-            sent: Sent = await guest.vm.send(here, pace=pace)
+            sent = await guest.vm.send(streams_of(wires.here), pace=pace)
             await came.wait()
             await arrived[0].run()
             total = time.perf_counter() - start
+            down = (await query(guest.vm.qmp)).downtime_ms
             leave.set()
-        return Move(total, sent.downtime_ms / 1e3, sent.sent_bytes)
+        return Move(total, down / 1e3, sent.state_bytes)
 
 
 async def suspend_ours(host: TestHost, images: GuestImages, commands: list[str], path: Path) -> tuple[float, float]:

@@ -329,6 +329,7 @@ NodeRequest = (
     | v.SuspendVm
     | v.ResumeVm
     | v.ReceiveVm
+    | v.CancelVm
     | v.DestroyVm
     | v.GetDestructionReceipt
 )
@@ -385,5 +386,6 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.SuspendVm: ControlRole.ADMIN,
     v.ResumeVm: ControlRole.ADMIN,
     v.ReceiveVm: ControlRole.ADMIN,
+    v.CancelVm: ControlRole.ADMIN,
     v.DestroyVm: ControlRole.ADMIN,
 }
