@@ -21,7 +21,7 @@ from tests.coordinator.conftest import coordinator, coordinator_tpm, host, host_
 from tests.fuzz.tenant_targets import pinned as any_pinned
 from tests.support.launching import SealedFile, Tenant, ticket_file
 from tests.support.live_coordinator import LiveCoordinator
-from tests.support.live_node import LiveNode, live_node
+from tests.support.live_node import LiveNode, is_under_way, live_node
 
 # What the tenant demanded when she pinned the coordinator: no witnesses.
 POLICY = f'ak = "{"ab" * 91}"\n[pcrs]\n0 = ["{"00" * 32}"]\n'
@@ -123,7 +123,7 @@ async def test_a_move_shows_how_far_it_is_and_what_it_took_and_is_cancelled_at_e
             source.may_send = trio.Event()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(receive)
-                await beta.until_told(desk.vm.vm_id, lambda info: bool(info.transfer and info.transfer.sent_bytes))
+                await beta.until_told(desk.vm.vm_id, lambda info: info.state == "arriving" and is_under_way(info))
                 for each, state in ((there, "arriving"), (desk, "moving")):
                     (line,) = [line for line in (await each.tccp("list")).out.splitlines() if vm_id in line]
                     assert (state in line, "70 %, 100 B/s" in line) == (True, True), line

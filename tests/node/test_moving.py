@@ -11,13 +11,13 @@ from tccp.model import NodeName
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol.ticket import PolicyDemand
-from tccp.protocol.vm_control import VmInfo, VmTransfer
+from tccp.protocol.vm_control import VmTransfer
 from tccp.store import LeaseRecord, VmRecord
 from tccp.tenant.launch import verify_launch
 from tests.node.test_suspend import Running, alpha, beta, coordinator, record_of, running, tenant
 from tests.support.launching import Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
-from tests.support.live_node import LiveNode, live_node
+from tests.support.live_node import LiveNode, is_under_way, live_node
 
 __all__ = ["alpha", "beta", "coordinator", "running", "tenant"]
 
@@ -33,10 +33,6 @@ def runs(*nodes: LiveNode) -> int:
 
 
 HALF_WAY = VmTransfer(1000, 400, 2000, 500, 1500, 100, 2, 0, 0, 0, 0)
-
-
-def is_under_way(info: VmInfo) -> bool:
-    return info.transfer is not None and info.transfer.sent_bytes > 0
 
 
 async def receive(node: LiveNode, running: Running) -> tuple[str, str, int]:

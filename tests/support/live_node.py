@@ -203,6 +203,11 @@ async def _receive(streams: Streams) -> bytes:
     return received[4:]
 
 
+def is_under_way(info: v.VmInfo) -> bool:
+    """Whether something of the VM has been sent."""
+    return info.transfer is not None and info.transfer.sent_bytes > 0
+
+
 class LiveNode:
     """A running node; made by `live_node`."""
 

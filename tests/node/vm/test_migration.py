@@ -22,7 +22,9 @@ from tests.node.vm.test_suspend import EXTEND, PCR_16
 from tests.support.machines import Guest, GuestImages, TestHost, a_host, booted, describe, secrets
 from tests.support.wires import Wires, tls_wires
 
-COUNTER = "echo 0 > /tmp/count; (while true; do n=$((n+1)); echo $n > /tmp/c; mv /tmp/c /tmp/count; usleep 2000; done) & echo"
+COUNTER = (
+    "echo 0 > /tmp/count; (while true; do n=$((n+1)); echo $n > /tmp/c; mv /tmp/c /tmp/count; usleep 2000; done) & echo"
+)
 
 
 @pytest.fixture
