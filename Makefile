@@ -7,7 +7,7 @@ CORE_SOURCES := $(wildcard csrc/*.c csrc/*.h) csrc/build.py csrc/libsodium.py cs
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tests/support/*.sh)
 export TCCP_WERROR ?=
 
-.PHONY: all setup system-packages check-packages test check bench fuzz demo clean lock
+.PHONY: all setup system-packages check-packages test check bench fuzz demo clean lock documents man completions
 .DELETE_ON_ERROR:
 
 all: setup
@@ -30,14 +30,32 @@ $(VENV)/.core: $(VENV)/.installed pyproject.toml $(CORE_SOURCES)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	touch $@
 
-# The lock file is made from pyproject.toml on purpose, never by the way.
+# The lock files are made from pyproject.toml on purpose, never by the way.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-header --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra dev --extra lanes --output-file requirements.lock pyproject.toml
+	$(LOCK) --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
+
+# What is made from the schema of configuration files; a test says when it is due.
+documents: setup
+	$(BIN)/python tools/documents.py
+
+# Of the last commit, so that the same tree always gives the same files.
+export SOURCE_DATE_EPOCH ?= $(shell git -c safe.directory='*' log -1 --format=%ct 2>/dev/null || date +%s)
+
+# For `man -l build/man/tccp.1`, and for packages.
+man: setup
+	$(BIN)/python -m tools.man build/man
+
+completions: setup
+	$(BIN)/python -m tools.completion build/completions
 
 # ---- daily -----------------------------------------------------------------------------------------------------
 
+# One process of pytest a CPU; JOBS=0 runs all tests in one, and so does plain pytest.
+JOBS ?= $(shell nproc)
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -p no:benchmark
 
 # Everything but the long tests: style, types, import directions, C under sanitizers, shell scripts, documents, units.
 check: setup check-packages check-native
@@ -60,6 +78,7 @@ demo: setup
 BENCH ?= $(patsubst bench/%.py,%,$(wildcard bench/bench_*.py))
 bench: setup
 	tools/system_packages.sh tools/apt-packages-bench.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m pytest -q $(BENCH:%=bench/%.py)
 	$(BIN)/python -m bench.report
 

@@ -14,7 +14,8 @@
 #include <openssl/err.h>
 #include <openssl/x509.h>
 
-#include "lanes_rsa.h"
+#include "digits.h"
+#include "lanes.h"
 #include "tpm_public.h"
 
 /* SEC 2, 2.4.2 and 2.5.1: the orders of the curves. */
@@ -44,7 +45,7 @@ static bool prepare_digits(tccp_ak *ak, BN_CTX *ctx)
 {
     uint8_t bytes[TCCP_RSA_BYTES_MAX];
     ak->digit_count = (8 * ak->bytes + 2 + 51) / 52;
-    lanes_rsa_digits(ak->modulus_bytes, ak->bytes, ak->modulus_digits, 1, ak->digit_count);
+    digits_from_bytes(ak->modulus_bytes, ak->bytes, ak->modulus_digits, 1, ak->digit_count);
 
     BIGNUM *square = BN_new();
     bool made = square != NULL && BN_set_bit(square, (int) (2 * 52 * ak->digit_count)) &&
@@ -52,7 +53,7 @@ static bool prepare_digits(tccp_ak *ak, BN_CTX *ctx)
                 BN_bn2binpad(square, bytes, (int) ak->bytes) == (int) ak->bytes;
     BN_free(square);
     if (made)
-        lanes_rsa_digits(bytes, ak->bytes, ak->square_digits, 1, ak->digit_count);
+        digits_from_bytes(bytes, ak->bytes, ak->square_digits, 1, ak->digit_count);
 
     /* Newton's iteration doubles the bits that are right: an odd number is its own inverse modulo 8. */
     uint64_t modulus = ak->modulus_digits[0], inverse = modulus;
@@ -80,7 +81,12 @@ static tccp_status prepare_ecc(tccp_ak *ak, EVP_PKEY *key, const uint8_t *x, con
     words_from_bytes(x, ak->bytes, ak->x_words);
     words_from_bytes(y, ak->bytes, ak->y_words);
     ak->verifier = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
-    return ak->verifier != NULL && EVP_PKEY_verify_init(ak->verifier) == 1 ? TCCP_OK : TCCP_ERR_INTERNAL;
+    if (ak->verifier == NULL || EVP_PKEY_verify_init(ak->verifier) != 1)
+        return TCCP_ERR_INTERNAL;
+    if (ak->bytes != P256_BYTES || !tccp_lanes_available())
+        return TCCP_OK;
+    ak->multiples = p256_table_new(x, y);
+    return ak->multiples != NULL ? TCCP_OK : TCCP_ERR_NO_MEMORY;
 }
 
 static tccp_status prepare(tccp_ak *ak, const tccp_tpm_public *public)
@@ -214,6 +220,7 @@ void tccp_ak_free(tccp_ak *ak)
     BN_free(ak->modulus);
     BN_MONT_CTX_free(ak->montgomery);
     EVP_PKEY_CTX_free(ak->verifier);
+    p256_table_free(ak->multiples);
     free(ak);
 }
 

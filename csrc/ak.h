@@ -5,6 +5,7 @@
 #include <openssl/bn.h>
 #include <openssl/evp.h>
 
+#include "p256.h"
 #include "tccp.h"
 
 enum { TCCP_RSA_DIGITS_MAX = (8 * TCCP_RSA_BYTES_MAX + 2 + 51) / 52 };
@@ -23,6 +24,7 @@ struct tccp_ak {
 
     EVP_PKEY_CTX *verifier;      /* ECC; initialized, and duplicated for each signature */
     const uint8_t *order;        /* of the curve, most significant byte first */
+    p256_table *multiples;       /* P-256 where there are lanes, else NULL */
     uint64_t x_words[TCCP_ECC_BYTES_MAX / 8];           /* least significant first */
     uint64_t y_words[TCCP_ECC_BYTES_MAX / 8];
 };

@@ -1,5 +1,6 @@
-/* lanes.c: eight signatures at once: ECDSA by crypto_mb, RSA by lanes_rsa.c, which has no need to compute again for
- * each signature what follows from the key.
+/* lanes.c: what eight lanes verify faster than libcrypto: eight signatures at once with P-384 by crypto_mb and with RSA by
+ * lanes_rsa.c, which has no need to compute again for each signature what follows from the key; with P-256 by p256.c
+ * the pieces of one signature.
  *
  * All eight lanes are worked through whether they are wanted or not; those that are not get the first one's numbers.
  */
@@ -25,7 +26,6 @@ size_t lanes_kind(const tccp_ak *ak)
 #include <pthread.h>
 
 #include <crypto_mb/cpu_features.h>
-#include <crypto_mb/ec_nistp256.h>
 #include <crypto_mb/ec_nistp384.h>
 
 #include "lanes_rsa.h"
@@ -47,7 +47,7 @@ int tccp_lanes_available(void)
 size_t lanes_from(const tccp_ak *ak)
 {
     /* Measured: libcrypto's P-384 takes longer for one signature than all eight lanes do. */
-    static const uint8_t worthwhile[LANE_KINDS] = {3, 1, 3, 3, 3};
+    static const uint8_t worthwhile[LANE_KINDS] = {1, 1, 3, 3, 3};
     return tccp_lanes_available() ? worthwhile[lanes_kind(ak)] : LANES_NEVER;
 }
 
@@ -68,14 +68,25 @@ static void verify_rsa(const signature_check *checks, size_t n, tccp_status *ret
     }
 }
 
-/* crypto_mb refuses good signatures over a digest of zero, or not below the order: one in 2^32 for P-256. */
+static void verify_p256(const signature_check *checks, size_t n, tccp_status *ret_verdicts)
+{
+    static const tccp_status statuses[] = {
+        [P256_GOOD] = TCCP_OK, [P256_BAD] = TCCP_ERR_SIGNATURE, [P256_NO_MEMORY] = TCCP_ERR_NO_MEMORY};
+    for (size_t i = 0; i < n; i++) {
+        uint8_t digest[TCCP_ECC_BYTES_MAX];
+        signature_ecdsa_digest(&checks[i], digest);
+        ret_verdicts[i] = statuses[p256_verify(checks[i].ak->multiples, checks[i].r, checks[i].s, digest)];
+    }
+}
+
+/* crypto_mb refuses good signatures over a digest of zero, or not below the order. */
 static bool digest_suits(const tccp_ak *ak, const uint8_t *digest)
 {
     static const uint8_t zero[TCCP_ECC_BYTES_MAX];
     return memcmp(digest, zero, ak->bytes) != 0 && memcmp(digest, ak->order, ak->bytes) < 0;
 }
 
-static void verify_ecdsa(const signature_check *checks, size_t n, tccp_status *ret_verdicts)
+static void verify_p384(const signature_check *checks, size_t n, tccp_status *ret_verdicts)
 {
     uint8_t digests[LANES][TCCP_ECC_BYTES_MAX];
     const int8u *r[LANES], *s[LANES], *digest[LANES];
@@ -89,9 +100,7 @@ static void verify_ecdsa(const signature_check *checks, size_t n, tccp_status *r
         x[lane] = (const int64u *) check->ak->x_words;
         y[lane] = (const int64u *) check->ak->y_words;
     }
-    mbx_status done = checks[0].ak->info.bits == 256
-                          ? mbx_nistp256_ecdsa_verify_mb8(r, s, digest, x, y, NULL, NULL)
-                          : mbx_nistp384_ecdsa_verify_mb8(r, s, digest, x, y, NULL, NULL);
+    mbx_status done = mbx_nistp384_ecdsa_verify_mb8(r, s, digest, x, y, NULL, NULL);
     for (size_t lane = 0; lane < n; lane++) {
         if (!digest_suits(checks[lane].ak, digests[lane]))
             ret_verdicts[lane] = signature_verify_libcrypto(&checks[lane]);
@@ -102,10 +111,12 @@ static void verify_ecdsa(const signature_check *checks, size_t n, tccp_status *r
 
 void lanes_verify(const signature_check *checks, size_t n, tccp_status *ret_verdicts)
 {
-    if (checks[0].scheme == TPM_ALG_ECDSA)
-        verify_ecdsa(checks, n, ret_verdicts);
-    else
+    if (checks[0].scheme != TPM_ALG_ECDSA)
         verify_rsa(checks, n, ret_verdicts);
+    else if (checks[0].ak->multiples != NULL)
+        verify_p256(checks, n, ret_verdicts);
+    else
+        verify_p384(checks, n, ret_verdicts);
 }
 
 #else /* built without crypto_mb */

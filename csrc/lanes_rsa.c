@@ -11,22 +11,7 @@
 
 #include <string.h>
 
-enum { DIGIT_BITS = 52 };
-
-#define DIGIT_MASK ((1ull << DIGIT_BITS) - 1)
-
-void lanes_rsa_digits(const uint8_t *bytes, size_t len, uint64_t *ret_digits, size_t stride, size_t count)
-{
-    uint64_t window = 0;
-    unsigned int have = 0;
-    for (size_t i = 0; i < count; i++) {
-        for (; have < DIGIT_BITS && len > 0; have += 8)
-            window |= (uint64_t) bytes[--len] << have;
-        ret_digits[i * stride] = window & DIGIT_MASK;
-        window >>= DIGIT_BITS;
-        have = have > DIGIT_BITS ? have - DIGIT_BITS : 0;
-    }
-}
+#include "digits.h"
 
 #if defined(TCCP_HAVE_LANES) && defined(__x86_64__)
 
@@ -113,7 +98,7 @@ WITH_IFMA void lanes_rsa_power(const tccp_ak *const aks[RSA_LANES], const uint8_
             ((uint64_t *) modulus.at)[RSA_LANES * i + lane] = aks[lane]->modulus_digits[i];
             ((uint64_t *) square.at)[RSA_LANES * i + lane] = aks[lane]->square_digits[i];
         }
-        lanes_rsa_digits(signatures[lane], aks[lane]->bytes, (uint64_t *) signature.at + lane, RSA_LANES, count);
+        digits_from_bytes(signatures[lane], aks[lane]->bytes, (uint64_t *) signature.at + lane, RSA_LANES, count);
         inverses[lane] = aks[lane]->inverse_digit;
     }
     const __m512i inverse = _mm512_loadu_si512(inverses);

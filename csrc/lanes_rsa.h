@@ -6,9 +6,6 @@
 
 enum { RSA_LANES = 8 };
 
-/* What a modulus looks like in digits of 52 bits: made with the key. */
-void lanes_rsa_digits(const uint8_t *bytes, size_t len, uint64_t *ret_digits, size_t stride, size_t count);
-
 /* signatures[i] ^ 65537 modulo the modulus of aks[i]. All keys have the same size; each signature has that size and is
  * less than its modulus. Only on a CPU with AVX-512 F and IFMA. */
 void lanes_rsa_power(const tccp_ak *const aks[RSA_LANES], const uint8_t *const signatures[RSA_LANES],

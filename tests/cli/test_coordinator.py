@@ -12,6 +12,7 @@ import pytest
 
 from tccp.errors import ConfigError, HostError, PolicyError, TccpError
 from tccp.protocol import control as c
+from tccp.protocol import shadow_control as s
 
 from .control_daemon import ControlDaemon, control_daemon
 from .running import PATIENCE_S, TCCP, tccp
@@ -63,6 +64,7 @@ STATUS = c.CoordinatorStatus(
     key_refusals=1,
     refusal_reasons={"rebooted": 1},
 )
+SHADOW = s.ShadowInfo("tvmm", 4, EK_ID, 1_795_000_000_000, 3, 2, 1, 0, {"kernel_not_in_policy": 1})
 POLICY_BODY = b'name = "tvmm"\nversion = 3\n'
 POLICY = c.PolicyInfo(name="tvmm", version=3, sha256=EK_ID, added_ms=1, in_force=True, nodes=2, body=POLICY_BODY)
 RECORD = c.PerimeterRecord((c.EnrolledNode("rack1-07", EK_ID, b"\x30\x59", "tvmm", {"site": "delft"}),))
@@ -81,6 +83,11 @@ ANSWERS: dict[type, object] = {
     c.ImportNodes: c.Done(1),
     c.AddPolicy: POLICY,
     c.TryPolicy: c.PolicyTrial("tvmm", 3, EK_ID, (c.TriedNode("rack1-07", "accepted", warnings=(HOSTILE,)),)),
+    s.AddShadow: SHADOW,
+    s.ListShadows: s.Shadows((SHADOW,)),
+    s.ReportShadow: s.ShadowReport(SHADOW, (s.ShadowedNode("rack1-07", "accepted", "admitted", warnings=(HOSTILE,)),)),
+    s.PromoteShadow: SHADOW,
+    s.DropShadow: SHADOW,
     c.ListPolicies: c.Policies((POLICY,)),
     c.ShowPolicy: POLICY,
     c.GetTrust: c.TrustFile(b'identity = "00"\n'),
@@ -136,6 +143,10 @@ COMMANDS: list[tuple[str, object]] = [
     ("import {files}/record.json", c.ImportNodes(RECORD)),
     ("policy add {files}/policy.toml", c.AddPolicy(POLICY_BODY)),
     ("policy try {files}/policy.toml", c.TryPolicy(POLICY_BODY)),
+    ("policy shadow add {files}/policy.toml", s.AddShadow(POLICY_BODY)),
+    ("policy shadow list", s.ListShadows()),
+    ("policy shadow report tvmm", s.ReportShadow("tvmm")),
+    ("policy shadow drop tvmm", s.DropShadow("tvmm")),
     ("policy list", c.ListPolicies()),
     ("policy show tvmm --version 3", c.ShowPolicy("tvmm", 3)),
     ("trust", c.GetTrust()),
@@ -173,6 +184,32 @@ def test_json_keys_are_the_fields_of_the_answer(daemon: ControlDaemon) -> None:
             | {"ek_id": EK_ID.hex(), "lease_id": "00" * 16, "boot_id": "01" * 16, "warnings": [HOSTILE]}
         ]
     }
+
+
+def test_what_is_promoted_is_the_version_that_was_there_when_it_was_asked_for(daemon: ControlDaemon) -> None:
+    ended = tccp("coordinator", "policy", "shadow", "promote", "tvmm", "--socket", daemon.path)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert daemon.asked == [s.ListShadows(), s.PromoteShadow("tvmm", EK_ID)]
+    assert "version 4 is in force" in ended.out
+
+
+def test_without_a_shadow_nothing_is_promoted(daemon: ControlDaemon) -> None:
+    ended = tccp("coordinator", "policy", "shadow", "promote", "lab", "--json", "--socket", daemon.path)
+
+    assert (ended.code, ended.document["error"]) == (1, "no_shadow")
+    assert daemon.asked == [s.ListShadows()]
+
+
+def test_a_report_of_nodes_that_would_be_refused_ends_with_1(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    refused = s.ShadowedNode("rack1-07", "refused", "admitted", "kernel_not_in_policy", HOSTILE, (), 1_795_000_000_000)
+    with control_daemon(path, c.CoordinatorRequest, {s.ReportShadow: s.ShadowReport(SHADOW, (refused,))}):
+        ended = tccp("coordinator", "policy", "shadow", "report", "tvmm", "--socket", path)
+
+    assert ended.code == 1
+    assert "kernel_not_in_policy" in ended.out
+    assert "\x1b" not in ended.out
 
 
 def test_the_environment_names_the_socket(daemon: ControlDaemon) -> None:

@@ -67,7 +67,9 @@ def disks(folder: Path, count: int, demanded: bytes | None) -> _Disks:
         )
         for number in range(count)
     )
-    return _Disks(folder, cast("VmOrder", SimpleNamespace(images=images, keys=SimpleNamespace(disk_root=demanded))))
+    return _Disks(
+        folder, cast("VmOrder", SimpleNamespace(images=images, keys=SimpleNamespace(disk_root=demanded, marks=b"")))
+    )
 
 
 def test_the_root_of_one_disk_is_the_one_that_is_registered(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ right ones, and keeps its "VM" until it is told otherwise.
 """
 
 import datetime as dt
+import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -42,6 +43,11 @@ PAPER = RecipientSecretKey.from_seed(bytes(32))  # opens every suspended state o
 A = TypeVar("A", bound=msgspec.Struct)
 
 
+def paper_mark(written: int) -> bytes:
+    """The mark of a disk in which as much was written."""
+    return written.to_bytes(8, "little") + hashlib.sha256(bytes([written])).digest()
+
+
 class PaperVm:
     """A VM that does nothing."""
 
@@ -55,6 +61,8 @@ class PaperVm:
         self.console = ""
         self.ek_certificate = ek_certificate
         self.is_running = False
+        self.written = 0  # how far its disk has come
+        self.kept: list[bytes] = []
         self.wishes: list[str] = []
         self.outcome: VmOutcome | None = None
         self._end = trio.Event()
@@ -75,6 +83,16 @@ class PaperVm:
         """The guest has ended by itself."""
         self.outcome = VmOutcome(reason)
         self._end.set()
+
+    async def marks(self) -> bytes:
+        """As a disk has them."""
+        if self.outcome is not None:
+            raise HostError("disk_process_died", "torn")
+        return paper_mark(self.written)
+
+    async def keep(self, marks: bytes) -> None:
+        """Remember."""
+        self.kept.append(marks)
 
     async def suspend(self) -> SavedState:
         """Keep what it has in memory."""

@@ -25,8 +25,9 @@ from tccp.node.vm.keeper import boottime
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.vm import Vm
 from tests.support.guest import CONSOLE, guest_kernel, make_initramfs
+from tests.support.reserved import free_users
 
-FIRST_USER = 500_000
+FIRST_USER = free_users()
 ANSWER_S = 120
 TIME_S = 3600
 # Switches off when a button is pressed; takes a line, runs it, says how it ended.

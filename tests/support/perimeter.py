@@ -5,7 +5,6 @@ For system tests, the demo and benchmarks; nothing here knows pytest.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,11 +20,11 @@ from tccp.control.client import ControlClient
 from tccp.errors import TccpError
 from tccp.protocol import control as c
 from tests.support.coordinator_keys import make_keys
+from tests.support.reserved import free_port, free_users
 from tests.support.soft_tpm import EkAuthority, SoftTpm
 from tests.support.tpm_relay import TpmRelay
 
 DEADLINE_S = 30.0
-FIRST_USER = 70_000
 ZERO_PCR = "00" * 32
 SCRIPTS = Path(sys.executable).parent
 
@@ -233,7 +232,7 @@ class Perimeter:
         """Where a node's VMs live; as root they run as users of their own, who may come as far as that."""
         users = ""
         if os.geteuid() == 0:
-            users = f"first_user = {FIRST_USER + 100 * len(self.nodes)}\nusers = 100\n"
+            users = f"first_user = {free_users()}\nusers = 100\n"
             for above in (folder, *folder.parents):
                 if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
                     above.chmod(above.stat().st_mode | 0o011)
@@ -255,13 +254,6 @@ def ek_certificate(tpm: SoftTpm) -> bytes:
     """The certificate of the ECC EK that a node shows, read with tpm2-tools, DER."""
     read = ["tpm2_nvread", "-T", tpm.tcti, "-C", "o", "0x1c00016"]
     return subprocess.run(read, check=True, capture_output=True).stdout
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, log: Path | None = None) -> None:

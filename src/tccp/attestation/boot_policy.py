@@ -130,10 +130,15 @@ class BootPolicy:
     body: bytes = field(repr=False)
     sha256: bytes = field(init=False)
     """The hash of the policy as its author wrote it; once, because each renewal compares it."""
+    selection: PcrSelection = field(init=False)
+    """What a platform must quote: PCR 5 too, where the firmware's part ends, and 10 if IMA is judged."""
 
     def __post_init__(self) -> None:
-        """What follows from the body."""
+        """What follows from the rest."""
         object.__setattr__(self, "sha256", hashlib.sha256(self.body).digest())
+        ima = {IMA_PCR} if self.ima_sha256 is not None else set()
+        selection = PcrSelection.of(self.bank, self.boot_pcrs | {EXIT_BOOT_SERVICES_PCR} | ima)
+        object.__setattr__(self, "selection", selection)
 
     @property
     def sections(self) -> Mapping[str, Mode]:
@@ -145,12 +150,6 @@ class BootPolicy:
     def boot_pcrs(self) -> frozenset[int]:
         """The PCRs of which every event is judged."""
         return frozenset().union(*(SECTION_PCRS[name] for name in self.sections))
-
-    @property
-    def selection(self) -> PcrSelection:
-        """What a platform must quote: PCR 5 too, where the firmware's part ends, and 10 if IMA is judged."""
-        ima = {IMA_PCR} if self.ima_sha256 is not None else set()
-        return PcrSelection.of(self.bank, self.boot_pcrs | {EXIT_BOOT_SERVICES_PCR} | ima)
 
     def mode_of(self, pcr: int) -> Mode:
         """What an unknown event in *pcr* means: nobody can say whose it is, so the strictest section decides."""

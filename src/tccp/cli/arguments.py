@@ -102,6 +102,11 @@ def add_files(container: argparse._ActionsContainer, name: str, *, summary: str)
     _complete(action, COMPLETE_FILES)
 
 
+def add_optional_files(parser: Parser, name: str, *, summary: str) -> None:
+    """Like `add_files`, for files that need not be named."""
+    _complete(parser.add_argument(name, metavar="FILE", type=Path, nargs="*", help=summary), COMPLETE_FILES)
+
+
 def add_folder(parser: Parser, name: str, *, summary: str, required: bool = False) -> None:
     """An option that names a folder to read."""
     _complete(parser.add_argument(name, metavar="DIR", type=Path, required=required, help=summary), COMPLETE_FOLDERS)

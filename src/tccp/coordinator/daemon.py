@@ -45,13 +45,14 @@ from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.registration import serve_node
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
+from tccp.coordinator.shadows import Shadows
 from tccp.coordinator.start import record_start
 from tccp.coordinator.tenants import TenantDesk, serve_tenant
 from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.protocol.statements import log_origin
-from tccp.service import run_daemon
+from tccp.service import Program, run_daemon
 from tccp.store import FencedError, Store, open_store
 from tccp.tpm import Tpm, open_tpm
 from tccp.transparency.note import NoteSigner, parse_note_key
@@ -64,6 +65,13 @@ LAPSE_SWEEP_S = 1.0
 # A disk may take its time; a store that is silent for longer is not coming back.
 STORE_SILENCE_S = 10.0
 CLOCK_WARNING_S = 5.0
+
+PROGRAM = Program(
+    "coordinator",
+    CoordinatorConfig,
+    "The trusted coordinator: attests nodes and leases them their place in the perimeter.",
+    Path("/etc/tccp/coordinator.toml"),
+)
 
 log = structlog.get_logger()
 
@@ -85,8 +93,9 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         ak = await tpm.create_ak(kind=config.tpm.ak)
         ek = await tpm.read_ek()
         properties = await tpm.properties()
-        policies, ima = PolicyBook(await store.policies()), ImaPolicies(config.ima)
-        await ima.prepare_all(policies.all())
+        policies, examiner = PolicyBook(await store.policies()), Examiner(ImaPolicies(config.ima))
+        shadows = Shadows(await store.shadows(), examiner)
+        await examiner.ima.prepare_all([*policies.all(), *shadows.policies()])
         yield Services(
             config=config,
             identity=identity,
@@ -96,8 +105,9 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             clock=clock,
             evidence=OwnEvidence(tpm, ak, config.tpm.selection, identity),
             policies=policies,
+            shadows=shadows,
             operators=operators,
-            examiner=Examiner(ima),
+            examiner=examiner,
             ak_spki=AkKey.from_tpm_public(ak.public).spki,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
@@ -293,7 +303,7 @@ async def _reload(services: Services, config_path: Path) -> None:
             log.warning("needs_restart", key=fixed)
     services.config, services.authorities, services.log_context = config, authorities, context
     services.operators, services.examiner.ima.config = operators, config.ima
-    await services.examiner.ima.prepare_all(services.policies.all())
+    await services.examiner.ima.prepare_all([*services.policies.all(), *services.shadows.policies()])
     logs.configure(log_format=config.log.format, level=config.log.level)
     log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
 
@@ -301,5 +311,4 @@ async def _reload(services: Services, config_path: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
     harden()
-    description = "The trusted coordinator: attests nodes and leases them their place in the perimeter."
-    return run_daemon(serve, CoordinatorConfig, arguments, name="coordinator", description=description)
+    return run_daemon(PROGRAM, serve, arguments)

@@ -1,4 +1,4 @@
-"""What nodes say of VMs that have ended, stand in a file, or are gone for ever: recorded, and answered.
+"""What nodes say of VMs that go on, have ended, stand in a file, or are gone for ever: recorded, and answered.
 
 A node says it until it is answered, so every answer is final; when the record cannot be written there is none.
 """
@@ -11,25 +11,29 @@ from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession
 from tccp.errors import EvidenceError, LaunchError
 from tccp.protocol.destruction import verify_destruction_statement
+from tccp.protocol.marks import check_marks
 from tccp.protocol.messages import (
+    MoveArrived,
     VmAnswer,
     VmDestroyed,
     VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmMarked,
+    VmMarksRecorded,
     VmReportRefused,
     VmSuspended,
     VmSuspendRecorded,
 )
-from tccp.store import ConflictError, VmDestruction, VmEnd, VmSuspension
+from tccp.store import ConflictError, VmDestruction, VmEnd, VmMarks, VmSuspension
 
 log = structlog.get_logger()
 
 
 async def record_report(
-    services: Services, session: NodeSession, said: VmEnded | VmSuspended | VmDestroyed
+    services: Services, session: NodeSession, said: VmEnded | VmMarked | VmSuspended | VmDestroyed
 ) -> VmAnswer:
-    """The answer to *said*, once it is in the published log.
+    """The answer to *said*, once it is durable and, where it is an event, in the published log.
 
     Raises:
         HostError: It cannot be recorded now.
@@ -38,6 +42,9 @@ async def record_report(
         match said:
             case VmEnded():
                 return await _end(services, session, said)
+            case VmMarked():
+                await register_marks(services, session, said)
+                return VmMarksRecorded(said.vm_id, said.epoch, said.marks)
             case VmSuspended():
                 return await _suspend(services, session, said)
             case VmDestroyed():
@@ -51,6 +58,17 @@ async def record_report(
         return VmReportRefused(str(word), said.vm_id, said.epoch, problem.reason)
 
 
+async def register_marks(services: Services, session: NodeSession, said: VmMarked | MoveArrived) -> None:
+    """Record how far the disks of a VM have come that this node owns.
+
+    Raises:
+        ConflictError: As `Store.register_marks`.
+        LaunchError: ``marks_malformed``.
+    """
+    if marks := check_marks(said.marks):
+        await services.store.register_marks(VmMarks(said.vm_id, said.epoch, session.lease.record.lease_id, marks))
+
+
 async def _end(services: Services, session: NodeSession, said: VmEnded) -> VmAnswer:
     end = VmEnd(
         vm_id=said.vm_id,
@@ -59,6 +77,7 @@ async def _end(services: Services, session: NodeSession, said: VmEnded) -> VmAns
         disk_root=_root_or_none(said.disk_root),
         reason=said.reason,
         at_ms=services.clock.now_ms(),
+        marks=check_marks(said.marks) or None,
     )
     if seq := await services.store.end_vm(end):
         await services.log.included(seq)
@@ -74,6 +93,7 @@ async def _suspend(services: Services, session: NodeSession, said: VmSuspended) 
         state_root=said.state_root,
         disk_root=_root_or_none(said.disk_root),
         at_ms=services.clock.now_ms(),
+        marks=check_marks(said.marks) or None,
     )
     if seq := await services.store.suspend_vm(suspension):
         await services.log.included(seq)

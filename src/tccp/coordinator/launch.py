@@ -130,6 +130,7 @@ class Launches:
         info = release_info(verified.sha256, ticket.vm_id, record.epoch, lease_id, request.nonce)
         services.sessions.counters.releases += 1
         resumed = isinstance(request, ResumeRequest)
+        takes_any = ticket.disk_state == "any" and not resumed
         word = "resumed" if resumed else "released"
         log.info(word, node=str(session.node), vm=ticket.vm_id.hex(), epoch=record.epoch)
         return KeyRelease(
@@ -137,9 +138,10 @@ class Launches:
             vm_id=ticket.vm_id,
             epoch=record.epoch,
             wrapped_keys=wrap_keys(keys, node_key, info),
-            disk_root=(record.disk_root or b"") if resumed or ticket.disk_state == "registered" else b"",
+            disk_root=b"" if takes_any else record.disk_root or b"",
             generation=record.generation if resumed else 0,
             state_root=(record.state_root or b"") if resumed else b"",
+            marks=b"" if takes_any else record.marks or b"",
             receipt=receipt,
         )
 

@@ -1,5 +1,6 @@
 """What the coordinator measures, and when it is well and ready: `tccp.transport.metrics.Report`."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import trio
@@ -34,7 +35,8 @@ class CoordinatorReport:
         Raises:
             StoreError: The store cannot be read.
         """
-        return [build_info(), *self._since_the_start(), *await self._stored(), *self._log(), *self._witnesses()]
+        parts = (self._since_the_start(), await self._stored(), self._shadows(), self._log(), self._witnesses())
+        return [build_info(), *itertools.chain.from_iterable(parts)]
 
     async def ailments(self) -> Sequence[str]:
         """A store that is silent for long is not coming back."""
@@ -80,6 +82,13 @@ class CoordinatorReport:
             gauge("tccp_store_size_bytes", "Size of the database.", counts.database_bytes),
             gauge("tccp_log_backlog_entries", "Events whose entry is not durable yet.", counts.last_seq - log_size),
         ]
+
+    def _shadows(self) -> Iterable[Metric]:
+        counts = {shadow.policy.name: shadow.counts for shadow in self._services.shadows}
+        for verdict, name in (("accepted", "accepted"), ("refused", "refused"), ("no_answer", "silent")):
+            what = f"Nodes of which the version in the shadow of a policy says last: {verdict}."
+            found = {policy: float(count[verdict]) for policy, count in counts.items()}
+            yield gauges(f"tccp_shadow_{name}", what, "policy", found)
 
     def _log(self) -> Iterable[Metric]:
         published = self._services.log

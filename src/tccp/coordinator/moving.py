@@ -9,6 +9,7 @@ source       move_wiped, signed --> commit: the destination's, next epoch  --> m
 import structlog
 import trio
 
+from tccp.coordinator.ending import register_marks
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession
 from tccp.errors import EvidenceError, HostError
@@ -84,6 +85,7 @@ class Moves:
             lease = session.lease.record
             owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
             if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:
+                await register_marks(self._services, session, said)
                 return MoveGo(said.vm_id, said.epoch, await self._services.log.receipt(record.seq))
             if move is None or (move.move_id, move.node) != (said.move_id, lease.node):
                 raise ConflictError("move_over", f"{said.vm_id.hex()}: {said.move_id.hex()}")

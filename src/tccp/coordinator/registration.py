@@ -136,6 +136,7 @@ async def register(
         ConflictError: The store's state forbids the lease: revoked, or judged by another policy, in the meantime.
     """
     policy = services.policies.get(node.record.policy)
+    shadow, selection = services.shadows.beside(policy)
     activation = challenge_ak(hello.ak_public, ek=node.ek, secret=os.urandom(32))
     own = await services.evidence.evidence_for(binding.coordinator_leaf(hello.node_nonce, channel))
     nonce = fresh_nonce()
@@ -146,35 +147,47 @@ async def register(
             id_object=activation.id_object,
             encrypted_secret=activation.encrypted_secret,
             nonce=nonce.value,
-            bank=int(policy.selection.bank),
-            pcr_indexes=policy.selection.indexes,
+            bank=int(selection.bank),
+            pcr_indexes=selection.indexes,
         )
     )
     with _silence_after(ANSWER_S):
         evidence = await connection.receive(Evidence)
     ak: BoundAk = confirm_activation(activation, evidence.credential)
     key = AkKey.from_tpm_public(ak.ak_public)
-    quote = await services.verifier.verify(
+    quoted = await services.verifier.verify(
         QuoteClaim(
             evidence.attest,
             evidence.signature,
-            claimed_pcrs(policy.selection, evidence.pcrs),
+            claimed_pcrs(selection, evidence.pcrs),
             ak=key,
             qualifying_data=binding.registration(nonce.value, channel, evidence.identity),
         )
     )
     identity = check_identity(evidence.identity, node=node, tls_spki=connection.peer_spki)
-    boot = KnownBoot()
+    boot, quote = KnownBoot(), quoted.of(policy.selection)
 
     async def fetch(name: f.HostLog, offset: int) -> bytes:
         await connection.send(HostLogRequest(log=name, offset=offset))
         with _silence_after(ANSWER_S):
             return (await connection.receive(HostLogPart)).content
 
-    with _silence_after(PATIENCE_S):
-        platform = await services.examiner.examine(policy, quote, boot, fetch, event_log=evidence.event_log)
-    if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
-        explain_event_log(evidence.event_log, quote)
+    async def judge_beside() -> KnownBoot:
+        if shadow is None:
+            return KnownBoot()
+        now_ms, name = services.clock.now_ms(), node.record.name
+        return await services.shadows.at_registration(
+            shadow, name, quoted, evidence.event_log, in_force=boot, at_ms=now_ms
+        )
+
+    try:
+        with _silence_after(PATIENCE_S):
+            platform = await services.examiner.examine(policy, quote, boot, fetch, event_log=evidence.event_log)
+        if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
+            explain_event_log(evidence.event_log, quote)
+    except EvidenceError:
+        await judge_beside()
+        raise
     grant = grant_lease(
         platform,
         identity,
@@ -186,7 +199,9 @@ async def register(
         lease_s=services.config.leases.seconds,
         tls_spki_sha256=connection.peer_spki_sha256,
     )
-    return await _admit(services, connection, grant, identity, key, boot=boot, asked_at=asked_at)
+    lease = await _admit(services, connection, grant, identity, key, boot=boot, asked_at=asked_at)
+    lease.boot_in_shadow = await judge_beside()
+    return lease
 
 
 async def _admit(

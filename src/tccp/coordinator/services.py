@@ -17,6 +17,7 @@ from tccp.coordinator.identity import CoordinatorIdentity
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.sessions import Sessions
+from tccp.coordinator.shadows import Shadows
 from tccp.coordinator.verifier import QuoteVerifier
 from tccp.model import PcrValues
 from tccp.store import Store
@@ -34,6 +35,7 @@ class Services:
     clock: SteadyClock
     evidence: OwnEvidence
     policies: PolicyBook
+    shadows: Shadows
     operators: tuple[VerifyKey, ...]
     examiner: Examiner
     ak_spki: bytes

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+import msgspec
 import structlog
 
 from tccp.errors import HostError, LaunchError
@@ -60,10 +61,11 @@ class Arrivals:
             self.show(vm, "arriving")
             await self.hypervisor.allow_until(self.lease.vms_end_at)
             async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
-                vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id)
+                vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id, b"")
                 coming = replace(order, incoming=streams_of(streams, hear))
                 async with self.hypervisor.open(coming) as running:
                     vm.running = running
+                    vm.arrived = msgspec.structs.replace(vm.arrived, marks=await running.marks())
                     self.show(vm, "arrived")
                     go = await self.desk.recorded(vm.arrived)
                     assert isinstance(go, MoveGo)
@@ -83,4 +85,4 @@ class Arrivals:
                 with contextlib.suppress(HostError):
                     await self.hypervisor.destroy(vm.vm_id)
         else:
-            self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", vm.reason))
+            self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))

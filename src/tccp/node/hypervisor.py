@@ -20,11 +20,13 @@ class VmOutcome:
     Attributes:
         reason: One word: ``powered_off``, ``shut_down``, ``killed``, ``qemu_failed`` ...
         disk_root: What its disks must be at the next start, 32 bytes; empty when it has none, or nobody can say.
+        marks: How far its disks had come for certain (`tccp.protocol.marks`); empty when nobody knows.
     """
 
     reason: str
     detail: str = ""
     disk_root: bytes = b""
+    marks: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,21 @@ class RunningVm(Protocol):
 
     async def kill(self) -> None:
         """Pull the plug."""
+
+    async def marks(self) -> bytes:
+        """How far its disks have come (`tccp.protocol.marks`); empty when it has none.
+
+        Raises:
+            HostError: It has ended, or is about to.
+        """
+
+    async def keep(self, marks: bytes) -> None:
+        """Have its disks remember *marks*, which are on record now.
+
+        Raises:
+            HostError: It has ended, or is about to.
+            DiskError: A disk does not know them.
+        """
 
     async def suspend(self) -> SavedState:
         """Let it stand still, write all of it to a file under a key of this epoch, and end it.

@@ -17,6 +17,7 @@ from tccp.core.image import ImageKey
 from tccp.errors import LaunchError
 from tccp.image.entrusting import unwrap_keys
 from tccp.image.keys import RecipientSecretKey
+from tccp.protocol.marks import check_marks
 from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
@@ -32,6 +33,7 @@ from tccp.protocol.messages import (
     VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmMarksRecorded,
     VmReportRecorded,
     VmReportRefused,
     VmSuspended,
@@ -70,6 +72,7 @@ Key = bytes | tuple[str, bytes, int]  # the nonce of a request; report, VM and e
 # What each report is answered by, beside a refusal.
 RECORDED: dict[type[VmAnswer], str] = {
     VmEndRecorded: "vm_ended",
+    VmMarksRecorded: "vm_marked",
     VmSuspendRecorded: "vm_suspended",
     VmDestroyRecorded: "vm_destroyed",
     MoveGo: "move_arrived",
@@ -89,6 +92,7 @@ class ReleasedKeys:
         receipt: Of the release, in the coordinator's log.
         generation: Of the suspended state from which it goes on; 0 when it starts.
         state_root: Of that state.
+        marks: That the histories of its disks must have come by (`tccp.protocol.marks`).
     """
 
     vm_key: ImageKey = field(repr=False)
@@ -98,6 +102,7 @@ class ReleasedKeys:
     receipt: bytes
     generation: int = 0
     state_root: bytes = b""
+    marks: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,21 +300,31 @@ class KeyDesk:
             release.receipt,
             release.generation,
             release.state_root,
+            check_marks(release.marks),
         )
 
 
 def not_started(
-    vm_id: bytes, had: KeyRelease | ReleasedKeys, *, reason: str = "not_started", disk_root: bytes = b""
+    vm_id: bytes,
+    had: KeyRelease | ReleasedKeys,
+    *,
+    reason: str = "not_started",
+    left: tuple[bytes, bytes] = (b"", b""),
+    was_opened: bool = False,
 ) -> NodeReport:
     """What is to be said of a VM that was released to us and has never run: it is as it was before.
 
     Args:
-        disk_root: Of its disk, if that was opened and closed in the meantime.
+        left: Root and marks of its disks, if they were opened and closed in the meantime.
+        was_opened: Whether they may have been opened: then they are not exactly as they were, but hold the same.
     """
-    root = disk_root or had.disk_root or b""
+    root, marks = left
+    marks = marks or had.marks
+    if not root and not (was_opened and marks):
+        root = had.disk_root or b""
     if had.generation:
-        return VmSuspended(vm_id, had.epoch, had.generation, had.state_root, root)
-    return VmEnded(vm_id, had.epoch, root, reason)
+        return VmSuspended(vm_id, had.epoch, had.generation, had.state_root, root, marks)
+    return VmEnded(vm_id, had.epoch, root, marks, reason)
 
 
 def _key_of(said: NodeReport) -> Key:

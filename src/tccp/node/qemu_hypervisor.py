@@ -29,6 +29,7 @@ from tccp.node.vm.opening import open_vm
 from tccp.node.vm.state import ResumedState, state_key
 from tccp.node.vm.streams import Streams
 from tccp.node.vm.vm import Vm, VmEnd
+from tccp.protocol.marks import split_marks
 from tccp.protocol.ticket import Ticket
 from tccp.protocol.transfer import TransferProgress, TransferSent
 
@@ -82,6 +83,14 @@ class QemuVm:
         """By the plug."""
         await self._vm.kill()
 
+    async def marks(self) -> bytes:
+        """Of all its disks."""
+        return b"".join(await self._vm.marks())
+
+    async def keep(self, marks: bytes) -> None:
+        """Each disk its own."""
+        await self._vm.keep(split_marks(marks))
+
     async def suspend(self) -> SavedState:
         """Into a file in the VM's folder, under the key of this epoch."""
         epoch = self._order.keys.epoch
@@ -105,7 +114,7 @@ class QemuVm:
         """Until it has ended and its disks are written."""
         end = await self._vm.ended()
         if self.outcome is None:
-            self.outcome = VmOutcome(end.reason, end.detail, self._disks.left(end))
+            self.outcome = VmOutcome(end.reason, end.detail, self._disks.left(end), _marks(end))
         return self.outcome
 
 
@@ -165,10 +174,11 @@ class _Disks:
         self.folder, self._order = folder, order
 
     def all(self) -> tuple[VmDisk, ...]:
-        """Each disk of the ticket over its image, with the root that it must have.
+        """Each disk of the ticket over its image, with the root that it must have, and the mark that it has come by.
 
         Raises:
-            DiskError: ``disk_roots``: the roots that stand here are not those that the coordinator knows.
+            DiskError: ``disk_roots``: the roots that stand here are not those that the coordinator knows;
+                ``disk_marks``: it knows marks of more disks, or of less.
         """
         images = [image for image in self._order.images if image.role == "disk"]
         try:
@@ -177,8 +187,8 @@ class _Disks:
             raise HostError("state_unwritable", f"{self.folder}: {problem.strerror}") from None
         roots = self._roots(len(images))
         return tuple(
-            VmDisk(_sealed_file(image), self.folder / f"disk{number}.live", root)
-            for number, (image, root) in enumerate(zip(images, roots, strict=True))
+            VmDisk(_sealed_file(image), self.folder / f"disk{number}.live", root, mark)
+            for number, (image, root, mark) in enumerate(zip(images, roots, self._marks(len(images)), strict=True))
         )
 
     def remove(self) -> None:
@@ -212,6 +222,14 @@ class _Disks:
         if len(roots) != count or _one_root(roots) != demanded:
             raise DiskError("disk_roots", f"{self._file}: not the disks as they were left")
         return roots
+
+    def _marks(self, count: int) -> Sequence[bytes | None]:
+        marks = split_marks(self._order.keys.marks)
+        if not marks:
+            return [None] * count
+        if len(marks) != count:
+            raise DiskError("disk_marks", f"{len(marks)} are registered, and the ticket has {count} disks")
+        return marks
 
     def _write_roots(self, roots: bytes) -> None:
         descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -257,6 +275,10 @@ def _remove(folder: Path) -> None:
             os.close(parent)
     except OSError as problem:
         raise HostError("not_wiped", f"{folder}: {problem.strerror}") from None
+
+
+def _marks(end: VmEnd) -> bytes:
+    return b"".join(end.disk_marks) if all(end.disk_marks) else b""
 
 
 def _one_root(roots: Sequence[bytes]) -> bytes:

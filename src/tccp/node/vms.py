@@ -34,6 +34,7 @@ from tccp.node.launch import (
     named_images,
     order_vm,
 )
+from tccp.node.marking import marking
 from tccp.node.one_vm import OVER, Vm
 from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
@@ -59,6 +60,7 @@ class Vms:
         hypervisor: Starts them.
         peers: Nodes to and from which they move.
         lease: Without which none runs.
+        mark_every_s: How often it is registered how far their disks have come.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Vms:
         coordinator_id: bytes,
         *,
         peers: Peers,
+        mark_every_s: float,
     ) -> None:
+        self._mark_every_s = mark_every_s
         self._peers, self._departures = peers, Departures(desk, peers, self._set, self._changed)
         self._arrivals = Arrivals(desk, hypervisor, lease, self._set, self._changed, self._run)
         desk.on_order = self._begin_move
@@ -251,6 +255,7 @@ class Vms:
         check_headers(order)
         self._set(vm, "starting")
         await self._hypervisor.allow_until(self._lease.vms_end_at)
+        vm.was_opened = True
         async with self._hypervisor.open(order) as running:
             await self._run(vm, order, running)
 
@@ -266,7 +271,8 @@ class Vms:
         if vm.transfer is not None:
             vm.transfer.end()
         self._set(vm, "running")
-        outcome = await running.ended()
+        async with marking(vm, running, self._desk, every_s=self._mark_every_s):
+            outcome = await running.ended()
         if vm.saving is not None:
             await vm.saving.wait()
         vm.detail = outcome.detail or vm.detail
@@ -296,10 +302,11 @@ class Vms:
         if vm.wiped:
             return wiped_here(self._identity, vm.vm_id, vm.epoch, vm.move_id)
         if vm.saved is not None:
-            return VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root)
+            return VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root, outcome.marks)
         if vm.has_run:
-            return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason)
-        return not_started(vm.vm_id, keys, reason=vm.reason, disk_root=outcome.disk_root)
+            return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, outcome.marks, vm.reason)
+        left = (outcome.disk_root, outcome.marks)
+        return not_started(vm.vm_id, keys, reason=vm.reason, left=left, was_opened=vm.was_opened)
 
     def _begin_move(self, order: MoveOrder) -> None:
         assert self._nursery is not None

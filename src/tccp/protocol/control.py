@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from tccp.protocol import fields as f
+from tccp.protocol import shadow_control as s
 from tccp.protocol import vm_control as v
 from tccp.protocol.encoding import Message
 
@@ -176,6 +177,7 @@ class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     key_releases: Count
     key_refusals: Count
     refusal_reasons: dict[str, Count]  # of nodes
+    shadows: tuple[s.ShadowInfo, ...] = ()
 
 
 class NodeInfo(Message, frozen=True, tag="node_info"):
@@ -309,6 +311,11 @@ CoordinatorRequest = (
     | RevokeNode
     | AddPolicy
     | TryPolicy
+    | s.AddShadow
+    | s.ListShadows
+    | s.ReportShadow
+    | s.PromoteShadow
+    | s.DropShadow
     | ListPolicies
     | ShowPolicy
     | GetTrust
@@ -344,6 +351,9 @@ Answer = (
     | PolicyInfo
     | Policies
     | PolicyTrial
+    | s.ShadowInfo
+    | s.Shadows
+    | s.ShadowReport
     | TrustFile
     | Event
     | NodeStatus
@@ -372,6 +382,11 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     RevokeNode: ControlRole.ADMIN,
     AddPolicy: ControlRole.ADMIN,
     TryPolicy: ControlRole.ADMIN,
+    s.ListShadows: ControlRole.VIEWER,
+    s.ReportShadow: ControlRole.VIEWER,
+    s.AddShadow: ControlRole.ADMIN,
+    s.PromoteShadow: ControlRole.ADMIN,
+    s.DropShadow: ControlRole.ADMIN,
     v.ListTenants: ControlRole.VIEWER,
     v.ListOwnedVms: ControlRole.VIEWER,
     v.AddTenant: ControlRole.ADMIN,

@@ -25,6 +25,7 @@ from tccp.store.launches import (
     TenantRecord,
     VmDestruction,
     VmEnd,
+    VmMarks,
     VmRecord,
     VmSuspension,
 )
@@ -115,6 +116,8 @@ class Store(abc.ABC):
     async def add_policy(self, record: PolicyRecord, body: bytes = b"") -> int:
         """Put a version of a policy in force. Event ``policy``.
 
+        A version in its shadow that is not newer is dropped, event ``shadow``.
+
         Raises:
             ConflictError: ``policy_not_newer``.
         """
@@ -130,6 +133,34 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def policy_versions(self, name: str) -> list[PolicyRecord]:
         """Every version of a policy, the oldest first."""
+
+    @abc.abstractmethod
+    async def set_shadow(self, record: PolicyRecord) -> int:
+        """Put a version into the shadow of the one in force, in the place of one that is there. Event ``shadow``.
+
+        Raises:
+            ConflictError: ``policy_unknown``: none of that name is in force; ``policy_not_newer``.
+        """
+
+    @abc.abstractmethod
+    async def promote_shadow(self, name: str, sha256: bytes, at_ms: int) -> int:
+        """Put the version in the shadow in force, if it has this hash. Event ``policy``.
+
+        Raises:
+            ConflictError: ``no_shadow``, ``shadow_changed``, ``policy_not_newer``.
+        """
+
+    @abc.abstractmethod
+    async def drop_shadow(self, name: str, at_ms: int) -> int:
+        """Forget the version in the shadow. Event ``shadow``.
+
+        Raises:
+            ConflictError: ``no_shadow``.
+        """
+
+    @abc.abstractmethod
+    async def shadows(self) -> list[PolicyRecord]:
+        """The versions in a shadow, in order of name; ``added_ms`` says since when each is."""
 
     # ---- leases ----
 
@@ -227,6 +258,15 @@ class Store(abc.ABC):
 
         Raises:
             ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.
+        """
+
+    @abc.abstractmethod
+    async def register_marks(self, marks: VmMarks) -> None:
+        """Take down how far the disks of a VM have come that its owner runs. No event.
+
+        Raises:
+            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``, ``vm_not_running``, ``marks_old``:
+                later ones are on record in this epoch.
         """
 
     @abc.abstractmethod

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tccp.model import NodeName
+from tccp.protocol.marks import MARK_BYTES, MARKS_MAX
 from tccp.store.records import LEASE_ID_BYTES, check_bytes, check_text, check_time
 
 TENANT_KEY_BYTES = 32
@@ -95,6 +96,8 @@ class VmRecord:
         generation: Of its last suspended state: the epoch in which that was made; 0 when there is none.
         state_root: Root of that state, 32 bytes.
         destroy_seq: Place of its destruction in the log.
+        marks: How far its disks had come when that was registered last (`tccp.protocol.marks`).
+        marks_epoch: In which epoch that was; 0 without any.
     """
 
     vm_id: bytes
@@ -116,6 +119,8 @@ class VmRecord:
     generation: int = 0
     state_root: bytes | None = None
     destroy_seq: int | None = None
+    marks: bytes | None = None
+    marks_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,8 @@ class VmEnd:
 
     Attributes:
         lease_id: The lease of the connection on which it says so.
-        disk_root: Of the VM's disk, 32 bytes, or None when it has none.
+        disk_root: Of the VM's disk, 32 bytes, or None when it has none, or nobody can say.
+        marks: The last that are known of its disks.
     """
 
     vm_id: bytes
@@ -133,6 +139,7 @@ class VmEnd:
     disk_root: bytes | None
     reason: str
     at_ms: int
+    marks: bytes | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes and times that cannot be."""
@@ -140,8 +147,27 @@ class VmEnd:
         check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
         check_text("reason", self.reason)
         check_time("at_ms", self.at_ms)
-        if self.disk_root is not None:
-            check_bytes("disk_root", self.disk_root, 32, 32)
+        _check_disks(self.disk_root, self.marks)
+
+
+@dataclass(frozen=True, slots=True)
+class VmMarks:
+    """A node says how far the disks of a VM have come that runs there.
+
+    Attributes:
+        lease_id: The lease of the connection on which it says so.
+    """
+
+    vm_id: bytes
+    epoch: int
+    lease_id: bytes
+    marks: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be."""
+        check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
+        check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
+        _check_disks(None, self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +187,7 @@ class VmSuspension:
     state_root: bytes
     disk_root: bytes | None
     at_ms: int
+    marks: bytes | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes and times that cannot be."""
@@ -168,8 +195,7 @@ class VmSuspension:
         check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
         check_bytes("state_root", self.state_root, 32, 32)
         check_time("at_ms", self.at_ms)
-        if self.disk_root is not None:
-            check_bytes("disk_root", self.disk_root, 32, 32)
+        _check_disks(self.disk_root, self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,3 +267,10 @@ class MoveWord:
         check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
         check_bytes("statement_sha256", self.statement_sha256, 32, 32)
         check_time("at_ms", self.at_ms)
+
+
+def _check_disks(disk_root: bytes | None, marks: bytes | None) -> None:
+    if disk_root is not None:
+        check_bytes("disk_root", disk_root, 32, 32)
+    if marks is not None:
+        check_bytes("marks", marks, MARK_BYTES, MARKS_MAX * MARK_BYTES)

@@ -33,7 +33,7 @@ class Asker:
 
 
 _VM = """SELECT vm_id, tenant_key, state, epoch, node, boot_id, lease_id, ticket, nonce, images, seq, released_ms,
-    ended_ms, end_reason, free_ms, disk_root, generation, state_root, destroy_seq FROM vm """
+    ended_ms, end_reason, free_ms, disk_root, generation, state_root, destroy_seq, marks, marks_epoch FROM vm """
 
 
 def add_tenant(connection: sqlite3.Connection, record: TenantRecord) -> int:
@@ -114,6 +114,8 @@ def own(
     if kind == EventKind.RESUME:
         assert before is not None
         body |= {"generation": before.generation, "state_root": claim.state_root}
+    demanded_root, demanded_marks = demanded(before, claim)
+    body |= {"disk_root": demanded_root or b"", "marks": demanded_marks or b""}
     seq = append_event(connection, EventDraft(claim.at_ms, kind, asker.node, msgspec.msgpack.encode(body)))
     record = VmRecord(
         vm_id=claim.vm_id,
@@ -135,9 +137,18 @@ def own(
         # A start anew gives up what was suspended.
         generation=before.generation if before is not None and kind == EventKind.RESUME else 0,
         state_root=before.state_root if before is not None and kind == EventKind.RESUME else None,
+        marks=None if before is None else before.marks,
+        marks_epoch=0 if before is None else before.marks_epoch,
     )
     _write(connection, record)
     return record
+
+
+def demanded(record: VmRecord | None, claim: KeyClaim) -> tuple[bytes | None, bytes | None]:
+    """Root and marks that the disks must have for *claim*: none where the tenant takes them as they are found."""
+    if record is None or (claim.gives_up_state and not claim.state_root):
+        return None, None
+    return record.disk_root, record.marks
 
 
 def node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> Asker:

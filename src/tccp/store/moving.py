@@ -13,10 +13,10 @@ import sqlite3
 import msgspec.msgpack
 
 from tccp.model import NodeName
-from tccp.store.ending import of_this_boot
 from tccp.store.errors import ConflictError
 from tccp.store.launches import KeyClaim, MoveRecord, MoveWord, VmRecord, VmState
 from tccp.store.launching import node_that_may, vm
+from tccp.store.owners import of_this_boot
 from tccp.store.records import EventDraft, EventKind
 from tccp.store.transactions import append_event
 
@@ -80,7 +80,8 @@ def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
     lease = _lease_of(connection, under_way.node, under_way.boot_id, word.at_ms)
     if lease is None:
         connection.execute(
-            "UPDATE vm SET state = 'ended', ended_ms = ?1, end_reason = ?2, free_ms = ?1 WHERE vm_id = ?3",
+            "UPDATE vm SET state = 'ended', ended_ms = ?1, end_reason = ?2, free_ms = ?1,"
+            " disk_root = CASE WHEN marks IS NULL THEN disk_root END WHERE vm_id = ?3",
             (word.at_ms, DESTINATION_LOST, word.vm_id),
         )
         body = {"vm_id": word.vm_id, "epoch": word.epoch, "reason": DESTINATION_LOST, "disk_root": b""}
@@ -105,7 +106,8 @@ def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
         seq = append_event(connection, draft)
         connection.execute(
             "UPDATE vm SET state = 'running', epoch = ?1, node = ?2, boot_id = ?3, lease_id = ?4, nonce = ?5, seq = ?6,"
-            " released_ms = ?7, ended_ms = NULL, end_reason = NULL, free_ms = 0 WHERE vm_id = ?8",
+            " released_ms = ?7, ended_ms = NULL, end_reason = NULL, free_ms = 0,"
+            " disk_root = CASE WHEN marks IS NULL THEN disk_root END WHERE vm_id = ?8",
             (
                 word.epoch + 1,
                 under_way.node.value,

@@ -34,6 +34,7 @@ class EventKind(enum.StrEnum):
     ASSIGN = "assign"
     REMOVE = "remove"
     POLICY = "policy"
+    SHADOW = "shadow"
     ADMIT = "admit"
     REFUSE = "refuse"
     END = "end"

@@ -16,7 +16,7 @@ import trio
 from tccp.errors import StoreError
 from tccp.measures import Durations
 from tccp.model import NodeName
-from tccp.store import ending, launching, moving, queries, resuming, schema, transactions
+from tccp.store import ending, launching, marking, moving, policy_versions, queries, resuming, schema, transactions
 from tccp.store.errors import ConflictError, store_error
 from tccp.store.interface import PAGE, PAGE_MAX, Store
 from tccp.store.launches import (
@@ -26,6 +26,7 @@ from tccp.store.launches import (
     TenantRecord,
     VmDestruction,
     VmEnd,
+    VmMarks,
     VmRecord,
     VmSuspension,
 )
@@ -154,7 +155,7 @@ class _SqliteStore(Store):
 
     async def add_policy(self, record: PolicyRecord, body: bytes = b"") -> int:
         _check_event(record.added_ms, body)
-        return await self._writer.run(transactions.add_policy, record, body)
+        return await self._writer.run(policy_versions.add_policy, record, body)
 
     async def policies(self) -> list[PolicyRecord]:
         return await self._read_page(queries.policies)
@@ -164,6 +165,20 @@ class _SqliteStore(Store):
 
     async def policy_versions(self, name: str) -> list[PolicyRecord]:
         return await self._read_page(queries.policy_versions, name)
+
+    async def set_shadow(self, record: PolicyRecord) -> int:
+        return await self._writer.run(policy_versions.set_shadow, record)
+
+    async def promote_shadow(self, name: str, sha256: bytes, at_ms: int) -> int:
+        check_time("at_ms", at_ms)
+        return await self._writer.run(policy_versions.promote_shadow, name, sha256, at_ms)
+
+    async def drop_shadow(self, name: str, at_ms: int) -> int:
+        check_time("at_ms", at_ms)
+        return await self._writer.run(policy_versions.drop_shadow, name, at_ms)
+
+    async def shadows(self) -> list[PolicyRecord]:
+        return await self._read_page(policy_versions.shadows)
 
     # ---- leases ----
 
@@ -219,6 +234,9 @@ class _SqliteStore(Store):
 
     async def end_vm(self, end: VmEnd) -> int:
         return await self._writer.run(ending.end_vm, end)
+
+    async def register_marks(self, marks: VmMarks) -> None:
+        await self._writer.run(marking.register_marks, marks)
 
     async def resume(self, claim: KeyClaim) -> VmRecord:
         return await self._writer.run(resuming.resume, claim)

@@ -14,7 +14,7 @@ from tccp.model import NodeName
 from tccp.store.errors import ConflictError
 from tccp.store.ownership import follow_lease, lose_vms
 from tccp.store.queries import clock_to_sql
-from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, NodeRecord, PolicyRecord
+from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, NodeRecord
 
 LAPSES_PER_TRANSACTION = 256
 
@@ -104,18 +104,6 @@ def remove_node(connection: sqlite3.Connection, name: NodeName, at_ms: int, body
     _end_open_lease(connection, name, EndReason.REMOVED, at_ms)
     connection.execute("DELETE FROM node WHERE name = ?", (name.value,))
     return seq
-
-
-def add_policy(connection: sqlite3.Connection, record: PolicyRecord, body: bytes) -> int:
-    """Put a version of a policy in force."""
-    newest = _newest_version(connection, record.name)
-    if newest is not None and record.version <= newest:
-        raise ConflictError("policy_not_newer", f"{record.name}: version {newest} is there, {record.version} was given")
-    connection.execute(
-        "INSERT INTO policy (name, version, body, sha256, added_ms) VALUES (?, ?, ?, ?, ?)",
-        (record.name, record.version, record.body, record.sha256, record.added_ms),
-    )
-    return _append(connection, record.added_ms, EventKind.POLICY, None, body)
 
 
 def admit(connection: sqlite3.Connection, lease: LeaseRecord, body: bytes) -> int:
@@ -230,11 +218,6 @@ def _revoked(connection: sqlite3.Connection, name: NodeName) -> bool:
     if row is None:
         raise ConflictError("node_unknown", name.value)
     return bool(row[0])
-
-
-def _newest_version(connection: sqlite3.Connection, policy: str) -> int | None:
-    version: int | None = connection.execute("SELECT max(version) FROM policy WHERE name = ?", (policy,)).fetchone()[0]
-    return version
 
 
 def _end_open_lease(connection: sqlite3.Connection, name: NodeName, reason: str, at_ms: int) -> None:

@@ -11,6 +11,7 @@ ended        why it ended, and the disks' roots; never raises
 
 import contextlib
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -63,11 +64,13 @@ class VmEnd:
 
     Attributes:
         disk_roots: What to demand of each disk at the next start; None where nobody could say.
+        disk_marks: How far each had come for certain; empty where nobody knows.
     """
 
     reason: EndReason
     detail: str = ""
     disk_roots: tuple[bytes | None, ...] = ()
+    disk_marks: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -177,6 +180,24 @@ class Vm:
             self.vtpm.forget()
         return end
 
+    async def marks(self) -> tuple[bytes, ...]:
+        """How far each of its disks has come, for `VmDisk.live_mark` after a crash.
+
+        Raises:
+            HostError: A disk's process has died.
+        """
+        return tuple([await disk.mark() for disk in self.disks])
+
+    async def keep(self, marks: Sequence[bytes]) -> None:
+        """Have the disks remember *marks*, which are on record now; older ones may be forgotten.
+
+        Raises:
+            HostError: A disk's process has died.
+            DiskError: ``wrong_disk_mark``: a disk has not given it.
+        """
+        for disk, mark in zip(self.disks, marks, strict=True):
+            await disk.kept(mark)
+
     async def _go_on(self, was_running: bool) -> None:
         if was_running:
             with trio.CancelScope(shield=True), contextlib.suppress(HostError):
@@ -212,7 +233,7 @@ class Vm:
         await self.qemu.kill()
         roots = (None,) * len(self.disks) if self._asked == "forgotten" else await self._close_disks()
         await self.vtpm.child.kill()
-        self._end = VmEnd(reason, detail, roots)
+        self._end = VmEnd(reason, detail, roots, tuple(disk.last_mark for disk in self.disks))
         self._over.set()
         log.info("vm_ended", vm=self.description.name, reason=reason, detail=detail)
 

@@ -61,7 +61,7 @@ COORDINATOR_WRONG = {
     "PCR 16": ("[tpm]\npcrs = [0, 16]", "PCR 16"),
     "an unknown kind of key": ('[tpm]\nak = "dsa"', "tpm.ak"),
     "a log level that there is not": ('[log]\nlevel = "loud"', "log.level"),
-    "no TOML": ("= 1", "line 1"),
+    "no TOML": ("= 1", "some.toml:1: no TOML"),
     "a key twice": ("[log]\n[log]", "log"),
     "brackets without end": ("a = " + "[" * 5000, "recursion"),
 }

@@ -1,0 +1,5 @@
+-- How far the disks of a VM have come, as its owner registers it now and then: demanded when it did not end in good order.
+
+ALTER TABLE vm ADD COLUMN marks BLOB CHECK (length(marks) BETWEEN 40 AND 360 AND length(marks) % 40 = 0);
+-- The epoch in which they were registered; 0 without any.
+ALTER TABLE vm ADD COLUMN marks_epoch INTEGER NOT NULL DEFAULT 0 CHECK (marks_epoch BETWEEN 0 AND epoch);
