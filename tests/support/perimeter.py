@@ -236,7 +236,8 @@ class Perimeter:
             for above in (folder, *folder.parents):
                 if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
                     above.chmod(above.stat().st_mode | 0o011)
-        return f'[vms]\nrun = "{folder}/run"\nstate = "{folder}/vms"\nmove_address = "127.0.0.1"\n{users}'
+        moves = 'move_address = "127.0.0.1"\nmark_every_s = 1\n'
+        return f'[vms]\nrun = "{folder}/run"\nstate = "{folder}/vms"\n{moves}{users}'
 
     def node_info(self, name: str) -> c.NodeInfo:
         """What the coordinator says of a node."""

@@ -2,17 +2,17 @@
 
 destination  move_request --> prepare: fresh evidence, one transaction --> move_prepared (keys, the source's TLS key)
 source       <-- move_order (address, the destination's TLS key)           [the VM goes from one to the other]
-destination  move_arrived --> waits . . . . . . . . . . . . . . . . . . . .
+destination  move_arrived --> its disks' marks; waits . . . . . . . . . . .
 source       move_wiped, signed --> commit: the destination's, next epoch  --> move_go
 """
 
 import structlog
 import trio
 
-from tccp.coordinator.ending import register_marks
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession
 from tccp.errors import EvidenceError, HostError
+from tccp.protocol.marks import check_marks
 from tccp.protocol.messages import (
     MoveArrived,
     MoveGo,
@@ -25,9 +25,18 @@ from tccp.protocol.messages import (
     VmReportRefused,
 )
 from tccp.protocol.moving import verify_wiped
-from tccp.store import DESTINATION_LOST, ConflictError, LeaseRecord, MoveRecord, MoveWord, VmState
+from tccp.store import (
+    DESTINATION_LOST,
+    ConflictError,
+    LeaseRecord,
+    MoveArrival,
+    MoveRecord,
+    MoveWord,
+    VmState,
+)
 
 LOOK_S = 5.0  # whether a destination that waits is still connected
+ARRIVED_S = 30.0
 
 log = structlog.get_logger()
 
@@ -37,6 +46,7 @@ class Moves:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._arrivals = trio.lowlevel.ParkingLot()
 
     async def prepared(self, move: MoveRecord, wrapped_keys: bytes) -> MovePrepared:
         """What the destination needs, once the source has been told.
@@ -85,10 +95,13 @@ class Moves:
             lease = session.lease.record
             owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
             if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:
-                await register_marks(self._services, session, said)
                 return MoveGo(said.vm_id, said.epoch, await self._services.log.receipt(record.seq))
             if move is None or (move.move_id, move.node) != (said.move_id, lease.node):
                 raise ConflictError("move_over", f"{said.vm_id.hex()}: {said.move_id.hex()}")
+            if move.marks is None:
+                marks = check_marks(said.marks)
+                await store.arrive(MoveArrival(said.vm_id, said.epoch, said.move_id, lease.lease_id, marks))
+                self._arrivals.unpark_all()
             with trio.move_on_after(LOOK_S):
                 await store.wait_for_events(seq)
         raise HostError("node_gone", str(session.node))
@@ -105,11 +118,20 @@ class Moves:
             log.info("stayed", vm=said.vm_id.hex(), node=str(session.node), reason=said.reason)
             await self._services.log.included(await self._services.store.abort_move(word))
             return
+        await self._arrived(word)
         record = await self._services.store.commit_move(word)
         log.info("moved", vm=said.vm_id.hex(), node=str(record.node), epoch=record.epoch, state=record.state)
         await self._services.log.included(await self._services.store.last_seq())
         if record.end_reason == DESTINATION_LOST:
             raise ConflictError(DESTINATION_LOST, f"{said.vm_id.hex()}: nobody has it")
+
+    async def _arrived(self, word: MoveWord) -> None:
+        """Until the destination has said so, which it does at about the same time; who does not has lost the VM."""
+        with trio.move_on_after(ARRIVED_S):
+            while (move := await self._services.store.move(word.vm_id)) and move.move_id == word.move_id:
+                if move.marks is not None:
+                    return
+                await self._arrivals.park()
 
     async def _tell(self, session: NodeSession, move: MoveRecord) -> None:
         lease = await self._services.store.open_lease(move.node)

@@ -310,18 +310,13 @@ def not_started(
     *,
     reason: str = "not_started",
     left: tuple[bytes, bytes] = (b"", b""),
-    was_opened: bool = False,
 ) -> NodeReport:
     """What is to be said of a VM that was released to us and has never run: it is as it was before.
 
     Args:
         left: Root and marks of its disks, if they were opened and closed in the meantime.
-        was_opened: Whether they may have been opened: then they are not exactly as they were, but hold the same.
     """
-    root, marks = left
-    marks = marks or had.marks
-    if not root and not (was_opened and marks):
-        root = had.disk_root or b""
+    root, marks = left[0] or had.disk_root or b"", left[1] or had.marks
     if had.generation:
         return VmSuspended(vm_id, had.epoch, had.generation, had.state_root, root, marks)
     return VmEnded(vm_id, had.epoch, root, marks, reason)

@@ -30,7 +30,6 @@ class Vm:
     detail: str = ""
     problem: TccpError | None = None
     receipt: bytes = b""
-    was_opened: bool = False  # its disks may have been
     has_run: bool = False
     is_ours: bool = False  # the coordinator has made us its owner
     move_id: bytes = b""  # of the move from here that was begun last

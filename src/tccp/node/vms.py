@@ -255,7 +255,6 @@ class Vms:
         check_headers(order)
         self._set(vm, "starting")
         await self._hypervisor.allow_until(self._lease.vms_end_at)
-        vm.was_opened = True
         async with self._hypervisor.open(order) as running:
             await self._run(vm, order, running)
 
@@ -306,7 +305,7 @@ class Vms:
         if vm.has_run:
             return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, outcome.marks, vm.reason)
         left = (outcome.disk_root, outcome.marks)
-        return not_started(vm.vm_id, keys, reason=vm.reason, left=left, was_opened=vm.was_opened)
+        return not_started(vm.vm_id, keys, reason=vm.reason, left=left)
 
     def _begin_move(self, order: MoveOrder) -> None:
         assert self._nursery is not None
