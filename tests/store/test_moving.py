@@ -51,7 +51,7 @@ async def prepared(store: Store, lease: int = 2, /, *, nonce: int = 5, epoch: in
 
 
 def arrival(lease: int = 2, /, *, epoch: int = 2, nonce: int = 5) -> MoveArrival:
-    return MoveArrival(vm_id(1), epoch, ek(f"nonce {nonce}"), lease_id(lease), MARKS)
+    return MoveArrival(vm_id(1), epoch, ek(f"nonce {nonce}"), lease_id(lease), MARKS, 7_000)
 
 
 async def record_of(store: Store) -> VmRecord:
@@ -61,10 +61,10 @@ async def record_of(store: Store) -> VmRecord:
 
 
 async def refused(store: Store, doing: Any) -> str:
-    seq, before = await store.last_seq(), (await store.vms(), await store.move(vm_id(1)))
+    seq, before = await store.last_seq(), (await store.vms(), await store.move(vm_id(1), 7_000))
     with pytest.raises(ConflictError) as refusal:
         await doing
-    assert (await store.last_seq(), (await store.vms(), await store.move(vm_id(1)))) == (seq, before)
+    assert (await store.last_seq(), (await store.vms(), await store.move(vm_id(1), 7_000))) == (seq, before)
     return refusal.value.reason
 
 
@@ -80,7 +80,7 @@ async def test_a_vm_is_its_destinations_once_its_source_has_wiped_it(running: St
     assert (moved.state, moved.node, moved.epoch, moved.lease_id) == ("running", NodeName("b"), 2, lease_id(2))
     assert [event.kind for event in (await running.events())[-2:]] == ["move", "moved"]
     assert msgspec.msgpack.decode((await running.events())[-1].body)["wiped_sha256"] == ek("wiped")
-    assert await running.move(vm_id(1)) is None
+    assert await running.move(vm_id(1), 7_000) is None
     assert await running.end_vm(vm_end(2, epoch=2)) > 0
 
 
@@ -176,7 +176,7 @@ async def test_a_move_is_over_with_its_vm(running: Store, over: str) -> None:
     await running.prepare_move(wish(), "there:1")
     await (running.end_vm(vm_end()) if over == "end" else running.suspend_vm(suspension()))
 
-    assert await running.move(vm_id(1)) is None
+    assert await running.move(vm_id(1), 7_000) is None
     assert await refused(running, running.commit_move(word())) == "move_unknown"
 
 
@@ -212,7 +212,7 @@ async def test_only_the_destination_of_a_move_arrives(running: Store) -> None:
     await running.arrive(arrival())
     await running.arrive(arrival())  # said again
 
-    assert (await running.move(vm_id(1)) or pytest.fail("no move")).marks == MARKS
+    assert (await running.move(vm_id(1), 7_000) or pytest.fail("no move")).marks == MARKS
     moved = await running.commit_move(word())
     assert (moved.marks, moved.marks_epoch, moved.disk_root) == (MARKS, 2, None)
 
@@ -223,4 +223,34 @@ async def test_a_move_that_begins_again_has_not_arrived(running: Store) -> None:
 
     await running.prepare_move(wish(3, nonce=6), "there:1")
 
-    assert (await running.move(vm_id(1)) or pytest.fail("no move")).marks is None
+    assert (await running.move(vm_id(1), 7_000) or pytest.fail("no move")).marks is None
+
+
+async def test_a_move_is_over_when_its_source_comes_back_as_another_boot(running: Store) -> None:
+    await running.prepare_move(wish(), "there:1")
+    await running.admit(replace(lease("a", 4, 7_500), boot_id=b"another boot ..."))
+
+    assert await running.move(vm_id(1), 7_500) is None
+    assert await refused(running, running.commit_move(word(4))) == "vm_of_another_node"
+
+
+async def test_a_move_is_over_when_its_source_is_put_out(running: Store) -> None:
+    await running.prepare_move(wish(), "there:1")
+    await running.revoke_node(NodeName("a"), "sold", 7_500)
+
+    assert await running.move(vm_id(1), 7_500) is None
+
+
+async def test_a_move_is_over_once_the_vm_may_be_given_to_others(running: Store) -> None:
+    """Nobody waits for the word of a source that has been silent for so long, and it comes too late."""
+    await running.prepare_move(wish(), "there:1")
+    await running.lapse_leases(62_000)
+    free_ms = (await record_of(running)).free_ms
+    await running.admit(lease("a", 4, free_ms - 10))
+    await running.admit(lease("b", 5, free_ms - 10))
+
+    await running.arrive(arrival(5))
+    assert await running.move(vm_id(1), free_ms - 1) is not None
+    assert await running.move(vm_id(1), free_ms) is None
+    assert await refused(running, running.commit_move(word(4, at_ms=free_ms))) == "move_unknown"
+    assert (await running.commit_move(word(4, at_ms=free_ms - 1))).node == NodeName("b")

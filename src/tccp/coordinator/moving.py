@@ -65,7 +65,7 @@ class Moves:
     async def remind(self, session: NodeSession) -> None:
         """Tell a node of the moves of its VMs; it knows those that it is at already."""
         try:
-            for move in await self._services.store.moves_from(session.node):
+            for move in await self._services.store.moves_from(session.node, self._services.clock.now_ms()):
                 await self._tell(session, move)
         except HostError as problem:
             log.warning("not_reminded", node=str(session.node), reason=problem.reason, detail=problem.detail)
@@ -87,11 +87,11 @@ class Moves:
         return VmReportRecorded(word, said.vm_id, said.epoch)
 
     async def _go(self, session: NodeSession, said: MoveArrived) -> MoveGo:
-        """Wait for the source's word."""
+        """Wait for the source's word, as long as it can give one."""
         store = self._services.store
         while not session.ended:
             seq = await store.last_seq()
-            record, move = await store.vm(said.vm_id), await store.move(said.vm_id)
+            record, move = await store.vm(said.vm_id), await store.move(said.vm_id, self._services.clock.now_ms())
             lease = session.lease.record
             owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
             if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:
@@ -100,7 +100,8 @@ class Moves:
                 raise ConflictError("move_over", f"{said.vm_id.hex()}: {said.move_id.hex()}")
             if move.marks is None:
                 marks = check_marks(said.marks)
-                await store.arrive(MoveArrival(said.vm_id, said.epoch, said.move_id, lease.lease_id, marks))
+                now_ms = self._services.clock.now_ms()
+                await store.arrive(MoveArrival(said.vm_id, said.epoch, said.move_id, lease.lease_id, marks, now_ms))
                 self._arrivals.unpark_all()
             with trio.move_on_after(LOOK_S):
                 await store.wait_for_events(seq)
@@ -128,7 +129,7 @@ class Moves:
     async def _arrived(self, word: MoveWord) -> None:
         """Until the destination has said so, which it does at about the same time; who does not has lost the VM."""
         with trio.move_on_after(ARRIVED_S):
-            while (move := await self._services.store.move(word.vm_id)) and move.move_id == word.move_id:
+            while (move := await self._services.store.move(word.vm_id, word.at_ms)) and move.move_id == word.move_id:
                 if move.marks is not None:
                     return
                 await self._arrivals.park()

@@ -39,9 +39,16 @@ class Departures:
 
     def begin(self, vm: Vm | None, order: MoveOrder, nursery: trio.Nursery) -> None:
         """The coordinator wants *vm* to be sent to another node; it may say so again."""
-        if vm is not None and vm.move_id == order.move_id:
+        if vm is not None and vm.move_id == order.move_id and (vm.state == "moving" or vm.wiped):
             return
-        if vm is None or vm.state != "running" or vm.running is None or vm.epoch != order.epoch:
+        # A move that was tried and given up is prepared anew when the destination asks again for want of an answer.
+        if (
+            vm is None
+            or vm.move_id == order.move_id
+            or vm.state != "running"
+            or vm.running is None
+            or vm.epoch != order.epoch
+        ):
             self.desk.report(MoveStayed(order.vm_id, order.epoch, order.move_id, "vm_not_running"))
             return
         vm.move_id, vm.saving, vm.detail, vm.transfer = order.move_id, trio.Event(), "", Transfer()

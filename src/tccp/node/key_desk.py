@@ -139,6 +139,7 @@ class KeyDesk:
         self._connection: Connection | None = None
         self._open: dict[Key, NodeRequest | NodeReport] = {}  # what has no answer yet, the oldest first
         self._said_at: dict[Key, float] = {}  # on this connection; trio time
+        self._ever_said: set[Key] = set()  # of what is open
         self._waiting: dict[Key, _Waiting] = {}
         self._settled = trio.lowlevel.ParkingLot()
 
@@ -179,8 +180,11 @@ class KeyDesk:
             request = ResumeRequest(body, signature, nonce, state_root)
         try:
             waiting = await self._answered(nonce, request)
-        finally:
-            self._settle(nonce)
+        except BaseException:
+            # The coordinator may have made us the owner: it is asked until it says so, and then it gets the VM back.
+            if nonce not in self._ever_said:
+                self._settle(nonce)
+            raise
         if isinstance(waiting.answer, KeyRefused):
             reason = waiting.answer.reason
             raise LaunchError(reason, "the coordinator refuses the keys", hint=HINTS.get(reason, ""))
@@ -250,6 +254,7 @@ class KeyDesk:
             for key, message in self._open.items():
                 if self._may_say(key, now):
                     self._said_at[key] = now
+                    self._ever_said.add(key)
                     self._connection.send_nowait(message)
         except PeerGoneError:
             self._connection = None
@@ -277,6 +282,7 @@ class KeyDesk:
     def _settle(self, key: Key) -> None:
         self._open.pop(key, None)
         self._said_at.pop(key, None)
+        self._ever_said.discard(key)
         self._settled.unpark_all()
         self.say()
 

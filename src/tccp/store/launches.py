@@ -261,6 +261,7 @@ class MoveArrival:
     move_id: bytes
     lease_id: bytes
     marks: bytes
+    at_ms: int
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be."""

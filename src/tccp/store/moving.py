@@ -24,18 +24,19 @@ from tccp.store.transactions import append_event
 DESTINATION_LOST = "destination_lost"  # why a VM ended that its source has wiped for a destination that is out
 _MOVE = """SELECT vm_move.vm_id, vm_move.epoch, move_id, vm_move.node, vm_move.boot_id, address, vm_move.seq,
     vm_move.marks FROM vm_move
-    JOIN vm ON vm.vm_id = vm_move.vm_id AND vm.epoch = vm_move.epoch AND vm.state IN ('running', 'lost') """
+    JOIN vm ON vm.vm_id = vm_move.vm_id AND vm.epoch = vm_move.epoch
+        AND (vm.state = 'running' OR (vm.state = 'lost' AND vm.free_ms > ?1)) """
 
 
-def move(connection: sqlite3.Connection, vm_id: bytes) -> MoveRecord | None:
-    """The move of a VM that is under way."""
-    row = connection.execute(_MOVE + "WHERE vm_move.vm_id = ?", (vm_id,)).fetchone()
+def move(connection: sqlite3.Connection, vm_id: bytes, at_ms: int) -> MoveRecord | None:
+    """The move of a VM that is under way. A source that was lost may still say something as long as it has the VM."""
+    row = connection.execute(_MOVE + "WHERE vm_move.vm_id = ?2", (at_ms, vm_id)).fetchone()
     return None if row is None else MoveRecord(row[0], row[1], row[2], NodeName(row[3]), *row[4:])
 
 
-def moves_from(connection: sqlite3.Connection, node: NodeName) -> list[MoveRecord]:
+def moves_from(connection: sqlite3.Connection, node: NodeName, at_ms: int) -> list[MoveRecord]:
     """Those under way of VMs that *node* owns."""
-    rows = connection.execute(_MOVE + "WHERE vm.node = ?", (node.value,))
+    rows = connection.execute(_MOVE + "WHERE vm.node = ?2", (at_ms, node.value))
     return [MoveRecord(row[0], row[1], row[2], NodeName(row[3]), *row[4:]) for row in rows]
 
 
@@ -53,7 +54,7 @@ def prepare_move(connection: sqlite3.Connection, claim: KeyClaim, address: str) 
         raise ConflictError("vm_running", f"{claim.vm_id.hex()} runs on {owned.node}, which asks for it")
     if not _lease_of(connection, owned.node, owned.boot_id, claim.at_ms):
         raise ConflictError("source_silent", f"{owned.node} holds no lease")
-    under_way = move(connection, claim.vm_id)
+    under_way = move(connection, claim.vm_id, claim.at_ms)
     if under_way is not None:
         if (under_way.move_id, under_way.node, under_way.boot_id) == (claim.nonce, asker.node, asker.boot_id):
             return under_way
@@ -78,7 +79,7 @@ def prepare_move(connection: sqlite3.Connection, claim: KeyClaim, address: str) 
 
 def arrive(connection: sqlite3.Connection, said: MoveArrival) -> None:
     """Take down that all of a VM is at its destination, which will be demanded of its disks from the commit on."""
-    under_way = move(connection, said.vm_id)
+    under_way = move(connection, said.vm_id, said.at_ms)
     row = connection.execute("SELECT node, boot_id FROM lease WHERE lease_id = ?", (said.lease_id,)).fetchone()
     if under_way is None or row is None:
         raise ConflictError("move_over", f"{said.vm_id.hex()}: {said.move_id.hex()}")
@@ -152,7 +153,7 @@ def abort_move(connection: sqlite3.Connection, word: MoveWord) -> int:
 
 def _of_this_move(connection: sqlite3.Connection, word: MoveWord) -> tuple[VmRecord, MoveRecord]:
     record = of_this_boot(connection, word)
-    under_way = move(connection, word.vm_id)
+    under_way = move(connection, word.vm_id, word.at_ms)
     if under_way is None or under_way.move_id != word.move_id:
         raise ConflictError("move_unknown", f"{word.vm_id.hex()}: {word.move_id.hex()}")
     return record, under_way

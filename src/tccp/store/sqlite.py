@@ -262,11 +262,11 @@ class _SqliteStore(Store):
     async def abort_move(self, word: MoveWord) -> int:
         return await self._writer.run(moving.abort_move, word)
 
-    async def move(self, vm_id: bytes) -> MoveRecord | None:
-        return await self._look_up(moving.move, vm_id)
+    async def move(self, vm_id: bytes, at_ms: int) -> MoveRecord | None:
+        return await self._look_up(moving.move, vm_id, at_ms)
 
-    async def moves_from(self, name: NodeName) -> list[MoveRecord]:
-        return await self._look_up(moving.moves_from, name)
+    async def moves_from(self, name: NodeName, at_ms: int) -> list[MoveRecord]:
+        return await self._look_up(moving.moves_from, name, at_ms)
 
     async def vm(self, vm_id: bytes) -> VmRecord | None:
         return await self._look_up(launching.vm, vm_id)

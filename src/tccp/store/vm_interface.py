@@ -149,12 +149,12 @@ class VmStore(abc.ABC):
         """The source goes on alone, and wipes nothing. Event ``stayed``. Raises as `commit_move`."""
 
     @abc.abstractmethod
-    async def move(self, vm_id: bytes) -> MoveRecord | None:
-        """The move of a VM that is under way."""
+    async def move(self, vm_id: bytes, at_ms: int) -> MoveRecord | None:
+        """The move of a VM that is under way: not one whose source can say nothing of it any more at that time."""
 
     @abc.abstractmethod
-    async def moves_from(self, name: NodeName) -> list[MoveRecord]:
-        """The moves that are under way of the VMs of a node."""
+    async def moves_from(self, name: NodeName, at_ms: int) -> list[MoveRecord]:
+        """The moves that are under way of the VMs of a node, as `move` tells them."""
 
     @abc.abstractmethod
     async def vm(self, vm_id: bytes) -> VmRecord | None:
