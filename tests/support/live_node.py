@@ -23,7 +23,7 @@ from tccp.image.keys import RecipientSecretKey
 from tccp.image.sealed import open_image
 from tccp.node.control import NodeAnswers
 from tccp.node.daemon import Node
-from tccp.node.hypervisor import SavedState, VmOutcome
+from tccp.node.hypervisor import Hypervisor, SavedState, VmOutcome
 from tccp.node.identity import NodeIdentity, make_node_identity
 from tccp.node.launch import VmOrder, root_of_state
 from tccp.node.registration import NodeTpm
@@ -232,12 +232,6 @@ class LiveNode:
     def __init__(self, node: Node, hypervisor: PaperHypervisor, control: Path) -> None:
         self.node, self.hypervisor, self.control = node, hypervisor, control
 
-    async def until_admitted(self) -> None:
-        """Until it holds a lease."""
-        with trio.fail_after(DEADLINE_S):
-            while self.node.state != "admitted":  # noqa: ASYNC110 a daemon has no event for its tests
-                await trio.sleep(0.01)
-
     async def launch(self, ticket: bytes, *images: Path) -> v.VmInfo:
         """Launch, and say what it has come to: running, ended or failed."""
         vm = self.node.vms.launch(ticket, images)
@@ -284,16 +278,42 @@ async def live_node(
     coordinator: LiveCoordinator, name: str, host: NodeTpm, folder: Path, *, move_address: str | None = HOST
 ) -> AsyncIterator[LiveNode]:
     """Run a node, enrolled before; admitted when this is entered."""
-    control = folder / f"{name}.sock"
-    address = f"{HOST}:{coordinator.port}"
+    identity = make_node_identity(name)
+    hypervisor = PaperHypervisor(folder, identity)
+    running = running_node(coordinator, identity, host, hypervisor, folder, move_address=move_address)
+    async with running as node:
+        yield LiveNode(node, hypervisor, control_of(folder, name))
+
+
+def control_of(folder: Path, name: str) -> Path:
+    """The control socket of a node."""
+    return folder / f"{name}.sock"
+
+
+@asynccontextmanager
+async def running_node(
+    coordinator: LiveCoordinator,
+    identity: NodeIdentity,
+    host: NodeTpm,
+    hypervisor: Hypervisor,
+    folder: Path,
+    *,
+    move_address: str | None = HOST,
+    port: int | None = None,
+) -> AsyncIterator[Node]:
+    """Run a node over whichever hypervisor; admitted when this is entered.
+
+    Args:
+        port: Where it finds the coordinator, if not at the coordinator's own.
+    """
+    control = control_of(folder, identity.name)
+    address = f"{HOST}:{port or coordinator.port}"
     config = {
-        "name": name,
+        "name": identity.name,
         "coordinator": {"address": address, "trust_file": "/t"},
         "control": {"socket": str(control)},
         "vms": {"move_address": move_address, "mark_every_s": 1},
     }
-    identity = make_node_identity(name)
-    hypervisor = PaperHypervisor(folder, identity)
     node = Node(
         config=msgspec.convert(config, NodeConfig),
         trust=coordinator.trust,
@@ -312,7 +332,8 @@ async def live_node(
         nursery.start_soon(node.vms.run)
         nursery.start_soon(node.stay_registered)
         nursery.start_soon(serve)
-        running = LiveNode(node, hypervisor, control)
-        await running.until_admitted()
-        yield running
+        with trio.fail_after(DEADLINE_S):
+            while node.state != "admitted":  # noqa: ASYNC110 a daemon has no event for its tests
+                await trio.sleep(0.01)
+        yield node
         nursery.cancel_scope.cancel()

@@ -16,7 +16,7 @@ from tccp.node.vm.qmp import Qmp, QmpEvent
 
 DESCRIPTOR_NAME = "state"
 NO_LIMIT = 1 << 40  # bytes in a second; QEMU's own default is 128 MiB
-DOWNTIME_MS = 300
+DOWNTIME_MS = 30
 GONE = "gone"
 PRE_SWITCHOVER = "pre-switchover"
 CANCEL_S = 10.0
