@@ -8,6 +8,7 @@ from nacl.signing import SigningKey
 
 from tccp.attestation.vtpm_certificate import VtpmClaim, decode_claim, verify_vtpm_certificate
 from tccp.errors import EnrolmentError, HostError
+from tccp.node.remains import Remains, read_remains
 from tccp.node.vm.certificates import VtpmIssuer, VtpmKeys
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, encode_preamble
 from tccp.node.vm.qmp import parse_line
@@ -91,3 +92,20 @@ def feed_transfer_word(data: bytes) -> bool:
 
 def transfer_words() -> list[bytes]:
     return [encode(TransferProgress(9, 8, 7, 6, 5, 4, 3)), encode(TransferSent(1, 2, 3, 4)), encode(TransferHere())]
+
+
+def feed_remains(data: bytes) -> bool:
+    """A note of a VM, or a refusal."""
+    try:
+        return bool(read_remains(data).word)
+    except HostError:
+        return False
+
+
+def remains() -> list[bytes]:
+    ticket, signature = bytes(100), bytes(64)
+    return [
+        encode(Remains("here", ticket, signature, 1, 0, "", b"")),
+        encode(Remains("suspended", ticket, signature, 3, 4711, "/somewhere", b"")),
+        encode(Remains("destroyed", ticket, signature, 3, 4711, "", bytes(40))),
+    ]

@@ -162,7 +162,7 @@ async def test_a_tenant_who_takes_the_disk_as_it_is_has_nothing_demanded(running
 async def test_the_marks_of_a_destination_take_the_place_of_its_sources(running: Store) -> None:
     await running.register_marks(marked(mark(50)))
     await running.prepare_move(claim(2, nonce=5, at_ms=7_000), "there:1")
-    await running.arrive(MoveArrival(vm_id(1), 2, ek("nonce 5"), lease_id(2), mark(1, "there"), 7_000))
+    await running.arrive(MoveArrival(vm_id(1), 2, ek("nonce 5"), lease_id(2), mark(1, "there")))
     await running.register_marks(marked(mark(51)))  # it still runs here
 
     await running.commit_move(MoveWord(vm_id(1), 1, ek("nonce 5"), lease_id(1), ek("wiped"), 8_000))

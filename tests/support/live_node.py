@@ -207,7 +207,8 @@ class PaperHypervisor:
 
 async def _receive(streams: Streams) -> bytes:
     try:
-        assert [await disk.receive_some(4) for disk in streams.disks] == [b"disk"]
+        if [await disk.receive_some(4) for disk in streams.disks] != [b"disk"]:
+            raise HostError("stream_broken", "the source has gone")
         word: SourceWord | None = None
         while not isinstance(word, TransferSent):
             word = await streams.talk.hear(SourceWord)
@@ -312,7 +313,7 @@ async def running_node(
         "name": identity.name,
         "coordinator": {"address": address, "trust_file": "/t"},
         "control": {"socket": str(control)},
-        "vms": {"move_address": move_address, "mark_every_s": 1},
+        "vms": {"move_address": move_address, "mark_every_s": 1, "state": str(folder / f"{identity.name}-vms")},
     }
     node = Node(
         config=msgspec.convert(config, NodeConfig),

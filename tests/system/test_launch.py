@@ -323,6 +323,30 @@ def test_a_destroyed_vm_leaves_nothing_on_its_node_but_a_receipt_that_holds(clou
     assert cloud.refused(alpha, cloud.ticket("gone2.ticket", "gone.vm")) == "vm_destroyed"
 
 
+def test_a_destruction_outlives_its_daemon_and_a_coordinator_that_is_away(cloud: Cloud, alpha: Node) -> None:
+    vm = cloud.launch(alpha, cloud.ticket("twice.ticket", "twice.vm"))
+    folder = cloud.perimeter.directory / "alpha" / "vms" / vm["vm_id"]
+    cloud.perimeter.coordinator.signal(signal.SIGSTOP)
+    try:
+        ending = subprocess.Popen([SCRIPTS / "tccp", "vm", "destroy", vm["vm_id"], "--socket", alpha.daemon.control])
+        wait_until(lambda: not folder.exists(), "it is wiped")
+        alpha.daemon.kill()
+        assert ending.wait() != 0
+        folder.mkdir()  # as if it had died before that
+        (folder / "disk0.live").write_bytes(CANARY)
+        alpha.daemon.start()
+        wait_until(lambda: not folder.exists(), "it is wiped again")
+    finally:
+        cloud.perimeter.coordinator.signal(signal.SIGCONT)
+
+    receipt, trust = cloud.folder / "twice.receipt", ("--store", cloud.folder / "trust")
+    cloud.done("vm", "destroy", vm["vm_id"], "--receipt", receipt, socket=alpha.daemon.control)
+    words = ("vm", "verify-destruction", receipt, "--vm", cloud.folder / "twice.vm", *trust)
+    assert cloud.done(*words)["node"] == "alpha"
+    assert cloud.record(vm["vm_id"])["state"] == "destroyed"
+    alpha.wait_for_state("admitted")
+
+
 def test_qemu_that_dies_costs_its_vm_and_the_coordinator_is_told(cloud: Cloud, alpha: Node) -> None:
     vm = cloud.launch(alpha, cloud.ticket("kill.ticket", "kill.vm"))
 

@@ -91,7 +91,7 @@ class Moves:
         store = self._services.store
         while not session.ended:
             seq = await store.last_seq()
-            record, move = await store.vm(said.vm_id), await store.move(said.vm_id, self._services.clock.now_ms())
+            record, move = await store.vm(said.vm_id), await self._under_way(said.vm_id)
             lease = session.lease.record
             owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
             if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:
@@ -100,8 +100,7 @@ class Moves:
                 raise ConflictError("move_over", f"{said.vm_id.hex()}: {said.move_id.hex()}")
             if move.marks is None:
                 marks = check_marks(said.marks)
-                now_ms = self._services.clock.now_ms()
-                await store.arrive(MoveArrival(said.vm_id, said.epoch, said.move_id, lease.lease_id, marks, now_ms))
+                await store.arrive(MoveArrival(said.vm_id, said.epoch, said.move_id, lease.lease_id, marks))
                 self._arrivals.unpark_all()
             with trio.move_on_after(LOOK_S):
                 await store.wait_for_events(seq)
@@ -113,26 +112,29 @@ class Moves:
         if isinstance(said, MoveWiped):
             move = (said.vm_id, said.epoch, said.move_id)
             wiped = verify_wiped(said.statement, said.signature, identity=lease.identity, move=move)
+            await self._arrived(said)
         now_ms = self._services.clock.now_ms()
         word = MoveWord(said.vm_id, said.epoch, said.move_id, lease.lease_id, wiped, now_ms)
         if isinstance(said, MoveStayed):
             log.info("stayed", vm=said.vm_id.hex(), node=str(session.node), reason=said.reason)
             await self._services.log.included(await self._services.store.abort_move(word))
             return
-        await self._arrived(word)
         record = await self._services.store.commit_move(word)
         log.info("moved", vm=said.vm_id.hex(), node=str(record.node), epoch=record.epoch, state=record.state)
         await self._services.log.included(await self._services.store.last_seq())
         if record.end_reason == DESTINATION_LOST:
             raise ConflictError(DESTINATION_LOST, f"{said.vm_id.hex()}: nobody has it")
 
-    async def _arrived(self, word: MoveWord) -> None:
+    async def _arrived(self, said: MoveWiped) -> None:
         """Until the destination has said so, which it does at about the same time; who does not has lost the VM."""
         with trio.move_on_after(ARRIVED_S):
-            while (move := await self._services.store.move(word.vm_id, word.at_ms)) and move.move_id == word.move_id:
+            while (move := await self._under_way(said.vm_id)) and move.move_id == said.move_id:
                 if move.marks is not None:
                     return
                 await self._arrivals.park()
+
+    async def _under_way(self, vm_id: bytes) -> MoveRecord | None:
+        return await self._services.store.move(vm_id, self._services.clock.now_ms())
 
     async def _tell(self, session: NodeSession, move: MoveRecord) -> None:
         lease = await self._services.store.open_lease(move.node)

@@ -4,26 +4,25 @@ Until all of it is here a destination may give up, and what it has is wiped; aft
 whose the VM is.
 """
 
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
-import structlog
 
-from tccp.errors import HostError, LaunchError
+from tccp.node import silence
 from tccp.node.hypervisor import Hypervisor, RunningVm
 from tccp.node.key_desk import KeyDesk
 from tccp.node.launch import NamedImage, VmOrder, check_headers, openable
 from tccp.node.one_vm import Vm
 from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
+from tccp.node.remains import RemainsFolder
+from tccp.node.silence import listening
 from tccp.node.transfer import Transfer
 from tccp.node.vm.streams import streams_of
-from tccp.protocol.messages import MoveArrived, MoveGo, VmEnded
+from tccp.protocol.messages import MoveArrived, MoveGo
 from tccp.protocol.transfer import SourceWord
-
-log = structlog.get_logger()
+from tccp.transport.bulk_stream import BulkStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,7 @@ class Arrivals:
     desk: KeyDesk
     hypervisor: Hypervisor
     lease: HeldLease
+    remains: RemainsFolder
     show: Callable[[Vm, str], None]
     changed: Callable[[], None]
     run: Callable[[Vm, VmOrder, RunningVm], Awaitable[None]]
@@ -57,32 +57,30 @@ class Arrivals:
             order = VmOrder(vm.accepted.verified, openable(images, move.keys), move.keys)
             orders.append(order)
             vm.epoch = order.keys.epoch
+            await self.remains.write(vm, "here")
             check_headers(order)
             self.show(vm, "arriving")
             await self.hypervisor.allow_until(self.lease.vms_end_at)
             async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
-                vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id, b"")
-                coming = replace(order, incoming=streams_of(streams, hear))
-                async with self.hypervisor.open(coming) as running:
-                    vm.running = running
-                    vm.arrived = msgspec.structs.replace(vm.arrived, marks=await running.marks())
-                    self.show(vm, "arrived")
-                    go = await self.desk.recorded(vm.arrived)
-                    assert isinstance(go, MoveGo)
-                    vm.arrived, vm.is_ours = None, True
-                    await self.run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)
+                arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id, b"")
+                await self._take_in(vm, order, streams, arrived, hear)
 
-    async def find_out(self, vm: Vm, arrived: MoveArrived, is_known: Callable[[Vm], bool]) -> None:
-        """It was here, and is no more: if it has become ours, it has ended; if it never does, nothing of it stays.
-
-        Args:
-            is_known: Whether the VM has not been asked for anew meanwhile.
-        """
-        try:
-            await self.desk.recorded(arrived)
-        except LaunchError:
-            if is_known(vm):
-                with contextlib.suppress(HostError):
-                    await self.hypervisor.destroy(vm.vm_id)
-        else:
-            self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
+    async def _take_in(
+        self,
+        vm: Vm,
+        order: VmOrder,
+        streams: Sequence[BulkStream],
+        arrived: MoveArrived,
+        hear: Callable[[SourceWord], None],
+    ) -> None:
+        vm.arrived = arrived
+        coming = replace(order, incoming=streams_of(streams, hear))
+        async with listening(streams, silence.RECEIVING_S) as watching, self.hypervisor.open(coming) as running:
+            watching.cancel()
+            vm.running = running
+            vm.arrived = arrived = msgspec.structs.replace(arrived, marks=await running.marks())
+            self.show(vm, "arrived")
+            go = await self.desk.recorded(arrived)
+            assert isinstance(go, MoveGo)
+            vm.arrived, vm.is_ours = None, True
+            await self.run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)

@@ -11,10 +11,12 @@ import structlog
 import trio
 
 from tccp.errors import HostError, TccpError
+from tccp.node import silence
 from tccp.node.hypervisor import RunningVm
 from tccp.node.key_desk import KeyDesk
 from tccp.node.one_vm import Vm
 from tccp.node.peers import Peers
+from tccp.node.silence import listening
 from tccp.node.transfer import Transfer
 from tccp.node.vm.streams import streams_of
 from tccp.protocol.messages import MoveOrder, MoveStayed
@@ -80,7 +82,8 @@ class Departures:
         is_there = False
         with transfer.scope:
             async with self.peers.connected(order, vm.stream_count) as streams:
-                sent = await running.send(streams_of(streams), on_progress)
+                async with listening(streams, silence.SENDING_S):
+                    sent = await running.send(streams_of(streams), on_progress)
                 with trio.CancelScope(shield=True):
                     is_there = True
                     transfer.hear(sent)

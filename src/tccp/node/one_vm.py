@@ -63,6 +63,16 @@ class Vm:
         """Whether nothing more happens to it here by itself."""
         return self.state in OVER and not self.is_doomed
 
+    @property
+    def left_something(self) -> bool:
+        """Whether anything of it is on this host's disk, as far as is known."""
+        return bool(self.epoch) and self.state not in {"moved", "destroyed"}
+
+    def fail(self, problem: TccpError) -> None:
+        """Note why it came to nothing."""
+        self.problem = problem
+        self.reason = problem.reason
+
     def end(self, reason: str) -> None:
         """End it now, whatever it is doing; the first reason counts."""
         self.reason = self.reason or reason

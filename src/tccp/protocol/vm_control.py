@@ -173,7 +173,7 @@ class VmTransfer(Message, frozen=True, tag="vm_transfer"):
 
 
 class VmInfo(Message, frozen=True, tag="vm_info"):
-    """One VM on a node, since the daemon's start."""
+    """One VM on a node: of this run of its daemon, or one of which an earlier run has left something."""
 
     vm_id: f.Id16
     state: str  # as `tccp.node.vms` draws it

@@ -52,8 +52,8 @@ class VmStore(abc.ABC):
         Raises:
             ConflictError: ``tenant_unknown``, ``lease_unknown``, ``lease_ended``, ``lease_expired``, ``node_revoked``,
                 ``policy_changed`` (since the node's last evidence), ``evidence_old``, ``policy_not_demanded``,
-                ``attribute_not_demanded``, ``vm_of_another_tenant``, ``ticket_used``, ``vm_running``, ``vm_not_free``,
-                ``vm_suspended``, ``vm_destroyed``.
+                ``attribute_not_demanded``, ``attribute_not_attested``, ``vm_of_another_tenant``, ``ticket_used``,
+                ``vm_running``, ``vm_not_free``, ``vm_suspended``, ``vm_destroyed``.
         """
 
     @abc.abstractmethod
@@ -102,10 +102,11 @@ class VmStore(abc.ABC):
     async def destroy_vm(self, destruction: VmDestruction) -> int:
         """Take down that nothing is left of a VM; nobody gets its keys again. Event ``destroy``.
 
-        Any boot of the node that had it last may say so, unless another boot may run it.
+        Any boot of the node that had it last may say so, unless another boot may run it; a later one also once more,
+        for the answer to an earlier one may have been lost with it: that is another event, of another statement.
 
         Returns:
-            The place of the event, also when the VM was destroyed before.
+            The place of the event of this very statement.
 
         Raises:
             ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.

@@ -39,11 +39,15 @@ class BulkStream:
     Args:
         stream: Connected; its socket belongs to this object from now on.
         server_name: Demanded of the peer's certificate, as far as *context* does.
+
+    Attributes:
+        sent_bytes, received_bytes: So far, without what TLS adds.
     """
 
     def __init__(
         self, stream: trio.SocketStream, context: ssl.SSLContext, *, server_side: bool, server_name: str | None = None
     ) -> None:
+        self.sent_bytes = self.received_bytes = 0
         plain = socket.socket(fileno=stream.socket.detach())
         plain.setblocking(False)
         if plain.family != socket.AF_UNIX:
@@ -88,9 +92,9 @@ class BulkStream:
         view = memoryview(data)
         while view:
             try:
-                view = view[self._tls.send(view) :]
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as wanted:
-                await self._wait(wanted)
+                view = view[self.write(view) :]
+            except BlockingIOError:
+                await self._wait(ssl.SSLWantWriteError())
             except (OSError, ValueError) as problem:
                 raise PeerGoneError("peer_gone", str(problem)) from None
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -109,6 +113,7 @@ class BulkStream:
             except (OSError, ValueError) as problem:
                 raise PeerGoneError("peer_gone", str(problem)) from None
             else:
+                self.received_bytes += len(data)
                 await trio.lowlevel.checkpoint_if_cancelled()
                 return data
 
@@ -136,16 +141,20 @@ class BulkStream:
     def read_into(self, view: memoryview) -> int:
         """See `BulkWire`."""
         try:
-            return self._tls.recv_into(view)
+            count = self._tls.recv_into(view)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise BlockingIOError from None
+        self.received_bytes += count
+        return count
 
     def write(self, view: memoryview) -> int:
         """See `BulkWire`."""
         try:
-            return self._tls.send(view)
+            count = self._tls.send(view)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise BlockingIOError from None
+        self.sent_bytes += count
+        return count
 
 
 def _notice_silence(plain: socket.socket) -> None:

@@ -5,13 +5,12 @@ Its preamble is read here, for it says what QEMU's stream fits; QEMU reads the r
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
 
 from tccp.errors import HostError, TccpError
-from tccp.node import silence
 from tccp.node.vm.description import VmDescription
 from tccp.node.vm.migration import take_in
 from tccp.node.vm.mirror import taking_disks
@@ -117,15 +116,6 @@ async def _exactly(descriptor: int, count: int) -> bytes:
     return received
 
 
-@contextlib.contextmanager
-def _patient() -> Iterator[None]:
-    """A source says how far it is several times in a second."""
-    with trio.move_on_after(silence.RECEIVING_S) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise silence.silent(silence.RECEIVING_S)
-
-
 def arrive_from_streams(streams: Streams, nursery: trio.Nursery, stack: contextlib.AsyncExitStack) -> Arrival:
     """A state that another node sends; carried by tasks of *nursery*."""
     ours, theirs = state_sockets()
@@ -134,8 +124,7 @@ def arrive_from_streams(streams: Streams, nursery: trio.Nursery, stack: contextl
     carrying = trio.CancelScope()
 
     async def preamble() -> Preamble:
-        with _patient():
-            found = await streams.talk.preamble()
+        found = await streams.talk.preamble()
         nursery.start_soon(listen)
         return found
 
@@ -157,8 +146,7 @@ def arrive_from_streams(streams: Streams, nursery: trio.Nursery, stack: contextl
         try:
             word: SourceWord | None = None
             while not isinstance(word, TransferSent):
-                with _patient():
-                    word = await streams.talk.hear(SourceWord)
+                word = await streams.talk.hear(SourceWord)
                 streams.on_word(word)
         except HostError as problem:  # who does not talk to us any more does not send, either
             arrival.failed(problem)

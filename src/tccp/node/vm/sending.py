@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import trio
 
 from tccp.errors import HostError
-from tccp.node import silence
 from tccp.node.vm.alone import alone, together
 from tccp.node.vm.migration import Pace, query, send_out
 from tccp.node.vm.mirror import Mirrors, mirroring
@@ -38,7 +37,6 @@ async def send_vm(
     await streams.talk.introduce(preamble)
     async with together() as begin:
         begin(sending.listen)
-        begin(sending.notice_silence)
         with alone():
             async with trio.open_nursery() as beside:
                 beside.start_soon(sending.report)
@@ -46,7 +44,6 @@ async def send_vm(
                 sent = await sending.send(begin)
                 beside.cancel_scope.cancel()
         await sending.here.wait()
-        sending.watching.cancel()
     return sent
 
 
@@ -59,7 +56,6 @@ class _Sending:
     pace: Pace
     on_progress: OnProgress
     here: trio.Event = field(default_factory=trio.Event)
-    watching: trio.CancelScope = field(default_factory=trio.CancelScope)
     began_at: float = field(default_factory=time.monotonic)
     stopped_at: float | None = None
     mirrors: Mirrors | None = None
@@ -96,15 +92,6 @@ class _Sending:
         """Until the other end says that all is there."""
         await self.streams.talk.hear(DestinationWord)
         self.here.set()
-
-    async def notice_silence(self) -> None:
-        """On the streams that carry something; the other end does not talk of itself."""
-        with self.watching:
-            await silence.notice_silence(self._gone_through, silence.SENDING_S)
-
-    def _gone_through(self) -> int:
-        pumps = [*(self.mirrors.pumps if self.mirrors else ()), *([self.state] if self.state else ())]
-        return sum(pump.sent_bytes + pump.received_bytes for pump in pumps)
 
     async def note_stop(self) -> None:
         """Of the guest, by QEMU."""
