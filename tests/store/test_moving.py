@@ -79,6 +79,17 @@ async def test_a_vm_is_its_destinations_once_its_source_has_wiped_it(running: St
     assert moved == await record_of(running)
     assert (moved.state, moved.node, moved.epoch, moved.lease_id) == ("running", NodeName("b"), 2, lease_id(2))
     assert [event.kind for event in (await running.events())[-2:]] == ["move", "moved"]
+
+
+async def test_what_was_known_of_the_destination_when_it_got_the_keys_stands_in_both_events(running: Store) -> None:
+    said = {"attested": {"hardware": "epyc"}, "attested_by": ("tvmm", 1), "attributes": {"site": "delft"}}
+    await running.prepare_move(wish(**said, attested_demands={"hardware": "epyc"}), "there:1")
+    await running.set_attributes(NodeName("b"), {"site": "paris"}, (), 7_500)
+    await running.commit_move(word())
+
+    for event in (await running.events())[-3::2]:
+        body = msgspec.msgpack.decode(event.body)
+        assert (body["attested"], body["asserted"]) == ('{"hardware":"epyc"}', '{"site":"delft"}')
     assert msgspec.msgpack.decode((await running.events())[-1].body)["wiped_sha256"] == ek("wiped")
     assert await running.move(vm_id(1), 7_000) is None
     assert await running.end_vm(vm_end(2, epoch=2)) > 0
@@ -100,6 +111,7 @@ async def test_asking_again_is_the_same_move_and_nobody_else_is_in_it(running: S
         (wish(vm=2), "vm_unknown"),
         (wish(policy="strict"), "policy_not_demanded"),
         (wish(3, attributes={"site": "delft"}), "attribute_not_demanded"),
+        (wish(attested_demands={"site": "delft"}), "attribute_not_attested"),
         (wish(evidence_since_ms=6_000), "evidence_old"),
         (wish(9), "lease_unknown"),
     ],

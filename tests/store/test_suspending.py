@@ -112,6 +112,7 @@ async def test_only_the_ticket_that_started_it_resumes_it(running: Store) -> Non
         ({"evidence_since_ms": 6_000}, "evidence_old"),
         ({"policy": "strict"}, "policy_not_demanded"),
         ({"attributes": {"site": "berlin"}}, "attribute_not_demanded"),
+        ({"attested_demands": {"site": "delft"}}, "attribute_not_attested"),
     ],
 )
 async def test_resuming_takes_all_that_a_start_takes(running: Store, changes: dict[str, Any], reason: str) -> None:

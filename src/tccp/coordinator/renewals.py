@@ -129,10 +129,11 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        renewed = session.renewed = trio.Event() if session.renewed is None else session.renewed
-        self.ask_now([session])
-        with trio.move_on_after(ANSWER_S):
-            await renewed.wait()
+        renewed = session.until_renewed()
+        if not session.ended:
+            self.ask_now([session])
+            with trio.move_on_after(ANSWER_S):
+                await renewed.wait()
         if session.ended or not renewed.is_set():
             raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted, or its quote did not hold")
 
@@ -291,7 +292,7 @@ class Renewals:
                     self._plan(session, trio.current_time())  # now by the policy in force
                 else:
                     judged = quote.of(challenge.policy.selection)
-                    platform = await examiner.examine(challenge.policy, judged, known, fetch)
+                    platform = await examiner.examine(challenge.policy, judged, known, fetch, node=session.node)
         except EvidenceError as problem:
             self._start_failing(session, problem)
         if platform is not None:

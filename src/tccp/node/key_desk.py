@@ -54,6 +54,7 @@ HINTS = {
     "ticket_signature": "the ticket was altered on its way",
     "keys_unopened": "the ticket was written for a coordinator with another release key",
     "policy_not_demanded": "the ticket demands a node that another policy, or a later version of it, has admitted",
+    "attribute_not_attested": "the ticket demands attributes that this node's evidence does not show",
     "attribute_not_demanded": "the ticket demands a node with other attributes",
     "vm_running": "the VM runs already, here or on another node",
     "vm_not_free": "the node that had the VM may run it until its lease ends; try again then",

@@ -7,7 +7,7 @@ root for a VM: that of its disk, or with several disks a hash over all their roo
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,9 +27,11 @@ from tccp.node.vm.host import HostSettings, UserRange, VmHost, open_host
 from tccp.node.vm.memory_file import memory_file
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.state import ResumedState, state_key
+from tccp.node.vm.streams import Streams
 from tccp.node.vm.vm import Vm, VmEnd
 from tccp.protocol.marks import split_marks
 from tccp.protocol.ticket import Ticket
+from tccp.protocol.transfer import TransferProgress, TransferSent
 
 DATA_SECRET = "data"  # noqa: S105 - the name under which the guest finds it
 ROOTS_DOMAIN = b"tccp/v1/disk-roots\0"
@@ -101,9 +103,9 @@ class QemuVm:
             key.wipe()
         return SavedState(path, state.root, state.size_bytes)
 
-    async def send(self, streams: Sequence[trio.abc.Stream]) -> None:
+    async def send(self, streams: Streams, on_progress: Callable[[TransferProgress], None]) -> TransferSent:
         """QEMU's own migration and mirrors, through *streams*."""
-        await self._vm.send(streams[0], disks=streams[1:])
+        return await self._vm.send(streams, on_progress=on_progress)
 
     async def forget(self) -> None:
         """All that is in memory; disks stay until `QemuHypervisor.destroy`."""
@@ -137,7 +139,7 @@ class QemuHypervisor:
     async def open(self, order: VmOrder) -> AsyncIterator[QemuVm]:
         """See `tccp.node.hypervisor.Hypervisor.open`."""
         disks = _Disks(self._host.settings.state / order.ticket.ticket.vm_id.hex(), order)
-        if order.incoming:  # its disks are where it runs; whatever is here is older
+        if order.incoming is not None:  # its disks are where it runs; whatever is here is older
             await trio.to_thread.run_sync(disks.remove)
         description, images = _description(order.ticket.ticket), _images(order, disks)
         vm_key = bytes(order.keys.vm_key.buffer)
@@ -150,8 +152,7 @@ class QemuHypervisor:
                 secrets,
                 host=self._host,
                 resume=_resumed(order),
-                incoming=order.incoming[0] if order.incoming else None,
-                incoming_disks=order.incoming[1:],
+                incoming=order.incoming,
             )
             async with opened as vm:
                 ImageKey.take(vm_key).wipe()  # the vTPM has what it needs; this copy is wiped where it is

@@ -15,6 +15,7 @@ from tccp.store.launches import (
     VmState,
     VmSuspension,
 )
+from tccp.store.launching import attribute_fields
 from tccp.store.moving import DESTINATION_LOST
 from tccp.store.records import (
     EndReason,
@@ -54,5 +55,6 @@ __all__ = [
     "VmRecord",
     "VmState",
     "VmSuspension",
+    "attribute_fields",
     "open_store",
 ]

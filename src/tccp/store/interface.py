@@ -13,7 +13,7 @@ A task that is cancelled while it waits does not learn whether its transaction h
 """
 
 import abc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from tccp.measures import Durations
 from tccp.model import NodeName
@@ -57,6 +57,16 @@ class Store(VmStore):
 
         Raises:
             ConflictError: ``node_unknown``.
+        """
+
+    @abc.abstractmethod
+    async def set_attributes(
+        self, name: NodeName, said: Mapping[str, str], taken_back: Collection[str], at_ms: int
+    ) -> int:
+        """Assert *said* of a node, and what is named in *taken_back* no more. Event ``attributes``.
+
+        Raises:
+            ConflictError: ``node_unknown``, ``bad_attributes``.
         """
 
     @abc.abstractmethod
@@ -201,6 +211,16 @@ class Store(VmStore):
     @abc.abstractmethod
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
         """The last leases of a node that have ended, the newest first."""
+
+    # ---- what nodes have measured ----
+
+    @abc.abstractmethod
+    async def keep_measured(self, entries: Sequence[tuple[NodeName, bytes]]) -> None:
+        """Keep some bytes for each of these nodes until they are removed; those that are not enrolled are left out."""
+
+    @abc.abstractmethod
+    async def measured(self, name: NodeName) -> bytes | None:
+        """What was kept for a node."""
 
     # ---- the log ----
 

@@ -46,7 +46,9 @@ class KeyClaim:
         ticket: SHA-256 of the ticket's bytes.
         images: What the ticket says of its images, for the record.
         policy: The policy that must have admitted the node, in *version_min* or later.
-        attributes: What the node's enrolment must say, beside anything else.
+        attributes: What must be said of the node, beside anything else.
+        attested_demands: What evidence must say of it.
+        attested: What evidence says of it, with *attested_by*: the policy and version that it follows from.
         lease_id: The lease of the connection on which the node asks.
         nonce: The node's, 32 bytes: by it a node that asks again after a lost answer is known.
         evidence_since_ms: Since when the node's last evidence must have been judged.
@@ -65,6 +67,9 @@ class KeyClaim:
     at_ms: int
     evidence_since_ms: int
     attributes: Mapping[str, str] = field(default_factory=dict)
+    attested_demands: Mapping[str, str] = field(default_factory=dict)
+    attested: Mapping[str, str] = field(default_factory=dict)
+    attested_by: tuple[str, int] | None = None
     gives_up_state: bool = False
     state_root: bytes = b""
 

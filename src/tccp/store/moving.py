@@ -16,7 +16,7 @@ import msgspec.msgpack
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
 from tccp.store.launches import KeyClaim, MoveArrival, MoveRecord, MoveWord, VmRecord, VmState
-from tccp.store.launching import node_that_may, vm
+from tccp.store.launching import attribute_fields, node_that_may, vm
 from tccp.store.owners import of_this_boot
 from tccp.store.records import EventDraft, EventKind
 from tccp.store.transactions import append_event
@@ -66,13 +66,24 @@ def prepare_move(connection: sqlite3.Connection, claim: KeyClaim, address: str) 
         "source": owned.node.value,
         "identity_sha256": hashlib.sha256(asker.identity).digest(),
         "evidence_ms": asker.renewed_ms,
+        **attribute_fields(asker.attributes),
     }
     seq = append_event(connection, EventDraft(claim.at_ms, EventKind.MOVE, asker.node, msgspec.msgpack.encode(body)))
     connection.execute(
-        "INSERT INTO vm_move (vm_id, epoch, move_id, node, boot_id, address, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+        "INSERT INTO vm_move (vm_id, epoch, move_id, node, boot_id, address, seq, attributes)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
         " ON CONFLICT (vm_id) DO UPDATE SET epoch = ?2, move_id = ?3, node = ?4, boot_id = ?5, address = ?6, seq = ?7,"
-        " marks = NULL",
-        (claim.vm_id, owned.epoch, claim.nonce, asker.node.value, asker.boot_id, address, seq),
+        " marks = NULL, attributes = ?8",
+        (
+            claim.vm_id,
+            owned.epoch,
+            claim.nonce,
+            asker.node.value,
+            asker.boot_id,
+            address,
+            seq,
+            msgspec.msgpack.encode(attribute_fields(asker.attributes)),
+        ),
     )
     return MoveRecord(claim.vm_id, owned.epoch, claim.nonce, asker.node, asker.boot_id, address, seq)
 
@@ -116,6 +127,7 @@ def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
             "evidence_ms": renewed_ms,
             "source": record.node.value,
             "wiped_sha256": word.statement_sha256,
+            **_attributes_at_prepare(connection, word.vm_id),
         }
         draft = EventDraft(word.at_ms, EventKind.MOVED, under_way.node, msgspec.msgpack.encode(moved))
         seq = append_event(connection, draft)
@@ -157,6 +169,11 @@ def _of_this_move(connection: sqlite3.Connection, word: MoveWord) -> tuple[VmRec
     if under_way is None or under_way.move_id != word.move_id:
         raise ConflictError("move_unknown", f"{word.vm_id.hex()}: {word.move_id.hex()}")
     return record, under_way
+
+
+def _attributes_at_prepare(connection: sqlite3.Connection, vm_id: bytes) -> dict[str, str]:
+    (content,) = connection.execute("SELECT attributes FROM vm_move WHERE vm_id = ?", (vm_id,)).fetchone()
+    return msgspec.msgpack.decode(content, type=dict[str, str])
 
 
 def _lease_of(

@@ -7,7 +7,7 @@ logging readers and the writer never wait for each other, and a reader sees all 
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -128,6 +128,12 @@ class _SqliteStore(Store):
         _check_event(at_ms, body)
         return await self._writer.run(transactions.set_node_policy, name, policy, at_ms, body)
 
+    async def set_attributes(
+        self, name: NodeName, said: Mapping[str, str], taken_back: Collection[str], at_ms: int
+    ) -> int:
+        check_time("at_ms", at_ms)
+        return await self._writer.run(transactions.set_attributes, name, said, taken_back, at_ms)
+
     async def revoke_node(self, name: NodeName, reason: str, at_ms: int, body: bytes = b"") -> int:
         check_text("reason", reason)
         _check_event(at_ms, body)
@@ -218,6 +224,16 @@ class _SqliteStore(Store):
 
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
         return await self._read_page(queries.leases_of, name, min(limit, PAGE_MAX))
+
+    # ---- what nodes have measured ----
+
+    async def keep_measured(self, entries: Sequence[tuple[NodeName, bytes]]) -> None:
+        for _, content in entries:
+            check_bytes("content", content, 0, META_BYTES_MAX)
+        await self._writer.run(transactions.keep_measured, entries)
+
+    async def measured(self, name: NodeName) -> bytes | None:
+        return await self._look_up(queries.measured, name)
 
     # ---- tenants and their VMs ----
 

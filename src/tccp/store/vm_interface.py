@@ -52,8 +52,8 @@ class VmStore(abc.ABC):
         Raises:
             ConflictError: ``tenant_unknown``, ``lease_unknown``, ``lease_ended``, ``lease_expired``, ``node_revoked``,
                 ``policy_changed`` (since the node's last evidence), ``evidence_old``, ``policy_not_demanded``,
-                ``attribute_not_demanded``, ``vm_of_another_tenant``, ``ticket_used``, ``vm_running``, ``vm_not_free``,
-                ``vm_suspended``, ``vm_destroyed``.
+                ``attribute_not_demanded``, ``attribute_not_attested``, ``vm_of_another_tenant``, ``ticket_used``,
+                ``vm_running``, ``vm_not_free``, ``vm_suspended``, ``vm_destroyed``.
         """
 
     @abc.abstractmethod
