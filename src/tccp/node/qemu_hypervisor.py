@@ -18,6 +18,7 @@ from tccp.core.image import ImageKey
 from tccp.errors import DiskError, HostError, LaunchError
 from tccp.image.sealed import open_image
 from tccp.model import SecretBytes
+from tccp.node.copying import copy_file
 from tccp.node.hypervisor import SavedState, VmOutcome
 from tccp.node.identity import NodeIdentity
 from tccp.node.launch import OpenableImage, VmOrder
@@ -74,7 +75,8 @@ class QemuVm:
     async def run(self) -> None:
         """Let the guest run; a state that it goes on from is of no use to anybody after that."""
         await self._vm.run()
-        await trio.to_thread.run_sync(remove_states, self._disks.folder)
+        if not self._disks.may_go_back:
+            await trio.to_thread.run_sync(remove_states, self._disks.folder)
 
     async def shut_down(self) -> None:
         """By the power button."""
@@ -99,6 +101,9 @@ class QemuVm:
         key = _state_key(self._order, epoch)
         try:
             state = await self._vm.suspend(path, key)
+            if self._disks.may_go_back:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(self._disks.keep, epoch)
         finally:
             key.wipe()
         return SavedState(path, state.root, state.size_bytes)
@@ -184,6 +189,8 @@ class _Disks:
         images = [image for image in self._order.images if image.role == "disk"]
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._order.state is not None and self.may_go_back:
+                self._put_back(self._order.keys.generation)
         except OSError as problem:
             raise HostError("state_unwritable", f"{self.folder}: {problem.strerror}") from None
         roots = self._roots(len(images))
@@ -192,10 +199,35 @@ class _Disks:
             for number, (image, root, mark) in enumerate(zip(images, roots, self._marks(len(images)), strict=True))
         )
 
+    @property
+    def may_go_back(self) -> bool:
+        """Whether states are kept, and the disks that belong to them."""
+        return "rollback" in self._order.ticket.ticket.permissions
+
+    def keep(self, generation: int) -> None:
+        """Copy the disks, which are closed, for a later return to this state.
+
+        Raises:
+            HostError: ``state_unwritable``: the state can be resumed as long as the disks stand as they are.
+        """
+        try:
+            for path in self._own():
+                copy_file(path, self.folder / kept_name(generation, path.name))
+        except OSError as problem:
+            raise HostError("state_unwritable", f"a disk of state {generation}: {problem.strerror}") from None
+
+    def _put_back(self, generation: int) -> None:
+        """The disks of that state, where they were kept."""
+        for path in self.folder.glob(kept_name(generation, "*")):
+            copy_file(path, self.folder / path.name.removeprefix(kept_name(generation, "")))
+
+    def _own(self) -> list[Path]:
+        return [*self.folder.glob("disk*.live"), *([self._file] if self._file.exists() else [])]
+
     def remove(self) -> None:
         """What an earlier stay of the VM here has left."""
         try:
-            for path in (*self.folder.glob("disk*.live"), self._file):
+            for path in self._own():
                 path.unlink(missing_ok=True)
         except OSError as problem:
             raise HostError("state_unwritable", f"{self.folder}: {problem.strerror}") from None
@@ -248,6 +280,11 @@ def _clear_partial(state: Path) -> None:
     """Suspended states that a killed daemon has left unfinished: nothing can go on from them."""
     for path in state.glob(f"*/{STATE_NAME.format('*')}.partial"):
         path.unlink()
+
+
+def kept_name(generation: int, name: str) -> str:
+    """Of a disk that belongs to a state."""
+    return f"kept-{generation}-{name}"
 
 
 def remove_states(folder: Path) -> None:
