@@ -173,6 +173,8 @@ class Launches:
         self, session: NodeSession, verified: VerifiedTicket, request: NodeRequest, since_ms: int
     ) -> VmRecord | MoveRecord:
         ticket = verified.ticket
+        if session.ended:  # who asks again on another connection gets it there; nobody else would run it
+            raise HostError("node_gone", str(session.node))
         now_ms, said = self._services.clock.now_ms(), attested(self._services, session)
         claim = KeyClaim(
             ticket=verified.sha256,

@@ -4,6 +4,7 @@ from tccp.store.errors import ConflictError, FencedError
 from tccp.store.interface import Store
 from tccp.store.launches import (
     KeyClaim,
+    MoveArrival,
     MoveRecord,
     MoveWord,
     TenantRecord,
@@ -39,6 +40,7 @@ __all__ = [
     "FencedError",
     "KeyClaim",
     "LeaseRecord",
+    "MoveArrival",
     "MoveRecord",
     "MoveWord",
     "NodeRecord",

@@ -18,9 +18,10 @@ from tccp.measures import Durations
 from tccp.model import NodeName
 from tccp.store import ending, launching, marking, moving, policy_versions, queries, resuming, schema, transactions
 from tccp.store.errors import ConflictError, store_error
-from tccp.store.interface import PAGE, PAGE_MAX, Store
+from tccp.store.interface import PAGE_MAX, Store
 from tccp.store.launches import (
     KeyClaim,
+    MoveArrival,
     MoveRecord,
     MoveWord,
     TenantRecord,
@@ -44,6 +45,7 @@ from tccp.store.records import (
     check_time,
 )
 from tccp.store.renewal import Renewal, renew_leases
+from tccp.store.vm_interface import PAGE
 from tccp.store.writer import GroupWriter
 
 WATCH_PAGE = 256
@@ -267,17 +269,20 @@ class _SqliteStore(Store):
         check_text("address", address)
         return await self._writer.run(moving.prepare_move, claim, address)
 
+    async def arrive(self, arrival: MoveArrival) -> None:
+        await self._writer.run(moving.arrive, arrival)
+
     async def commit_move(self, word: MoveWord) -> VmRecord:
         return await self._writer.run(moving.commit_move, word)
 
     async def abort_move(self, word: MoveWord) -> int:
         return await self._writer.run(moving.abort_move, word)
 
-    async def move(self, vm_id: bytes) -> MoveRecord | None:
-        return await self._look_up(moving.move, vm_id)
+    async def move(self, vm_id: bytes, at_ms: int) -> MoveRecord | None:
+        return await self._look_up(moving.move, vm_id, at_ms)
 
-    async def moves_from(self, name: NodeName) -> list[MoveRecord]:
-        return await self._look_up(moving.moves_from, name)
+    async def moves_from(self, name: NodeName, at_ms: int) -> list[MoveRecord]:
+        return await self._look_up(moving.moves_from, name, at_ms)
 
     async def vm(self, vm_id: bytes) -> VmRecord | None:
         return await self._look_up(launching.vm, vm_id)

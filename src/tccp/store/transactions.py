@@ -13,7 +13,7 @@ import msgspec.msgpack
 from tccp.attestation.attributes import attributes_text, check_attributes
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
-from tccp.store.ownership import follow_lease, lose_vms
+from tccp.store.ownership import follow_lease, forget_moves, lose_vms
 from tccp.store.queries import clock_to_sql
 from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, NodeRecord
 
@@ -103,6 +103,7 @@ def revoke_node(connection: sqlite3.Connection, name: NodeName, reason: str, at_
     connection.execute("UPDATE node SET revoked_ms = ?, revoke_reason = ? WHERE name = ?", (at_ms, reason, name.value))
     seq = _append(connection, at_ms, EventKind.REVOKE, name, body)
     _end_open_lease(connection, name, EndReason.REVOKED, at_ms)
+    forget_moves(connection, name)
     return seq
 
 
@@ -119,6 +120,7 @@ def remove_node(connection: sqlite3.Connection, name: NodeName, at_ms: int, body
     _revoked(connection, name)
     seq = _append(connection, at_ms, EventKind.REMOVE, name, body)
     _end_open_lease(connection, name, EndReason.REMOVED, at_ms)
+    forget_moves(connection, name)
     connection.execute("DELETE FROM node WHERE name = ?", (name.value,))
     return seq
 
