@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "digits.h"
+
 enum { P256_BYTES = 32 };
 
 /* Multiples of a public key. */

@@ -42,6 +42,7 @@ from tests.fuzz import (
     policy_targets,
     tenant_targets,
     vm_targets,
+    worker_targets,
 )
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -245,6 +246,8 @@ def _policies() -> list[bytes]:
 
 TARGETS: dict[str, Target] = {
     "frames": Target(feed_frames, lambda: [frame(b"one") + frame(b"two"), frame(bytes(4096)), frame(b"x")[:3]]),
+    "worker_frames": Target(worker_targets.feed_frames, worker_targets.frames),
+    "worker_opened": Target(worker_targets.feed_opened, worker_targets.opened, is_msgpack=True),
     "messages": Target(feed_messages, lambda: _all_of(AnyMessage), is_msgpack=True),
     "tenant_messages": Target(feed_tenant_messages, lambda: _all_of(AnyTenantMessage), is_msgpack=True),
     "tenant_policy": Target(tenant_targets.feed_policy, tenant_targets.policies),

@@ -61,6 +61,9 @@ class ListenConfig(Table, frozen=True):
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
     """Nodes at once; further ones wait in the kernel's backlog."""
 
+    workers: Annotated[int, Meta(ge=1, le=32)] = 1
+    """Processes that do TLS for nodes; with one it is the coordinator's own, which is best on up to two cores."""
+
 
 class TenantsConfig(Table, frozen=True):
     """``[tenants]``: where tenants connect, unless systemd hands the socket over."""

@@ -9,8 +9,7 @@ import contextlib
 import os
 import signal
 import socket
-import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -43,12 +42,13 @@ from tccp.coordinator.metrics import CoordinatorReport
 from tccp.coordinator.policies import PolicyBook, load_operators
 from tccp.coordinator.probes import Probes
 from tccp.coordinator.published_log import PublishedLog
-from tccp.coordinator.registration import serve_node
+from tccp.coordinator.registration import serve_node, serve_stream
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
 from tccp.coordinator.shadows import Shadows
 from tccp.coordinator.start import record_start
 from tccp.coordinator.tenants import TenantDesk, serve_tenant
+from tccp.coordinator.workers.pool import WorkerPool
 from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
@@ -58,6 +58,7 @@ from tccp.store import FencedError, Store, open_store
 from tccp.tpm import Tpm, open_tpm
 from tccp.transparency.note import NoteSigner, parse_note_key
 from tccp.transport.accepting import name_of, serve_connections
+from tccp.transport.connection import Stream
 from tccp.transport.metrics import serve_metrics
 from tccp.transport.tls import coordinator_context, public_context
 
@@ -157,7 +158,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         services = await opened.enter_async_context(running_services(config))
         nursery = await opened.enter_async_context(trio.open_nursery())
         keys = services.identity.keys
-        context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
+        authorities = (keys.ca.certificate_pem, keys.door.certificate)
         renewals = Renewals(services)
         launches = Launches(services, renewals)
         services.listening = name_of(listeners[0])
@@ -174,7 +175,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, control_ends)
-        nursery.start_soon(serve_nodes, services, renewals, launches, listeners, context)
+        await nursery.start(serve_nodes, services, renewals, launches, listeners, authorities)
         nursery.start_soon(serve_tenants, services, renewals, tenant_listeners)
         nursery.start_soon(serve_log, services, log_listeners)
         nursery.start_soon(serve_metrics, metrics_listeners, CoordinatorReport(services, store_answers))
@@ -191,14 +192,28 @@ async def serve_nodes(
     renewals: Renewals,
     launches: Launches,
     listeners: list[trio.SocketListener],
-    context: ssl.SSLContext,
+    authorities: Sequence[bytes],
+    *,
+    task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve nodes, at most as many at once as the configuration allows."""
+    """Serve nodes, at most as many at once as the configuration allows; in this process, or behind workers."""
+    own, listen = services.identity.tls, services.config.listen
+    if listen.workers > 1:
+
+        async def serve(stream: Stream, address: str) -> None:
+            await serve_stream(services, renewals, launches, stream, address)
+
+        counters = services.sessions.counters
+        pool = WorkerPool(services.config, own, authorities, listeners, serve=serve, counters=counters)
+        await pool.run(task_status=task_status)
+        return
+    context = coordinator_context(own, authorities)
 
     async def serve_one(stream: trio.SocketStream) -> None:
         await serve_node(services, renewals, launches, stream, context)
 
-    await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
+    task_status.started()
+    await serve_connections(listeners, serve_one, connections_max=listen.connections_max)
 
 
 async def serve_tenants(services: Services, renewals: Renewals, listeners: list[trio.SocketListener]) -> None:

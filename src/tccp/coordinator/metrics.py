@@ -62,6 +62,7 @@ class CoordinatorReport:
         yield counter("tccp_registrations", "Nodes that were admitted.", counted.registrations)
         yield counter("tccp_renewals", "Leases that were renewed on fresh evidence.", counted.renewals)
         yield counter("tccp_leases_lapsed", "Leases that ended because they were not renewed in time.", counted.lapses)
+        yield counter("tccp_worker_ends", "Workers that ended and were started again.", counted.worker_ends)
         yield counters("tccp_refusals", "Refusals of nodes.", "reason", counted.refusals.by_name)
         yield counters("tccp_revocations_told", "Nodes told that they are revoked.", "heard", counted.told.by_name)
         yield counter("tccp_key_releases", "Keys of VMs given to nodes.", counted.releases)

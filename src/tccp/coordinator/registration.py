@@ -5,6 +5,7 @@ enrolled), `BoundAk` (its AK lives in the TPM of that EK), `VerifiedQuote`, `Tru
 """
 
 import contextlib
+import functools
 import os
 import ssl
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from tccp.coordinator.refusals import refuse
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.coordinator.sessions import Lease, NodeSession
-from tccp.errors import EnrolmentError, EvidenceError, HostError, PolicyError, ProtocolError
+from tccp.errors import EnrolmentError, EvidenceError, PolicyError
 from tccp.model import NodeName, spki_sha256
 from tccp.protocol import binding
 from tccp.protocol import fields as f
@@ -40,6 +41,7 @@ from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
     PROTOCOL_VERSION,
     Admitted,
+    AnyMessage,
     Challenge,
     Evidence,
     Hello,
@@ -52,7 +54,8 @@ from tccp.protocol.messages import (
 from tccp.protocol.session import Role, Session, expect
 from tccp.protocol.statements import IdentityStatement
 from tccp.store import ConflictError
-from tccp.transport.connection import Connection, fresh_nonce, handshake
+from tccp.transport.accepting import address_of, forgiving
+from tccp.transport.connection import Connection, Stream, fresh_nonce, handshake
 from tccp.transport.errors import PeerGoneError
 
 ANSWER_S = 30.0  # how long a nonce is good for
@@ -65,21 +68,21 @@ async def serve_node(
     services: Services, renewals: Renewals, launches: Launches, stream: trio.SocketStream, context: ssl.SSLContext
 ) -> None:
     """Serve one node from its TLS handshake to the end of its connection. Never raises what a peer can cause."""
-    address = _address(stream)
+    address = address_of(stream)
+    with forgiving(address):
+        await serve_stream(services, renewals, launches, await handshake(stream, context, server_side=True), address)
+
+
+async def serve_stream(
+    services: Services, renewals: Renewals, launches: Launches, stream: Stream, address: str
+) -> None:
+    """Serve a node whose TLS handshake is done; closes *stream*. For a `forgiving` caller."""
     try:
-        tls = await handshake(stream, context, server_side=True)
-        try:
-            own = spki_sha256(services.identity.tls_spki)
-            connection = Connection(tls, Session(Role.COORDINATOR), own_spki_sha256=own)
-            await _serve(services, renewals, launches, connection, address)
-        finally:
-            tls.close()
-    except PeerGoneError as problem:
-        log.debug("node_gone", address=address, detail=problem.detail)
-    except ProtocolError as problem:
-        log.info("protocol_error", address=address, reason=problem.reason, detail=problem.detail)
-    except HostError as problem:
-        log.error("session_failed", address=address, reason=problem.reason, detail=problem.detail)
+        own = spki_sha256(services.identity.tls_spki)
+        connection = Connection(stream, Session(Role.COORDINATOR), own_spki_sha256=own)
+        await _serve(services, renewals, launches, connection, address)
+    finally:
+        stream.close()
 
 
 async def _serve(
@@ -101,16 +104,21 @@ async def _serve(
         await renewals.add(session)
         launches.remind(session)
         with session.scope:
-            while True:
-                message = await connection.receive_any()
-                if isinstance(message, NodeRequest | NodeReport):
-                    launches.take(session, message)
-                elif isinstance(message, HostLogPart):
-                    renewals.take_part(session, message)
-                else:
-                    renewals.answer(session, expect(message, RenewalEvidence))
+            await connection.pass_on(functools.partial(_take, renewals, launches, session))
     finally:
         services.sessions.close(session)
+
+
+def _take(renewals: Renewals, launches: Launches, session: NodeSession, message: AnyMessage) -> None:
+    """What an admitted node says."""
+    if session.scope.cancel_called:
+        return
+    if isinstance(message, NodeRequest | NodeReport):
+        launches.take(session, message)
+    elif isinstance(message, HostLogPart):
+        renewals.take_part(session, message)
+    else:
+        renewals.answer(session, expect(message, RenewalEvidence))
 
 
 async def _claimed_name(services: Services, hello: Hello) -> NodeName | None:
@@ -255,11 +263,3 @@ def _silence_after(seconds: float) -> Iterator[None]:
             yield
     except trio.TooSlowError:
         raise PeerGoneError("peer_gone", f"no answer in {seconds:.0f} s") from None
-
-
-def _address(stream: trio.SocketStream) -> str:
-    try:
-        host, port, *_ = stream.socket.getpeername()
-    except (OSError, ValueError):
-        return "unknown"
-    return f"{host}:{port}"

@@ -1,12 +1,14 @@
 """Taking connections in, at most so many at once."""
 
+import contextlib
 import errno
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import structlog
 import trio
 
-from tccp.errors import HostError
+from tccp.errors import HostError, ProtocolError
+from tccp.transport.errors import PeerGoneError
 
 ACCEPT_PAUSE_S = 0.1
 
@@ -59,3 +61,25 @@ def name_of(listener: trio.SocketListener) -> str:
     """Where it listens, as people write it: ``HOST:PORT``."""
     host, port, *_ = listener.socket.getsockname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address_of(stream: trio.SocketStream) -> str:
+    """Where a peer comes from, for our log."""
+    try:
+        host, port, *_ = stream.socket.getpeername()
+    except (OSError, ValueError):
+        return "unknown"
+    return f"{host}:{port}"
+
+
+@contextlib.contextmanager
+def forgiving(address: str) -> Iterator[None]:
+    """What a peer can cause ends its connection, and a line in the log tells of it."""
+    try:
+        yield
+    except PeerGoneError as problem:
+        log.debug("node_gone", address=address, detail=problem.detail)
+    except ProtocolError as problem:
+        log.info("protocol_error", address=address, reason=problem.reason, detail=problem.detail)
+    except HostError as problem:
+        log.error("session_failed", address=address, reason=problem.reason, detail=problem.detail)
