@@ -70,7 +70,7 @@ def make_deb(wheel: Path, wheelhouse: Path, out: Path) -> Path:
 def _environment(tree: Path, wheels: list[Path]) -> None:
     """/usr/lib/tccp, and the commands."""
     (tree / HOME / "bin").mkdir(parents=True)
-    (tree / HOME / "bin" / "python3").symlink_to(f"/usr/bin/{PYTHON}")
+    (tree / HOME / "bin" / "python3").symlink_to(f"../../../bin/{PYTHON}")
     (tree / HOME / "pyvenv.cfg").write_text(ENVIRONMENT.format(version=PYTHON.removeprefix("python")))
     pip = [
         sys.executable,
@@ -134,6 +134,7 @@ def _documents(tree: Path) -> None:
     for file in FILES:
         _write(documents / "examples" / f"{file.name}.toml", example_file(file).encode())
     _write(documents / "copyright", (HERE / "copyright").read_bytes())
+    _write(share / "lintian" / "overrides" / "tccp", (HERE / "lintian-overrides").read_bytes())
     _write(documents / "changelog.gz", _compressed(_changelog()))
 
 
