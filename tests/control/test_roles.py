@@ -107,6 +107,7 @@ ADMIN_REQUESTS = [
     c.EnrolNode(name="x", ek_certificate=b"", ek_public=b"1", policy="p", attributes={}),
     c.ImportNodes(record=c.PerimeterRecord(nodes=())),
     c.SetNodePolicy(name="x", policy="p"),
+    c.SetNodeAttributes(name="x", said={}, taken_back=()),
     c.RevokeNode(name="x", reason=""),
     c.AddPolicy(body=b"x"),
     c.TryPolicy(body=b"x"),

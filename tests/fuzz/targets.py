@@ -279,6 +279,7 @@ TARGETS: dict[str, Target] = {
     "vtpm_claim": Target(vm_targets.feed_vtpm_claim, vm_targets.vtpm_claims),
     "state_preamble": Target(vm_targets.feed_state_preamble, vm_targets.state_preambles, is_msgpack=True),
     "state_frames": Target(vm_targets.feed_state_frames, vm_targets.state_frames),
+    "remains": Target(vm_targets.feed_remains, vm_targets.remains, is_msgpack=True),
     "vtpm_certificate": Target(vm_targets.feed_vtpm_certificate, vm_targets.vtpm_certificates),
     "add_checkpoint": Target(log_targets.feed_add_checkpoint, log_targets.add_checkpoints),
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),

@@ -8,10 +8,12 @@ from nacl.signing import SigningKey
 
 from tccp.attestation.vtpm_certificate import VtpmClaim, decode_claim, verify_vtpm_certificate
 from tccp.errors import EnrolmentError, HostError
+from tccp.node.remains import Remains, read_remains
 from tccp.node.vm.certificates import VtpmIssuer, VtpmKeys
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, encode_preamble
 from tccp.node.vm.qmp import parse_line
 from tccp.node.vm.relay import FRAME, Unframing
+from tccp.protocol.encoding import encode
 from tccp.transport.certificates import spki_of_key
 
 STATEMENT = b"a statement"
@@ -97,3 +99,20 @@ def _unframed(pieces: list[bytes]) -> bytes | None:
 
 def state_frames() -> list[bytes]:
     return [FRAME.pack(5) + b"hello" + FRAME.pack(1) + b"!" + FRAME.pack(0), FRAME.pack(0)]
+
+
+def feed_remains(data: bytes) -> bool:
+    """A note of a VM, or a refusal."""
+    try:
+        return bool(read_remains(data).word)
+    except HostError:
+        return False
+
+
+def remains() -> list[bytes]:
+    ticket, signature = bytes(100), bytes(64)
+    return [
+        encode(Remains("here", ticket, signature, 1, 0, "", b"")),
+        encode(Remains("suspended", ticket, signature, 3, 4711, "/somewhere", b"")),
+        encode(Remains("destroyed", ticket, signature, 3, 4711, "", bytes(40))),
+    ]

@@ -200,7 +200,7 @@ async def test_a_broken_connection_to_the_coordinator_delays_a_move_and_no_more(
 async def test_only_where_its_ticket_allows_and_only_by_its_ticket(
     alpha: LiveNode, beta: LiveNode, tenant: Tenant, running: Running
 ) -> None:
-    strict, _ = tenant.ticket([running.disk], running.vm, policy=PolicyDemand("strict", 1))
+    strict, _ = tenant.ticket([running.disk], running.vm, policy=PolicyDemand("strict", 1, {}))
 
     info = await beta.receive(ticket_file(strict), running.disk.path)
 

@@ -263,7 +263,7 @@ async def live_node(
         "name": name,
         "coordinator": {"address": address, "trust_file": "/t"},
         "control": {"socket": str(control)},
-        "vms": {"move_address": move_address},
+        "vms": {"move_address": move_address, "mark_every_s": 1, "state": str(folder / f"{name}-vms")},
     }
     identity = make_node_identity(name)
     hypervisor = PaperHypervisor(folder, identity)

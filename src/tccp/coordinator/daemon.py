@@ -37,6 +37,7 @@ from tccp.coordinator.launch import Launches
 from tccp.coordinator.log_opening import open_published_log
 from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
+from tccp.coordinator.measured_before import MeasuredBefore
 from tccp.coordinator.metrics import CoordinatorReport
 from tccp.coordinator.policies import PolicyBook, load_operators
 from tccp.coordinator.probes import Probes
@@ -94,7 +95,8 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         ak = await tpm.create_ak(kind=config.tpm.ak)
         ek = await tpm.read_ek()
         properties = await tpm.properties()
-        policies, examiner = PolicyBook(await store.policies()), Examiner(ImaPolicies(config.ima))
+        before = MeasuredBefore(store, keys.memory_key)
+        policies, examiner = PolicyBook(await store.policies()), Examiner(ImaPolicies(config.ima), before)
         shadows = Shadows(await store.shadows(), examiner)
         await examiner.ima.prepare_all([*policies.all(), *shadows.policies()])
         yield Services(
@@ -109,6 +111,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             shadows=shadows,
             operators=operators,
             examiner=examiner,
+            measured_before=before,
             ak_spki=AkKey.from_tpm_public(ak.public).spki,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
@@ -166,6 +169,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         nursery.start_soon(services.log.run)
         await record_start(services)
         nursery.start_soon(services.verifier.run)
+        nursery.start_soon(services.measured_before.run)
         nursery.start_soon(renewals.run)
         nursery.start_soon(launches.run)
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)

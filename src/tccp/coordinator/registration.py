@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import structlog
 import trio
 
+from tccp.attestation.attributes import attributes_of_tpm
 from tccp.attestation.ek_id import ek_id_of
 from tccp.attestation.enrolment import BoundAk, challenge_ak, confirm_activation
 from tccp.attestation.policy import PcrPolicy
@@ -190,7 +191,9 @@ async def register(
 
     try:
         with _silence_after(PATIENCE_S):
-            platform = await services.examiner.examine(policy, quote, boot, fetch, event_log=evidence.event_log)
+            platform = await services.examiner.examine(
+                policy, quote, boot, fetch, event_log=evidence.event_log, node=node.record.name
+            )
         if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
             explain_event_log(evidence.event_log, quote)
     except EvidenceError:
@@ -207,23 +210,26 @@ async def register(
         lease_s=services.config.leases.seconds,
         tls_spki_sha256=connection.peer_spki_sha256,
     )
-    lease = await _admit(services, connection, grant, identity, key, boot=boot, asked_at=asked_at)
+    deadline = trio.current_time() + services.config.leases.seconds
+    await _admit(services, connection, grant, identity, boot)
+    lease = Lease(
+        grant.record,
+        key,
+        grant.certificates,
+        deadline,
+        asked_at,
+        ek_id=node.record.ek_id,
+        tpm=attributes_of_tpm(node.ek, quote),
+        boot=boot,
+    )
     lease.boot_in_shadow = await judge_beside()
     return lease
 
 
 async def _admit(
-    services: Services,
-    connection: Connection,
-    grant: Grant,
-    identity: IdentityStatement,
-    key: AkKey,
-    *,
-    boot: KnownBoot,
-    asked_at: float,
-) -> Lease:
+    services: Services, connection: Connection, grant: Grant, identity: IdentityStatement, boot: KnownBoot
+) -> None:
     record = grant.record
-    deadline = trio.current_time() + services.config.leases.seconds
     body = event_body(
         lease_id=record.lease_id,
         policy=record.policy,
@@ -247,7 +253,6 @@ async def _admit(
             receipt=receipt,
         )
     )
-    return Lease(record, key, grant.certificates, deadline, asked_at, boot)
 
 
 @contextlib.contextmanager

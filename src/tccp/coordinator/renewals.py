@@ -129,10 +129,13 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        renewed = session.renewed = trio.Event() if session.renewed is None else session.renewed
+        if session.renewed is None:
+            session.renewed = trio.Event()
+        renewed = session.renewed
         self.ask_now([session])
-        with trio.move_on_after(0.0 if session.ended else ANSWER_S):  # nobody tells who waits for one that is closed
-            await renewed.wait()
+        if not session.ended:  # nobody would set it any more
+            with trio.move_on_after(ANSWER_S):
+                await renewed.wait()
         if session.ended or not renewed.is_set():
             raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted, or its quote did not hold")
 
@@ -291,7 +294,7 @@ class Renewals:
                     self._plan(session, trio.current_time())  # now by the policy in force
                 else:
                     judged = quote.of(challenge.policy.selection)
-                    platform = await examiner.examine(challenge.policy, judged, known, fetch)
+                    platform = await examiner.examine(challenge.policy, judged, known, fetch, node=session.node)
         except EvidenceError as problem:
             self._start_failing(session, problem)
         if platform is not None:

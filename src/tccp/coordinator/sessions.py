@@ -29,6 +29,8 @@ class Lease:
     certificates: CertificateTemplate
     deadline: float  # trio time; the store has the wall-clock one
     asked_at: float  # trio time: the last evidence that held is no older than this
+    ek_id: bytes
+    tpm: Mapping[str, str]  # attributes that follow from the TPM
     boot: KnownBoot = field(default_factory=KnownBoot)
     boot_in_shadow: KnownBoot = field(default_factory=KnownBoot)  # of the policy's version in the shadow
 

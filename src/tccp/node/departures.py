@@ -11,10 +11,12 @@ import structlog
 import trio
 
 from tccp.errors import TccpError
+from tccp.node import silence
 from tccp.node.hypervisor import RunningVm
 from tccp.node.key_desk import KeyDesk
 from tccp.node.one_vm import Vm
 from tccp.node.peers import Peers
+from tccp.node.silence import listening
 from tccp.protocol.messages import MoveOrder, MoveStayed
 
 log = structlog.get_logger()
@@ -34,9 +36,16 @@ class Departures:
 
     def begin(self, vm: Vm | None, order: MoveOrder, nursery: trio.Nursery) -> None:
         """The coordinator wants *vm* to be sent to another node; it may say so again."""
-        if vm is not None and vm.move_id == order.move_id:
+        if vm is not None and vm.move_id == order.move_id and (vm.state == "moving" or vm.wiped):
             return
-        if vm is None or vm.state != "running" or vm.running is None or vm.epoch != order.epoch:
+        # A move that was tried and given up is prepared anew when the destination asks again for want of an answer.
+        if (
+            vm is None
+            or vm.move_id == order.move_id
+            or vm.state != "running"
+            or vm.running is None
+            or vm.epoch != order.epoch
+        ):
             self.desk.report(MoveStayed(order.vm_id, order.epoch, order.move_id, "vm_not_running"))
             return
         vm.move_id, vm.saving, vm.detail = order.move_id, trio.Event(), ""
@@ -46,7 +55,8 @@ class Departures:
     async def _send(self, vm: Vm, running: RunningVm, order: MoveOrder, saving: trio.Event) -> None:
         try:
             async with self.peers.connected(order, vm.stream_count) as streams:
-                await running.send(streams)
+                with listening(streams, silence.SENDING_S) as watch:
+                    await running.send(watch.streams)
                 with trio.CancelScope(shield=True):
                     await running.forget()  # from here there is no way back
                     vm.wiped = not vm.is_gone

@@ -28,7 +28,6 @@ class Vm:
     detail: str = ""
     problem: TccpError | None = None
     receipt: bytes = b""
-    was_opened: bool = False  # its disks may have been
     has_run: bool = False
     is_ours: bool = False  # the coordinator has made us its owner
     move_id: bytes = b""  # of the move from here that was begun last
@@ -60,6 +59,16 @@ class Vm:
     def is_over(self) -> bool:
         """Whether nothing more happens to it here by itself."""
         return self.state in OVER and not self.is_doomed
+
+    @property
+    def left_something(self) -> bool:
+        """Whether anything of it is on this host's disk, as far as is known."""
+        return bool(self.epoch) and self.state not in {"moved", "destroyed"}
+
+    def fail(self, problem: TccpError) -> None:
+        """Note why it came to nothing."""
+        self.problem = problem
+        self.reason = problem.reason
 
     def end(self, reason: str) -> None:
         """End it now, whatever it is doing; the first reason counts."""

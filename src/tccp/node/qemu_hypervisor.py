@@ -47,6 +47,7 @@ async def open_qemu_hypervisor(config: VmsConfig, identity: NodeIdentity) -> Asy
     users = None if config.first_user is None else UserRange(config.first_user, config.users)
     settings = HostSettings(Path(config.run), Path(config.state), users, config.console_group)
     issuer = VtpmIssuer(identity.name, identity.signing_key, identity.statement)
+    _clear_partial(settings.state)
     async with open_host(settings, issuer) as host:
         yield QemuHypervisor(host)
 
@@ -240,6 +241,12 @@ class _Disks:
     @property
     def _file(self) -> Path:
         return self.folder / "disk_roots"
+
+
+def _clear_partial(state: Path) -> None:
+    """Suspended states that a killed daemon has left unfinished: nothing can go on from them."""
+    for path in state.glob(f"*/{STATE_NAME.format('*')}.partial"):
+        path.unlink()
 
 
 def remove_states(folder: Path) -> None:

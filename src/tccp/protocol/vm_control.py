@@ -148,7 +148,7 @@ class OwnedVms(Message, frozen=True, tag="owned_vms"):
 
 
 class VmInfo(Message, frozen=True, tag="vm_info"):
-    """One VM on a node, since the daemon's start."""
+    """One VM on a node: of this run of its daemon, or one of which an earlier run has left something."""
 
     vm_id: f.Id16
     state: str  # as `tccp.node.vms` draws it
