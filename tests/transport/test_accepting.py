@@ -22,20 +22,14 @@ async def test_nothing_is_spent_on_those_who_left_while_they_waited(
     address = listener.socket.getsockname()
     connect = partial(trio.open_tcp_stream, *address[:2])
     served: list[bytes] = []
-    async with listener, trio.open_nursery() as nursery:
+    async with listener:
         left = await connect()  # into the backlog: nobody accepts yet
         await left.send_all(GONE)
         await left.aclose()
-        async with await connect() as waiting:
+        async with await connect() as waiting, trio.open_nursery() as nursery:
             await waiting.send_all(HERE)
-            nursery.start_soon(
-                partial(
-                    serve_connections,
-                    [listener],
-                    partial(_note, served, nursery.cancel_scope.cancel),
-                    connections_max=9,
-                )
-            )
+            serve_one = partial(_note, served, nursery.cancel_scope.cancel)
+            await serve_connections([listener], serve_one, connections_max=9)
     assert served == ([HERE] if looks else [GONE, HERE])
 
 
