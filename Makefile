@@ -4,11 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CORE_SOURCES := $(wildcard csrc/*.c csrc/*.h) csrc/build.py csrc/libsodium.py csrc/libsodium.lock setup.py
-SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tests/support/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tests/support/*.sh) $(addprefix tools/package/debian/,postinst prerm postrm)
 export TCCP_WERROR ?=
 
 .PHONY: all setup system-packages check-packages test check bench fuzz demo clean lock documents man completions \
-    sdist wheel
+    sdist wheel deb
 .DELETE_ON_ERROR:
 
 all: setup
@@ -93,10 +93,11 @@ clean:
 # ---- packages, in build/dist --------------------------------------------------------------------------------------
 
 DIST := build/dist
-PACKAGED := $(wildcard $(shell git -c safe.directory='*' ls-files csrc docs src systemd tools)) MANIFEST.in pyproject.toml setup.py
+PACKAGED := $(wildcard $(shell git -c safe.directory='*' ls-files --cached --others --exclude-standard csrc docs src systemd tools)) MANIFEST.in pyproject.toml setup.py
 
 sdist: $(DIST)/.sdist
 wheel: $(DIST)/.wheel
+deb: $(DIST)/.deb
 
 $(DIST)/.sdist: $(PACKAGED) | setup
 	rm -f $(DIST)/*.tar.gz
@@ -113,6 +114,11 @@ build/wheelhouse/.complete: requirements-runtime.lock | setup
 	rm -rf build/wheelhouse
 	$(BIN)/pip download --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes \
 	    -r requirements-runtime.lock -d build/wheelhouse
+	touch $@
+
+$(DIST)/.deb: $(DIST)/.wheel build/wheelhouse/.complete
+	rm -f $(DIST)/*.deb
+	$(BIN)/python -m tools.package.deb $(DIST)/*.whl build/wheelhouse $(DIST)
 	touch $@
 
 -include csrc/native.mk

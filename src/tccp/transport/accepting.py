@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import select
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import structlog
@@ -24,6 +25,9 @@ async def serve_connections(
     per_address: PerAddress | None = None,
 ) -> None:
     """Serve those who connect until cancelled, each in a task; who comes too many waits in the kernel's backlog.
+
+    One is taken in for each turn of the loop, so that those who are in come first: a crowd waits, and is not served
+    so slowly that all of it gives up.
 
     Args:
         serve_one: Closes its stream, raises nothing that a peer can cause, and returns in bounded time.
@@ -59,12 +63,26 @@ async def serve_connections(
                 log.error("cannot_accept", detail=str(problem))
                 places.release()
                 await trio.sleep(ACCEPT_PAUSE_S)
+                continue
+            if has_left(stream):
+                stream.socket.close()
+                places.release()
             else:
                 nursery.start_soon(serve, stream)
 
     async with trio.open_nursery() as nursery:
         for listener in listeners:
             nursery.start_soon(accept, listener)
+
+
+def has_left(stream: trio.SocketStream) -> bool:
+    """Whether a peer has given up while it waited in the backlog: a handshake would be wasted on it.
+
+    After a restart thousands come at once, and those at the end of the queue are not there any more when it is theirs.
+    """
+    poll = select.poll()
+    poll.register(stream.socket.fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def name_of(listener: trio.SocketListener) -> str:
