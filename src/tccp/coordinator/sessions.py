@@ -108,6 +108,7 @@ class Counters:
     told: Tally = field(default_factory=Tally)  # of a revocation, by what the node did
     refusals: Tally = field(default_factory=Tally)
     key_refusals: Tally = field(default_factory=Tally)
+    too_many: Tally = field(default_factory=Tally)  # connections from one address, by the port
 
 
 class Sessions:

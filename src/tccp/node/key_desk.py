@@ -17,7 +17,7 @@ from tccp.core.image import ImageKey
 from tccp.errors import LaunchError
 from tccp.image.entrusting import unwrap_keys
 from tccp.image.keys import RecipientSecretKey
-from tccp.protocol.marks import check_marks
+from tccp.protocol.marks import MARK_BYTES, check_marks
 from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
@@ -93,7 +93,7 @@ class ReleasedKeys:
         receipt: Of the release, in the coordinator's log.
         generation: Of the suspended state from which it goes on; 0 when it starts.
         state_root: Of that state.
-        marks: That the histories of its disks must have come by (`tccp.protocol.marks`).
+        marks: That vTPM and disks must have come by (`tccp.protocol.marks`); of a VM that moves here the vTPM's alone.
     """
 
     vm_key: ImageKey = field(repr=False)
@@ -298,7 +298,8 @@ class KeyDesk:
         count = 1 + len(ticket.ticket.images)
         vm_key, *images = unwrap_keys(release.wrapped_keys, self._boot_key, info, count=count)
         if isinstance(release, MovePrepared):
-            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt)
+            vtpm_mark = check_marks(release.marks)[:MARK_BYTES]
+            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt, marks=vtpm_mark)
         return ReleasedKeys(
             vm_key,
             tuple(images),

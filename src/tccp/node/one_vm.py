@@ -7,6 +7,8 @@ import trio
 from tccp.errors import TccpError
 from tccp.node.hypervisor import RunningVm, SavedState
 from tccp.node.launch import AcceptedTicket
+from tccp.node.transfer import Transfer
+from tccp.node.vm.streams import BESIDE_DISKS
 from tccp.protocol.messages import MoveArrived
 from tccp.protocol.vm_control import VmInfo
 
@@ -32,6 +34,7 @@ class Vm:
     is_ours: bool = False  # the coordinator has made us its owner
     move_id: bytes = b""  # of the move from here that was begun last
     wiped: bool = False  # it has moved to another node, and nothing is left here
+    transfer: Transfer | None = None  # of the last move, from here or to here
     arrived: MoveArrived | None = None  # it may become ours at any moment; only the coordinator can say
     saving: trio.Event | None = field(default=None, repr=False)
     saved: SavedState | None = None
@@ -47,8 +50,8 @@ class Vm:
 
     @property
     def stream_count(self) -> int:
-        """How many streams carry it to another node: one for its state, and one for each disk."""
-        return 1 + sum(image.role == "disk" for image in self.accepted.verified.ticket.images)
+        """How many streams carry it to another node."""
+        return BESIDE_DISKS + sum(image.role == "disk" for image in self.accepted.verified.ticket.images)
 
     @property
     def is_gone(self) -> bool:
@@ -95,4 +98,5 @@ class Vm:
             console=self.running.console if self.running and not self.is_over else "",
             has_receipt=bool(self.receipt),
             saved=str(self.saved.path) if self.saved and self.state != "destroyed" else "",
+            transfer=self.transfer.info() if self.transfer else None,
         )

@@ -348,6 +348,7 @@ NodeRequest = (
     | v.SuspendVm
     | v.ResumeVm
     | v.ReceiveVm
+    | v.CancelVm
     | v.DestroyVm
     | v.GetDestructionReceipt
 )
@@ -413,5 +414,6 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.SuspendVm: ControlRole.ADMIN,
     v.ResumeVm: ControlRole.ADMIN,
     v.ReceiveVm: ControlRole.ADMIN,
+    v.CancelVm: ControlRole.ADMIN,
     v.DestroyVm: ControlRole.ADMIN,
 }
