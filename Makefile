@@ -42,12 +42,13 @@ lock:
 documents: setup
 	$(BIN)/python tools/documents.py
 
-# Of the last commit, so that the same tree always gives the same files.
-export SOURCE_DATE_EPOCH ?= $(shell git -c safe.directory='*' log -1 --format=%ct 2>/dev/null || date +%s)
+# As of the last commit, so that the same tree always gives the same files. For these programs alone: pip would compile
+# an environment in another way.
+DATED = SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git -c safe.directory='*' log -1 --format=%ct 2>/dev/null || date +%s)}
 
 # For `man -l build/man/tccp.1`, and for packages.
 man: setup
-	$(BIN)/python -m tools.man build/man
+	$(DATED) $(BIN)/python -m tools.man build/man
 
 completions: setup
 	$(BIN)/python -m tools.completion build/completions
@@ -93,7 +94,7 @@ clean:
 # ---- packages, in build/dist --------------------------------------------------------------------------------------
 
 DIST := build/dist
-PACKAGED := $(wildcard $(shell git -c safe.directory='*' ls-files --cached --others --exclude-standard csrc docs src systemd tools)) MANIFEST.in pyproject.toml setup.py
+PACKAGED := $(wildcard $(shell git -c safe.directory='*' ls-files --cached --others --exclude-standard csrc docs src systemd tools 2>/dev/null)) MANIFEST.in pyproject.toml setup.py
 
 sdist: $(DIST)/.sdist
 wheel: $(DIST)/.wheel
@@ -101,12 +102,12 @@ deb: $(DIST)/.deb
 
 $(DIST)/.sdist: $(PACKAGED) | setup
 	rm -f $(DIST)/*.tar.gz
-	$(BIN)/python -m tools.package.sdist $(DIST)
+	$(DATED) $(BIN)/python -m tools.package.sdist $(DIST)
 	touch $@
 
 $(DIST)/.wheel: $(DIST)/.sdist
 	rm -f $(DIST)/*.whl
-	$(BIN)/python -m tools.package.wheel $(DIST)/*.tar.gz $(DIST)
+	$(DATED) $(BIN)/python -m tools.package.wheel $(DIST)/*.tar.gz $(DIST)
 	touch $@
 
 # What tccp needs at run time, by hash; from here packages and their tests install without a network.
@@ -118,7 +119,7 @@ build/wheelhouse/.complete: requirements-runtime.lock | setup
 
 $(DIST)/.deb: $(DIST)/.wheel build/wheelhouse/.complete
 	rm -f $(DIST)/*.deb
-	$(BIN)/python -m tools.package.deb $(DIST)/*.whl build/wheelhouse $(DIST)
+	$(DATED) $(BIN)/python -m tools.package.deb $(DIST)/*.whl build/wheelhouse $(DIST)
 	touch $@
 
 -include csrc/native.mk
