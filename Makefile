@@ -4,10 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CORE_SOURCES := $(wildcard csrc/*.c csrc/*.h) csrc/build.py csrc/libsodium.py csrc/libsodium.lock setup.py
-SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tests/support/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tests/support/*.sh) $(addprefix tools/package/debian/,postinst prerm postrm)
 export TCCP_WERROR ?=
 
-.PHONY: all setup system-packages check-packages test coverage check bench fuzz mutants demo clean lock documents man completions
+.PHONY: all setup system-packages check-packages test coverage check bench fuzz demo clean lock documents man completions \
+    sdist wheel deb
 .DELETE_ON_ERROR:
 
 all: setup
@@ -35,6 +36,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 lock:
 	$(LOCK) --extra dev --extra lanes --output-file requirements.lock pyproject.toml
 	$(LOCK) --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
+	$(LOCK) --constraint requirements.lock --output-file requirements-runtime.lock pyproject.toml
 
 # What is made from the schema of configuration files; a test says when it is due.
 documents: setup
@@ -95,7 +97,38 @@ clean:
 	rm -rf $(VENV) build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/tccp/_core*.so src/tccp/_core.c
-	rm -rf src/tccp.egg-info
+	rm -rf src/tccp.egg-info csrc/carried
+
+# ---- packages, in build/dist --------------------------------------------------------------------------------------
+
+DIST := build/dist
+PACKAGED := $(wildcard $(shell git -c safe.directory='*' ls-files --cached --others --exclude-standard csrc docs src systemd tools)) MANIFEST.in pyproject.toml setup.py
+
+sdist: $(DIST)/.sdist
+wheel: $(DIST)/.wheel
+deb: $(DIST)/.deb
+
+$(DIST)/.sdist: $(PACKAGED) | setup
+	rm -f $(DIST)/*.tar.gz
+	$(BIN)/python -m tools.package.sdist $(DIST)
+	touch $@
+
+$(DIST)/.wheel: $(DIST)/.sdist
+	rm -f $(DIST)/*.whl
+	$(BIN)/python -m tools.package.wheel $(DIST)/*.tar.gz $(DIST)
+	touch $@
+
+# What tccp needs at run time, by hash; from here packages and their tests install without a network.
+build/wheelhouse/.complete: requirements-runtime.lock | setup
+	rm -rf build/wheelhouse
+	$(BIN)/pip download --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes \
+	    -r requirements-runtime.lock -d build/wheelhouse
+	touch $@
+
+$(DIST)/.deb: $(DIST)/.wheel build/wheelhouse/.complete
+	rm -f $(DIST)/*.deb
+	$(BIN)/python -m tools.package.deb $(DIST)/*.whl build/wheelhouse $(DIST)
+	touch $@
 
 -include csrc/native.mk
 -include tools/fuzz/fuzz.mk

@@ -2,7 +2,7 @@
 
 Environment:
     TCCP_WERROR=1     warnings are errors (CI)
-    TCCP_NO_LANES=1   build without Intel crypto_mb even where it is installed
+    TCCP_NO_LANES=1   build without code for AVX-512 IFMA, and without Intel crypto_mb even where it is installed
 """
 
 import os
@@ -21,6 +21,8 @@ COMPILE = [
     "-fvisibility=hidden", "-fstack-protector-strong", "-fstack-clash-protection", "-fcf-protection=full",
     "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fno-strict-aliasing",
 ]  # fmt: skip
+# The same sources make the same bytes, wherever they and what they include lie.
+PLACES = {Path.cwd(): ".", Path(sys.prefix): "environment", Path(sys.base_prefix): "python"}
 LINK = ["-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--exclude-libs,ALL", "-Wl,--as-needed"]
 
 
@@ -40,16 +42,19 @@ def lanes() -> dict[str, list[object]]:
     """Intel crypto_mb, when `ipp-crypto-static` and `ipp-crypto-include` are installed in this environment."""
     archive = Path(sys.prefix) / "lib" / "libcrypto_mb.a"
     include = Path(sys.prefix) / "include" / "aggregator"
-    if os.environ.get("TCCP_NO_LANES") or not archive.exists() or not include.exists():
+    if os.environ.get("TCCP_NO_LANES"):
+        return {"include_dirs": [], "extra_objects": [], "define_macros": [("TCCP_NO_LANES", "1")]}
+    if not archive.exists() or not include.exists():
         return {"include_dirs": [], "extra_objects": [], "define_macros": []}
     return {
         "include_dirs": [str(include)],
         "extra_objects": [str(archive)],
-        "define_macros": [("TCCP_HAVE_LANES", "1")],
+        "define_macros": [("TCCP_HAVE_CRYPTO_MB", "1")],
     }
 
 
 sodium, sodium_origin = libsodium.locate()
+PLACES[libsodium.cached_prefix()] = "libsodium"
 mb = lanes()
 ffibuilder = FFI()
 ffibuilder.cdef(interface())
@@ -65,6 +70,10 @@ ffibuilder.set_source(
     extra_objects=[*mb["extra_objects"], *sodium.get("extra_objects", [])],
     libraries=[*sodium.get("libraries", []), "crypto"],
     define_macros=mb["define_macros"],
-    extra_compile_args=[*COMPILE, *(["-Werror"] if os.environ.get("TCCP_WERROR") else [])],
+    extra_compile_args=[
+        *COMPILE,
+        *(f"-ffile-prefix-map={place}={name}" for place, name in PLACES.items()),
+        *(["-Werror"] if os.environ.get("TCCP_WERROR") else []),
+    ],
     extra_link_args=LINK,
 )

@@ -46,7 +46,7 @@ def make_request(tenant: SigningKey, coordinator: CoordinatorStatement) -> KeyRe
         shape=SHAPE,
         images=images,
         wrapped_keys=wrap_keys(keys, RecipientPublicKey(coordinator.release_key), keys_info(tenant_key, vm_id, images)),
-        policy=PolicyDemand("tvmm", 1),
+        policy=PolicyDemand("tvmm", 1, {}),
         attributes={},
         disk_state="registered",
     )

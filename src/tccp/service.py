@@ -59,7 +59,7 @@ def run_daemon(program: Program, serve: Callable[[Path], Awaitable[None]], argum
     try:
         logged = load_config(config, program.kind).log
         logs.configure(log_format=logged.format, level=logged.level)
-        _calm_the_garbage_collector()
+        calm_the_garbage_collector()
         trio.run(serve, config)
     except TccpError as problem:
         return _report(problem)
@@ -72,7 +72,7 @@ def run_daemon(program: Program, serve: Callable[[Path], Awaitable[None]], argum
     return 0
 
 
-def _calm_the_garbage_collector() -> None:
+def calm_the_garbage_collector() -> None:
     """A daemon holds many small objects for long, and makes few cycles.
 
     With Python's defaults a collection walks through all sessions several times a second: a tenth of the time of a

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tccp.errors import ConfigError, HostError, PolicyError, TccpError
@@ -78,6 +79,7 @@ ANSWERS: dict[type, object] = {
     c.ShowNode: NODE,
     c.EnrolNode: NODE,
     c.SetNodePolicy: NODE,
+    c.SetNodeAttributes: NODE,
     c.RevokeNode: NODE,
     c.ExportNodes: RECORD,
     c.ImportNodes: c.Done(1),
@@ -129,6 +131,10 @@ COMMANDS: list[tuple[str, object]] = [
     ("nodes", c.ListNodes()),
     ("node show rack1-07", c.ShowNode("rack1-07")),
     ("node policy rack1-07 lab", c.SetNodePolicy("rack1-07", "lab")),
+    (
+        "node attribute rack1-07 --set site=delft --remove gpu",
+        c.SetNodeAttributes("rack1-07", {"site": "delft"}, ("gpu",)),
+    ),
     (
         "enrol rack1-07 --policy tvmm --ek-certificate {files}/ek.der --attribute site=delft",
         c.EnrolNode("rack1-07", b"\x30\x03\x02\x01\x00", b"", "tvmm", {"site": "delft"}),
@@ -226,6 +232,22 @@ def test_the_table_of_nodes_is_for_awk(daemon: ControlDaemon) -> None:
     assert row.split()[:3] == ["rack1-07", "admitted", "yes"]
 
 
+def test_nodes_are_chosen_by_what_is_said_of_them_and_by_whom(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    said = msgspec.structs.replace(NODE, name="said", attributes={"site": "delft"})
+    proved = msgspec.structs.replace(NODE, name="proved", attributes={"site": "paris"}, attested={"site": "delft"})
+    with control_daemon(path, c.CoordinatorRequest, {c.ListNodes: c.Nodes((said, proved)), c.ShowNode: proved}):
+        both = tccp("coordinator", "nodes", "--attribute", "site=delft", "--json", "--socket", path)
+        one = tccp("coordinator", "nodes", "--attested", "site=delft", "--socket", path)
+        shown = tccp("coordinator", "node", "show", "proved", "--socket", path)
+
+    assert [node["name"] for node in both.document["nodes"]] == ["said", "proved"]
+    assert "attested site=delft" in one.out
+    assert "said" not in one.out
+    assert "site, attested" in shown.out
+    assert "paris (does not count)" in shown.out
+
+
 def test_an_exported_record_can_be_imported(daemon: ControlDaemon, tmp_path: Path) -> None:
     exported = tccp("coordinator", "export", "--socket", daemon.path)
     imported = tccp("coordinator", "import", "-", "--socket", daemon.path, stdin=exported.out.encode())
@@ -291,6 +313,9 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
         "enrol rack1-07 --policy tvmm --ek-public - --attribute site",
         "enrol rack1-07 --policy tvmm --ek-public - --attribute a=1 --attribute a=2",
         "revoke rack1-07",
+        "node attribute rack1-07",
+        "node attribute rack1-07 --set a=1 --set a=2",
+        "node attribute rack1-07 --set a=1 --remove a",
         "watch --since -1",
         "policy show tvmm --version one",
     ],
@@ -298,6 +323,12 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
 def test_a_wrong_command_line_reaches_no_daemon(words: str, daemon: ControlDaemon) -> None:
     assert tccp("coordinator", *words.split(), "--socket", daemon.path).code == 2
     assert daemon.asked == []
+
+
+def test_only_what_is_wanted_is_shown_and_the_short_name_does(daemon: ControlDaemon) -> None:
+    ended = tccp("watch", "--no-follow", "--kind", "start", "--socket", daemon.path)
+
+    assert [line.split()[4] for line in ended.out.splitlines()] == ["start"]
 
 
 def test_ctrl_c_ends_watching_without_a_traceback(daemon: ControlDaemon) -> None:

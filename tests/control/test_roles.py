@@ -107,6 +107,7 @@ ADMIN_REQUESTS = [
     c.EnrolNode(name="x", ek_certificate=b"", ek_public=b"1", policy="p", attributes={}),
     c.ImportNodes(record=c.PerimeterRecord(nodes=())),
     c.SetNodePolicy(name="x", policy="p"),
+    c.SetNodeAttributes(name="x", said={}, taken_back=()),
     c.RevokeNode(name="x", reason=""),
     c.AddPolicy(body=b"x"),
     c.TryPolicy(body=b"x"),
@@ -119,6 +120,7 @@ ADMIN_REQUESTS = [
     v.StopVm(vm_id=VM_ID, force=True),
     v.SuspendVm(vm_id=VM_ID),
     v.ResumeVm(ticket=b"x", state="/x", images=("/x",)),
+    v.CancelVm(bytes(16)),
     v.ReceiveVm(ticket=b"x", images=("/x",)),
     v.DestroyVm(vm_id=VM_ID),
 ]

@@ -31,7 +31,8 @@ def feed_boot_policy(data: bytes) -> bool:
 def boot_policies() -> list[bytes]:
     digest = "ab" * 32
     small = f'kind="measured-boot"\nname="x"\nversion=1\n[kernel]\nmode="warn"\ndigests=["{digest}"]\n'
-    return [POLICY.encode(), small.encode()]
+    said = f'[attributes]\na="b"\n[[hosts]]\neks=["{digest} x"]\nattributes={{c="d"}}\n'
+    return [POLICY.encode(), small.encode(), (small + said).encode()]
 
 
 def feed_signed_policy(data: bytes) -> bool:

@@ -148,7 +148,7 @@ async def test_what_is_no_ticket_of_our_coordinator_is_refused_at_once(
 async def test_a_refusal_of_the_coordinator_is_told_with_what_can_be_done(
     alpha: LiveNode, tenant: Tenant, disk: SealedFile
 ) -> None:
-    signed, _ = tenant.ticket([disk], policy=PolicyDemand("strict", 1))
+    signed, _ = tenant.ticket([disk], policy=PolicyDemand("strict", 1, {}))
 
     info = await alpha.launch(ticket_file(signed), disk.path)
 

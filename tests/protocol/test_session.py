@@ -76,7 +76,7 @@ GONE, GONE_RECORDED, NOT_RECORDED = (
     VmDestroyRecorded(ID, 1, BLOB),
     VmReportRefused("vm_suspended", ID, 1, "vm_epoch_over"),
 )
-TAKER, PREPARED = MoveRequest(BLOB, b"s" * 64, N32, "10.0.0.1:7"), MovePrepared(N32, ID, 2, b"w" * 1200, N32, BLOB)
+TAKER, PREPARED = MoveRequest(BLOB, b"s" * 64, N32, "10.0.0.1:7"), MovePrepared(N32, ID, 2, b"w" * 1200, N32, b"", BLOB)
 SEND_IT, HERE = MoveOrder(ID, 1, N32, "beta", "10.0.0.1:7", N32), MoveArrived(ID, 2, N32, b"")
 LEFT, STAYED = MoveWiped(ID, 1, N32, BLOB, b"s" * 64), MoveStayed(ID, 1, N32, "unreachable")
 GO, REPORTED = MoveGo(ID, 2, BLOB), VmReportRecorded("move_wiped", ID, 1)

@@ -66,7 +66,7 @@ class Tenant:
             not_before_s=now - 600,
             not_after_s=now + 3600,
             shape=DISK,
-            policy=PolicyDemand(POLICY, 1),
+            policy=PolicyDemand(POLICY, 1, {}),
             attributes={},
         )
 

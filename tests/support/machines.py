@@ -77,9 +77,9 @@ class GuestImages:
         plain.write_bytes(b"hello, disk!\n".ljust(disk_mib << 20, b"\0"))
         self.disk = seal_file(plain, folder / "disk.sealed")
 
-    def with_disk(self, live: Path, root: bytes | None = None) -> VmImages:
+    def with_disk(self, live: Path, root: bytes | None = None, mark: bytes | None = None) -> VmImages:
         """Kernel, initrd and a disk in the file *live*."""
-        return VmImages(self.kernel, self.initrd, (VmDisk(self.disk, live, root),))
+        return VmImages(self.kernel, self.initrd, (VmDisk(self.disk, live, root, mark),))
 
     @property
     def diskless(self) -> VmImages:

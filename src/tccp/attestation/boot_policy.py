@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from tccp.attestation.attributes import PolicyAttributes, parse_policy_attributes
 from tccp.attestation.command_line import CommandLineRules
 from tccp.attestation.event_data import EventType
 from tccp.attestation.policy import POLICY_BYTES_MAX, POLICY_NAME, PcrPolicy, parse_policy
@@ -128,6 +129,8 @@ class BootPolicy:
     ima_sha256: bytes | None
     """The compiled IMA policy that must have accepted the platform's measurements too."""
     body: bytes = field(repr=False)
+    attributes: PolicyAttributes = field(default_factory=PolicyAttributes)
+    """What it says of the platforms that it allows."""
     sha256: bytes = field(init=False)
     """The hash of the policy as its author wrote it; once, because each renewal compares it."""
     selection: PcrSelection = field(init=False)
@@ -240,6 +243,8 @@ class _File(_Strict, frozen=True):
     boot_files: _Digests | None = None
     command_line: _CommandLine | None = None
     ima: _Ima | None = None
+    attributes: Any = None
+    hosts: Any = None
 
 
 def parse_boot_policy(body: bytes) -> BootPolicy:
@@ -275,6 +280,7 @@ def parse_boot_policy(body: bytes) -> BootPolicy:
         command_line=_command_line(file.command_line),
         ima_sha256=_hex("ima.sha256", file.ima.sha256, 32) if file.ima is not None else None,
         body=body,
+        attributes=parse_policy_attributes(file.attributes, file.hosts),
     )
     if not policy.sections:
         raise _bad("there is no section, or nothing could be refused")

@@ -148,6 +148,19 @@ def name_value(text: str) -> tuple[str, str]:
     return name, value
 
 
+def add_demands(parser: Parser, *, attribute: str, attested: str) -> None:
+    """The options ``--attribute`` and ``--attested``, each of a ``NAME=VALUE`` that a node must have."""
+    for option, summary in (("--attribute", attribute), ("--attested", attested)):
+        parser.add_argument(
+            option,
+            metavar="NAME=VALUE",
+            type=name_value,
+            action="append",
+            default=[],
+            help=f"{summary}; may be given again",
+        )
+
+
 def number_from_zero(text: str) -> int:
     """A whole number that is not negative; a type for ``add_argument``."""
     if not (text.isascii() and text.isdecimal() and len(text) < 19):

@@ -61,6 +61,9 @@ class ListenConfig(Table, frozen=True):
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
     """Nodes at once; further ones wait in the kernel's backlog."""
 
+    workers: Annotated[int, Meta(ge=1, le=32)] = 1
+    """Processes that do TLS for nodes; with one it is the coordinator's own, which is best on up to two cores."""
+
 
 class TenantsConfig(Table, frozen=True):
     """``[tenants]``: where tenants connect, unless systemd hands the socket over."""
@@ -73,6 +76,9 @@ class TenantsConfig(Table, frozen=True):
 
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     """Tenants at once."""
+
+    connections_per_address_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    """Tenants at once from one IPv4 address, or from one /64 of IPv6; further ones are closed at once."""
 
     log_url: Annotated[
         str,
@@ -102,6 +108,9 @@ class LogServerConfig(Table, frozen=True):
 
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
     """Readers at once."""
+
+    connections_per_address_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 50
+    """Readers at once from one IPv4 address, or from one /64 of IPv6; further ones are closed at once."""
 
     certificate: Annotated[AbsolutePath | None, Meta(examples=["/etc/tccp/log.pem"])] = None
     """A PEM file of the server's certificate and its chain; without it the coordinator's own authority issues one at

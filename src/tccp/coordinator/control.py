@@ -39,6 +39,7 @@ class ControlAnswers:
             c.ExportNodes: lambda _: perimeter.export_record(services),
             c.ImportNodes: self._import,
             c.SetNodePolicy: lambda request: perimeter.set_policy(services, renewals, request),
+            c.SetNodeAttributes: lambda request: perimeter.set_attributes(services, request),
             c.RevokeNode: lambda request: perimeter.revoke(services, renewals, request),
             c.AddPolicy: self._add_policy,
             c.TryPolicy: self._try_policy,

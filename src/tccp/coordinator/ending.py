@@ -13,7 +13,6 @@ from tccp.errors import EvidenceError, LaunchError
 from tccp.protocol.destruction import verify_destruction_statement
 from tccp.protocol.marks import check_marks
 from tccp.protocol.messages import (
-    MoveArrived,
     VmAnswer,
     VmDestroyed,
     VmDestroyRecorded,
@@ -43,8 +42,7 @@ async def record_report(
             case VmEnded():
                 return await _end(services, session, said)
             case VmMarked():
-                await register_marks(services, session, said)
-                return VmMarksRecorded(said.vm_id, said.epoch, said.marks)
+                return await _mark(services, session, said)
             case VmSuspended():
                 return await _suspend(services, session, said)
             case VmDestroyed():
@@ -56,17 +54,6 @@ async def record_report(
         if isinstance(said, VmEnded):
             return VmEndRecorded(vm_id=said.vm_id, epoch=said.epoch)
         return VmReportRefused(str(word), said.vm_id, said.epoch, problem.reason)
-
-
-async def register_marks(services: Services, session: NodeSession, said: VmMarked | MoveArrived) -> None:
-    """Record how far the disks of a VM have come that this node owns.
-
-    Raises:
-        ConflictError: As `Store.register_marks`.
-        LaunchError: ``marks_malformed``.
-    """
-    if marks := check_marks(said.marks):
-        await services.store.register_marks(VmMarks(said.vm_id, said.epoch, session.lease.record.lease_id, marks))
 
 
 async def _end(services: Services, session: NodeSession, said: VmEnded) -> VmAnswer:
@@ -82,6 +69,12 @@ async def _end(services: Services, session: NodeSession, said: VmEnded) -> VmAns
     if seq := await services.store.end_vm(end):
         await services.log.included(seq)
     return VmEndRecorded(vm_id=said.vm_id, epoch=said.epoch)
+
+
+async def _mark(services: Services, session: NodeSession, said: VmMarked) -> VmAnswer:
+    marks = VmMarks(said.vm_id, said.epoch, session.lease.record.lease_id, check_marks(said.marks))
+    await services.store.register_marks(marks)
+    return VmMarksRecorded(said.vm_id, said.epoch, said.marks)
 
 
 async def _suspend(services: Services, session: NodeSession, said: VmSuspended) -> VmAnswer:

@@ -10,6 +10,7 @@ Nothing of it waits for anything else that the node says: each request is a task
 import structlog
 import trio
 
+from tccp.coordinator.attributes import attested
 from tccp.coordinator.ending import record_report
 from tccp.coordinator.moving import Moves
 from tccp.coordinator.renewals import Renewals
@@ -172,7 +173,9 @@ class Launches:
         self, session: NodeSession, verified: VerifiedTicket, request: NodeRequest, since_ms: int
     ) -> VmRecord | MoveRecord:
         ticket = verified.ticket
-        now_ms = self._services.clock.now_ms()
+        if session.ended:  # who asks again on another connection gets it there; nobody else would run it
+            raise HostError("node_gone", str(session.node))
+        now_ms, said = self._services.clock.now_ms(), attested(self._services, session)
         claim = KeyClaim(
             ticket=verified.sha256,
             tenant_key=ticket.tenant_key,
@@ -181,6 +184,9 @@ class Launches:
             policy=ticket.policy.name,
             version_min=ticket.policy.version_min,
             attributes=ticket.attributes,
+            attested_demands=ticket.policy.attested,
+            attested=said.attributes if said else {},
+            attested_by=(said.policy, said.version) if said else None,
             lease_id=session.lease.record.lease_id,
             nonce=request.nonce,
             at_ms=now_ms,

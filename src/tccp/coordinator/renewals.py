@@ -292,7 +292,7 @@ class Renewals:
                     self._plan(session, trio.current_time())  # now by the policy in force
                 else:
                     judged = quote.of(challenge.policy.selection)
-                    platform = await examiner.examine(challenge.policy, judged, known, fetch)
+                    platform = await examiner.examine(challenge.policy, judged, known, fetch, node=session.node)
         except EvidenceError as problem:
             self._start_failing(session, problem)
         if platform is not None:

@@ -14,6 +14,7 @@ from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.examination import Examiner
 from tccp.coordinator.identity import CoordinatorIdentity
+from tccp.coordinator.measured_before import MeasuredBefore
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.sessions import Sessions
@@ -38,6 +39,7 @@ class Services:
     shadows: Shadows
     operators: tuple[VerifyKey, ...]
     examiner: Examiner
+    measured_before: MeasuredBefore
     ak_spki: bytes
     tpm_name: str
     pcrs_at_start: PcrValues

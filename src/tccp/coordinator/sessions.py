@@ -29,6 +29,8 @@ class Lease:
     certificates: CertificateTemplate
     deadline: float  # trio time; the store has the wall-clock one
     asked_at: float  # trio time: the last evidence that held is no older than this
+    ek_id: bytes
+    tpm: Mapping[str, str]  # attributes that follow from the TPM
     boot: KnownBoot = field(default_factory=KnownBoot)
     boot_in_shadow: KnownBoot = field(default_factory=KnownBoot)  # of the policy's version in the shadow
 
@@ -102,9 +104,11 @@ class Counters:
     renewals: int = 0
     releases: int = 0
     lapses: int = 0
+    worker_ends: int = 0  # that nobody wanted
     told: Tally = field(default_factory=Tally)  # of a revocation, by what the node did
     refusals: Tally = field(default_factory=Tally)
     key_refusals: Tally = field(default_factory=Tally)
+    too_many: Tally = field(default_factory=Tally)  # connections from one address, by the port
 
 
 class Sessions:

@@ -1,5 +1,6 @@
 """The node's answers on its control socket."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tccp.protocol.control import GetStatus, NodeStatus
 AnyAnswer = msgspec.Struct | AsyncIterator[msgspec.Struct]
 STARTED = frozenset({"running", "stopping", "suspending", "moving", "recording", "destroying"}) | OVER
 UNSETTLED = frozenset({"suspending", "recording"})
+CANCELLING = frozenset({"checking", "asking", "starting", "arriving", "moving", "recording"})
 
 log = structlog.get_logger()
 
@@ -37,6 +39,7 @@ class NodeAnswers:
             v.SuspendVm: self._suspend,
             v.ResumeVm: self._resume,
             v.ReceiveVm: self._receive,
+            v.CancelVm: self._cancel,
             v.DestroyVm: self._destroy,
             v.GetDestructionReceipt: self._destruction_receipt,
         }
@@ -59,7 +62,8 @@ class NodeAnswers:
                     return
         finally:
             if vm.state not in STARTED:
-                vm.end("cancelled")
+                with contextlib.suppress(LaunchError):  # too late: all of it is here, and it will run
+                    self._vms.give_up(vm)
 
     def _stop(self, request: v.StopVm) -> AsyncIterator[msgspec.Struct]:
         vm = self._vms.get(request.vm_id)
@@ -78,6 +82,11 @@ class NodeAnswers:
         vm = self._vms.get(request.vm_id)
         self._vms.suspend(vm)
         return self._until(vm, lambda info: info.state not in UNSETTLED)
+
+    def _cancel(self, request: v.CancelVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.get(request.vm_id)
+        self._vms.give_up(vm)
+        return self._until(vm, lambda info: info.state not in CANCELLING)
 
     def _destroy(self, request: v.DestroyVm) -> AsyncIterator[msgspec.Struct]:
         vm = self._vms.get(request.vm_id)

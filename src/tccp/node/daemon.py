@@ -30,6 +30,7 @@ from tccp.node.metrics import NodeReport
 from tccp.node.peers import Peers
 from tccp.node.qemu_hypervisor import open_qemu_hypervisor
 from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, keep_lease, register
+from tccp.node.remains import RemainsFolder
 from tccp.node.vms import Vms
 from tccp.protocol.control import NodeRequest, NodeStatus
 from tccp.protocol.messages import Revoked
@@ -103,6 +104,7 @@ class Node:
             self.identity,
             self.trust.coordinator_id,
             peers=peers,
+            remains=RemainsFolder(Path(self.config.vms.state) if self.config.vms else None),
             mark_every_s=(self.config.vms or VmsConfig()).mark_every_s,
         )
 

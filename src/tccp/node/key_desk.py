@@ -17,7 +17,7 @@ from tccp.core.image import ImageKey
 from tccp.errors import LaunchError
 from tccp.image.entrusting import unwrap_keys
 from tccp.image.keys import RecipientSecretKey
-from tccp.protocol.marks import check_marks
+from tccp.protocol.marks import MARK_BYTES, check_marks
 from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
@@ -54,6 +54,7 @@ HINTS = {
     "ticket_signature": "the ticket was altered on its way",
     "keys_unopened": "the ticket was written for a coordinator with another release key",
     "policy_not_demanded": "the ticket demands a node that another policy, or a later version of it, has admitted",
+    "attribute_not_attested": "the ticket demands attributes that this node's evidence does not show",
     "attribute_not_demanded": "the ticket demands a node with other attributes",
     "vm_running": "the VM runs already, here or on another node",
     "vm_not_free": "the node that had the VM may run it until its lease ends; try again then",
@@ -92,7 +93,7 @@ class ReleasedKeys:
         receipt: Of the release, in the coordinator's log.
         generation: Of the suspended state from which it goes on; 0 when it starts.
         state_root: Of that state.
-        marks: That the histories of its disks must have come by (`tccp.protocol.marks`).
+        marks: That vTPM and disks must have come by (`tccp.protocol.marks`); of a VM that moves here the vTPM's alone.
     """
 
     vm_key: ImageKey = field(repr=False)
@@ -139,6 +140,7 @@ class KeyDesk:
         self._connection: Connection | None = None
         self._open: dict[Key, NodeRequest | NodeReport] = {}  # what has no answer yet, the oldest first
         self._said_at: dict[Key, float] = {}  # on this connection; trio time
+        self._ever_said: set[Key] = set()  # of what is open
         self._waiting: dict[Key, _Waiting] = {}
         self._settled = trio.lowlevel.ParkingLot()
 
@@ -179,8 +181,11 @@ class KeyDesk:
             request = ResumeRequest(body, signature, nonce, state_root)
         try:
             waiting = await self._answered(nonce, request)
-        finally:
-            self._settle(nonce)
+        except BaseException:
+            # The coordinator may have made us the owner: it is asked until it says so, and then it gets the VM back.
+            if nonce not in self._ever_said:
+                self._settle(nonce)
+            raise
         if isinstance(waiting.answer, KeyRefused):
             reason = waiting.answer.reason
             raise LaunchError(reason, "the coordinator refuses the keys", hint=HINTS.get(reason, ""))
@@ -250,6 +255,7 @@ class KeyDesk:
             for key, message in self._open.items():
                 if self._may_say(key, now):
                     self._said_at[key] = now
+                    self._ever_said.add(key)
                     self._connection.send_nowait(message)
         except PeerGoneError:
             self._connection = None
@@ -277,6 +283,7 @@ class KeyDesk:
     def _settle(self, key: Key) -> None:
         self._open.pop(key, None)
         self._said_at.pop(key, None)
+        self._ever_said.discard(key)
         self._settled.unpark_all()
         self.say()
 
@@ -291,7 +298,8 @@ class KeyDesk:
         count = 1 + len(ticket.ticket.images)
         vm_key, *images = unwrap_keys(release.wrapped_keys, self._boot_key, info, count=count)
         if isinstance(release, MovePrepared):
-            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt)
+            vtpm_mark = check_marks(release.marks)[:MARK_BYTES]
+            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt, marks=vtpm_mark)
         return ReleasedKeys(
             vm_key,
             tuple(images),
@@ -310,18 +318,13 @@ def not_started(
     *,
     reason: str = "not_started",
     left: tuple[bytes, bytes] = (b"", b""),
-    was_opened: bool = False,
 ) -> NodeReport:
     """What is to be said of a VM that was released to us and has never run: it is as it was before.
 
     Args:
         left: Root and marks of its disks, if they were opened and closed in the meantime.
-        was_opened: Whether they may have been opened: then they are not exactly as they were, but hold the same.
     """
-    root, marks = left
-    marks = marks or had.marks
-    if not root and not (was_opened and marks):
-        root = had.disk_root or b""
+    root, marks = left[0] or had.disk_root or b"", left[1] or had.marks
     if had.generation:
         return VmSuspended(vm_id, had.epoch, had.generation, had.state_root, root, marks)
     return VmEnded(vm_id, had.epoch, root, marks, reason)

@@ -52,10 +52,13 @@ class TicketImage(Message, frozen=True):
 
 
 class PolicyDemand(Message, frozen=True):
-    """What the tenant demands of the node: admitted by the policy of this name, in this version or a later one."""
+    """What the tenant demands of the node's evidence: admitted by the policy of this name, in this version or a later
+    one; and that it says what *attested* does, whatever was asserted of the node.
+    """
 
     name: f.Name
     version_min: f.Epoch
+    attested: Annotated[dict[Word, Word], Meta(max_length=32)]
 
 
 class Ticket(Message, frozen=True):
@@ -72,7 +75,7 @@ class Ticket(Message, frozen=True):
     images: Annotated[tuple[TicketImage, ...], Meta(min_length=1, max_length=IMAGES_MAX)]
     wrapped_keys: f.WrappedKeys  # the VM's key, then that of each image, 32 bytes each
     policy: PolicyDemand
-    attributes: Annotated[dict[Word, Word], Meta(max_length=32)]  # that the node must have in the perimeter record
+    attributes: Annotated[dict[Word, Word], Meta(max_length=32)]  # of the node, whoever says so
     disk_state: DiskState  # "any": the tenant takes the disk as it is found, perhaps an older state of it
 
 

@@ -4,6 +4,7 @@ from tccp.store.errors import ConflictError, FencedError
 from tccp.store.interface import Store
 from tccp.store.launches import (
     KeyClaim,
+    MoveArrival,
     MoveRecord,
     MoveWord,
     TenantRecord,
@@ -14,6 +15,7 @@ from tccp.store.launches import (
     VmState,
     VmSuspension,
 )
+from tccp.store.launching import attribute_fields
 from tccp.store.moving import DESTINATION_LOST
 from tccp.store.records import (
     EndReason,
@@ -38,6 +40,7 @@ __all__ = [
     "FencedError",
     "KeyClaim",
     "LeaseRecord",
+    "MoveArrival",
     "MoveRecord",
     "MoveWord",
     "NodeRecord",
@@ -52,5 +55,6 @@ __all__ = [
     "VmRecord",
     "VmState",
     "VmSuspension",
+    "attribute_fields",
     "open_store",
 ]

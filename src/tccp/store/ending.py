@@ -58,10 +58,11 @@ def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
 
 
 def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:
-    """Take down that nothing is left of a VM, for ever."""
+    """Take down that nothing is left of a VM, for ever; each statement once."""
     record, boot_id = of_this_node(connection, said)
-    if record.destroy_seq is not None:
-        return record.destroy_seq
+    row = connection.execute("SELECT seq FROM vm_destruction WHERE statement = ?", (said.statement_sha256,)).fetchone()
+    if row is not None:
+        return int(row[0])
     if record.state == VmState.RUNNING and record.boot_id != boot_id:
         raise another_node(record)
     body = {
@@ -73,9 +74,13 @@ def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:
     }
     draft = EventDraft(said.at_ms, EventKind.DESTROY, record.node, msgspec.msgpack.encode(body))
     seq = append_event(connection, draft)
+    if record.destroy_seq is None:
+        connection.execute(
+            "UPDATE vm SET state = 'destroyed', ended_ms = coalesce(ended_ms, ?1), end_reason = 'destroyed',"
+            " destroy_seq = ?2 WHERE vm_id = ?3",
+            (said.at_ms, seq, said.vm_id),
+        )
     connection.execute(
-        "UPDATE vm SET state = 'destroyed', ended_ms = coalesce(ended_ms, ?1), end_reason = 'destroyed',"
-        " destroy_seq = ?2 WHERE vm_id = ?3",
-        (said.at_ms, seq, said.vm_id),
+        "INSERT INTO vm_destruction (statement, vm_id, seq) VALUES (?, ?, ?)", (said.statement_sha256, said.vm_id, seq)
     )
     return seq

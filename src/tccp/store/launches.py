@@ -46,7 +46,9 @@ class KeyClaim:
         ticket: SHA-256 of the ticket's bytes.
         images: What the ticket says of its images, for the record.
         policy: The policy that must have admitted the node, in *version_min* or later.
-        attributes: What the node's enrolment must say, beside anything else.
+        attributes: What must be said of the node, beside anything else.
+        attested_demands: What evidence must say of it.
+        attested: What evidence says of it, with *attested_by*: the policy and version that it follows from.
         lease_id: The lease of the connection on which the node asks.
         nonce: The node's, 32 bytes: by it a node that asks again after a lost answer is known.
         evidence_since_ms: Since when the node's last evidence must have been judged.
@@ -65,6 +67,9 @@ class KeyClaim:
     at_ms: int
     evidence_since_ms: int
     attributes: Mapping[str, str] = field(default_factory=dict)
+    attested_demands: Mapping[str, str] = field(default_factory=dict)
+    attested: Mapping[str, str] = field(default_factory=dict)
+    attested_by: tuple[str, int] | None = None
     gives_up_state: bool = False
     state_root: bytes = b""
 
@@ -95,7 +100,7 @@ class VmRecord:
         disk_root: The root of its disk when it ended last; None as long as there is none.
         generation: Of its last suspended state: the epoch in which that was made; 0 when there is none.
         state_root: Root of that state, 32 bytes.
-        destroy_seq: Place of its destruction in the log.
+        destroy_seq: Place in the log of the first word of its destruction.
         marks: How far its disks had come when that was registered last (`tccp.protocol.marks`).
         marks_epoch: In which epoch that was; 0 without any.
     """
@@ -233,6 +238,7 @@ class MoveRecord:
         node: The destination, in the boot *boot_id*.
         address: Host and port where it waits for the source.
         seq: Place in the log of its beginning.
+        marks: Of its disks at the destination; None until all of it is there.
     """
 
     vm_id: bytes
@@ -242,6 +248,31 @@ class MoveRecord:
     boot_id: bytes
     address: str
     seq: int
+    marks: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveArrival:
+    """The destination of a move says that all of it is there.
+
+    Attributes:
+        epoch: That the VM will have.
+        lease_id: The lease of the connection on which it says so.
+        marks: Of its disks there; empty without any.
+    """
+
+    vm_id: bytes
+    epoch: int
+    move_id: bytes
+    lease_id: bytes
+    marks: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be."""
+        check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
+        check_bytes("move_id", self.move_id, 32, 32)
+        check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
+        check_bytes("marks", self.marks, 0, MARKS_MAX * MARK_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

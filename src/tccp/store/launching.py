@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec.msgpack
 
+from tccp.attestation.attributes import NodeAttributes, attributes_text
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
 from tccp.store.launches import KeyClaim, TenantRecord, VmRecord, VmState
@@ -30,6 +31,7 @@ class Asker:
     renewed_ms: int
     policy: str
     policy_version: int
+    attributes: NodeAttributes
 
 
 _VM = """SELECT vm_id, tenant_key, state, epoch, node, boot_id, lease_id, ticket, nonce, images, seq, released_ms,
@@ -110,6 +112,7 @@ def own(
         "policy": asker.policy,
         "policy_version": asker.policy_version,
         "evidence_ms": asker.renewed_ms,
+        **attribute_fields(asker.attributes),
     }
     if kind == EventKind.RESUME:
         assert before is not None
@@ -151,6 +154,12 @@ def demanded(record: VmRecord | None, claim: KeyClaim) -> tuple[bytes | None, by
     return record.disk_root, record.marks
 
 
+def attribute_fields(attributes: NodeAttributes) -> dict[str, str]:
+    """What an event says of the attributes of its node; nothing where there are none."""
+    said = {"attested": attributes.attested, "asserted": attributes.asserted}
+    return {name: attributes_text(each) for name, each in said.items() if each}
+
+
 def node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> Asker:
     """The node with the lease of *claim*, if it may have keys of this tenant now."""
     if connection.execute("SELECT 1 FROM tenant WHERE key = ?", (claim.tenant_key,)).fetchone() is None:
@@ -177,11 +186,14 @@ def node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> Asker:
     if policy != claim.policy or version < claim.version_min:
         wanted = f"{claim.policy} version {claim.version_min}"
         raise ConflictError("policy_not_demanded", f"{name}: {policy} version {version}, the ticket demands {wanted}")
-    found = json.loads(attributes)
-    for key, value in claim.attributes.items():
-        if found.get(key) != value:
-            raise ConflictError("attribute_not_demanded", f"{name}: {key} is {found.get(key)}, not {value}")
-    return Asker(NodeName(name), boot_id, identity, renewed_ms, policy, version)
+    if claim.attested_by is not None and claim.attested_by != (policy, version):
+        raise policy_changed(name, claim.attested_by, (policy, version))
+    found = NodeAttributes(claim.attested, json.loads(attributes))
+    if lacking := found.lacking_evidence(claim.attested_demands):
+        raise ConflictError("attribute_not_attested", f"{name}: {lacking}")
+    if lacking := found.lacking(claim.attributes):
+        raise ConflictError("attribute_not_demanded", f"{name}: {lacking}")
+    return Asker(NodeName(name), boot_id, identity, renewed_ms, policy, version, found)
 
 
 def asks_again(claim: KeyClaim, asker: Asker, before: VmRecord) -> bool:

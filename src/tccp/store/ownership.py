@@ -38,3 +38,13 @@ def follow_lease(connection: sqlite3.Connection, node: NodeName, boot_id: bytes,
         " WHERE node = ?2 AND state = 'running' AND lease_id <> ?3",
         (at_ms, node.value, lease_id, STOP_GRACE_MS),
     )
+    forget_moves(connection, node, but_of=boot_id)
+
+
+def forget_moves(connection: sqlite3.Connection, node: NodeName, *, but_of: bytes = b"") -> None:
+    """No boot of *node*, but that one, will ever say what became of a VM that it was sending: it comes no more."""
+    connection.execute(
+        "DELETE FROM vm_move WHERE EXISTS"
+        " (SELECT 1 FROM vm WHERE vm.vm_id = vm_move.vm_id AND vm.node = ? AND vm.boot_id <> ?)",
+        (node.value, but_of),
+    )

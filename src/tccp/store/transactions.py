@@ -6,13 +6,14 @@ function reads stays true until it returns, and when it raises nothing of it rem
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec.msgpack
 
+from tccp.attestation.attributes import attributes_text, check_attributes
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
-from tccp.store.ownership import follow_lease, lose_vms
+from tccp.store.ownership import follow_lease, forget_moves, lose_vms
 from tccp.store.queries import clock_to_sql
 from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, NodeRecord
 
@@ -79,6 +80,22 @@ def set_node_policy(connection: sqlite3.Connection, name: NodeName, policy: str,
     return _append(connection, at_ms, EventKind.ASSIGN, name, body)
 
 
+def set_attributes(
+    connection: sqlite3.Connection, name: NodeName, said: Mapping[str, str], taken_back: Collection[str], at_ms: int
+) -> int:
+    """Assert something else of a node from its next key on."""
+    _revoked(connection, name)
+    (before,) = connection.execute("SELECT attributes FROM node WHERE name = ?", (name.value,)).fetchone()
+    after = {key: value for key, value in json.loads(before).items() if key not in taken_back} | dict(said)
+    try:
+        check_attributes(after)
+    except ValueError as problem:
+        raise ConflictError("bad_attributes", str(problem)) from None
+    connection.execute("UPDATE node SET attributes = ? WHERE name = ?", (json.dumps(after, sort_keys=True), name.value))
+    body = msgspec.msgpack.encode({"asserted": attributes_text(after)})
+    return _append(connection, at_ms, EventKind.ATTRIBUTES, name, body)
+
+
 def revoke_node(connection: sqlite3.Connection, name: NodeName, reason: str, at_ms: int, body: bytes) -> int:
     """Admit a node no more, and end its open lease."""
     if _revoked(connection, name):
@@ -86,6 +103,7 @@ def revoke_node(connection: sqlite3.Connection, name: NodeName, reason: str, at_
     connection.execute("UPDATE node SET revoked_ms = ?, revoke_reason = ? WHERE name = ?", (at_ms, reason, name.value))
     seq = _append(connection, at_ms, EventKind.REVOKE, name, body)
     _end_open_lease(connection, name, EndReason.REVOKED, at_ms)
+    forget_moves(connection, name)
     return seq
 
 
@@ -102,8 +120,18 @@ def remove_node(connection: sqlite3.Connection, name: NodeName, at_ms: int, body
     _revoked(connection, name)
     seq = _append(connection, at_ms, EventKind.REMOVE, name, body)
     _end_open_lease(connection, name, EndReason.REMOVED, at_ms)
+    forget_moves(connection, name)
     connection.execute("DELETE FROM node WHERE name = ?", (name.value,))
     return seq
+
+
+def keep_measured(connection: sqlite3.Connection, entries: Sequence[tuple[NodeName, bytes]]) -> None:
+    """Keep what is known of the measurements of some nodes; no event."""
+    connection.executemany(
+        "INSERT INTO measured (node, content) SELECT name, ?2 FROM node WHERE name = ?1"
+        " ON CONFLICT (node) DO UPDATE SET content = excluded.content",
+        [(name.value, content) for name, content in entries],
+    )
 
 
 def admit(connection: sqlite3.Connection, lease: LeaseRecord, body: bytes) -> int:

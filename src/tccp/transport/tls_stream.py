@@ -7,6 +7,7 @@ read. Both ends of every connection use this class.
 
 import socket
 import ssl
+from collections.abc import Callable
 
 import trio
 
@@ -86,6 +87,11 @@ class TlsStream:
             else:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 return data
+
+    async def pass_on(self, sink: Callable[[bytes], None]) -> None:
+        """Give *sink* whatever arrives, until the peer closes; raises as `receive`, and what *sink* does."""
+        while data := await self.receive():
+            sink(data)
 
     def send_nowait(self, data: bytes) -> bool:
         """Encrypt *data* and hand the kernel what it takes; False when some is left for `flush`.

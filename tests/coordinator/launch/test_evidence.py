@@ -96,7 +96,7 @@ async def test_a_quote_of_before_that_comes_in_afterwards_is_not_fresh(
 async def test_evidence_that_an_older_policy_judged_is_asked_for_again(
     coordinator: LiveCoordinator, alpha: AskingNode, tenant: Tenant, disk: SealedFile
 ) -> None:
-    signed, _ = tenant.ticket([disk], policy=PolicyDemand("tvmm", 2))
+    signed, _ = tenant.ticket([disk], policy=PolicyDemand("tvmm", 2, {}))
     assert await alpha.reason(signed) == "policy_not_demanded"
 
     await coordinator.add_policy({0: ZERO}, version=2)

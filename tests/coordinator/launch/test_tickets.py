@@ -21,7 +21,7 @@ from tests.support.live_coordinator import ZERO, LiveCoordinator
         {"not_after_s": int(time.time()) + 300 * 86_400},
         {"nonce": bytes(32)},
         {"vm_id": b"another machine."},
-        {"policy": PolicyDemand("lenient", 1)},
+        {"policy": PolicyDemand("lenient", 1, {})},
         {"attributes": {"site": "elsewhere"}},
     ],
     ids=lambda change: next(iter(change)),
@@ -120,8 +120,8 @@ def _parts(signed: SignedTicket) -> tuple[bytes, bytes]:
         ({"coordinator_id": bytes(32)}, "ticket_for_another_coordinator"),
         ({"not_before_s": int(time.time()) + 1000}, "ticket_not_yet_valid"),
         ({"not_after_s": int(time.time()) - 10}, "ticket_expired"),
-        ({"policy": PolicyDemand("strict", 1)}, "policy_not_demanded"),
-        ({"policy": PolicyDemand("tvmm", 2)}, "policy_not_demanded"),
+        ({"policy": PolicyDemand("strict", 1, {})}, "policy_not_demanded"),
+        ({"policy": PolicyDemand("tvmm", 2, {})}, "policy_not_demanded"),
         ({"attributes": {"site": "delft"}}, "attribute_not_demanded"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -141,7 +141,7 @@ async def test_what_the_ticket_demands_is_demanded(  # noqa: PLR0917
 async def test_a_ticket_is_not_used_up_by_a_refusal(
     alpha: AskingNode, beta: AskingNode, tenant: Tenant, coordinator: LiveCoordinator, disk: SealedFile
 ) -> None:
-    signed, _ = tenant.ticket([disk], policy=PolicyDemand("tvmm", 2))
+    signed, _ = tenant.ticket([disk], policy=PolicyDemand("tvmm", 2, {}))
     assert await alpha.reason(signed) == "policy_not_demanded"
     await coordinator.add_policy({0: ZERO, 4: ZERO}, version=2)
 

@@ -31,7 +31,7 @@ def fields() -> list[Any]:
             ["disk", b"\x09" * 16, b"\x0a" * 32],
         ],
         b"\x0b" * 1264,
-        ["tvmm", 3],
+        ["tvmm", 3, {"location": "delft"}],
         {"site": "delft"},
         "registered",
     ]

@@ -141,12 +141,12 @@ async def open_disk_process(
         HostError: A file cannot be opened, is in use, or nothing can be started.
     """
     with contextlib.ExitStack() as stack:
+        _make_if_new(disk)
+        live = stack.enter_context(locked_file(disk.live))
         supervisor, theirs = socket.socketpair()
         asking, asked = socket.socketpair()
         for end in (supervisor, asking):
             stack.callback(end.close)
-        _make_if_new(disk)
-        live = stack.enter_context(locked_file(disk.live))
         with theirs, asked, _listener() as (listener, nbd), _key_pipe(disk) as key, _base(disk.base.path) as base:
             stack.callback(nbd.close)
             arguments = [sys.executable, "-I", "-B", "-c", _CHILD, os.pathsep.join(sys.path), str(os.getpid())]
