@@ -1,6 +1,5 @@
 """VMs that are suspended, resumed and destroyed: what the coordinator records before anybody is told, and what not."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -8,86 +7,17 @@ import pytest
 import trio
 
 from tccp.errors import HostError, LaunchError, LogError
-from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol.destruction import DestructionReceipt
 from tccp.protocol.encoding import decode, encode
-from tccp.protocol.ticket import SignedTicket
-from tccp.store import VmRecord, VmState
+from tccp.store import VmState
 from tccp.tenant.destruction import verify_destruction
 from tccp.tenant.launch import verify_launch
-from tccp.tenant.vm_file import VmFile, new_vm
-from tests.support.launching import SealedFile, Tenant, ticket_file, trust_of
-from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
-from tests.support.live_node import LiveNode, live_node
-from tests.support.soft_tpm import SoftTpm
-
-
-@pytest.fixture
-async def coordinator(coordinator_tpm: SoftTpm, tmp_path: Path) -> AsyncIterator[LiveCoordinator]:
-    """Running, with a policy."""
-    async with live_coordinator(tmp_path, coordinator_tpm, lease_s=4) as running:
-        await running.add_policy({0: ZERO, 4: ZERO})
-        yield running
-
-
-@pytest.fixture
-async def tenant(coordinator: LiveCoordinator, tmp_path: Path) -> Tenant:
-    """Enrolled."""
-    tenant = Tenant.of(tmp_path, coordinator)
-    await tenant.enrol(coordinator)
-    return tenant
-
-
-@pytest.fixture
-async def alpha(coordinator: LiveCoordinator, host: NodeTpm, tmp_path: Path) -> AsyncIterator[LiveNode]:
-    """Admitted."""
-    await coordinator.enrol("alpha", host)
-    async with live_node(coordinator, "alpha", host, tmp_path) as node:
-        yield node
-
-
-@pytest.fixture
-async def beta(coordinator: LiveCoordinator, other_host: NodeTpm, tmp_path: Path) -> AsyncIterator[LiveNode]:
-    """Another node, admitted."""
-    await coordinator.enrol("beta", other_host)
-    async with live_node(coordinator, "beta", other_host, tmp_path) as node:
-        yield node
-
-
-class Running:
-    """A VM that runs on alpha."""
-
-    def __init__(self, alpha: LiveNode, disk: SealedFile, signed: SignedTicket, vm: VmFile) -> None:
-        self.alpha, self.disk, self.signed, self.vm = alpha, disk, signed, vm
-        self.ticket = ticket_file(signed)
-
-    async def suspend(self) -> Path:
-        """On alpha; the file."""
-        info = await self.alpha.suspend(self.vm.vm_id)
-        assert info.state == "suspended"
-        return Path(info.saved)
-
-    async def resume(self, node: LiveNode, state: Path) -> tuple[str, str, int]:
-        """There: state, reason, epoch."""
-        info = await node.resume(self.ticket, state, self.disk.path)
-        return info.state, info.reason, info.epoch
-
-
-@pytest.fixture
-async def running(alpha: LiveNode, tenant: Tenant) -> Running:
-    """Launched."""
-    disk = tenant.seal("disk", b"content")
-    signed, vm = tenant.ticket([disk])
-    assert (await alpha.launch(ticket_file(signed), disk.path)).state == "running"
-    return Running(alpha, disk, signed, vm)
-
-
-async def record_of(coordinator: LiveCoordinator, running: Running) -> VmRecord:
-    record = await coordinator.store.vm(running.vm.vm_id)
-    assert record is not None
-    return record
-
+from tccp.tenant.vm_file import new_vm
+from tests.node.running import Running, record_of
+from tests.support.launching import Tenant, ticket_file, trust_of
+from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
+from tests.support.live_node import LiveNode
 
 # ---- suspend and resume
 
