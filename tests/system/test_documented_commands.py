@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.attestation.test_debian_package import deb
+from tests.attestation.test_rpm_package import rpm
 from tests.support.guest import guest_kernel
 from tests.support.perimeter import ZERO_PCR, wait_until
 from tests.support.private_machine import PrivateMachine
@@ -327,13 +328,13 @@ def test_a_measured_boot_policy_is_learned_and_tried_offline(story: Story) -> No
 
 
 def test_an_ima_policy_is_compiled_and_judges_a_list(story: Story) -> None:
-    for name in ("a", "b"):
-        (story / f"{name}.deb").write_bytes(deb({f"./usr/bin/{name}": name.encode()}))
+    (story / "a.deb").write_bytes(deb({"./usr/bin/a": b"a"}))
+    (story / "b.rpm").write_bytes(rpm({b"/usr/bin/b": b"b"}))
     shutil.copy(BOOT / "ima.bin", story / "host.ima")
     shutil.copy(BOOT / "ima.bin", story / "list.bin")
     known = {"/usr/bin/c": [hashlib.sha256(b"c").hexdigest()]}
     (story / "runtime-policy.json").write_text(json.dumps({"meta": {"version": 1}, "digests": known}))
-    story.type("tccp policy from-packages a.deb b.deb", then="> files.sha256")
+    story.type("tccp policy from-packages a.deb b.rpm", then="> files.sha256")
     story.type(
         "tccp policy from-packages build/dist/tccp_0.1.0_amd64.deb", put={"build/dist/tccp_0.1.0_amd64.deb": "a.deb"}
     )
