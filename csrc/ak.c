@@ -44,7 +44,7 @@ static void words_from_bytes(const uint8_t *bytes, size_t len, uint64_t *ret_wor
 static bool prepare_digits(tccp_ak *ak, BN_CTX *ctx)
 {
     uint8_t bytes[TCCP_RSA_BYTES_MAX];
-    ak->digit_count = (8 * ak->bytes + 2 + 51) / 52;
+    ak->digit_count = ((8 * ak->bytes + 2 + 51) / 52 + 1) / 2 * 2;
     digits_from_bytes(ak->modulus_bytes, ak->bytes, ak->modulus_digits, 1, ak->digit_count);
 
     BIGNUM *square = BN_new();

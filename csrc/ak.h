@@ -8,7 +8,8 @@
 #include "p256.h"
 #include "tccp.h"
 
-enum { TCCP_RSA_DIGITS_MAX = (8 * TCCP_RSA_BYTES_MAX + 2 + 51) / 52 };
+/* Digits of 52 bits, filled up to vectors of eight. */
+enum { TCCP_RSA_DIGITS_MAX = ((8 * TCCP_RSA_BYTES_MAX + 2 + 51) / 52 + 7) / 8 * 8 };
 
 struct tccp_ak {
     tccp_ak_info info;
@@ -17,7 +18,8 @@ struct tccp_ak {
     BIGNUM *modulus;             /* RSA; the exponent is 65537 */
     BN_MONT_CTX *montgomery;
     uint8_t modulus_bytes[TCCP_RSA_BYTES_MAX];          /* most significant first */
-    size_t digit_count;          /* for lanes_rsa.c: digits of 52 bits, least significant first, with two bits to spare */
+    size_t digit_count;          /* for lanes_rsa.c: digits of 52 bits, least significant first, with two bits to spare;
+                                  even */
     uint64_t modulus_digits[TCCP_RSA_DIGITS_MAX];
     uint64_t square_digits[TCCP_RSA_DIGITS_MAX];        /* R^2 modulo the modulus, R = 2^(52 * digit_count) */
     uint64_t inverse_digit;      /* -1 / modulus modulo 2^52 */

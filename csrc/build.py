@@ -2,7 +2,7 @@
 
 Environment:
     TCCP_WERROR=1     warnings are errors (CI)
-    TCCP_NO_LANES=1   build without Intel crypto_mb even where it is installed
+    TCCP_NO_LANES=1   build without code for AVX-512 IFMA, and without Intel crypto_mb even where it is installed
 """
 
 import os
@@ -42,12 +42,14 @@ def lanes() -> dict[str, list[object]]:
     """Intel crypto_mb, when `ipp-crypto-static` and `ipp-crypto-include` are installed in this environment."""
     archive = Path(sys.prefix) / "lib" / "libcrypto_mb.a"
     include = Path(sys.prefix) / "include" / "aggregator"
-    if os.environ.get("TCCP_NO_LANES") or not archive.exists() or not include.exists():
+    if os.environ.get("TCCP_NO_LANES"):
+        return {"include_dirs": [], "extra_objects": [], "define_macros": [("TCCP_NO_LANES", "1")]}
+    if not archive.exists() or not include.exists():
         return {"include_dirs": [], "extra_objects": [], "define_macros": []}
     return {
         "include_dirs": [str(include)],
         "extra_objects": [str(archive)],
-        "define_macros": [("TCCP_HAVE_LANES", "1")],
+        "define_macros": [("TCCP_HAVE_CRYPTO_MB", "1")],
     }
 
 

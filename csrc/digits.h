@@ -5,6 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Whether code for AVX-512 IFMA is compiled in; whether it may run is tccp_lanes_available's to say. */
+#if defined(__x86_64__) && !defined(TCCP_NO_LANES)
+#define TCCP_HAVE_LANES 1
+#endif
+
 enum { DIGIT_BITS = 52 };
 
 #define DIGIT_MASK ((1ull << DIGIT_BITS) - 1)

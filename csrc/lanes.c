@@ -1,6 +1,5 @@
-/* lanes.c: what eight lanes verify faster than libcrypto: eight signatures at once with P-384 by crypto_mb and with RSA by
- * lanes_rsa.c, which has no need to compute again for each signature what follows from the key; with P-256 by p256.c
- * the pieces of one signature.
+/* lanes.c: what eight lanes verify faster than libcrypto, be it eight signatures at once or the pieces of one: RSA by
+ * lanes_rsa.c and P-256 by p256.c, which compute nothing again that follows from the key, P-384 by crypto_mb.
  *
  * All eight lanes are worked through whether they are wanted or not; those that are not get the first one's numbers.
  */
@@ -25,18 +24,25 @@ size_t lanes_kind(const tccp_ak *ak)
 
 #include <pthread.h>
 
+#ifdef TCCP_HAVE_CRYPTO_MB
 #include <crypto_mb/cpu_features.h>
 #include <crypto_mb/ec_nistp384.h>
+#endif
 
 #include "lanes_rsa.h"
 
-static int available;
+/* From how many signatures on it is quicker to give each its lane. */
+enum { RSA_TOGETHER_FROM = 5, P256_TOGETHER_FROM = 5 };
+
+static int available, p384_available;
 static pthread_once_t decided = PTHREAD_ONCE_INIT;
 
 static void decide(void)
 {
-    available = mbx_is_crypto_mb_applicable(mbx_get_cpu_features()) && __builtin_cpu_supports("avx512f") &&
-                __builtin_cpu_supports("avx512ifma");
+    available = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512ifma");
+#ifdef TCCP_HAVE_CRYPTO_MB
+    p384_available = available && mbx_is_crypto_mb_applicable(mbx_get_cpu_features());
+#endif
 }
 
 int tccp_lanes_available(void)
@@ -44,11 +50,14 @@ int tccp_lanes_available(void)
     return pthread_once(&decided, decide) == 0 && available;
 }
 
-size_t lanes_from(const tccp_ak *ak)
+bool lanes_take(const tccp_ak *ak)
 {
-    /* Measured: libcrypto's P-384 takes longer for one signature than all eight lanes do. */
-    static const uint8_t worthwhile[LANE_KINDS] = {1, 1, 3, 3, 3};
-    return tccp_lanes_available() ? worthwhile[lanes_kind(ak)] : LANES_NEVER;
+    return tccp_lanes_available() && (ak->info.type == TPM_ALG_RSA || ak->multiples != NULL || p384_available);
+}
+
+static tccp_status status_of(bool good)
+{
+    return good ? TCCP_OK : TCCP_ERR_SIGNATURE;
 }
 
 static void verify_rsa(const signature_check *checks, size_t n, tccp_status *ret_verdicts)
@@ -61,23 +70,37 @@ static void verify_rsa(const signature_check *checks, size_t n, tccp_status *ret
         aks[lane] = check->ak;
         signatures[lane] = check->rsa;
     }
-    lanes_rsa_power(aks, signatures, encoded);
-    for (size_t lane = 0; lane < n; lane++) {
-        bool matches = signature_encoding_matches(&checks[lane], encoded[lane]);
-        ret_verdicts[lane] = matches ? TCCP_OK : TCCP_ERR_SIGNATURE;
-    }
+    if (n >= RSA_TOGETHER_FROM)
+        lanes_rsa_power(aks, signatures, encoded);
+    else
+        for (size_t i = 0; i < n; i++)
+            lanes_rsa_power_one(aks[i], signatures[i], encoded[i]);
+    for (size_t i = 0; i < n; i++)
+        ret_verdicts[i] = status_of(signature_encoding_matches(&checks[i], encoded[i]));
 }
 
 static void verify_p256(const signature_check *checks, size_t n, tccp_status *ret_verdicts)
 {
     static const tccp_status statuses[] = {
         [P256_GOOD] = TCCP_OK, [P256_BAD] = TCCP_ERR_SIGNATURE, [P256_NO_MEMORY] = TCCP_ERR_NO_MEMORY};
-    for (size_t i = 0; i < n; i++) {
-        uint8_t digest[TCCP_ECC_BYTES_MAX];
-        signature_ecdsa_digest(&checks[i], digest);
-        ret_verdicts[i] = statuses[p256_verify(checks[i].ak->multiples, checks[i].r, checks[i].s, digest)];
+    uint8_t digests[LANES][TCCP_ECC_BYTES_MAX];
+    p256_signature given[LANES];
+    p256_verdict verdicts[LANES];
+    for (size_t lane = 0; lane < LANES; lane++) {
+        const signature_check *check = &checks[lane < n ? lane : 0];
+        signature_ecdsa_digest(check, digests[lane]);
+        given[lane] = (p256_signature){check->ak->multiples, check->r, check->s, digests[lane]};
     }
+    if (n >= P256_TOGETHER_FROM)
+        p256_verify_eight(given, verdicts);
+    else
+        for (size_t i = 0; i < n; i++)
+            verdicts[i] = p256_verify(&given[i]);
+    for (size_t i = 0; i < n; i++)
+        ret_verdicts[i] = statuses[verdicts[i]];
 }
+
+#ifdef TCCP_HAVE_CRYPTO_MB
 
 /* crypto_mb refuses good signatures over a digest of zero, or not below the order. */
 static bool digest_suits(const tccp_ak *ak, const uint8_t *digest)
@@ -105,9 +128,19 @@ static void verify_p384(const signature_check *checks, size_t n, tccp_status *re
         if (!digest_suits(checks[lane].ak, digests[lane]))
             ret_verdicts[lane] = signature_verify_libcrypto(&checks[lane]);
         else
-            ret_verdicts[lane] = MBX_GET_STS(done, (int) lane) == MBX_STATUS_OK ? TCCP_OK : TCCP_ERR_SIGNATURE;
+            ret_verdicts[lane] = status_of(MBX_GET_STS(done, (int) lane) == MBX_STATUS_OK);
     }
 }
+
+#else
+
+static void verify_p384(const signature_check *checks, size_t n, tccp_status *ret_verdicts)
+{
+    for (size_t i = 0; i < n; i++)
+        ret_verdicts[i] = signature_verify_libcrypto(&checks[i]);
+}
+
+#endif
 
 void lanes_verify(const signature_check *checks, size_t n, tccp_status *ret_verdicts)
 {
@@ -119,16 +152,16 @@ void lanes_verify(const signature_check *checks, size_t n, tccp_status *ret_verd
         verify_p384(checks, n, ret_verdicts);
 }
 
-#else /* built without crypto_mb */
+#else /* built without lanes */
 
 int tccp_lanes_available(void)
 {
     return 0;
 }
 
-size_t lanes_from(const tccp_ak *ak)
+bool lanes_take(const tccp_ak *ak)
 {
-    return LANES_NEVER;
+    return false;
 }
 
 void lanes_verify(const signature_check *checks, size_t n, tccp_status *ret_verdicts)

@@ -1,4 +1,4 @@
-/* lanes.h: eight signatures at once on CPUs with AVX-512 IFMA, when built with Intel crypto_mb. */
+/* lanes.h: signatures in the eight lanes of CPUs with AVX-512 IFMA. */
 #ifndef TCCP_LANES_H
 #define TCCP_LANES_H
 
@@ -6,18 +6,17 @@
 
 enum {
     LANES = 8,
-    LANES_NEVER = LANES + 1,
     LANE_KINDS = 5
 };
 
 /* Keys whose signatures can share lanes have the same number: below LANE_KINDS. */
 size_t lanes_kind(const tccp_ak *ak);
 
-/* From how many signatures by keys of this kind on lanes are faster than libcrypto; LANES_NEVER without lanes. */
-size_t lanes_from(const tccp_ak *ak);
+/* Whether lanes verify signatures by this key, faster than libcrypto even when there is but one. */
+bool lanes_take(const tccp_ak *ak);
 
-/* The verdicts that signature_verify_libcrypto would give on 1 to LANES checks by keys of one kind for which
- * lanes_from is not LANES_NEVER. */
+/* The verdicts that signature_verify_libcrypto would give on 1 to LANES checks by keys of one kind that
+ * lanes_take. */
 void lanes_verify(const signature_check *checks, size_t n, tccp_status *ret_verdicts);
 
 #endif /* TCCP_LANES_H */

@@ -6,14 +6,14 @@
 
 void tccp_library_versions(tccp_library_info *ret_info)
 {
-#ifdef TCCP_HAVE_LANES
-    int lanes_built = 1;
+#ifdef TCCP_HAVE_CRYPTO_MB
+    int crypto_mb_built = 1;
 #else
-    int lanes_built = 0;
+    int crypto_mb_built = 0;
 #endif
     *ret_info = (tccp_library_info){
         .openssl = OpenSSL_version(OPENSSL_VERSION_STRING),
         .sodium = sodium_version_string(),
-        .lanes_built = lanes_built,
+        .crypto_mb_built = crypto_mb_built,
     };
 }

@@ -5,7 +5,7 @@
 #   make fuzz              csrc/fuzz/fuzz_*.c under clang's libFuzzer, FUZZ_SECONDS each; FUZZ="quote event_log" picks some
 #
 # The core is an archive here, so that a test may include a .c file to reach what is static in it: the linker then
-# takes no second copy. Everything is built with and without Intel crypto_mb, when that is there.
+# takes no second copy. Everything is built with lanes (and Intel crypto_mb, when that is there) and without.
 
 NATIVE := build/native
 FUZZ_SECONDS ?= 60
@@ -18,7 +18,8 @@ FUZZ_NAMES := $(patsubst csrc/fuzz/fuzz_%.c,%,$(wildcard csrc/fuzz/fuzz_*.c))
 # Asked for only inside recipes, after the environment and libsodium are there, and only once.
 SODIUM_PREFIX = $(eval SODIUM_PREFIX := $(shell $(BIN)/python csrc/libsodium.py build))$(SODIUM_PREFIX)
 LANES_ARCHIVE = $(if $(TCCP_NO_LANES),,$(wildcard $(VENV)/lib/libcrypto_mb.a))
-LANES_CFLAGS = $(if $(LANES_ARCHIVE),-DTCCP_HAVE_LANES=1 -I$(VENV)/include/aggregator)
+LANES_CFLAGS = $(if $(LANES_ARCHIVE),-DTCCP_HAVE_CRYPTO_MB=1 -I$(VENV)/include/aggregator) \
+    $(if $(TCCP_NO_LANES),-DTCCP_NO_LANES=1)
 
 NATIVE_CFLAGS = -std=c11 -g -Wall -Wextra -Wshadow -Wvla -Wno-unused-parameter -Werror -fno-omit-frame-pointer \
     -MMD -MP -Icsrc -I$(SODIUM_PREFIX)/include
@@ -38,7 +39,7 @@ $(LANES_OBJECTS): $(NATIVE)/lanes/%.o: csrc/%.c csrc/native.mk $(VENV)/.installe
 
 $(PLAIN_OBJECTS): $(NATIVE)/plain/%.o: csrc/%.c csrc/native.mk $(VENV)/.installed
 	@mkdir -p $(@D)
-	gcc -O1 $(SANITIZE) $(NATIVE_CFLAGS) -c $< -o $@
+	gcc -O1 $(SANITIZE) $(NATIVE_CFLAGS) -DTCCP_NO_LANES=1 -c $< -o $@
 
 $(CLANG_OBJECTS): $(NATIVE)/clang/%.o: csrc/%.c csrc/native.mk $(VENV)/.installed
 	@mkdir -p $(@D)
@@ -61,7 +62,7 @@ $(LANES_TESTS): $(NATIVE)/lanes/%: csrc/tests/%.c $(NATIVE)/lanes/libcore.a
 	gcc -O1 $(SANITIZE) $(NATIVE_CFLAGS) $(LANES_CFLAGS) $< $(NATIVE)/lanes/libcore.a $(LANES_ARCHIVE) $(NATIVE_LIBS) -o $@
 
 $(PLAIN_TESTS): $(NATIVE)/plain/%: csrc/tests/%.c $(NATIVE)/plain/libcore.a
-	gcc -O1 $(SANITIZE) $(NATIVE_CFLAGS) $< $(NATIVE)/plain/libcore.a $(NATIVE_LIBS) -o $@
+	gcc -O1 $(SANITIZE) $(NATIVE_CFLAGS) -DTCCP_NO_LANES=1 $< $(NATIVE)/plain/libcore.a $(NATIVE_LIBS) -o $@
 
 $(NATIVE)/lanes/replay.o: csrc/fuzz/replay.c csrc/native.mk $(VENV)/.installed
 	@mkdir -p $(@D)
@@ -125,6 +126,6 @@ $(BENCH_NAMES:%=$(NATIVE)/bench/%): $(NATIVE)/bench/%: csrc/bench/%.c $(addprefi
 
 $(BENCH_NAMES:%=$(NATIVE)/bench/plain_%): $(NATIVE)/bench/plain_%: csrc/bench/%.c $(addprefix csrc/,$(CORE_C)) csrc/native.mk | $(VENV)/.installed
 	@mkdir -p $(@D)
-	gcc $(BENCH_CFLAGS) $(NATIVE_CFLAGS) $< $(addprefix csrc/,$(CORE_C)) $(NATIVE_LIBS) -o $@
+	gcc $(BENCH_CFLAGS) $(NATIVE_CFLAGS) -DTCCP_NO_LANES=1 $< $(addprefix csrc/,$(CORE_C)) $(NATIVE_LIBS) -o $@
 
 -include $(wildcard $(NATIVE)/*/*.d)

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "digits.h"
+
 enum { P256_WORDS = 4 };
 
 /* Below 2^256, least significant word first. */

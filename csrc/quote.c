@@ -164,7 +164,7 @@ typedef struct waiting {
 static void flush(waiting *group, const tccp_quote_claim *claims, tccp_status *ret_statuses, tccp_quote *ret_quotes)
 {
     tccp_status verdicts[LANES];
-    if (group->count >= lanes_from(group->checks[0].ak))
+    if (lanes_take(group->checks[0].ak))
         lanes_verify(group->checks, group->count, verdicts);
     else
         for (size_t i = 0; i < group->count; i++)
@@ -192,7 +192,7 @@ tccp_status tccp_quote_verify_batch(const tccp_ak *const *aks, const tccp_quote_
         if (ret_statuses[i] != TCCP_OK)
             continue;
         group->indexes[group->count++] = i;
-        if (group->count == LANES || lanes_from(aks[i]) == LANES_NEVER)
+        if (group->count == LANES || !lanes_take(aks[i]))
             flush(group, claims, ret_statuses, ret_quotes);
     }
     for (size_t kind = 0; kind < LANE_KINDS; kind++)

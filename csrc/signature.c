@@ -114,13 +114,15 @@ static bool mask(uint16_t hash, const uint8_t *seed, uint8_t *bytes, size_t len)
     size_t seed_len = hash_size(hash);
     uint8_t input[TCCP_DIGEST_BYTES_MAX + 4] = {0}, block[TCCP_DIGEST_BYTES_MAX];
     memcpy(input, seed, seed_len);
-    for (size_t at = 0; at < len; at++) {
-        if (at % seed_len == 0) {
-            input[seed_len + 3] = (uint8_t) (at / seed_len);
-            if (!hash_bytes(hash, input, seed_len + 4, block))
-                return false;
-        }
-        bytes[at] ^= block[at % seed_len];
+    for (uint8_t counter = 0; len > 0; counter++) {
+        const size_t taken = len < seed_len ? len : seed_len;
+        input[seed_len + 3] = counter;
+        if (!hash_bytes(hash, input, seed_len + 4, block))
+            return false;
+        for (size_t i = 0; i < taken; i++)
+            bytes[i] ^= block[i];
+        bytes += taken;
+        len -= taken;
     }
     return true;
 }
@@ -237,7 +239,7 @@ tccp_status signature_verify_libcrypto(const signature_check *check)
 
 tccp_status signature_verify(const signature_check *check)
 {
-    if (lanes_from(check->ak) > 1)
+    if (!lanes_take(check->ak))
         return signature_verify_libcrypto(check);
     tccp_status verdict;
     lanes_verify(check, 1, &verdict);

@@ -74,7 +74,7 @@ const char *tccp_status_name(int status);
 typedef struct tccp_library_info {
     const char *openssl;         /* "3.0.17": the libcrypto that was loaded, not the one compiled against */
     const char *sodium;          /* "1.0.20" */
-    int lanes_built;             /* 1: built with Intel crypto_mb, which verifies 8 signatures at once */
+    int crypto_mb_built;         /* 1: built with Intel crypto_mb, which verifies 8 signatures by P-384 at once */
 } tccp_library_info;
 
 void tccp_library_versions(tccp_library_info *ret_info);
@@ -496,7 +496,7 @@ TCCP_MUST_USE tccp_status tccp_quote_verify_parts(const tccp_ak *ak, const uint8
                                                   tccp_quote *ret_quote);
 
 /* The same for n claims, each by the AK of its index. ret_statuses[i] is the verdict on claims[i], and ret_quotes[i] is
- * written when that is TCCP_OK. Where the CPU can, eight signatures by keys of one kind are checked at once. */
+ * written when that is TCCP_OK. Where the CPU can, eight signatures by RSA or P-384 keys of one kind are checked at once. */
 TCCP_MUST_USE tccp_status tccp_quote_verify_batch(const tccp_ak *const *aks, const tccp_quote_claim *claims, size_t n,
                                                   tccp_status *ret_statuses, tccp_quote *ret_quotes);
 
@@ -515,7 +515,7 @@ TCCP_MUST_USE tccp_status tccp_quote_verify_packed(const tccp_ak *const *aks, co
 TCCP_MUST_USE tccp_status tccp_quote_inspect(const tccp_ak *ak, const uint8_t *attest, size_t attest_len,
                                              const uint8_t *signature, size_t signature_len, tccp_quote *ret_quote);
 
-/* Whether tccp_quote_verify_batch has lanes: built with Intel crypto_mb, on a CPU with AVX-512 IFMA. */
+/* Whether signatures are verified in eight lanes: on a CPU with AVX-512 IFMA. */
 int tccp_lanes_available(void);
 
 /* ---- sealed images (image_*.c; docs/IMAGE_FORMAT.md) --------------------------------------------------------- */

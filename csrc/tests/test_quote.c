@@ -217,10 +217,12 @@ static void rsa_lanes_compute_what_libcrypto_computes(int bits)
         }
         lanes_rsa_power(aks, given, powers);
         for (size_t lane = 0; lane < RSA_LANES; lane++) {
-            uint8_t expected[TCCP_RSA_BYTES_MAX];
+            uint8_t expected[TCCP_RSA_BYTES_MAX], alone[TCCP_RSA_BYTES_MAX];
             CHECK(BN_bin2bn(given[lane], size, signature) != NULL);
             CHECK(BN_mod_exp(power, signature, exponent, aks[lane]->modulus, ctx));
             CHECK(BN_bn2binpad(power, expected, size) == size && memcmp(powers[lane], expected, (size_t) size) == 0);
+            lanes_rsa_power_one(aks[lane], given[lane], alone);
+            CHECK(memcmp(alone, expected, (size_t) size) == 0);
             tccp_ak_free(owned[lane]);
         }
     }

@@ -11,8 +11,9 @@ import tccp.coordinator.moving
 import tccp.node.daemon
 import tccp.node.peers
 import tccp.node.silence
-from tccp.node.peers import Peers, Stream
+from tccp.node.peers import Peers
 from tccp.protocol.messages import MoveOrder
+from tccp.transport.bulk_stream import BulkStream
 from tests.faults.holding import Holds, hold_coordinator, hold_messages, hold_node
 from tests.faults.processes import opening
 from tests.faults.wires import HOST
@@ -42,7 +43,7 @@ def main(name: str, folder: Path, arguments: list[str]) -> int:
 def _go_through_wires(port: int) -> None:
     """Nodes reach each other through the test, which can cut that."""
 
-    async def call(self: Peers, order: MoveOrder) -> Stream:
+    async def call(self: Peers, order: MoveOrder) -> BulkStream:
         plain = await trio.open_tcp_stream(HOST, port)
         with suppress(trio.BrokenResourceError):
             await plain.send_all(f"{order.address}\n".encode())

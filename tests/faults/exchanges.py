@@ -17,7 +17,7 @@ async def _launch(bench: Bench, case: Case, hold: Callable[[], None]) -> None:
 
 
 async def _refusal(bench: Bench, case: Case, hold: Callable[[], None]) -> None:
-    signed, _ = bench.tenant.ticket([bench.disk], case.vm, policy=PolicyDemand("strict", 1))
+    signed, _ = bench.tenant.ticket([bench.disk], case.vm, policy=PolicyDemand("strict", 1, {}))
     case.ticket = ticket_file(signed)
     hold()
     await bench.launch(case)

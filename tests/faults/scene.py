@@ -78,11 +78,13 @@ async def _held(bench: Bench, fault: Fault, nursery: trio.Nursery) -> list[Case]
             cases.append(await begin(bench, step, part, nursery))
 
     in_order = sorted(fault.strikes(), key=lambda strike: bool(IMPATIENT.fullmatch(str(strike[0]))))
-    with trio.fail_after(2 * SETTLE_S):
+    with trio.move_on_after(2 * SETTLE_S):
         for some in (in_order[:-AT_ONCE], in_order[-AT_ONCE:]):
             async with trio.open_nursery() as holding:
                 for step, part in some:
                     holding.start_soon(hold, step, part)
+    missing = {str(step) for step, _ in in_order} - {str(case.step) for case in cases}
+    assert not missing, f"never came to {sorted(missing)}"
     return cases
 
 

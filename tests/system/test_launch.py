@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.guest import guest_kernel, make_initramfs
+from tests.support.guest import CONSOLE, guest_kernel, make_initramfs
 from tests.support.perimeter import SCRIPTS, ZERO_PCR, Node, Perimeter, wait_until
 from tests.support.soft_tpm import EkAuthority, SoftTpmPool
 
@@ -82,7 +82,7 @@ class Cloud:
         """A ticket."""
         mine = self.folder
         images = [word for role in roles for word in (f"--{role}", mine / f"{role}.sealed")]
-        terms = ("--cmdline", "console=ttyS0 quiet panic=-1", "--memory", 192, "--policy", "tvmm")
+        terms = ("--cmdline", CONSOLE, "--memory", 192, "--policy", "tvmm")
         keys = ("--sign", mine / "tenant.key", "--key", mine / "me.key", "--store", mine / "trust")
         self.done("ticket", "create", mine / name, "--vm", mine / vm, *images, *terms, *keys, *more)
         return mine / name

@@ -158,7 +158,7 @@ def verify_quote(
 
 
 def verify_quotes(claims: Sequence[QuoteClaim]) -> list[VerifiedQuote | QuoteError]:
-    """`verify_quote` for many, several times as fast where the CPU has AVX-512 IFMA; a verdict for each, in order.
+    """`verify_quote` for many, faster the more there are; a verdict for each, in order.
 
     Raises:
         ValueError: As `verify_quote`, about any of the claims.

@@ -129,11 +129,9 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        if session.renewed is None:
-            session.renewed = trio.Event()
-        renewed = session.renewed
-        self.ask_now([session])
-        if not session.ended:  # nobody would set it any more
+        renewed = session.until_renewed()
+        if not session.ended:
+            self.ask_now([session])
             with trio.move_on_after(ANSWER_S):
                 await renewed.wait()
         if session.ended or not renewed.is_set():

@@ -73,6 +73,12 @@ class NodeSession:
         """Nothing more is said to it, or its task was told to end."""
         return self.revoked or self.scope.cancel_called
 
+    def until_renewed(self) -> trio.Event:
+        """What `tell_renewed` sets next, for all who wait."""
+        if self.renewed is None:
+            self.renewed = trio.Event()
+        return self.renewed
+
     def tell_renewed(self) -> None:
         """Wake who waits until it is renewed."""
         if self.renewed is not None:
@@ -102,6 +108,7 @@ class Counters:
     told: Tally = field(default_factory=Tally)  # of a revocation, by what the node did
     refusals: Tally = field(default_factory=Tally)
     key_refusals: Tally = field(default_factory=Tally)
+    too_many: Tally = field(default_factory=Tally)  # connections from one address, by the port
 
 
 class Sessions:

@@ -8,7 +8,7 @@ import trio
 
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
 from tccp.coordinator.admission import claimed_pcrs
-from tccp.coordinator.batching import Waiting, batches
+from tccp.coordinator.batching import Waiting, next_batch
 from tccp.coordinator.sessions import NodeSession, OpenChallenge
 from tccp.protocol import binding
 from tccp.protocol.messages import RenewalEvidence
@@ -51,7 +51,8 @@ class QuoteVerifier:
 
     async def run(self) -> None:
         """Verify what arrives, until cancelled."""
-        async for batch in batches(self._receive, BATCH_MAX):
+        while True:
+            batch = await next_batch(self._receive, BATCH_MAX)
             verdicts = await trio.to_thread.run_sync(verify_quotes, [waiting.request for waiting in batch])
             for waiting, verdict in zip(batch, verdicts, strict=True):
                 waiting.settle(verdict)

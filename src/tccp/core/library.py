@@ -10,7 +10,7 @@ class LibraryInfo(NamedTuple):
 
     openssl: str
     sodium: str
-    lanes_built: bool
+    crypto_mb_built: bool
 
 
 def library_versions() -> LibraryInfo:
@@ -20,5 +20,5 @@ def library_versions() -> LibraryInfo:
     return LibraryInfo(
         openssl=str(ffi.string(info.openssl), "ascii"),
         sodium=str(ffi.string(info.sodium), "ascii"),
-        lanes_built=bool(info.lanes_built),
+        crypto_mb_built=bool(info.crypto_mb_built),
     )

@@ -158,7 +158,7 @@ def quote_inspect(ak: Ak, attest: bytes, signature: bytes) -> Contents:
 
 
 def lanes_available() -> bool:
-    """Whether batches go through eight lanes: built with Intel crypto_mb, on a CPU with AVX-512 IFMA."""
+    """Whether signatures are verified in eight lanes: on a CPU with AVX-512 IFMA."""
     return bool(lib.tccp_lanes_available())
 
 

@@ -47,8 +47,6 @@ BACKOFF_MAX_S = 60.0
 BACKOFF_REFUSED_S = 10.0
 # But these say only that something came in between: registering again is all that it takes.
 AGAIN_SOON = frozenset({"rebooted", "lease_expired", "lease_ended", "policy_changed"})
-# The connection to the TPM is closed after these: the daemon ends, and its restart opens a new one.
-LOST_TPM = frozenset({"tpm_gone", "tpm_timeout", "tpm_malformed_response"})
 
 HINTS = {
     "not_enrolled": "enrol this node's EK at the coordinator: `tccp coordinator enrol`",
@@ -125,8 +123,8 @@ class Node:
                 self.last_problem = problem
                 at_least = BACKOFF_REFUSED_S
             except TpmError as problem:
-                if problem.reason in LOST_TPM:
-                    raise
+                if self.host.tpm.closed:
+                    raise  # the daemon ends, and its restart opens a new connection
                 log.error("tpm_refused", reason=problem.reason, detail=problem.detail)
                 self.last_problem = problem
                 at_least = BACKOFF_REFUSED_S
