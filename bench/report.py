@@ -25,7 +25,7 @@ def render(section: dict[str, Any]) -> str:
     lines.append("|" + "---|" * len(section["columns"]))
     lines += ["| " + " | ".join(row) + " |" for row in section["rows"]]
     if section.get("charts"):
-        lines += ["", f"![{section['title']}]({slug(section['title'])}.svg)"]
+        lines += ["", f"![{section['title']}]({slug(section['title'])}.png)"]
     return "\n".join(lines) + "\n"
 
 
@@ -38,7 +38,7 @@ def main() -> None:
         section = json.loads(path.read_text())
         sections[section["title"]] = render(section)
         if section.get("charts"):
-            (HERE / f"{slug(section['title'])}.svg").write_text(draw_chart(section["charts"]))
+            draw_chart(section["charts"], HERE / f"{slug(section['title'])}.png")
     RESULTS.write_text("\n".join([header.rstrip() + "\n", *(sections[title] for title in sorted(sections))]))
     print(f"{RESULTS.name}: {', '.join(sorted(sections))}")
 

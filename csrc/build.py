@@ -21,6 +21,8 @@ COMPILE = [
     "-fvisibility=hidden", "-fstack-protector-strong", "-fstack-clash-protection", "-fcf-protection=full",
     "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fno-strict-aliasing",
 ]  # fmt: skip
+# The same sources make the same bytes, wherever they and what they include lie.
+PLACES = {Path.cwd(): ".", Path(sys.prefix): "environment", Path(sys.base_prefix): "python"}
 LINK = ["-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--exclude-libs,ALL", "-Wl,--as-needed"]
 
 
@@ -52,6 +54,7 @@ def lanes() -> dict[str, list[object]]:
 
 
 sodium, sodium_origin = libsodium.locate()
+PLACES[libsodium.cached_prefix()] = "libsodium"
 mb = lanes()
 ffibuilder = FFI()
 ffibuilder.cdef(interface())
@@ -67,6 +70,10 @@ ffibuilder.set_source(
     extra_objects=[*mb["extra_objects"], *sodium.get("extra_objects", [])],
     libraries=[*sodium.get("libraries", []), "crypto"],
     define_macros=mb["define_macros"],
-    extra_compile_args=[*COMPILE, *(["-Werror"] if os.environ.get("TCCP_WERROR") else [])],
+    extra_compile_args=[
+        *COMPILE,
+        *(f"-ffile-prefix-map={place}={name}" for place, name in PLACES.items()),
+        *(["-Werror"] if os.environ.get("TCCP_WERROR") else []),
+    ],
     extra_link_args=LINK,
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tccp.cli.arguments import Parser
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.main import build_parser
 
@@ -53,12 +54,29 @@ def commands() -> list[str]:
     return sorted(found)
 
 
+@functools.cache
+def parser() -> Parser:
+    """That of the `tccp` command."""
+    return build_parser()
+
+
+def is_group(command: str) -> bool:
+    """Whether it names a group of commands, and none of them."""
+    try:
+        parser().parse_args(shlex.split(command)[1:])
+    except UsageError as problem:
+        return problem.detail == "the following arguments are required: COMMAND"
+    except SystemExit:
+        pass
+    return False
+
+
 @pytest.mark.parametrize("command", commands())
 def test_a_command_that_a_document_shows_is_one(command: str) -> None:
     """Parsed with all its options, and not run."""
     words = shlex.split(command)[1:]
     try:
-        build_parser().parse_args(words)
+        parser().parse_args(words)
     except UsageError as problem:
         assert problem.detail == "the following arguments are required: COMMAND"  # noqa: PT017 - a whole group
     except SystemExit as end:

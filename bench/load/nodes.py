@@ -1,16 +1,10 @@
-"""Many nodes in one process: enrol, register, and answer every challenge, until standard input closes.
+"""Nodes that are their keys and a connection: enrolment, registration, and an answer to each challenge.
 
-    python -m bench.load.nodes --control SOCKET --port PORT --count 1000 [--policy tvmm]
-
-Prints one JSON line when all are admitted, and one at the end.
+The TPM is software in this process (`bench.load.software_tpm`) with real keys, so every quote is a fresh signature over
+a fresh nonce. Hundreds or thousands of them live in one process; `bench.load.crowd` is that process.
 """
 
-import argparse
-import collections
-import json
-import select
 import ssl
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,13 +30,15 @@ from tccp.protocol.messages import (
     Hello,
     RenewalChallenge,
     RenewalEvidence,
-    Renewed,
 )
 from tccp.transport.connection import Connection, RefusalError, fresh_nonce
 from tccp.transport.tls_stream import TlsStream
 from tccp.transport.trust import CoordinatorTrust, parse_trust
 
 HANDSHAKES_AT_ONCE = 64
+IMPORT_AT_ONCE = 2_000  # a request on the control socket is one frame
+# What is wrong with bad evidence, in turn; and what the coordinator calls each.
+FAULTS = {"signature": "signature", "nonce": "nonce", "pcrs": "pcr_digest"}
 
 
 class LoadNode:
@@ -51,16 +47,39 @@ class LoadNode:
     def __init__(self, name: str) -> None:
         self.tpm, self.identity = SoftwareTpm(), make_node_identity(name)
         self.registration_s = 0.0
+        self.fault = ""  # of its next answer, one of `FAULTS`
+        self.answered_at = 0.0
         self.connection: Connection
         self.coordinator_statement: bytes
+        self._context: ssl.SSLContext | None = None
         self._channel: Channel
         self._selection: PcrSelection
         self._digests: tuple[bytes, ...]
 
+    @property
+    def stream(self) -> TlsStream:
+        """Its end of the connection."""
+        return self.connection._stream
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of its socket."""
+        return self.stream._socket.fileno()
+
     async def register(self, port: int, trust: CoordinatorTrust) -> None:
         """Messages 1 to 4, without looking at the coordinator's evidence."""
         began = time.perf_counter()
-        self.connection = await connect("127.0.0.1", port, self.identity, door_context(self.identity, trust))
+        if self._context is None:
+            self._context = door_context(self.identity, trust)
+        self.connection = await connect("127.0.0.1", port, self.identity, self._context)
+        try:
+            await self._be_admitted(trust)
+        except BaseException:
+            self.connection.close()
+            raise
+        self.registration_s = time.perf_counter() - began
+
+    async def _be_admitted(self, trust: CoordinatorTrust) -> None:
         self._channel = self.connection.channel(trust.coordinator_id, own_end_is_coordinator=False)
         hello = Hello(PROTOCOL_VERSION, fresh_nonce().value, b"", (), self.tpm.ek_public, self.tpm.ak_public)
         await self.connection.send(hello)
@@ -74,111 +93,69 @@ class LoadNode:
         evidence = Evidence(credential, self.identity.statement, attest, signature, self._digests, b"")
         await self.connection.send(evidence)
         await self.connection.receive(Admitted)
-        self.registration_s = time.perf_counter() - began
 
     def answer(self, asked: RenewalChallenge) -> None:
-        """A fresh quote."""
-        bound = binding.renewal(asked.nonce, self._channel, asked.lease_id, self.identity.statement)
+        """A fresh quote, or a bad one."""
+        fault, self.fault = self.fault, ""
+        nonce = bytes(32) if fault == "nonce" else asked.nonce
+        bound = binding.renewal(nonce, self._channel, asked.lease_id, self.identity.statement)
         attest, signature, _ = self.tpm.quote(bound, self._selection)
-        self.connection.send_nowait(RenewalEvidence(attest, signature, self._digests))
+        if fault == "signature":
+            signature = signature[:-1] + bytes([signature[-1] ^ 1])
+        digests = tuple(b"\xbd" * 32 for _ in self._digests) if fault == "pcrs" else self._digests
+        self.answered_at = time.perf_counter()
+        self.connection.send_nowait(RenewalEvidence(attest, signature, digests))
+
+    def arrived(self) -> Iterator[AnyMessage]:
+        """What the coordinator says, read from the socket without waiting.
+
+        Raises:
+            ConnectionError: It has closed the connection.
+        """
+        data = self.stream._socket.recv(65_536)
+        if not data:
+            raise ConnectionResetError
+        self.stream._incoming.write(data)
+        session = self.connection._session
+        try:
+            while plain := self.stream._tls.read(65_536):
+                session.receive_data(plain)
+        except ssl.SSLWantReadError:
+            pass
+        while (message := session.next_message()) is not None:
+            yield message
 
 
-async def register_all(control: Path, port: int, nodes: list[LoadNode], policy: str) -> None:
-    """Enrol and register every node."""
+def enrol_all(control: Path, nodes: list[LoadNode], policy: str) -> CoordinatorTrust:
+    """Take every node into the perimeter; what they trust."""
     with ControlClient(control) as client:
-        trust = parse_trust(client.ask(c.GetTrust(), c.TrustFile).body)
-        enrolled = tuple(
-            c.EnrolledNode(
-                name=node.identity.name,
-                ek_id=ek_id_of(node.tpm.ek_public),
-                ek_public=ek_spki_of(node.tpm.ek_public),
-                policy=policy,
-                attributes={},
+        for start in range(0, len(nodes), IMPORT_AT_ONCE):
+            enrolled = tuple(
+                c.EnrolledNode(
+                    name=node.identity.name,
+                    ek_id=ek_id_of(node.tpm.ek_public),
+                    ek_public=ek_spki_of(node.tpm.ek_public),
+                    policy=policy,
+                    attributes={},
+                )
+                for node in nodes[start : start + IMPORT_AT_ONCE]
             )
-            for node in nodes
-        )
-        client.ask(c.ImportNodes(c.PerimeterRecord(enrolled)), c.Done)
-    limiter = trio.CapacityLimiter(HANDSHAKES_AT_ONCE)
-    began, failures = time.perf_counter(), 0
+            client.ask(c.ImportNodes(c.PerimeterRecord(enrolled)), c.Done)
+        return parse_trust(client.ask(c.GetTrust(), c.TrustFile).body)
+
+
+async def register_all(port: int, nodes: list[LoadNode], trust: CoordinatorTrust) -> list[str]:
+    """Register every node, `HANDSHAKES_AT_ONCE`; what went wrong."""
+    limiter, failures = trio.CapacityLimiter(HANDSHAKES_AT_ONCE), []
 
     async def one(node: LoadNode) -> None:
-        nonlocal failures
         try:
             async with limiter:
                 await node.register(port, trust)
         except (TccpError, RefusalError) as problem:
-            failures += 1
-            print(f"{node.identity.name}: {problem!r}", file=sys.stderr)
+            failures.append(f"{node.identity.name}: {problem!r}")
 
     async with trio.open_nursery() as nursery:
         for node in nodes:
             nursery.start_soon(one, node)
-    times = [node.registration_s for node in nodes]
-    _say(event="registered", seconds=time.perf_counter() - began, failures=failures, times_s=times)
-
-
-def answer_all(nodes: list[LoadNode], delay_s: float) -> None:
-    """Answer challenges, each after *delay_s*, until standard input ends.
-
-    A loop over epoll and the node's own session and TLS: one core of this must keep one core of a coordinator busy.
-    """
-    poll = select.epoll()
-    poll.register(sys.stdin.fileno(), select.EPOLLIN)
-    by_fd = {}
-    for node in nodes:
-        stream = node.connection._stream
-        by_fd[stream._socket.fileno()] = node, stream
-        poll.register(stream._socket.fileno(), select.EPOLLIN)
-    renewals, waiting = 0, collections.deque[tuple[float, LoadNode, RenewalChallenge]]()
-    while True:
-        timeout = max(waiting[0][0] - time.monotonic(), 0) if waiting else None
-        for fd, _ in poll.poll(timeout):
-            if fd == sys.stdin.fileno():
-                _say(event="end", renewals=renewals)
-                return
-            node, stream = by_fd[fd]
-            for message in _arrived(node.connection, stream):
-                if isinstance(message, RenewalChallenge):
-                    waiting.append((time.monotonic() + delay_s, node, message))
-                else:
-                    assert isinstance(message, Renewed), message
-                    renewals += 1
-        while waiting and waiting[0][0] <= time.monotonic():
-            _, node, asked = waiting.popleft()
-            node.answer(asked)
-
-
-def _arrived(connection: Connection, stream: TlsStream) -> Iterator[AnyMessage]:
-    stream._incoming.write(stream._socket.recv(65_536))
-    session = connection._session
-    try:
-        while True:
-            session.receive_data(stream._tls.read(65_536))
-    except ssl.SSLWantReadError:
-        pass
-    while (message := session.next_message()) is not None:
-        yield message
-
-
-def _say(**fields: object) -> None:
-    print(json.dumps(fields), flush=True)
-
-
-def main() -> None:
-    """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--control", type=Path, required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--first", type=int, default=0, help="number of the first node's name")
-    parser.add_argument("--policy", default="tvmm")
-    parser.add_argument("--delay-ms", type=float, default=0, help="round-trip time that each answer takes beside")
-    options = parser.parse_args()
-    names = [f"load-{number}" for number in range(options.first, options.first + options.count)]
-    nodes = [LoadNode(name) for name in names]
-    trio.run(register_all, options.control, options.port, nodes, options.policy)
-    answer_all(nodes, options.delay_ms / 1000)
-
-
-if __name__ == "__main__":
-    main()
+    return failures

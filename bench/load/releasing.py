@@ -15,7 +15,7 @@ from pathlib import Path
 import trio
 from nacl.signing import SigningKey
 
-from bench.load.nodes import LoadNode, register_all
+from bench.load.nodes import LoadNode, enrol_all, register_all
 from tccp.control.client import ControlClient
 from tccp.core.image import ImageKey
 from tccp.image.entrusting import wrap_keys
@@ -46,7 +46,7 @@ def make_request(tenant: SigningKey, coordinator: CoordinatorStatement) -> KeyRe
         shape=SHAPE,
         images=images,
         wrapped_keys=wrap_keys(keys, RecipientPublicKey(coordinator.release_key), keys_info(tenant_key, vm_id, images)),
-        policy=PolicyDemand("tvmm", 1),
+        policy=PolicyDemand("tvmm", 1, {}),
         attributes={},
         disk_state="registered",
     )
@@ -78,7 +78,8 @@ async def use_up(node: LoadNode, requests: list[KeyRequest], at_once: int, times
 async def run(arguments: argparse.Namespace) -> None:
     """Everything."""
     nodes = [LoadNode(f"release-{arguments.first + number}") for number in range(arguments.nodes)]
-    await register_all(arguments.control, arguments.port, nodes, "tvmm")
+    failures = await register_all(arguments.port, nodes, enrol_all(arguments.control, nodes, "tvmm"))
+    assert not failures, failures
     tenant = SigningKey.generate()
     with ControlClient(arguments.control) as client:
         client.ask(AddTenant(f"tenant-{arguments.first}", bytes(tenant.verify_key)), TenantInfo)

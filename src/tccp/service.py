@@ -4,6 +4,7 @@ import argparse
 import gc
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -16,30 +17,49 @@ EXIT_HOST_ERROR = 3
 EXIT_CONFIG_ERROR = 4
 
 
-def run_daemon(
-    serve: Callable[[Path], Awaitable[None]],
-    kind: type[CoordinatorConfig] | type[NodeConfig] | type[WitnessConfig],
-    arguments: list[str] | None,
-    *,
-    name: str,
-    description: str,
-) -> int:
-    """Run the daemon called ``tccp-<name>`` until it ends; the exit code.
+@dataclass(frozen=True)
+class Program:
+    """A daemon as its command line shows it.
+
+    Args:
+        name: ``node``: the command is `tccp-node`.
+        kind: What its configuration file is.
+        about: What it does, in one sentence.
+        config: Where that file is unless the command line says otherwise.
+    """
+
+    name: str
+    kind: type[CoordinatorConfig] | type[NodeConfig] | type[WitnessConfig]
+    about: str
+    config: Path
+
+    @property
+    def command(self) -> str:
+        """What one types."""
+        return f"tccp-{self.name}"
+
+    def parser(self) -> argparse.ArgumentParser:
+        """Its command line."""
+        parser = argparse.ArgumentParser(
+            prog=self.command, description=self.about, epilog=f"example: {self.command} --config {self.config}"
+        )
+        parser.add_argument(
+            "--config", metavar="FILE", type=Path, default=self.config, help="its configuration (default: %(default)s)"
+        )
+        parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+        return parser
+
+
+def run_daemon(program: Program, serve: Callable[[Path], Awaitable[None]], arguments: list[str] | None) -> int:
+    """Run the daemon until it ends; the exit code.
 
     A foreseen failure is told in two lines, a bug with its trace.
     """
-    default = f"/etc/tccp/{name}.toml"
-    program = f"tccp-{name}"
-    parser = argparse.ArgumentParser(
-        prog=program, description=description, epilog=f"example: {program} --config {default}"
-    )
-    parser.add_argument("--config", type=Path, default=Path(default), help="default: %(default)s")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    config = parser.parse_args(arguments).config
+    config = program.parser().parse_args(arguments).config
     try:
-        logged = load_config(config, kind).log
+        logged = load_config(config, program.kind).log
         logs.configure(log_format=logged.format, level=logged.level)
-        _calm_the_garbage_collector()
+        calm_the_garbage_collector()
         trio.run(serve, config)
     except TccpError as problem:
         return _report(problem)
@@ -52,7 +72,7 @@ def run_daemon(
     return 0
 
 
-def _calm_the_garbage_collector() -> None:
+def calm_the_garbage_collector() -> None:
     """A daemon holds many small objects for long, and makes few cycles.
 
     With Python's defaults a collection walks through all sessions several times a second: a tenth of the time of a

@@ -8,10 +8,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tccp.errors import ConfigError, HostError, PolicyError, TccpError
 from tccp.protocol import control as c
+from tccp.protocol import shadow_control as s
 
 from .control_daemon import ControlDaemon, control_daemon
 from .running import PATIENCE_S, TCCP, tccp
@@ -63,6 +65,7 @@ STATUS = c.CoordinatorStatus(
     key_refusals=1,
     refusal_reasons={"rebooted": 1},
 )
+SHADOW = s.ShadowInfo("tvmm", 4, EK_ID, 1_795_000_000_000, 3, 2, 1, 0, {"kernel_not_in_policy": 1})
 POLICY_BODY = b'name = "tvmm"\nversion = 3\n'
 POLICY = c.PolicyInfo(name="tvmm", version=3, sha256=EK_ID, added_ms=1, in_force=True, nodes=2, body=POLICY_BODY)
 RECORD = c.PerimeterRecord((c.EnrolledNode("rack1-07", EK_ID, b"\x30\x59", "tvmm", {"site": "delft"}),))
@@ -76,11 +79,17 @@ ANSWERS: dict[type, object] = {
     c.ShowNode: NODE,
     c.EnrolNode: NODE,
     c.SetNodePolicy: NODE,
+    c.SetNodeAttributes: NODE,
     c.RevokeNode: NODE,
     c.ExportNodes: RECORD,
     c.ImportNodes: c.Done(1),
     c.AddPolicy: POLICY,
     c.TryPolicy: c.PolicyTrial("tvmm", 3, EK_ID, (c.TriedNode("rack1-07", "accepted", warnings=(HOSTILE,)),)),
+    s.AddShadow: SHADOW,
+    s.ListShadows: s.Shadows((SHADOW,)),
+    s.ReportShadow: s.ShadowReport(SHADOW, (s.ShadowedNode("rack1-07", "accepted", "admitted", warnings=(HOSTILE,)),)),
+    s.PromoteShadow: SHADOW,
+    s.DropShadow: SHADOW,
     c.ListPolicies: c.Policies((POLICY,)),
     c.ShowPolicy: POLICY,
     c.GetTrust: c.TrustFile(b'identity = "00"\n'),
@@ -123,6 +132,10 @@ COMMANDS: list[tuple[str, object]] = [
     ("node show rack1-07", c.ShowNode("rack1-07")),
     ("node policy rack1-07 lab", c.SetNodePolicy("rack1-07", "lab")),
     (
+        "node attribute rack1-07 --set site=delft --remove gpu",
+        c.SetNodeAttributes("rack1-07", {"site": "delft"}, ("gpu",)),
+    ),
+    (
         "enrol rack1-07 --policy tvmm --ek-certificate {files}/ek.der --attribute site=delft",
         c.EnrolNode("rack1-07", b"\x30\x03\x02\x01\x00", b"", "tvmm", {"site": "delft"}),
     ),
@@ -136,6 +149,10 @@ COMMANDS: list[tuple[str, object]] = [
     ("import {files}/record.json", c.ImportNodes(RECORD)),
     ("policy add {files}/policy.toml", c.AddPolicy(POLICY_BODY)),
     ("policy try {files}/policy.toml", c.TryPolicy(POLICY_BODY)),
+    ("policy shadow add {files}/policy.toml", s.AddShadow(POLICY_BODY)),
+    ("policy shadow list", s.ListShadows()),
+    ("policy shadow report tvmm", s.ReportShadow("tvmm")),
+    ("policy shadow drop tvmm", s.DropShadow("tvmm")),
     ("policy list", c.ListPolicies()),
     ("policy show tvmm --version 3", c.ShowPolicy("tvmm", 3)),
     ("trust", c.GetTrust()),
@@ -175,6 +192,32 @@ def test_json_keys_are_the_fields_of_the_answer(daemon: ControlDaemon) -> None:
     }
 
 
+def test_what_is_promoted_is_the_version_that_was_there_when_it_was_asked_for(daemon: ControlDaemon) -> None:
+    ended = tccp("coordinator", "policy", "shadow", "promote", "tvmm", "--socket", daemon.path)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert daemon.asked == [s.ListShadows(), s.PromoteShadow("tvmm", EK_ID)]
+    assert "version 4 is in force" in ended.out
+
+
+def test_without_a_shadow_nothing_is_promoted(daemon: ControlDaemon) -> None:
+    ended = tccp("coordinator", "policy", "shadow", "promote", "lab", "--json", "--socket", daemon.path)
+
+    assert (ended.code, ended.document["error"]) == (1, "no_shadow")
+    assert daemon.asked == [s.ListShadows()]
+
+
+def test_a_report_of_nodes_that_would_be_refused_ends_with_1(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    refused = s.ShadowedNode("rack1-07", "refused", "admitted", "kernel_not_in_policy", HOSTILE, (), 1_795_000_000_000)
+    with control_daemon(path, c.CoordinatorRequest, {s.ReportShadow: s.ShadowReport(SHADOW, (refused,))}):
+        ended = tccp("coordinator", "policy", "shadow", "report", "tvmm", "--socket", path)
+
+    assert ended.code == 1
+    assert "kernel_not_in_policy" in ended.out
+    assert "\x1b" not in ended.out
+
+
 def test_the_environment_names_the_socket(daemon: ControlDaemon) -> None:
     ended = tccp("coordinator", "status", env={"TCCP_SOCKET": str(daemon.path)})
 
@@ -187,6 +230,22 @@ def test_the_table_of_nodes_is_for_awk(daemon: ControlDaemon) -> None:
 
     assert heading.split()[:3] == ["NAME", "STATE", "CONNECTED"]
     assert row.split()[:3] == ["rack1-07", "admitted", "yes"]
+
+
+def test_nodes_are_chosen_by_what_is_said_of_them_and_by_whom(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    said = msgspec.structs.replace(NODE, name="said", attributes={"site": "delft"})
+    proved = msgspec.structs.replace(NODE, name="proved", attributes={"site": "paris"}, attested={"site": "delft"})
+    with control_daemon(path, c.CoordinatorRequest, {c.ListNodes: c.Nodes((said, proved)), c.ShowNode: proved}):
+        both = tccp("coordinator", "nodes", "--attribute", "site=delft", "--json", "--socket", path)
+        one = tccp("coordinator", "nodes", "--attested", "site=delft", "--socket", path)
+        shown = tccp("coordinator", "node", "show", "proved", "--socket", path)
+
+    assert [node["name"] for node in both.document["nodes"]] == ["said", "proved"]
+    assert "attested site=delft" in one.out
+    assert "said" not in one.out
+    assert "site, attested" in shown.out
+    assert "paris (does not count)" in shown.out
 
 
 def test_an_exported_record_can_be_imported(daemon: ControlDaemon, tmp_path: Path) -> None:
@@ -254,6 +313,9 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
         "enrol rack1-07 --policy tvmm --ek-public - --attribute site",
         "enrol rack1-07 --policy tvmm --ek-public - --attribute a=1 --attribute a=2",
         "revoke rack1-07",
+        "node attribute rack1-07",
+        "node attribute rack1-07 --set a=1 --set a=2",
+        "node attribute rack1-07 --set a=1 --remove a",
         "watch --since -1",
         "policy show tvmm --version one",
     ],
@@ -261,6 +323,12 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
 def test_a_wrong_command_line_reaches_no_daemon(words: str, daemon: ControlDaemon) -> None:
     assert tccp("coordinator", *words.split(), "--socket", daemon.path).code == 2
     assert daemon.asked == []
+
+
+def test_only_what_is_wanted_is_shown_and_the_short_name_does(daemon: ControlDaemon) -> None:
+    ended = tccp("watch", "--no-follow", "--kind", "start", "--socket", daemon.path)
+
+    assert [line.split()[4] for line in ended.out.splitlines()] == ["start"]
 
 
 def test_ctrl_c_ends_watching_without_a_traceback(daemon: ControlDaemon) -> None:

@@ -1,17 +1,26 @@
 """``tccp coordinator keys``: what an operator, the owner of the authority and the officers type."""
 
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.soft_tpm import SoftTpm
 
-from .running import Ended, tccp
+from .running import Ended, tccp_in_process
+
+Command = Callable[..., Ended]
 
 
 @pytest.fixture
-def config(tmp_path: Path, soft_tpm: SoftTpm) -> Path:
+def tccp(capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+    return partial(tccp_in_process, capfdbinary)
+
+
+@pytest.fixture
+def config(tccp: Command, tmp_path: Path, soft_tpm: SoftTpm) -> Path:
     """Of a coordinator that was just made."""
     path = tmp_path / "coordinator.toml"
     path.write_text(f'state_directory = "{tmp_path}/state"\n[tpm]\ntcti = "{soft_tpm.tcti}"\n')
@@ -24,28 +33,31 @@ def authority(config: Path) -> Path:
     return config.with_name("update-authority.key")
 
 
-def keys(*words: str | Path) -> Ended:
-    return tccp("coordinator", "keys", *words)
+@pytest.fixture
+def keys(tccp: Command) -> Command:
+    return partial(tccp, "coordinator", "keys")
 
 
 def extend(soft_tpm: SoftTpm, pcr: int) -> None:
     subprocess.run(["tpm2_pcrextend", "-T", soft_tpm.tcti, f"{pcr}:sha256={'ab' * 32}"], check=True)
 
 
-def officers(folder: Path) -> list[str]:
-    """Of three; their keys and the options for them."""
+@pytest.fixture
+def officers(tccp: Command, tmp_path: Path) -> list[str]:
+    """Three: the options that name them. Their keys are in the test's folder."""
     words = []
     for name in ("ann", "bob", "eve"):
-        assert tccp("key", "generate", folder / f"{name}.key").code == 0
-        words += ["--officer", f"{name}={folder}/{name}.pub"]
+        assert tccp("key", "generate", tmp_path / f"{name}.key").code == 0
+        words += ["--officer", f"{name}={tmp_path}/{name}.pub"]
     return words
 
 
 def test_a_new_state_is_requested_approved_elsewhere_and_installed(
-    config: Path, authority: Path, soft_tpm: SoftTpm, tmp_path: Path
+    keys: Command, officers: list[str], config: Path, authority: Path, soft_tpm: SoftTpm
 ) -> None:
     extend(soft_tpm, 4)
-    request, approval = tmp_path / "request.toml", tmp_path / "approval.toml"
+    folder = config.parent
+    request, approval = folder / "request.toml", folder / "approval.toml"
 
     assert keys("request", "--config", config, "--out", request).code == 0
     assert keys("approve", request, "--authority", authority, "--out", approval).code == 0
@@ -54,12 +66,12 @@ def test_a_new_state_is_requested_approved_elsewhere_and_installed(
     shown = keys("show", "--config", config, "--json").document
     assert sorted(entry["pcrs"]["4"] == "00" * 32 for entry in shown["approvals"]) == [False, True]
     assert shown["refused"] == []
-    backup = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", tmp_path / "s", "--config", config)
+    backup = keys("backup", *officers, "--threshold", "2", "--out", folder / "s", "--config", config)
     assert backup.code == 0, "the TPM gives the keys back in the new state"
 
 
 def test_values_that_an_update_will_bring_can_be_approved_beforehand(
-    config: Path, authority: Path, tmp_path: Path
+    keys: Command, config: Path, authority: Path, tmp_path: Path
 ) -> None:
     request = keys("request", "--config", config)
     (tmp_path / "request.toml").write_text(request.out)
@@ -74,10 +86,12 @@ def test_values_that_an_update_will_bring_can_be_approved_beforehand(
         assert (bad.code, bad.document["error"]) == (4, "bad_pcr")
 
 
-def test_an_unknown_state_names_the_pcr_and_what_to_do(config: Path, soft_tpm: SoftTpm, tmp_path: Path) -> None:
+def test_an_unknown_state_names_the_pcr_and_what_to_do(
+    keys: Command, officers: list[str], config: Path, soft_tpm: SoftTpm, tmp_path: Path
+) -> None:
     extend(soft_tpm, 7)
 
-    ended = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", tmp_path / "s", "--config", config)
+    ended = keys("backup", *officers, "--threshold", "2", "--out", tmp_path / "s", "--config", config)
 
     assert ended.code == 4
     assert "state_not_approved: PCR 7 is " in ended.err
@@ -85,7 +99,9 @@ def test_an_unknown_state_names_the_pcr_and_what_to_do(config: Path, soft_tpm: S
     assert not (tmp_path / "s").exists()
 
 
-def test_approvals_are_ended_once_the_next_generation_is_there(config: Path, authority: Path, tmp_path: Path) -> None:
+def test_approvals_are_ended_once_the_next_generation_is_there(
+    keys: Command, config: Path, authority: Path, tmp_path: Path
+) -> None:
     refused = keys("end-approvals", "--config", config, "--json")
     assert (refused.code, refused.document["error"]) == (4, "would_lock_out")
     request, approval = tmp_path / "request.toml", tmp_path / "approval.toml"
@@ -100,7 +116,9 @@ def test_approvals_are_ended_once_the_next_generation_is_there(config: Path, aut
     assert left["generation"] == int(request.read_text().split("generation = ")[1].split()[0])
 
 
-def test_a_lost_authority_is_replaced(config: Path, authority: Path, tmp_path: Path) -> None:
+def test_a_lost_authority_is_replaced(
+    keys: Command, officers: list[str], config: Path, authority: Path, tmp_path: Path
+) -> None:
     authority.unlink()
     new = tmp_path / "new-authority.key"
 
@@ -109,13 +127,15 @@ def test_a_lost_authority_is_replaced(config: Path, authority: Path, tmp_path: P
     assert changed.code == 0, changed
     shown = keys("show", "--config", config, "--json").document
     assert (shown["authority"], len(shown["approvals"])) == (changed.document["authority"], 1)
-    backup = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", tmp_path / "s", "--config", config)
+    backup = keys("backup", *officers, "--threshold", "2", "--out", tmp_path / "s", "--config", config)
     assert backup.code == 0, backup
 
 
-def test_officers_keep_check_and_hand_over_their_shares(config: Path, tmp_path: Path, soft_tpm: SoftTpm) -> None:
+def test_officers_keep_check_and_hand_over_their_shares(
+    tccp: Command, keys: Command, officers: list[str], config: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "shares"
-    made = keys("backup", *officers(tmp_path), "--threshold", "2", "--out", out, "--config", config, "--json").document
+    made = keys("backup", *officers, "--threshold", "2", "--out", out, "--config", config, "--json").document
     assert [Path(path).name for path in made["shares"]] == ["ann.share", "bob.share", "eve.share"]
 
     shown = keys("share", out / "bob.share", "--json").document
@@ -136,9 +156,11 @@ def test_officers_keep_check_and_hand_over_their_shares(config: Path, tmp_path: 
     assert restored.document["coordinator_id"] == shown["coordinator"]
 
 
-def test_too_few_and_altered_shares_are_refused_by_name(config: Path, tmp_path: Path) -> None:
+def test_too_few_and_altered_shares_are_refused_by_name(
+    keys: Command, officers: list[str], config: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "shares"
-    assert keys("backup", *officers(tmp_path), "--threshold", "2", "--out", out, "--config", config).code == 0
+    assert keys("backup", *officers, "--threshold", "2", "--out", out, "--config", config).code == 0
     (tmp_path / "state").rename(tmp_path / "lost")
     key = ["--key", tmp_path / "ann.key", "--key", tmp_path / "bob.key", "--config", config, "--json"]
 
@@ -154,13 +176,15 @@ def test_too_few_and_altered_shares_are_refused_by_name(config: Path, tmp_path: 
     assert not (tmp_path / "state").exists()
 
 
-def test_no_command_prints_a_private_key(config: Path, authority: Path, tmp_path: Path) -> None:
+def test_no_command_prints_a_private_key(
+    keys: Command, officers: list[str], config: Path, authority: Path, tmp_path: Path
+) -> None:
     """All that they print, and the options that they have: nothing asks for one, nothing shows one."""
     secret = authority.read_text().splitlines()[1]
     said = [
         keys("show", "--config", config),
         keys("request", "--config", config),
-        keys("backup", *officers(tmp_path), "--threshold", "2", "--out", tmp_path / "s", "--config", config),
+        keys("backup", *officers, "--threshold", "2", "--out", tmp_path / "s", "--config", config),
         keys("share", tmp_path / "s" / "ann.share"),
         keys("authority", tmp_path / "another.key"),
         keys("--help"),

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tccp.cli.coordinator.init import TEMPLATE
 from tccp.config import CoordinatorConfig, load_config
+from tccp.config.files import file_called
+from tccp.config.rendering import example_file
 from tccp.coordinator.custody.vault import read_vault, unseal_keys
 from tccp.tpm import open_tpm
 from tests.support.soft_tpm import SoftTpm
@@ -18,8 +19,9 @@ from .running import tccp
 @pytest.fixture
 def config(tmp_path: Path, soft_tpm: SoftTpm) -> Path:
     path = tmp_path / "coordinator.toml"
-    body = TEMPLATE.replace("/var/lib/tccp/coordinator", f"{tmp_path}/state")
-    path.write_text(body.replace('# tcti = "device:/dev/tpmrm0"', f'tcti = "{soft_tpm.tcti}"'))
+    body = example_file(file_called("coordinator"))
+    body = body.replace('#state_directory = "/var/lib/tccp/coordinator"', f'state_directory = "{tmp_path}/state"')
+    path.write_text(body.replace('#tcti = "device:/dev/tpmrm0"', f'tcti = "{soft_tpm.tcti}"'))
     return path
 
 
@@ -71,17 +73,13 @@ def test_an_authority_elsewhere_is_asked_first(config: Path, tmp_path: Path) -> 
     assert list((tmp_path / "state" / "keys" / "approvals").iterdir()) == []
 
 
-def test_the_configuration_that_it_writes_is_a_legal_one(tmp_path: Path) -> None:
-    (tmp_path / "coordinator.toml").write_text(TEMPLATE)
+def test_the_configuration_that_it_writes_is_the_example_with_every_key(tmp_path: Path) -> None:
+    """It is written even where the TPM that it names is missing."""
+    tccp("coordinator", "init", "--config", tmp_path / "new" / "coordinator.toml")
 
-    assert load_config(tmp_path / "coordinator.toml", CoordinatorConfig) == CoordinatorConfig()
-
-
-def test_every_commented_default_is_the_real_one(tmp_path: Path) -> None:
-    lines = [line.removeprefix("# ").split("  #")[0] for line in TEMPLATE.splitlines() if "ek_" not in line]
-    (tmp_path / "coordinator.toml").write_text("\n".join(line for line in lines if "=" in line or line[:1] == "["))
-
-    assert load_config(tmp_path / "coordinator.toml", CoordinatorConfig) == CoordinatorConfig()
+    written = tmp_path / "new" / "coordinator.toml"
+    assert written.read_text() == example_file(file_called("coordinator"))
+    assert load_config(written, CoordinatorConfig) == CoordinatorConfig()
 
 
 def test_a_wrong_configuration_makes_no_keys(config: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tccp.transparency.note import SignatureType, parse_note_key
 from tests.cli.running import TCCP, tccp
-from tests.support.perimeter import free_port, wait_until
+from tests.support.perimeter import wait_until
+from tests.support.reserved import free_port
 
 
 def test_a_witness_is_made_once_and_runs(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tccp.control.server import CONNECTIONS_MAX, ControlGroups, Peer, serve_cont
 from tccp.control.sockets import control_listeners
 from tccp.errors import ConfigError
 from tccp.protocol import control as c
+from tccp.protocol import shadow_control as s
 from tccp.protocol import vm_control as v
 from tccp.protocol.encoding import decode, encode
 from tccp.protocol.framing import HEADER_BYTES, frame
@@ -92,6 +93,8 @@ VIEWER_REQUESTS = [
     c.ExportNodes(),
     c.ListPolicies(),
     c.ShowPolicy(name="x", version=0),
+    s.ListShadows(),
+    s.ReportShadow(name="x"),
     v.ListTenants(),
     v.ListOwnedVms(),
     v.ListVms(),
@@ -104,15 +107,21 @@ ADMIN_REQUESTS = [
     c.EnrolNode(name="x", ek_certificate=b"", ek_public=b"1", policy="p", attributes={}),
     c.ImportNodes(record=c.PerimeterRecord(nodes=())),
     c.SetNodePolicy(name="x", policy="p"),
+    c.SetNodeAttributes(name="x", said={}, taken_back=()),
     c.RevokeNode(name="x", reason=""),
     c.AddPolicy(body=b"x"),
     c.TryPolicy(body=b"x"),
+    s.AddShadow(body=b"x"),
+    s.PromoteShadow(name="x", sha256=bytes(32)),
+    s.DropShadow(name="x"),
     v.AddTenant(name="x", key=bytes(32)),
     v.RemoveTenant(name="x"),
     v.LaunchVm(ticket=b"x", images=("/x",)),
     v.StopVm(vm_id=VM_ID, force=True),
     v.SuspendVm(vm_id=VM_ID),
     v.ResumeVm(ticket=b"x", state="/x", images=("/x",)),
+    v.CancelVm(bytes(16)),
+    v.SnapshotVm(bytes(16)),
     v.ReceiveVm(ticket=b"x", images=("/x",)),
     v.DestroyVm(vm_id=VM_ID),
 ]

@@ -178,7 +178,7 @@ def test_every_kind_of_event_has_an_entry_that_tells_everybody_no_more_than_it_s
     made = entry_of(EventRecord(7, 1, kind, NodeName("alpha"), body), bytes(32))
     entry = decode_entry(made.entry)
 
-    public = {"policy": "tvmm", "version": 1, "sha256": ONE} if kind is EventKind.POLICY else {}
+    public = {"policy": "tvmm", "version": 1, "sha256": ONE} if kind in {EventKind.POLICY, EventKind.SHADOW} else {}
     assert entry.public_values() == public
     assert open_commitment(entry, made.details, made.salt)["node"] == "alpha"
 

@@ -128,7 +128,7 @@ async def test_a_boot_pcr_that_changes_after_the_admission_ends_the_lease(alpha:
 async def test_if_a_verdict_held_for_other_values_as_well_the_change_would_not_be_noticed(
     alpha: MeasuredNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boot_verdict, "_boot_sha256", lambda _: bytes(32))
+    monkeypatch.setattr(boot_verdict, "boot_sha256", lambda _: bytes(32))
     await changes_after_admission(alpha)
 
     await alpha.renew()

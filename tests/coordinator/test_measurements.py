@@ -147,47 +147,6 @@ async def test_a_host_that_measures_nothing_is_refused(
             assert await beta.is_refused() == "ima_nothing_measured"
 
 
-class ShowsOnlyItsTail(MeasuredNode):
-    """Shows what came after its first admission, whatever it is asked for."""
-
-    accepted = 0
-
-    def log_part(self, request: HostLogRequest) -> bytes:
-        return (
-            super().log_part(request) if request.log == "firmware" else self.ima_list[self.accepted :][request.offset :]
-        )
-
-
-async def restarted(node: ShowsOnlyItsTail, folder: Path, tpm: SoftTpm) -> str:
-    """Admit a node, run something that is not listed, and ask a coordinator that was restarted since."""
-    ima_folder = f'[ima]\npolicies = "{folder}/ima"'
-    async with live_coordinator(folder, tpm, extra=ima_folder) as before:
-        await put_in_force(before, boot_policy(ima=ima_policy(folder / "ima")))
-        await before.enrol("alpha", node.host)
-        node.coordinator = before
-        await node.boot("direct", BOOTED)
-        await node.register()
-        node.leave()
-    await node.run(EVIL)
-    node.accepted = len(node.ima_list)
-    await node.run(DAEMON)
-    async with live_coordinator(folder, tpm, extra=ima_folder) as after:
-        node.coordinator = after
-        return await node.is_refused()
-
-
-async def test_a_restarted_coordinator_knows_nothing_of_lists_and_sees_the_whole_one(
-    coordinator_tpm: SoftTpm, soft_tpms: SoftTpmPool, tmp_path: Path
-) -> None:
-    (tmp_path / "ima").mkdir()
-    with soft_tpms.lend() as soft_tpm:
-        async with open_host(soft_tpm) as host:
-            node = ShowsOnlyItsTail(None, "alpha", host)  # type: ignore[arg-type]
-
-            assert await restarted(node, tmp_path, coordinator_tpm) == "ima_list_mismatch"
-            assert node.asked_for[:2] == [ima_from([]), ima_from([])]
-
-
 async def test_if_progress_were_taken_on_trust_the_tail_alone_would_do(
     alpha: MeasuredNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ from tests.fuzz import (
     policy_targets,
     tenant_targets,
     vm_targets,
+    worker_targets,
 )
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -245,6 +246,8 @@ def _policies() -> list[bytes]:
 
 TARGETS: dict[str, Target] = {
     "frames": Target(feed_frames, lambda: [frame(b"one") + frame(b"two"), frame(bytes(4096)), frame(b"x")[:3]]),
+    "worker_frames": Target(worker_targets.feed_frames, worker_targets.frames),
+    "worker_opened": Target(worker_targets.feed_opened, worker_targets.opened, is_msgpack=True),
     "messages": Target(feed_messages, lambda: _all_of(AnyMessage), is_msgpack=True),
     "tenant_messages": Target(feed_tenant_messages, lambda: _all_of(AnyTenantMessage), is_msgpack=True),
     "tenant_policy": Target(tenant_targets.feed_policy, tenant_targets.policies),
@@ -275,7 +278,8 @@ TARGETS: dict[str, Target] = {
     "qmp_line": Target(vm_targets.feed_qmp_line, vm_targets.qmp_lines),
     "vtpm_claim": Target(vm_targets.feed_vtpm_claim, vm_targets.vtpm_claims),
     "state_preamble": Target(vm_targets.feed_state_preamble, vm_targets.state_preambles, is_msgpack=True),
-    "state_frames": Target(vm_targets.feed_state_frames, vm_targets.state_frames),
+    "transfer_word": Target(vm_targets.feed_transfer_word, vm_targets.transfer_words, is_msgpack=True),
+    "remains": Target(vm_targets.feed_remains, vm_targets.remains, is_msgpack=True),
     "vtpm_certificate": Target(vm_targets.feed_vtpm_certificate, vm_targets.vtpm_certificates),
     "add_checkpoint": Target(log_targets.feed_add_checkpoint, log_targets.add_checkpoints),
     "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
@@ -289,4 +293,5 @@ TARGETS: dict[str, Target] = {
     "keylime_policy": Target(policy_targets.feed_keylime_policy, policy_targets.keylime_policies),
     "image": Target(policy_targets.feed_image, policy_targets.images),
     "package": Target(policy_targets.feed_package, policy_targets.packages),
+    "rpm": Target(policy_targets.feed_rpm, policy_targets.rpms),
 }

@@ -35,7 +35,7 @@ def test_a_target_stands_changes_of_the_structure(target: Target) -> None:
         target.feed(data)
 
 
-@pytest.mark.parametrize("name", TARGETS.keys() - {"coordinator_evidence"})
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "coordinator_evidence"])
 def test_every_seed_is_legal(name: str) -> None:
     """A seed that is refused at once would leave the rest of its parser untouched."""
     assert all(TARGETS[name].feed(seed) for seed in TARGETS[name].seeds())

@@ -6,19 +6,18 @@ from pathlib import Path
 import pytest
 import trio
 
-from tccp.errors import HostError
+from tccp.errors import HostError, LaunchError
 from tccp.model import NodeName
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol.ticket import PolicyDemand
+from tccp.protocol.vm_control import VmTransfer
 from tccp.store import LeaseRecord, VmRecord
 from tccp.tenant.launch import verify_launch
-from tests.node.test_suspend import Running, alpha, beta, coordinator, record_of, running, tenant
+from tests.node.running import Running, record_of
 from tests.support.launching import Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
-from tests.support.live_node import LiveNode, live_node
-
-__all__ = ["alpha", "beta", "coordinator", "running", "tenant"]
+from tests.support.live_node import LiveNode, is_under_way, live_node
 
 
 async def owner(coordinator: LiveCoordinator, running: Running) -> tuple[str, int, str]:
@@ -29,6 +28,9 @@ async def owner(coordinator: LiveCoordinator, running: Running) -> tuple[str, in
 def runs(*nodes: LiveNode) -> int:
     """How many copies of a VM run."""
     return sum(vm.is_running for node in nodes for vm in node.hypervisor.vms)
+
+
+HALF_WAY = VmTransfer(1000, 400, 2000, 500, 1500, 100, 2, 0, 0, 0, 0)
 
 
 async def receive(node: LiveNode, running: Running) -> tuple[str, str, int]:
@@ -149,6 +151,62 @@ async def test_a_destination_that_gives_up_while_it_waits_for_the_word_has_had_a
     assert (await owner(coordinator, running), runs(alpha, beta)) == (("beta", 2, "ended"), 0)
 
 
+async def test_both_ends_show_how_far_it_is_and_the_destination_what_it_took(
+    alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    alpha.hypervisor.vms[0].may_send = trio.Event()
+    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
+
+    for node, state in ((alpha, "moving"), (beta, "arriving")):
+        info = await node.until_told(running.vm.vm_id, is_under_way)
+        assert (info.state, info.transfer) == (state, HALF_WAY)
+
+    alpha.hypervisor.vms[0].may_send.set()
+    took = (await beta.until(vm.vm_id, "running")).transfer
+    assert took is not None
+    assert (took.state_sent_bytes, took.disk_sent_bytes, took.memory_left_bytes) == (2500, 600, 0)
+    assert 7 <= took.still_ms <= took.total_ms
+
+
+@pytest.mark.parametrize("where", ["source", "destination"])
+async def test_a_move_that_is_cancelled_leaves_the_vm_where_it_is_and_nothing_elsewhere(
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running, where: str
+) -> None:
+    alpha.hypervisor.vms[0].may_send = trio.Event()
+    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
+    await beta.until_told(running.vm.vm_id, is_under_way)
+    assert list(beta.hypervisor.folder.glob("beta-*.state"))
+
+    node = alpha if where == "source" else beta
+    node.node.vms.give_up(node.node.vms.get(running.vm.vm_id))
+
+    assert (await beta.until(vm.vm_id, "ended", "failed")).state == ("failed" if where == "source" else "ended")
+    assert (await alpha.until(running.vm.vm_id, "running")).state == "running"
+    await stayed(coordinator)
+    assert (await owner(coordinator, running), runs(alpha, beta)) == (("alpha", 1, "running"), 1)
+    with trio.fail_after(DEADLINE_S):
+        while list(beta.hypervisor.folder.glob("beta-*.state")):  # noqa: ASYNC110 - files have no event
+            await trio.sleep(0.01)
+    alpha.hypervisor.vms[0].may_send = None
+    assert await receive(beta, running) == ("running", "", 2)
+
+
+async def test_a_move_is_not_cancelled_once_everything_has_come(
+    alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    alpha.hypervisor.vms[0].may_forget = trio.Event()
+    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
+    await beta.until(vm.vm_id, "arrived")
+
+    with pytest.raises(LaunchError, match="too_late"):
+        beta.node.vms.give_up(vm)
+
+    alpha.hypervisor.vms[0].may_forget.set()
+    assert (await beta.until(vm.vm_id, "running")).epoch == 2
+    with pytest.raises(LaunchError, match="too_late"):
+        beta.node.vms.give_up(vm)
+
+
 async def test_a_destination_that_was_revoked_meanwhile_gets_nothing(
     coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
 ) -> None:
@@ -200,7 +258,7 @@ async def test_a_broken_connection_to_the_coordinator_delays_a_move_and_no_more(
 async def test_only_where_its_ticket_allows_and_only_by_its_ticket(
     alpha: LiveNode, beta: LiveNode, tenant: Tenant, running: Running
 ) -> None:
-    strict, _ = tenant.ticket([running.disk], running.vm, policy=PolicyDemand("strict", 1))
+    strict, _ = tenant.ticket([running.disk], running.vm, policy=PolicyDemand("strict", 1, {}))
 
     info = await beta.receive(ticket_file(strict), running.disk.path)
 

@@ -168,7 +168,7 @@ KEY_REFUSING = {
     "coordinator/renewals.py": {"policy_changed"},
     "store/launching.py": {"tenant_exists"},
     "store/resuming.py": set(),
-    "store/moving.py": {"move_unknown"},
+    "store/moving.py": {"move_unknown", "move_over"},
 }
 
 

@@ -37,6 +37,8 @@ from tccp.protocol.messages import (
     VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmMarked,
+    VmMarksRecorded,
     VmReportRecorded,
     VmReportRefused,
     VmSuspended,
@@ -56,16 +58,17 @@ RENEWED = Renewed(ID, 60, BLOB)
 REFUSED, REVOKED = Refused("untrusted"), Revoked("revoked")
 WANTED, KEYS, NO_KEYS = (
     KeyRequest(BLOB, b"s" * 64, N32),
-    KeyRelease(N32, ID, 1, b"w" * 1200, b"", 0, b"", BLOB),
+    KeyRelease(N32, ID, 1, b"w" * 1200, b"", 0, b"", b"", BLOB),
     KeyRefused(N32, "x"),
 )
-OVER, RECORDED = VmEnded(ID, 1, b"", "crashed"), VmEndRecorded(ID, 1)
+OVER, RECORDED = VmEnded(ID, 1, b"", b"", "crashed"), VmEndRecorded(ID, 1)
+MARKED, MARKS_KEPT = VmMarked(ID, 1, b"m" * 40), VmMarksRecorded(ID, 1, b"m" * 40)
 SHOW, SHOWN = HostLogRequest("ima", 7), HostLogPart(BLOB)
 REGISTERING = (HELLO, CHALLENGE, EVIDENCE, ADMITTED, ASKED, QUOTED, RENEWED, REFUSED, REVOKED)
-LAUNCHING = (WANTED, KEYS, NO_KEYS, OVER, RECORDED)
+LAUNCHING = (WANTED, KEYS, NO_KEYS, MARKED, MARKS_KEPT, OVER, RECORDED)
 AGAIN, STILL, STILL_RECORDED = (
     ResumeRequest(BLOB, b"s" * 64, N32, N32),
-    VmSuspended(ID, 1, 1, N32, b""),
+    VmSuspended(ID, 1, 1, N32, b"", b""),
     VmSuspendRecorded(ID, 1),
 )
 GONE, GONE_RECORDED, NOT_RECORDED = (
@@ -73,8 +76,8 @@ GONE, GONE_RECORDED, NOT_RECORDED = (
     VmDestroyRecorded(ID, 1, BLOB),
     VmReportRefused("vm_suspended", ID, 1, "vm_epoch_over"),
 )
-TAKER, PREPARED = MoveRequest(BLOB, b"s" * 64, N32, "10.0.0.1:7"), MovePrepared(N32, ID, 2, b"w" * 1200, N32, BLOB)
-SEND_IT, HERE = MoveOrder(ID, 1, N32, "beta", "10.0.0.1:7", N32), MoveArrived(ID, 2, N32)
+TAKER, PREPARED = MoveRequest(BLOB, b"s" * 64, N32, "10.0.0.1:7"), MovePrepared(N32, ID, 2, b"w" * 1200, N32, b"", BLOB)
+SEND_IT, HERE = MoveOrder(ID, 1, N32, "beta", "10.0.0.1:7", N32), MoveArrived(ID, 2, N32, b"")
 LEFT, STAYED = MoveWiped(ID, 1, N32, BLOB, b"s" * 64), MoveStayed(ID, 1, N32, "unreachable")
 GO, REPORTED = MoveGo(ID, 2, BLOB), VmReportRecorded("move_wiped", ID, 1)
 MOVING = (TAKER, PREPARED, SEND_IT, HERE, LEFT, STAYED, GO, REPORTED)
@@ -102,7 +105,7 @@ CONVERSATIONS = [
     [*REGISTERED, *RENEWAL[:2], (COORDINATOR, REVOKED)],
     [*REGISTERED, (NODE, WANTED), (COORDINATOR, NO_KEYS), (NODE, WANTED), (COORDINATOR, KEYS), *RENEWAL],
     [*REGISTERED, (NODE, WANTED), *RENEWAL[:1], (NODE, OVER), *RENEWAL[1:2], (COORDINATOR, KEYS), *RENEWAL[2:]],
-    [*REGISTERED, *RENEWAL[:1], (NODE, OVER), (COORDINATOR, RECORDED), *RENEWAL[1:]],
+    [*REGISTERED, *RENEWAL[:1], (NODE, MARKED), (NODE, OVER), (COORDINATOR, MARKS_KEPT), (COORDINATOR, RECORDED)],
     [*REGISTERED, (NODE, STILL), *RENEWAL[:2], (COORDINATOR, STILL_RECORDED), (NODE, AGAIN), (COORDINATOR, KEYS)],
     [*REGISTERED, (NODE, TAKER), *RENEWAL, (COORDINATOR, PREPARED), (NODE, HERE), *RENEWAL, (COORDINATOR, GO)],
     [*REGISTERED, (COORDINATOR, SEND_IT), *RENEWAL[:1], (NODE, LEFT), (COORDINATOR, REPORTED), (NODE, STAYED)],
@@ -190,7 +193,7 @@ def test_nothing_is_legal_once_a_session_is_closed() -> None:
 
 def test_a_message_of_another_kind_is_not_what_the_caller_expects() -> None:
     assert expect(REFUSED, Refused) is REFUSED
-    with pytest.raises(ProtocolError, match="Refused where Admitted was due"):
+    with pytest.raises(ProtocolError, match=r"^out_of_turn: Refused where Admitted was due"):
         expect(REFUSED, Admitted)
 
 

@@ -130,6 +130,10 @@ async def test_evidence_that_another_policy_judged_does_not_count(ready: Store) 
         ({"version_min": 2}, "policy_not_demanded"),
         ({"attributes": {"site": "berlin"}}, "attribute_not_demanded"),
         ({"attributes": {"site": "delft", "floor": "1"}}, "attribute_not_demanded"),
+        ({"attested_demands": {"site": "delft"}}, "attribute_not_attested"),
+        ({"attributes": {"site": "delft"}, "attested": {"site": "berlin"}}, "attribute_not_demanded"),
+        ({"attested": {"site": "delft"}, "attested_by": ("tvmm", 2)}, "policy_changed"),
+        ({"attested": {"site": "delft"}, "attested_by": ("strict", 1)}, "policy_changed"),
     ],
 )
 async def test_the_node_must_be_what_the_ticket_demands(ready: Store, demand: dict[str, Any], reason: str) -> None:

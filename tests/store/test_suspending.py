@@ -112,6 +112,7 @@ async def test_only_the_ticket_that_started_it_resumes_it(running: Store) -> Non
         ({"evidence_since_ms": 6_000}, "evidence_old"),
         ({"policy": "strict"}, "policy_not_demanded"),
         ({"attributes": {"site": "berlin"}}, "attribute_not_demanded"),
+        ({"attested_demands": {"site": "delft"}}, "attribute_not_attested"),
     ],
 )
 async def test_resuming_takes_all_that_a_start_takes(running: Store, changes: dict[str, Any], reason: str) -> None:
@@ -217,6 +218,24 @@ async def test_a_later_boot_of_the_node_may_finish_a_destruction(running: Store)
     await running.admit(replace(lease("a", 3, 7_000), boot_id=b"another boot ..."))
 
     assert await running.destroy_vm(destruction(3, at_ms=8_000)) > 0
+
+
+async def test_a_destruction_that_a_later_boot_says_once_more_is_another_event_and_each_is_said_once(
+    running: Store,
+) -> None:
+    first = await running.destroy_vm(destruction())
+    await running.admit(replace(lease("a", 3, 7_000), boot_id=b"another boot ..."))
+    again = replace(destruction(3, at_ms=8_000), statement_sha256=ek("again"), identity_sha256=ek("another boot"))
+
+    second = await running.destroy_vm(again)
+
+    assert second > first
+    assert (await body_of_last(running))["statement_sha256"] == ek("again")
+    assert [await running.destroy_vm(said) for said in (again, destruction(3, at_ms=9_000))] == [second, first]
+    record = await record_of(running)
+    assert (record.state, record.destroy_seq, record.end_reason) == (VmState.DESTROYED, first, "destroyed")
+    with pytest.raises(ConflictError, match="vm_of_another_node"):
+        await running.destroy_vm(replace(destruction(2), statement_sha256=ek("by another node")))
 
 
 async def test_the_database_itself_keeps_a_destroyed_vm_destroyed(running: Store, tmp_path: Path) -> None:

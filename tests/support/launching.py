@@ -66,7 +66,7 @@ class Tenant:
             not_before_s=now - 600,
             not_after_s=now + 3600,
             shape=DISK,
-            policy=PolicyDemand(POLICY, 1),
+            policy=PolicyDemand(POLICY, 1, {}),
             attributes={},
         )
 
@@ -156,9 +156,9 @@ class AskingNode(HonestNode):
         count = 1 + len(verified.ticket.images)
         return unwrap_keys(release.wrapped_keys, self.identity.release_key, info, count=count)
 
-    async def end(self, vm: VmFile, epoch: int = 1, disk_root: bytes = b"") -> None:
+    async def end(self, vm: VmFile, epoch: int = 1, disk_root: bytes = b"", marks: bytes = b"") -> None:
         """Say that a VM has ended, until it is recorded."""
-        await self.connection.send(VmEnded(vm.vm_id, epoch, disk_root, "shut_down"))
+        await self.connection.send(VmEnded(vm.vm_id, epoch, disk_root, marks, "shut_down"))
         await self.receive(VmEndRecorded)
 
 

@@ -25,8 +25,9 @@ from tccp.node.vm.keeper import boottime
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.vm import Vm
 from tests.support.guest import CONSOLE, guest_kernel, make_initramfs
+from tests.support.reserved import free_users
 
-FIRST_USER = 500_000
+FIRST_USER = free_users()
 ANSWER_S = 120
 TIME_S = 3600
 # Switches off when a button is pressed; takes a line, runs it, says how it ended.
@@ -76,9 +77,9 @@ class GuestImages:
         plain.write_bytes(b"hello, disk!\n".ljust(disk_mib << 20, b"\0"))
         self.disk = seal_file(plain, folder / "disk.sealed")
 
-    def with_disk(self, live: Path, root: bytes | None = None) -> VmImages:
+    def with_disk(self, live: Path, root: bytes | None = None, mark: bytes | None = None) -> VmImages:
         """Kernel, initrd and a disk in the file *live*."""
-        return VmImages(self.kernel, self.initrd, (VmDisk(self.disk, live, root),))
+        return VmImages(self.kernel, self.initrd, (VmDisk(self.disk, live, root, mark),))
 
     @property
     def diskless(self) -> VmImages:

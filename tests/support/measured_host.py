@@ -35,7 +35,7 @@ def boot_policy(boot: str = "direct", *, version: int = 1, ima: bytes = b"", war
 def ima_policy(folder: Path, *entries: Entry) -> bytes:
     """A compiled policy that lists these files, put where the coordinator looks for it; its hash."""
     digests = [ListedDigest(sha256(name.encode()), f"/usr/bin/{name}".encode()) for name in ("init", "sh", "tccp-node")]
-    content = compile_rules(ImaRules([*digests, *(ListedDigest(entry.data[14:46]) for entry in entries)]))
+    content = compile_rules(ImaRules([*digests, *(ListedDigest(entry.data[12:44]) for entry in entries)]))
     digest = sha256(content)
     (folder / f"{digest.hex()[:8]}.ima").write_bytes(content)
     return digest

@@ -5,7 +5,6 @@ For system tests, the demo and benchmarks; nothing here knows pytest.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,14 +17,15 @@ from typing import Self
 import trio
 
 from tccp.control.client import ControlClient
+from tccp.coordinator.custody.key_set import KeySet
 from tccp.errors import TccpError
 from tccp.protocol import control as c
 from tests.support.coordinator_keys import make_keys
+from tests.support.reserved import free_port, free_users
 from tests.support.soft_tpm import EkAuthority, SoftTpm
 from tests.support.tpm_relay import TpmRelay
 
 DEADLINE_S = 30.0
-FIRST_USER = 70_000
 ZERO_PCR = "00" * 32
 SCRIPTS = Path(sys.executable).parent
 
@@ -36,7 +36,8 @@ class Daemon:
     def __init__(self, command: str, config: Path, control: Path) -> None:
         self.config, self.control = config, control
         self.log_path = config.with_suffix(".log")
-        self._arguments = [str(SCRIPTS / command), "--config", str(config)]
+        self.program = [str(SCRIPTS / command)]
+        self._status = c.CoordinatorStatus if "coordinator" in command else c.NodeStatus
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> None:
@@ -44,7 +45,7 @@ class Daemon:
         assert self._process is None or self._process.poll() is not None, "it runs already"
         with self.log_path.open("ab") as output:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *self._arguments],
+                ["setpriv", "--pdeathsig", "KILL", "--", *self.program, "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -97,12 +98,12 @@ class Daemon:
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
         """Until *condition* holds; the log is shown when it does not come about."""
         wait_until(lambda: not self.running or condition(), what, log=self.log_path)
-        assert self.running, f"{self._arguments[0]} ended:\n{self.log_path.read_text()[-4000:]}"
+        assert self.running, f"{self.program[0]} ended:\n{self.log_path.read_text()[-4000:]}"
 
     def _answers(self) -> bool:
         try:
             with ControlClient(self.control) as client:
-                client.ask(c.GetStatus(), c.CoordinatorStatus if "coordinator" in self._arguments[0] else c.NodeStatus)
+                client.ask(c.GetStatus(), self._status)
         except TccpError:
             return False
         return True
@@ -145,6 +146,7 @@ class Perimeter:
         self.directory = directory
         self.nodes: dict[str, Node] = {}
         self._ended = ExitStack()
+        self.keys: KeySet | None = None  # once they were made
         self.authority = authority or EkAuthority(directory / "ca")
         self.tpm = SoftTpm(self.authority, directory / "tc")
         self.port, self.tenants_port, self.log_port = free_port(), free_port(), free_port()
@@ -176,7 +178,7 @@ class Perimeter:
             stack.callback(self.tpm.stop)
             self.tpm.start()
             if not (self.directory / "state" / "keys").exists():
-                trio.run(make_keys, self.directory / "state", self.tpm.tcti)
+                self.keys, _ = trio.run(make_keys, self.directory / "state", self.tpm.tcti)
             stack.callback(self.coordinator.kill)
             self.coordinator.start()
             self._ended = stack.pop_all()
@@ -233,11 +235,12 @@ class Perimeter:
         """Where a node's VMs live; as root they run as users of their own, who may come as far as that."""
         users = ""
         if os.geteuid() == 0:
-            users = f"first_user = {FIRST_USER + 100 * len(self.nodes)}\nusers = 100\n"
+            users = f"first_user = {free_users()}\nusers = 100\n"
             for above in (folder, *folder.parents):
                 if above.stat().st_uid == os.geteuid() and not above.stat().st_mode & 0o001:
                     above.chmod(above.stat().st_mode | 0o011)
-        return f'[vms]\nrun = "{folder}/run"\nstate = "{folder}/vms"\nmove_address = "127.0.0.1"\n{users}'
+        moves = 'move_address = "127.0.0.1"\nmark_every_s = 1\n'
+        return f'[vms]\nrun = "{folder}/run"\nstate = "{folder}/vms"\n{moves}{users}'
 
     def node_info(self, name: str) -> c.NodeInfo:
         """What the coordinator says of a node."""
@@ -255,13 +258,6 @@ def ek_certificate(tpm: SoftTpm) -> bytes:
     """The certificate of the ECC EK that a node shows, read with tpm2-tools, DER."""
     read = ["tpm2_nvread", "-T", tpm.tcti, "-C", "o", "0x1c00016"]
     return subprocess.run(read, check=True, capture_output=True).stdout
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, log: Path | None = None) -> None:

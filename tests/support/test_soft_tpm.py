@@ -15,8 +15,8 @@ from tccp.errors import ConfigError, TpmError
 from tccp.model import PcrBank, PcrSelection
 from tccp.tpm import open_tpm
 from tests.support.soft_tpm import EkAuthority, SoftTpm, SoftTpmPool
+from tests.support.tpm2_tools import Tpm2Tools
 from tests.support.tpm_relay import TpmRelay
-from tests.tpm.tpm2_tools import Tpm2Tools
 
 PCR_8 = PcrSelection.of(PcrBank.SHA256, [8])
 DIGEST = hashlib.sha256(b"a kernel").digest()

@@ -1,45 +1,76 @@
-"""tpm2-tools against a software TPM: the independent client that checks what ours and the C core say."""
+"""tpm2-tools, an implementation that is not ours, as the judge of what our client reads and makes."""
 
-import os
 import subprocess
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from tccp.core.tpm_public import tpm_public_parse
 from tests.support.soft_tpm import SoftTpm
 
-_CREDENTIAL_MAGIC = bytes.fromhex("badcc0de 00000001")
+_CREDENTIAL_MAGIC = bytes.fromhex("badcc0de00000001")
 
 
 class Tpm2Tools:
-    """Runs the tools in a folder of one's own, so that files are named plainly.
+    """Runs tpm2-tools on a software TPM that no other client is connected to, in a folder for their files."""
 
-    Args:
-        soft_tpm: Running; no other client may be connected while a tool runs.
-        directory: Where the files of the tools are.
-    """
-
-    def __init__(self, soft_tpm: SoftTpm, directory: Path) -> None:
+    def __init__(self, soft_tpm: SoftTpm, directory: Path, *, tcti: str = "") -> None:
+        self._tcti = tcti or soft_tpm.tcti
         self.directory = directory
-        self._environment = os.environ | {"TPM2TOOLS_TCTI": soft_tpm.tcti}
 
-    def run(self, tool: str, *arguments: str) -> None:
-        """Run ``tpm2_TOOL``; CalledProcessError when it fails."""
-        subprocess.run(
-            [f"tpm2_{tool}", "-Q", *arguments],
+    def run(self, tool: str, *arguments: str) -> str:
+        """What ``tpm2_<tool>`` prints; RuntimeError with its complaint when it fails."""
+        finished = subprocess.run(
+            [f"tpm2_{tool}", *arguments],
             cwd=self.directory,
-            env=self._environment,
+            env={"PATH": "/usr/bin:/bin", "TPM2TOOLS_TCTI": self._tcti},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=60,
-            check=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
-        if tool != "flushcontext":
-            subprocess.run(
-                ["tpm2_flushcontext", "-t"], env=self._environment, capture_output=True, timeout=60, check=True
-            )
+        if finished.returncode:
+            raise RuntimeError(f"tpm2_{tool}: {finished.stderr}")
+        return finished.stdout
+
+    def write(self, name: str, content: bytes) -> str:
+        """Put *content* into a file of the folder; returns its name."""
+        (self.directory / name).write_bytes(content)
+        return name
 
     def read(self, name: str) -> bytes:
-        """The file *name* that a tool wrote."""
+        """The content of a file of the folder."""
         return (self.directory / name).read_bytes()
+
+    def write_public_pem(self, name: str, public: bytes) -> str:
+        """Put the key of a TPMT_PUBLIC into a file as tpm2-tools read it."""
+        return self.write(name, _pem(tpm_public_parse(public).spki))
+
+    def make_credential(self, ek_public: bytes, ak_name: bytes, secret: bytes) -> tuple[bytes, bytes]:
+        """The contents of TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET, made by tpm2_makecredential without a TPM."""
+        self.write("ek.pub", len(ek_public).to_bytes(2, "big") + ek_public)
+        self.write("secret", secret)
+        self.run(
+            "makecredential", "-T", "none", "-e", "ek.pub", "-s", "secret", "-n", ak_name.hex(), "-o", "credential"
+        )
+        blob = self.read("credential")
+        assert blob[:8] == _CREDENTIAL_MAGIC
+        id_object_bytes = int.from_bytes(blob[8:10], "big")
+        rest = blob[10 + id_object_bytes :]
+        assert int.from_bytes(rest[:2], "big") == len(rest) - 2
+        return blob[10 : 10 + id_object_bytes], rest[2:]
+
+
+class Tpm2KeyTools(Tpm2Tools):
+    """Keys that live in files of the folder between two tools: nothing stays loaded in the TPM."""
+
+    def run(self, tool: str, *arguments: str) -> str:
+        """As `Tpm2Tools.run`, and gives the TPM's slots back."""
+        said = super().run(tool, *arguments)
+        if tool != "flushcontext":
+            super().run("flushcontext", "-t")
+        return said
 
     def create_ek(self, algorithm: str) -> bytes:
         """Make ``ek.ctx``; return TPM2B_PUBLIC."""
@@ -53,9 +84,9 @@ class Tpm2Tools:
         return self.read("ak.pub")
 
     def activate(self, id_object: bytes, encrypted_secret: bytes, *, key: str = "ak.ctx") -> bytes:
-        """TPM2_ActivateCredential with ``ek.ctx`` and *key*; CalledProcessError when the TPM refuses."""
+        """TPM2_ActivateCredential with ``ek.ctx`` and *key*; RuntimeError when the TPM refuses."""
         blob = b"".join(len(part).to_bytes(2, "big") + part for part in (id_object, encrypted_secret))
-        (self.directory / "credential").write_bytes(_CREDENTIAL_MAGIC + blob)
+        self.write("credential", _CREDENTIAL_MAGIC + blob)
         self.run("startauthsession", "--policy-session", "-S", "session")
         try:
             self.run("policysecret", "-S", "session", "-c", "e")
@@ -65,12 +96,6 @@ class Tpm2Tools:
             self.run("flushcontext", "session")
         return self.read("secret")
 
-    def make_credential(self, secret: bytes, name: bytes) -> tuple[bytes, bytes]:
-        """The tool's own TPM2_MakeCredential for ``ek.pub``: contents of TPM2B_ID_OBJECT, TPM2B_ENCRYPTED_SECRET."""
-        (self.directory / "plain").write_bytes(secret)
-        make = ("-u", "ek.pub", "-s", "plain", "-n", name.hex(), "-o", "made")
-        self.run("makecredential", "-T", "none", *make)
-        made = self.read("made")
-        assert made.startswith(_CREDENTIAL_MAGIC)
-        size = int.from_bytes(made[8:10], "big")
-        return made[10 : 10 + size], made[12 + size :]
+
+def _pem(spki: bytes) -> bytes:
+    return load_der_public_key(spki).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

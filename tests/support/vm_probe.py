@@ -1,6 +1,6 @@
 """Boot a VM inside a unit's sandbox and say how it went, as one JSON object on stdout.
 
-python -m tests.support.vm_probe KERNEL INITRAMFS RUN STATE
+python -m tests.support.vm_probe KERNEL INITRAMFS RUN STATE FIRST_USER
 """
 
 import json
@@ -17,13 +17,13 @@ from tccp.node.vm.certificates import VtpmIssuer
 from tccp.node.vm.description import VmDisk, VmImages
 from tccp.node.vm.host import HostSettings, UserRange, open_host
 from tccp.node.vm.keeper import boottime
-from tests.support.machines import FIRST_USER, TIME_S, TestHost, booted, seal_file, secrets
+from tests.support.machines import TIME_S, TestHost, booted, seal_file, secrets
 
 
-async def probe(kernel: Path, initramfs: Path, run: Path, state: Path) -> dict[str, object]:
+async def probe(kernel: Path, initramfs: Path, run: Path, state: Path, first_user: int) -> dict[str, object]:
     """Boot, ask the guest, switch it off by the power button."""
     identity = make_node_identity("alpha")
-    settings = HostSettings(run, state / "vms", UserRange(FIRST_USER, 4), "tccp-admin")
+    settings = HostSettings(run, state / "vms", UserRange(first_user, 4), "tccp-admin")
     (state / "disk").write_bytes(b"hello, disk!\n".ljust(1 << 20, b"\0"))
     disk = VmDisk(seal_file(state / "disk", state / "disk.sealed"), state / "live")
     images = VmImages(
@@ -49,7 +49,7 @@ async def probe(kernel: Path, initramfs: Path, run: Path, state: Path) -> dict[s
 
 if __name__ == "__main__":
     try:
-        result: object = trio.run(probe, *map(Path, sys.argv[1:]))
+        result: object = trio.run(probe, *map(Path, sys.argv[1:5]), int(sys.argv[5]))
     except TccpError as problem:
         result = {"error": str(problem)}
     json.dump(result, sys.stdout)

@@ -3,10 +3,12 @@
 The guest's disk is a small sealed image; its kernel and initramfs are those of `tests.support.guest`.
 """
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.guest import guest_kernel, make_initramfs
+from tests.support.guest import CONSOLE, guest_kernel, make_initramfs
 from tests.support.perimeter import SCRIPTS, ZERO_PCR, Node, Perimeter, wait_until
 from tests.support.soft_tpm import EkAuthority, SoftTpmPool
 
@@ -80,7 +82,7 @@ class Cloud:
         """A ticket."""
         mine = self.folder
         images = [word for role in roles for word in (f"--{role}", mine / f"{role}.sealed")]
-        terms = ("--cmdline", "console=ttyS0 quiet panic=-1", "--memory", 192, "--policy", "tvmm")
+        terms = ("--cmdline", CONSOLE, "--memory", 192, "--policy", "tvmm")
         keys = ("--sign", mine / "tenant.key", "--key", mine / "me.key", "--store", mine / "trust")
         self.done("ticket", "create", mine / name, "--vm", mine / vm, *images, *terms, *keys, *more)
         return mine / name
@@ -206,6 +208,49 @@ def test_a_vm_starts_again_on_its_own_disk_as_it_was_left_and_on_no_older_one(cl
     cloud.done("vm", "stop", "--force", vm_id, socket=alpha.daemon.control)
 
 
+def test_a_vm_whose_disk_process_was_killed_starts_again_and_on_no_older_disk(cloud: Cloud, alpha: Node) -> None:
+    vm = cloud.launch(alpha, cloud.ticket("mark1.ticket", "mark.vm"))
+    vm_id = vm["vm_id"]
+    live = cloud.perimeter.directory / "alpha" / "vms" / vm_id / "disk0.live"
+    opened = registered(cloud, vm_id)
+    older = live.read_bytes()
+    console_until(vm, b"still here")
+    wait_until(lambda: registered(cloud, vm_id) not in {b"", opened}, "it is registered that the guest wrote")
+    crash_disk(vm_id, live)
+    wait_until(lambda: cloud.record(vm_id)["state"] == "ended", "the end is recorded")
+    assert cloud.show(alpha, vm_id)["reason"] == "disk_failed"
+    newest = live.read_bytes()
+
+    live.write_bytes(older)
+    assert cloud.refused(alpha, cloud.ticket("mark2.ticket", "mark.vm")) == "wrong_disk_mark"
+    assert "--any-disk-state" in cloud.show(alpha, vm_id)["hint"]
+
+    live.write_bytes(newest)
+    again = cloud.launch(alpha, cloud.ticket("mark3.ticket", "mark.vm"))
+    assert b"disk: boot after boot." in console_until(again, b"still here")
+    cloud.done("vm", "stop", "--force", vm_id, socket=alpha.daemon.control)
+
+
+def registered(cloud: Cloud, vm_id: str) -> bytes:
+    """How far the VM's disk had come when that was registered last."""
+    database = cloud.perimeter.directory / "state" / "coordinator.db"
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        row = connection.execute("SELECT marks FROM vm WHERE vm_id = ?", (bytes.fromhex(vm_id),)).fetchone()
+    return row[0] or b""
+
+
+def crash_disk(vm_id: str, live: Path) -> None:
+    """Kill the process that serves a VM's disk."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and b"disk_child" in (entry / "cmdline").read_bytes():
+                held = {str(link.readlink()) for link in (entry / "fd").iterdir()}
+                if str(live) in held:
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    return
+    raise AssertionError(f"nobody serves the disk of {vm_id}")
+
+
 def test_a_guest_is_suspended_and_goes_on_counting_once(cloud: Cloud, alpha: Node) -> None:
     ticket, receipt = cloud.ticket("still.ticket", "still.vm"), cloud.folder / "still.receipt"
     vm = cloud.launch(alpha, ticket)
@@ -276,6 +321,30 @@ def test_a_destroyed_vm_leaves_nothing_on_its_node_but_a_receipt_that_holds(clou
     trust = ("--vm", cloud.folder / "gone.vm", "--store", cloud.folder / "trust")
     assert cloud.done("vm", "verify-destruction", receipt, *trust)["node"] == "alpha"
     assert cloud.refused(alpha, cloud.ticket("gone2.ticket", "gone.vm")) == "vm_destroyed"
+
+
+def test_a_destruction_outlives_its_daemon_and_a_coordinator_that_is_away(cloud: Cloud, alpha: Node) -> None:
+    vm = cloud.launch(alpha, cloud.ticket("twice.ticket", "twice.vm"))
+    folder = cloud.perimeter.directory / "alpha" / "vms" / vm["vm_id"]
+    cloud.perimeter.coordinator.signal(signal.SIGSTOP)
+    try:
+        ending = subprocess.Popen([SCRIPTS / "tccp", "vm", "destroy", vm["vm_id"], "--socket", alpha.daemon.control])
+        wait_until(lambda: not folder.exists(), "it is wiped")
+        alpha.daemon.kill()
+        assert ending.wait() != 0
+        folder.mkdir()  # as if it had died before that
+        (folder / "disk0.live").write_bytes(CANARY)
+        alpha.daemon.start()
+        wait_until(lambda: not folder.exists(), "it is wiped again")
+    finally:
+        cloud.perimeter.coordinator.signal(signal.SIGCONT)
+
+    receipt, trust = cloud.folder / "twice.receipt", ("--store", cloud.folder / "trust")
+    cloud.done("vm", "destroy", vm["vm_id"], "--receipt", receipt, socket=alpha.daemon.control)
+    words = ("vm", "verify-destruction", receipt, "--vm", cloud.folder / "twice.vm", *trust)
+    assert cloud.done(*words)["node"] == "alpha"
+    assert cloud.record(vm["vm_id"])["state"] == "destroyed"
+    alpha.wait_for_state("admitted")
 
 
 def test_qemu_that_dies_costs_its_vm_and_the_coordinator_is_told(cloud: Cloud, alpha: Node) -> None:

@@ -10,7 +10,8 @@ import trio
 
 from tccp.service import EXIT_CONFIG_ERROR, EXIT_HOST_ERROR
 from tests.support.coordinator_keys import make_keys
-from tests.support.perimeter import SCRIPTS, Perimeter, free_port
+from tests.support.perimeter import SCRIPTS, Perimeter
+from tests.support.reserved import free_port
 from tests.support.soft_tpm import SoftTpm
 
 DEADLINE_S = 60

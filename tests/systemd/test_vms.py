@@ -17,7 +17,7 @@ SERVICE = """
 [Service]
 Type=oneshot
 ExecStart=
-ExecStart=/usr/bin/tccp-vm-probe {folder}/kernel {folder}/initramfs /run/tccp/node/vms /var/lib/tccp/node
+ExecStart=/usr/bin/tccp-vm-probe {folder}/kernel {folder}/initramfs /run/tccp/node/vms /var/lib/tccp/node {first_user}
 Restart=no
 WatchdogSec=0
 TimeoutStartSec=120
@@ -47,7 +47,8 @@ def test_the_unit_of_the_node_leaves_vms_what_they_need(machine: BootedSystemd, 
     command(machine, "tccp-vm-probe", "-m", "tests.support.vm_probe")
     unit = (UNITS / "tccp-node.service").read_text()
     lines = [line + "\n" for line in unit.splitlines() if not line.startswith(("Requires=", "After="))]
-    machine.write("/run/systemd/system/tccp-vm-probe.service", "".join(lines) + SERVICE.format(folder=guest_files))
+    service = SERVICE.format(folder=guest_files, first_user=FIRST_USER)
+    machine.write("/run/systemd/system/tccp-vm-probe.service", "".join(lines) + service)
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", "--no-block", "tccp-vm-probe.service")
     for _ in range(5):  # a command in the machine has 30 s

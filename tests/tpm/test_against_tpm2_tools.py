@@ -9,7 +9,7 @@ from tccp.errors import TpmError
 from tccp.model import PcrBank, PcrSelection
 from tccp.tpm import KeyKind, open_tpm
 from tests.support.soft_tpm import SoftTpm
-from tests.tpm.tpm2_tools import Tpm2Tools
+from tests.support.tpm2_tools import Tpm2Tools
 
 NONCE = hashlib.sha256(b"nonce").digest()
 SOME_PCRS = PcrSelection(PcrBank.SHA256, (0, 4, 7, 10, 14, 17))

@@ -22,8 +22,8 @@ from tccp.tpm.structures import parse_attest
 from tccp.tpm.tcti import Connection
 from tccp.tpm.templates import AK_TEMPLATES
 from tests.support.soft_tpm import SoftTpm, SoftTpmPool
+from tests.support.tpm2_tools import Tpm2Tools
 from tests.tpm.meddling import open_meddled, pump
-from tests.tpm.tpm2_tools import Tpm2Tools
 
 ALL_PCRS = PcrSelection(PcrBank.SHA256, tuple(range(24)))
 NONCE = hashlib.sha256(b"nonce").digest()

@@ -20,7 +20,7 @@ from tccp.tpm.objects import create_primary, flush
 from tccp.tpm.tcti import parse_tcti
 from tccp.tpm.templates import EK_SLOTS, EkSlot
 from tests.support.soft_tpm import SoftTpm
-from tests.tpm.tpm2_tools import Tpm2Tools
+from tests.support.tpm2_tools import Tpm2Tools
 
 SLOTS = {slot.name: slot for slot in EK_SLOTS}
 L_2, H_2, H_3, L_1, H_1 = (SLOTS[name] for name in ("L-2", "H-2", "H-3", "L-1", "H-1"))

@@ -16,8 +16,8 @@ from tccp.tpm.channel import Channel
 from tccp.tpm.constants import RESPONSE_HEADER_BYTES
 from tccp.tpm.tcti import Connection, StreamConnection
 from tests.support.soft_tpm import SoftTpmPool
+from tests.support.tpm2_tools import Tpm2Tools
 from tests.tpm.fake_tpm import answering, serve
-from tests.tpm.tpm2_tools import Tpm2Tools
 
 ALL_PCRS = PcrSelection(PcrBank.SHA256, tuple(range(24)))
 Scenario = Callable[[Tpm], Awaitable[object]]

@@ -21,8 +21,8 @@ from tccp.tpm.sealing import SealedBlob, _fulfil, _loaded, _storage_key, _verifi
 from tccp.tpm.session import salted_session
 from tccp.tpm.tcti import Connection, parse_tcti
 from tests.support.soft_tpm import SoftTpm, SoftTpmPool
+from tests.support.tpm2_tools import Tpm2Tools
 from tests.tpm.meddling import open_meddled
-from tests.tpm.tpm2_tools import Tpm2Tools
 
 SECRET = bytes(range(32))
 REFERENCE = b"r" * 32

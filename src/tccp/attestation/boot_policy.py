@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from tccp.attestation.attributes import PolicyAttributes, parse_policy_attributes
 from tccp.attestation.command_line import CommandLineRules
 from tccp.attestation.event_data import EventType
 from tccp.attestation.policy import POLICY_BYTES_MAX, POLICY_NAME, PcrPolicy, parse_policy
@@ -128,12 +129,19 @@ class BootPolicy:
     ima_sha256: bytes | None
     """The compiled IMA policy that must have accepted the platform's measurements too."""
     body: bytes = field(repr=False)
+    attributes: PolicyAttributes = field(default_factory=PolicyAttributes)
+    """What it says of the platforms that it allows."""
     sha256: bytes = field(init=False)
     """The hash of the policy as its author wrote it; once, because each renewal compares it."""
+    selection: PcrSelection = field(init=False)
+    """What a platform must quote: PCR 5 too, where the firmware's part ends, and 10 if IMA is judged."""
 
     def __post_init__(self) -> None:
-        """What follows from the body."""
+        """What follows from the rest."""
         object.__setattr__(self, "sha256", hashlib.sha256(self.body).digest())
+        ima = {IMA_PCR} if self.ima_sha256 is not None else set()
+        selection = PcrSelection.of(self.bank, self.boot_pcrs | {EXIT_BOOT_SERVICES_PCR} | ima)
+        object.__setattr__(self, "selection", selection)
 
     @property
     def sections(self) -> Mapping[str, Mode]:
@@ -145,12 +153,6 @@ class BootPolicy:
     def boot_pcrs(self) -> frozenset[int]:
         """The PCRs of which every event is judged."""
         return frozenset().union(*(SECTION_PCRS[name] for name in self.sections))
-
-    @property
-    def selection(self) -> PcrSelection:
-        """What a platform must quote: PCR 5 too, where the firmware's part ends, and 10 if IMA is judged."""
-        ima = {IMA_PCR} if self.ima_sha256 is not None else set()
-        return PcrSelection.of(self.bank, self.boot_pcrs | {EXIT_BOOT_SERVICES_PCR} | ima)
 
     def mode_of(self, pcr: int) -> Mode:
         """What an unknown event in *pcr* means: nobody can say whose it is, so the strictest section decides."""
@@ -241,6 +243,8 @@ class _File(_Strict, frozen=True):
     boot_files: _Digests | None = None
     command_line: _CommandLine | None = None
     ima: _Ima | None = None
+    attributes: Any = None
+    hosts: Any = None
 
 
 def parse_boot_policy(body: bytes) -> BootPolicy:
@@ -252,9 +256,20 @@ def parse_boot_policy(body: bytes) -> BootPolicy:
     if len(body) > POLICY_BYTES_MAX:
         raise _bad(f"{len(body)} bytes, {POLICY_BYTES_MAX} are allowed")
     try:
-        file = msgspec.convert(tomllib.loads(body.decode("utf-8")), _File, strict=True)
+        table = tomllib.loads(body.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
         raise _bad(f"not TOML: {problem}") from None
+    return boot_policy_in(table, body)
+
+
+def boot_policy_in(table: Mapping[str, Any], body: bytes) -> BootPolicy:
+    """The measured-boot policy in *table*, which is what TOML makes of *body* or of a part of it.
+
+    Raises:
+        ConfigError: As `parse_boot_policy`.
+    """
+    try:
+        file = msgspec.convert(table, _File, strict=True)
     except msgspec.ValidationError as problem:
         raise _bad(str(problem)) from None
     if not POLICY_NAME.fullmatch(file.name):
@@ -276,6 +291,7 @@ def parse_boot_policy(body: bytes) -> BootPolicy:
         command_line=_command_line(file.command_line),
         ima_sha256=_hex("ima.sha256", file.ima.sha256, 32) if file.ima is not None else None,
         body=body,
+        attributes=parse_policy_attributes(file.attributes, file.hosts),
     )
     if not policy.sections:
         raise _bad("there is no section, or nothing could be refused")

@@ -42,7 +42,7 @@ def remember_boot(policy: BootPolicy, platform: TrustedPlatform) -> JudgedBoot:
     """What to keep of the verdict by which *policy* made *platform*."""
     assert (platform.policy_name, platform.policy_version) == (policy.name, policy.version)
     warnings = tuple(warning[:WARNING_CHARS_MAX] for warning in platform.warnings[:WARNINGS_MAX])
-    return JudgedBoot(policy.sha256, _boot_sha256(platform.quote.pcrs), warnings, _MADE)
+    return JudgedBoot(policy.sha256, boot_sha256(platform.quote.pcrs), warnings, _MADE)
 
 
 def judge_again(
@@ -56,13 +56,13 @@ def judge_again(
     Raises:
         PolicyError: ``ima_not_judged``, ``ima_nothing_measured``.
     """
-    if judged is None or judged.policy_sha256 != policy.sha256 or judged.pcrs_sha256 != _boot_sha256(quote.pcrs):
+    if judged is None or judged.policy_sha256 != policy.sha256 or judged.pcrs_sha256 != boot_sha256(quote.pcrs):
         return None
     check_measurements(policy, quote.pcrs, measurements)
     return judged_platform(quote, policy.name, policy.version, warnings=judged.warnings)
 
 
-def _boot_sha256(pcrs: PcrValues) -> bytes:
+def boot_sha256(pcrs: PcrValues) -> bytes:
     """Of the bank, and of indices and values of all PCRs but IMA's, which grows."""
     parts = [bytes([index]) + pcrs.values[index] for index in pcrs.selection.indexes if index != IMA_PCR]
     return hashlib.sha256(int(pcrs.selection.bank).to_bytes(2, "big") + b"".join(parts)).digest()

@@ -5,6 +5,7 @@ is all that is held of it.
 """
 
 from tccp.attestation.ima import (
+    IMA_PCR,
     AcceptedMeasurements,
     ImaPolicy,
     ImaProgress,
@@ -37,6 +38,11 @@ class ListInParts:
     def offset(self) -> int:
         """Where in the host's list the next part begins."""
         return self._progress.consumed_bytes
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing was measured since *progress*: then no part is needed to take."""
+        return self._progress.count > 0 and self._progress.pcr == self._pcrs.values[IMA_PCR]
 
     def take(self, part: bytes) -> AcceptedMeasurements | None:
         """Judge the next part: the measurements if they are all there now, else None.

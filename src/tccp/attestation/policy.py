@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tccp.attestation.attributes import PolicyAttributes, parse_policy_attributes
 from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import ConfigError, PolicyError
 from tccp.model import PCR_COUNT, RESETTABLE_PCRS, PcrBank, PcrSelection
@@ -42,6 +43,8 @@ class PcrPolicy:
     """What a platform must quote to be judged by this policy."""
     allowed: Mapping[int, frozenset[bytes]]
     body: bytes = field(repr=False)
+    attributes: PolicyAttributes = field(default_factory=PolicyAttributes)
+    """What it says of the platforms that it allows."""
 
     @property
     def sha256(self) -> bytes:
@@ -110,7 +113,7 @@ def parse_policy(body: bytes) -> PcrPolicy:
         table = tomllib.loads(body.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
         raise _bad(f"not TOML: {problem}") from None
-    unknown = sorted(set(table) - {"name", "version", "description", "bank", "pcrs"})
+    unknown = sorted(set(table) - {"name", "version", "description", "bank", "pcrs", "attributes", "hosts"})
     if unknown:
         raise _bad(f"{unknown[0]}: unknown key")
     selection, allowed = parse_allowed_pcrs(table.get("bank", "sha256"), table.get("pcrs"), hint=_HINT)
@@ -120,6 +123,7 @@ def parse_policy(body: bytes) -> PcrPolicy:
         selection=selection,
         allowed=allowed,
         body=body,
+        attributes=parse_policy_attributes(table.get("attributes"), table.get("hosts")),
     )
 
 

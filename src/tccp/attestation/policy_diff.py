@@ -50,6 +50,7 @@ def diff_policies(old: PcrPolicy | BootPolicy, new: PcrPolicy | BootPolicy) -> t
 def items(policy: PcrPolicy | BootPolicy) -> Iterator[Item]:
     """Everything that *policy* says."""
     yield Item("bank", policy.selection.bank.hash_name, is_demand=True)
+    yield from _attributes(policy)
     if isinstance(policy, PcrPolicy):
         for index, values in policy.allowed.items():
             yield Item(f"pcrs.{index}", "is judged", is_demand=True)
@@ -66,6 +67,13 @@ def items(policy: PcrPolicy | BootPolicy) -> Iterator[Item]:
     yield from _command_line(policy)
     if policy.ima_sha256 is not None:
         yield Item("ima.sha256", policy.ima_sha256.hex(), is_demand=True)
+
+
+def _attributes(policy: PcrPolicy | BootPolicy) -> Iterator[Item]:
+    said = policy.attributes
+    yield from (Item("attributes", f"{name}={value}") for name, value in said.of_all.items())
+    for ek_id, attributes in said.by_ek.items():
+        yield from (Item(f"hosts.{ek_id.hex()}", f"{name}={value}") for name, value in attributes.items())
 
 
 def _digests(where: str, digests: Digests) -> Iterator[Item]:

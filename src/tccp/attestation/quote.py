@@ -19,7 +19,7 @@ from typing import Self
 
 from tccp.core import quote as core
 from tccp.errors import EnrolmentError, QuoteError
-from tccp.model import RESETTABLE_PCRS, PcrBank, PcrValues
+from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues
 
 # TCG Algorithm Registry, table 3.
 _RSASSA, _RSAPSS, _ECDSA = 0x0014, 0x0016, 0x0018
@@ -120,6 +120,21 @@ class VerifiedQuote:
 
     def __init__(self) -> None:
         raise TypeError("only verify_quote and verify_quotes make a VerifiedQuote")
+
+    def of(self, selection: PcrSelection) -> "VerifiedQuote":
+        """The same quote as far as it is about the PCRs of *selection*: for one of several policies that share it.
+
+        Raises:
+            ValueError: Not all of them were quoted.
+        """
+        if selection == self.pcrs.selection:
+            return self
+        values = self.pcrs.values
+        if selection.bank is not self.pcrs.selection.bank or not values.keys() >= set(selection.indexes):
+            raise ValueError(f"{self.pcrs.selection} was quoted, which does not cover {selection}")
+        pcrs = PcrValues(selection, {index: values[index] for index in selection.indexes})
+        found = (self.clock_ms, self.reset_count, self.restart_count, self.safe, self.firmware_version)
+        return _verified(pcrs, self.ak, self.qualifying_data, found)
 
 
 def verify_quote(

@@ -102,6 +102,11 @@ def add_files(container: argparse._ActionsContainer, name: str, *, summary: str)
     _complete(action, COMPLETE_FILES)
 
 
+def add_optional_files(parser: Parser, name: str, *, summary: str) -> None:
+    """Like `add_files`, for files that need not be named."""
+    _complete(parser.add_argument(name, metavar="FILE", type=Path, nargs="*", help=summary), COMPLETE_FILES)
+
+
 def add_folder(parser: Parser, name: str, *, summary: str, required: bool = False) -> None:
     """An option that names a folder to read."""
     _complete(parser.add_argument(name, metavar="DIR", type=Path, required=required, help=summary), COMPLETE_FOLDERS)
@@ -141,6 +146,19 @@ def name_value(text: str) -> tuple[str, str]:
     if not (name and equals):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, value
+
+
+def add_demands(parser: Parser, *, attribute: str, attested: str) -> None:
+    """The options ``--attribute`` and ``--attested``, each of a ``NAME=VALUE`` that a node must have."""
+    for option, summary in (("--attribute", attribute), ("--attested", attested)):
+        parser.add_argument(
+            option,
+            metavar="NAME=VALUE",
+            type=name_value,
+            action="append",
+            default=[],
+            help=f"{summary}; may be given again",
+        )
 
 
 def number_from_zero(text: str) -> int:

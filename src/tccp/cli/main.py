@@ -23,6 +23,7 @@ Every command takes --json, and says by its exit code whose fault a failure is."
 EXAMPLES = """\
 examples:
   tccp doctor                            is this machine ready, and if not, how to mend it
+  tccp config check                      are the configuration files right, and if not, where
   tccp coordinator nodes                 who is admitted, and who was refused and why
   tccp top                               the whole perimeter at a glance, live
   tccp node status                       is this node admitted
@@ -42,6 +43,7 @@ COMMANDS = (
     "evidence",
     "coordinator",
     "top",
+    "watch",
     "node",
     "policy",
     "image",
@@ -54,6 +56,7 @@ COMMANDS = (
     "probe",
     "ticket",
     "vm",
+    "config",
     "doctor",
     "completion",
 )

@@ -62,10 +62,14 @@ def run(args: argparse.Namespace) -> int:
         "evidence no older than": moment(probe.evidence_ms),
         "boot": probe.boot_id.hex(),
         "identity of the boot": probe.identity_sha256.hex(),
+        **{f"{name}, attested": value for name, value in sorted(probe.attributes.attested.items())},
+        **{f"{name}, asserted": value for name, value in sorted(probe.attributes.asserted.items())},
     }
     report.not_proved = [
         "what the node runs after that moment; keys are released on fresh evidence again",
         f"that {policy} is a policy that you would write: ask for its text",
     ]
+    if probe.attributes.asserted:
+        report.not_proved.append("what is asserted of the node: whoever enrolled it says so")
     report.more = {"node": args.node, "policy": policy, "policy_version": version, "log_index": probe.receipt.index}
     return report.end(None, as_json=args.json, accepted="accepted")

@@ -15,6 +15,7 @@ from tccp.cli.output import Screen, escape, print_json
 
 if TYPE_CHECKING:
     from tccp.protocol.control import CoordinatorStatus, NodeInfo
+    from tccp.protocol.shadow_control import ShadowInfo
     from tccp.protocol.vm_control import OwnedVm
 
 INTERVAL_S = 2
@@ -164,9 +165,15 @@ def _facts(glance: Glance, before: Glance | None) -> dict[str, str]:
         + (": " + ", ".join(f"{reason} {count}" for reason, count in reasons) if reasons else ""),
         "keys of VMs": f"{status.key_releases} released, {status.key_refusals} refused",
         "VMs": _listed(vms) or "none",
+        **{f"shadow {each.name} {each.version}": _shadow(each) for each in status.shadows},
         "log": f"{status.log_size} entries, "
         f"{sum(witness.size > 0 for witness in status.witnesses)} of {len(status.witnesses)} witnesses cosign",
     }
+
+
+def _shadow(shadow: "ShadowInfo") -> str:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(shadow.reasons.items()))
+    return f"would accept {shadow.accepted}, refuse {shadow.refused}" + (f": {reasons}" if reasons else "")
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -9,20 +9,6 @@ from tccp.cli.arguments import Commands, add_command, add_group
 from tccp.cli.output import Screen, print_json
 
 CONFIG = Path("/etc/tccp/witness.toml")
-TEMPLATE = """\
-# A witness. Every key that is not here has the value shown behind a '#'.
-
-name = "{name}"
-# state_directory = "/var/lib/tccp/witness"
-
-[listen]
-# address = "127.0.0.1"
-# port = 7446
-
-# One for each log; `tccp trust show` prints a coordinator's key.
-# [[logs]]
-# key = "<name>+<id>+<key>"
-"""
 
 
 def add_parser(commands: Commands) -> None:
@@ -77,7 +63,7 @@ def run_init(args: argparse.Namespace) -> int:
         if not args.name or not is_key_name(args.name) or not args.name.isprintable() or '"' in args.name:
             raise UsageError("usage", "--name: a new witness needs a name without blanks", hint="As a host name, say.")
         args.config.parent.mkdir(parents=True, exist_ok=True)
-        args.config.write_text(TEMPLATE.format(name=args.name.replace("\\", "\\\\")), encoding="utf-8")
+        args.config.write_text(_configuration(args.name), encoding="utf-8")
     config = load_config(args.config, WitnessConfig)
     if args.name and args.name != config.name:
         raise UsageError("usage", f"--name {args.name}: {args.config} says {config.name!r}", hint="Change one of them.")
@@ -110,6 +96,15 @@ def run_serve(args: argparse.Namespace) -> int:
     from tccp.witness.daemon import main
 
     return main(["--config", str(args.config)])
+
+
+def _configuration(name: str) -> str:
+    from tccp.config.files import file_called
+    from tccp.config.rendering import example_file
+    from tccp.config.schema import toml
+
+    lines = example_file(file_called("witness")).split("\n")
+    return "\n".join(f"name = {toml(name)}" if line.startswith("name = ") else line for line in lines)
 
 
 def _give_to_the_owner_of(state: Path) -> None:

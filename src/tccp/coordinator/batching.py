@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import trio
@@ -61,13 +61,12 @@ class WaitingInOrder(Generic[V]):
             waiting.settle(problem)
 
 
-async def batches(receive: "trio.MemoryReceiveChannel[T]", items_max: int) -> AsyncIterator[list[T]]:
+async def next_batch(receive: "trio.MemoryReceiveChannel[T]", items_max: int) -> list[T]:
     """All that has arrived since the last batch was dealt with, at least one, at most *items_max*."""
-    async for first in receive:
-        batch = [first]
-        while len(batch) < items_max:
-            try:
-                batch.append(receive.receive_nowait())
-            except trio.WouldBlock:
-                break
-        yield batch
+    batch = [await receive.receive()]
+    while len(batch) < items_max:
+        try:
+            batch.append(receive.receive_nowait())
+        except trio.WouldBlock:
+            break
+    return batch

@@ -9,13 +9,14 @@ import structlog
 from tccp import __version__
 from tccp.attestation.boot_policy import parse_any_policy
 from tccp.control.server import Peer
-from tccp.coordinator import perimeter, tenancy
+from tccp.coordinator import perimeter, shadow_control, tenancy
 from tccp.coordinator.policies import accepted_body
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.coordinator.trials import Trial
 from tccp.errors import PolicyError
 from tccp.protocol import control as c
+from tccp.protocol import shadow_control as s
 from tccp.protocol import vm_control as v
 from tccp.store import EventRecord, NodeRecord, PolicyRecord
 from tccp.transport.trust import CoordinatorTrust, write_trust
@@ -38,9 +39,15 @@ class ControlAnswers:
             c.ExportNodes: lambda _: perimeter.export_record(services),
             c.ImportNodes: self._import,
             c.SetNodePolicy: lambda request: perimeter.set_policy(services, renewals, request),
+            c.SetNodeAttributes: lambda request: perimeter.set_attributes(services, request),
             c.RevokeNode: lambda request: perimeter.revoke(services, renewals, request),
             c.AddPolicy: self._add_policy,
             c.TryPolicy: self._try_policy,
+            s.AddShadow: lambda request: shadow_control.add(services, renewals, request),
+            s.ListShadows: self._shadows,
+            s.ReportShadow: lambda request: shadow_control.report(services, request),
+            s.PromoteShadow: lambda request: shadow_control.promote(services, renewals, request),
+            s.DropShadow: lambda request: shadow_control.drop(services, request),
             c.ListPolicies: self._policies,
             c.ShowPolicy: self._policy,
             c.GetTrust: self._trust,
@@ -62,6 +69,9 @@ class ControlAnswers:
 
     async def _node(self, request: c.ShowNode) -> c.NodeInfo:
         return await perimeter.show(self._services, perimeter.node_name(request.name))
+
+    async def _shadows(self, _: s.ListShadows) -> s.Shadows:
+        return s.Shadows(shadows=shadow_control.list_all(self._services))
 
     async def _import(self, request: c.ImportNodes) -> c.Done:
         return c.Done(count=await perimeter.import_record(self._services, request))
@@ -94,6 +104,7 @@ class ControlAnswers:
             key_releases=counters.releases,
             key_refusals=len(counters.key_refusals),
             refusal_reasons=dict(counters.refusals.by_name),
+            shadows=shadow_control.list_all(services),
         )
 
     async def _add_policy(self, request: c.AddPolicy) -> c.PolicyInfo:
@@ -105,6 +116,8 @@ class ControlAnswers:
             record, event_body(policy=policy.name, version=policy.version, sha256=policy.sha256)
         )
         services.policies.put_in_force(policy)
+        if (shadow := services.shadows.get(policy.name)) is not None and shadow.policy.version <= policy.version:
+            services.shadows.drop(policy.name)  # as the transaction did
         self._renewals.ask_now(services.sessions.judged_by(policy.name))
         await services.log.included(seq)
         judged = (await services.store.nodes_by_policy()).get(policy.name, 0)

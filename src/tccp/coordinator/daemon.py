@@ -9,8 +9,7 @@ import contextlib
 import os
 import signal
 import socket
-import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -38,24 +37,29 @@ from tccp.coordinator.launch import Launches
 from tccp.coordinator.log_opening import open_published_log
 from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
+from tccp.coordinator.measured_before import MeasuredBefore
 from tccp.coordinator.metrics import CoordinatorReport
 from tccp.coordinator.policies import PolicyBook, load_operators
 from tccp.coordinator.probes import Probes
 from tccp.coordinator.published_log import PublishedLog
-from tccp.coordinator.registration import serve_node
+from tccp.coordinator.registration import serve_node, serve_stream
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services
+from tccp.coordinator.shadows import Shadows
 from tccp.coordinator.start import record_start
 from tccp.coordinator.tenants import TenantDesk, serve_tenant
+from tccp.coordinator.workers.pool import WorkerPool
 from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError
 from tccp.protocol.control import CoordinatorRequest
 from tccp.protocol.statements import log_origin
-from tccp.service import run_daemon
+from tccp.service import Program, run_daemon
 from tccp.store import FencedError, Store, open_store
 from tccp.tpm import Tpm, open_tpm
 from tccp.transparency.note import NoteSigner, parse_note_key
 from tccp.transport.accepting import name_of, serve_connections
+from tccp.transport.addresses import PerAddress
+from tccp.transport.connection import Stream
 from tccp.transport.metrics import serve_metrics
 from tccp.transport.tls import coordinator_context, public_context
 
@@ -64,6 +68,13 @@ LAPSE_SWEEP_S = 1.0
 # A disk may take its time; a store that is silent for longer is not coming back.
 STORE_SILENCE_S = 10.0
 CLOCK_WARNING_S = 5.0
+
+PROGRAM = Program(
+    "coordinator",
+    CoordinatorConfig,
+    "The trusted coordinator: attests nodes and leases them their place in the perimeter.",
+    Path("/etc/tccp/coordinator.toml"),
+)
 
 log = structlog.get_logger()
 
@@ -85,8 +96,10 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         ak = await tpm.create_ak(kind=config.tpm.ak)
         ek = await tpm.read_ek()
         properties = await tpm.properties()
-        policies, ima = PolicyBook(await store.policies()), ImaPolicies(config.ima)
-        await ima.prepare_all(policies.all())
+        before = MeasuredBefore(store, keys.memory_key)
+        policies, examiner = PolicyBook(await store.policies()), Examiner(ImaPolicies(config.ima), before)
+        shadows = Shadows(await store.shadows(), examiner)
+        await examiner.ima.prepare_all([*policies.all(), *shadows.policies()])
         yield Services(
             config=config,
             identity=identity,
@@ -96,8 +109,10 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
             clock=clock,
             evidence=OwnEvidence(tpm, ak, config.tpm.selection, identity),
             policies=policies,
+            shadows=shadows,
             operators=operators,
-            examiner=Examiner(ima),
+            examiner=examiner,
+            measured_before=before,
             ak_spki=AkKey.from_tpm_public(ak.public).spki,
             tpm_name=f"{properties.manufacturer} {properties.vendor}".strip(),
             pcrs_at_start=await tpm.read_pcrs(config.tpm.selection),
@@ -144,7 +159,7 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         services = await opened.enter_async_context(running_services(config))
         nursery = await opened.enter_async_context(trio.open_nursery())
         keys = services.identity.keys
-        context = coordinator_context(services.identity.tls, [keys.ca.certificate_pem, keys.door.certificate])
+        authorities = (keys.ca.certificate_pem, keys.door.certificate)
         renewals = Renewals(services)
         launches = Launches(services, renewals)
         services.listening = name_of(listeners[0])
@@ -155,12 +170,13 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[Services]" =
         nursery.start_soon(services.log.run)
         await record_start(services)
         nursery.start_soon(services.verifier.run)
+        nursery.start_soon(services.measured_before.run)
         nursery.start_soon(renewals.run)
         nursery.start_soon(launches.run)
         store_answers = systemd.Heartbeat(silence_s=STORE_SILENCE_S)
         nursery.start_soon(_sweep_lapsed_leases, services, store_answers)
         nursery.start_soon(_serve_control, services, renewals, control_ends)
-        nursery.start_soon(serve_nodes, services, renewals, launches, listeners, context)
+        await nursery.start(serve_nodes, services, renewals, launches, listeners, authorities)
         nursery.start_soon(serve_tenants, services, renewals, tenant_listeners)
         nursery.start_soon(serve_log, services, log_listeners)
         nursery.start_soon(serve_metrics, metrics_listeners, CoordinatorReport(services, store_answers))
@@ -177,14 +193,28 @@ async def serve_nodes(
     renewals: Renewals,
     launches: Launches,
     listeners: list[trio.SocketListener],
-    context: ssl.SSLContext,
+    authorities: Sequence[bytes],
+    *,
+    task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve nodes, at most as many at once as the configuration allows."""
+    """Serve nodes, at most as many at once as the configuration allows; in this process, or behind workers."""
+    own, listen = services.identity.tls, services.config.listen
+    if listen.workers > 1:
+
+        async def serve(stream: Stream, address: str) -> None:
+            await serve_stream(services, renewals, launches, stream, address)
+
+        counters = services.sessions.counters
+        pool = WorkerPool(services.config, own, authorities, listeners, serve=serve, counters=counters)
+        await pool.run(task_status=task_status)
+        return
+    context = coordinator_context(own, authorities)
 
     async def serve_one(stream: trio.SocketStream) -> None:
         await serve_node(services, renewals, launches, stream, context)
 
-    await serve_connections(listeners, serve_one, connections_max=services.config.listen.connections_max)
+    task_status.started()
+    await serve_connections(listeners, serve_one, connections_max=listen.connections_max)
 
 
 async def serve_tenants(services: Services, renewals: Renewals, listeners: list[trio.SocketListener]) -> None:
@@ -196,7 +226,9 @@ async def serve_tenants(services: Services, renewals: Renewals, listeners: list[
     async def serve_one(stream: trio.SocketStream) -> None:
         await serve_tenant(desk, stream, context)
 
-    await serve_connections(listeners, serve_one, connections_max=services.config.tenants.connections_max)
+    limits, refused = services.config.tenants, services.sessions.counters.too_many
+    per_address = PerAddress(limits.connections_per_address_max, "tenants", refused)
+    await serve_connections(listeners, serve_one, connections_max=limits.connections_max, per_address=per_address)
 
 
 async def serve_log(services: Services, listeners: list[trio.SocketListener]) -> None:
@@ -206,7 +238,9 @@ async def serve_log(services: Services, listeners: list[trio.SocketListener]) ->
     async def serve_one(stream: trio.SocketStream) -> None:
         await server.serve(stream, services.log_context)
 
-    await serve_connections(listeners, serve_one, connections_max=services.config.log_server.connections_max)
+    limits, refused = services.config.log_server, services.sessions.counters.too_many
+    per_address = PerAddress(limits.connections_per_address_max, "log", refused)
+    await serve_connections(listeners, serve_one, connections_max=limits.connections_max, per_address=per_address)
 
 
 async def _listeners(
@@ -293,7 +327,7 @@ async def _reload(services: Services, config_path: Path) -> None:
             log.warning("needs_restart", key=fixed)
     services.config, services.authorities, services.log_context = config, authorities, context
     services.operators, services.examiner.ima.config = operators, config.ima
-    await services.examiner.ima.prepare_all(services.policies.all())
+    await services.examiner.ima.prepare_all([*services.policies.all(), *services.shadows.policies()])
     logs.configure(log_format=config.log.format, level=config.log.level)
     log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
 
@@ -301,5 +335,4 @@ async def _reload(services: Services, config_path: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
     harden()
-    description = "The trusted coordinator: attests nodes and leases them their place in the perimeter."
-    return run_daemon(serve, CoordinatorConfig, arguments, name="coordinator", description=description)
+    return run_daemon(PROGRAM, serve, arguments)

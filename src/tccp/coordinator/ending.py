@@ -1,4 +1,4 @@
-"""What nodes say of VMs that have ended, stand in a file, or are gone for ever: recorded, and answered.
+"""What nodes say of VMs that go on, have ended, stand in a file, or are gone for ever: recorded, and answered.
 
 A node says it until it is answered, so every answer is final; when the record cannot be written there is none.
 """
@@ -11,25 +11,28 @@ from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession
 from tccp.errors import EvidenceError, LaunchError
 from tccp.protocol.destruction import verify_destruction_statement
+from tccp.protocol.marks import check_marks
 from tccp.protocol.messages import (
     VmAnswer,
     VmDestroyed,
     VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmMarked,
+    VmMarksRecorded,
     VmReportRefused,
     VmSuspended,
     VmSuspendRecorded,
 )
-from tccp.store import ConflictError, VmDestruction, VmEnd, VmSuspension
+from tccp.store import ConflictError, VmDestruction, VmEnd, VmMarks, VmSuspension
 
 log = structlog.get_logger()
 
 
 async def record_report(
-    services: Services, session: NodeSession, said: VmEnded | VmSuspended | VmDestroyed
+    services: Services, session: NodeSession, said: VmEnded | VmMarked | VmSuspended | VmDestroyed
 ) -> VmAnswer:
-    """The answer to *said*, once it is in the published log.
+    """The answer to *said*, once it is durable and, where it is an event, in the published log.
 
     Raises:
         HostError: It cannot be recorded now.
@@ -38,6 +41,8 @@ async def record_report(
         match said:
             case VmEnded():
                 return await _end(services, session, said)
+            case VmMarked():
+                return await _mark(services, session, said)
             case VmSuspended():
                 return await _suspend(services, session, said)
             case VmDestroyed():
@@ -59,10 +64,17 @@ async def _end(services: Services, session: NodeSession, said: VmEnded) -> VmAns
         disk_root=_root_or_none(said.disk_root),
         reason=said.reason,
         at_ms=services.clock.now_ms(),
+        marks=check_marks(said.marks) or None,
     )
     if seq := await services.store.end_vm(end):
         await services.log.included(seq)
     return VmEndRecorded(vm_id=said.vm_id, epoch=said.epoch)
+
+
+async def _mark(services: Services, session: NodeSession, said: VmMarked) -> VmAnswer:
+    marks = VmMarks(said.vm_id, said.epoch, session.lease.record.lease_id, check_marks(said.marks))
+    await services.store.register_marks(marks)
+    return VmMarksRecorded(said.vm_id, said.epoch, said.marks)
 
 
 async def _suspend(services: Services, session: NodeSession, said: VmSuspended) -> VmAnswer:
@@ -74,6 +86,7 @@ async def _suspend(services: Services, session: NodeSession, said: VmSuspended) 
         state_root=said.state_root,
         disk_root=_root_or_none(said.disk_root),
         at_ms=services.clock.now_ms(),
+        marks=check_marks(said.marks) or None,
     )
     if seq := await services.store.suspend_vm(suspension):
         await services.log.included(seq)

@@ -7,7 +7,7 @@ from its own nonce: a quote that it can verify as if it were made for it alone.
 
 import trio
 
-from tccp.coordinator.batching import Waiting, batches
+from tccp.coordinator.batching import Waiting, next_batch
 from tccp.coordinator.identity import CoordinatorIdentity
 from tccp.errors import HostError
 from tccp.merkle import merkle_tree
@@ -17,8 +17,6 @@ from tccp.protocol.messages import CoordinatorEvidence
 from tccp.tpm import Ak, Quote, Tpm
 
 LEAVES_MAX = 1024
-# The connection to the TPM is closed after these: the daemon ends, and its restart opens a new one.
-LOST_TPM = frozenset({"tpm_gone", "tpm_timeout"})
 WAITING_MAX = 65_536
 
 
@@ -49,7 +47,8 @@ class OwnEvidence:
         Raises:
             TpmError: The TPM is lost; without it no node can know this coordinator any more.
         """
-        async for batch in batches(self._receive, LEAVES_MAX):
+        while True:
+            batch = await next_batch(self._receive, LEAVES_MAX)
             root, paths = merkle_tree([waiting.request for waiting in batch])
             qualifying_data = binding.coordinator(root, self._identity.statement)
             try:
@@ -57,8 +56,8 @@ class OwnEvidence:
             except HostError as problem:
                 for waiting in batch:
                     waiting.settle(problem)
-                if problem.reason in LOST_TPM:
-                    raise
+                if self.tpm.closed:
+                    raise  # the daemon ends, and its restart opens a new connection
             else:
                 for index, waiting in enumerate(batch):
                     waiting.settle(self._evidence(quote, pcrs, index, paths))

@@ -19,6 +19,9 @@ from tccp.attestation.ima_parts import ListInParts
 from tccp.attestation.policy import PcrPolicy, TrustedPlatform
 from tccp.attestation.quote import VerifiedQuote
 from tccp.coordinator.ima_policies import ImaPolicies
+from tccp.coordinator.measured_before import MeasuredBefore
+from tccp.errors import ImaError, PolicyError
+from tccp.model import NodeName
 from tccp.protocol import fields as f
 from tccp.protocol.messages import FIRMWARE_LOG, IMA_LIST
 
@@ -65,19 +68,28 @@ class Examiner:
 
     Args:
         ima: The compiled policies.
+        before: How far measurements were accepted in earlier sessions.
     """
 
-    def __init__(self, ima: ImaPolicies) -> None:
-        self.ima = ima
+    def __init__(self, ima: ImaPolicies, before: MeasuredBefore) -> None:
+        self.ima, self._before = ima, before
         self._lists = trio.CapacityLimiter(AT_ONCE)
 
     async def examine(
-        self, policy: AnyPolicy, quote: VerifiedQuote, known: KnownBoot, fetch: Fetch, *, event_log: bytes | None = None
+        self,
+        policy: AnyPolicy,
+        quote: VerifiedQuote,
+        known: KnownBoot,
+        fetch: Fetch,
+        *,
+        event_log: bytes | None = None,
+        node: NodeName | None = None,
     ) -> TrustedPlatform:
         """The platform behind *quote* as one that *policy* trusts; *known* is brought up to date with the verdict.
 
         Args:
             event_log: The firmware's log, if the host has sent it already.
+            node: Whose host it is, if what earlier sessions know of it counts, and this verdict shall count later.
 
         Raises:
             EvidenceError: The policy does not allow it; a log does not explain what was quoted.
@@ -89,30 +101,50 @@ class Examiner:
         assert isinstance(policy, BootPolicy)
         accepted = known.accepted
         if policy.ima_sha256 is not None and not _is_of(accepted, policy, quote):
-            accepted = await self._measurements(policy, quote, accepted, fetch)
+            accepted = await self._measurements(policy, quote, accepted, fetch, node)
         platform = judge_again(policy, quote, known.judged, accepted)
         if platform is None:
             content = event_log if event_log is not None else await fetch(FIRMWARE_LOG, 0)
             platform = await trio.to_thread.run_sync(judge_boot, policy, quote, content, accepted)
             known.judged = remember_boot(policy, platform)
         known.accepted = accepted
+        if node is not None and accepted is not None:
+            self._before.note(node, quote, accepted)
         return platform
 
     async def _measurements(
-        self, policy: BootPolicy, quote: VerifiedQuote, accepted: AcceptedMeasurements | None, fetch: Fetch
+        self,
+        policy: BootPolicy,
+        quote: VerifiedQuote,
+        accepted: AcceptedMeasurements | None,
+        fetch: Fetch,
+        node: NodeName | None,
     ) -> AcceptedMeasurements:
         """What the host has measured since it was last accepted by the same IMA policy, or since its boot."""
         assert policy.ima_sha256 is not None
-        compiled = self.ima.get(policy.ima_sha256)
-        is_same = accepted is not None and accepted.policy_sha256 == policy.ima_sha256
-        progress = accepted.progress if accepted is not None and is_same else ImaProgress.start(policy.bank)
-        measured = ListInParts(compiled, progress, quote.pcrs)
+        compiled, start = self.ima.get(policy.ima_sha256), ImaProgress.start(policy.bank)
+        if accepted is not None and accepted.policy_sha256 == policy.ima_sha256:
+            return await self._take(ListInParts(compiled, accepted.progress, quote.pcrs), fetch)
+        recalled = await self._before.recall(node, quote, policy.ima_sha256) if node is not None else None
+        if recalled is not None:
+            try:
+                return await self._take(ListInParts(compiled, recalled, quote.pcrs), fetch)
+            except (ImaError, PolicyError) as problem:  # it is only a shortcut
+                log.info("measurements_recalled_in_vain", node=str(node), reason=problem.reason)
+        return await self._take(ListInParts(compiled, start, quote.pcrs), fetch)
+
+    async def _take(self, measured: ListInParts, fetch: Fetch) -> AcceptedMeasurements:
+        if measured.is_all:
+            found = measured.take(b"")
+            assert found is not None
+            return found
         async with self._lists:
+            before = measured.offset
             while True:
                 part = await fetch(IMA_LIST, measured.offset)
                 found = await trio.to_thread.run_sync(measured.take, part)
                 if found is not None:
-                    log.debug("measurements_accepted", new=found.progress.count - progress.count)
+                    log.debug("measurements_accepted", new_bytes=found.progress.consumed_bytes - before)
                     return found
 
 

@@ -5,6 +5,7 @@ and lives in memory only.
 """
 
 import datetime as dt
+import hmac
 from dataclasses import dataclass, field
 
 from nacl.signing import SigningKey
@@ -74,6 +75,11 @@ class CoordinatorKeys:
     def coordinator_id(self) -> bytes:
         """The coordinator's id, 32 bytes."""
         return coordinator_id(self.identity_key)
+
+    @property
+    def memory_key(self) -> bytes:
+        """For what is kept in the database and counts only if it is our own, 32 bytes."""
+        return hmac.digest(self.log_salt_key, b"tccp/v1/memory-key\0", "sha256")
 
     @property
     def log_key(self) -> bytes:

@@ -10,6 +10,7 @@ Nothing of it waits for anything else that the node says: each request is a task
 import structlog
 import trio
 
+from tccp.coordinator.attributes import attested
 from tccp.coordinator.ending import record_report
 from tccp.coordinator.moving import Moves
 from tccp.coordinator.renewals import Renewals
@@ -130,6 +131,7 @@ class Launches:
         info = release_info(verified.sha256, ticket.vm_id, record.epoch, lease_id, request.nonce)
         services.sessions.counters.releases += 1
         resumed = isinstance(request, ResumeRequest)
+        takes_any = ticket.disk_state == "any" and not resumed
         word = "resumed" if resumed else "released"
         log.info(word, node=str(session.node), vm=ticket.vm_id.hex(), epoch=record.epoch)
         return KeyRelease(
@@ -137,9 +139,10 @@ class Launches:
             vm_id=ticket.vm_id,
             epoch=record.epoch,
             wrapped_keys=wrap_keys(keys, node_key, info),
-            disk_root=(record.disk_root or b"") if resumed or ticket.disk_state == "registered" else b"",
+            disk_root=b"" if takes_any else record.disk_root or b"",
             generation=record.generation if resumed else 0,
             state_root=(record.state_root or b"") if resumed else b"",
+            marks=b"" if takes_any else record.marks or b"",
             receipt=receipt,
         )
 
@@ -170,7 +173,9 @@ class Launches:
         self, session: NodeSession, verified: VerifiedTicket, request: NodeRequest, since_ms: int
     ) -> VmRecord | MoveRecord:
         ticket = verified.ticket
-        now_ms = self._services.clock.now_ms()
+        if session.ended:  # who asks again on another connection gets it there; nobody else would run it
+            raise HostError("node_gone", str(session.node))
+        now_ms, said = self._services.clock.now_ms(), attested(self._services, session)
         claim = KeyClaim(
             ticket=verified.sha256,
             tenant_key=ticket.tenant_key,
@@ -179,11 +184,15 @@ class Launches:
             policy=ticket.policy.name,
             version_min=ticket.policy.version_min,
             attributes=ticket.attributes,
+            attested_demands=ticket.policy.attested,
+            attested=said.attributes if said else {},
+            attested_by=(said.policy, said.version) if said else None,
             lease_id=session.lease.record.lease_id,
             nonce=request.nonce,
             at_ms=now_ms,
             evidence_since_ms=since_ms,
             gives_up_state=ticket.disk_state == "any",
+            may_roll_back="rollback" in ticket.permissions,
             state_root=request.state_root if isinstance(request, ResumeRequest) else b"",
         )
         if isinstance(request, ResumeRequest):

@@ -19,6 +19,7 @@ from tccp.transparency.packed import Value, pack_map
 PUBLIC: dict[str, tuple[str, ...]] = {
     EventKind.START: ("coordinator_id", "software", "statement_sha256", "evidence_sha256", "log_key"),
     EventKind.POLICY: ("policy", "version", "sha256"),
+    EventKind.SHADOW: ("policy", "version", "sha256", "what"),
     EventKind.KEYS_SEALED: ("done_ms", "log_key", "authority", "generation", "bank", "pcrs"),
     EventKind.KEYS_RESTORED: ("done_ms", "log_key", "authority", "generation", "bank", "pcrs"),
     EventKind.KEYS_BACKED_UP: ("done_ms", "threshold", "count", "officers_sha256"),

@@ -1,5 +1,6 @@
 """What the coordinator measures, and when it is well and ready: `tccp.transport.metrics.Report`."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import trio
@@ -34,7 +35,8 @@ class CoordinatorReport:
         Raises:
             StoreError: The store cannot be read.
         """
-        return [build_info(), *self._since_the_start(), *await self._stored(), *self._log(), *self._witnesses()]
+        parts = (self._since_the_start(), await self._stored(), self._shadows(), self._log(), self._witnesses())
+        return [build_info(), *itertools.chain.from_iterable(parts)]
 
     async def ailments(self) -> Sequence[str]:
         """A store that is silent for long is not coming back."""
@@ -60,7 +62,10 @@ class CoordinatorReport:
         yield counter("tccp_registrations", "Nodes that were admitted.", counted.registrations)
         yield counter("tccp_renewals", "Leases that were renewed on fresh evidence.", counted.renewals)
         yield counter("tccp_leases_lapsed", "Leases that ended because they were not renewed in time.", counted.lapses)
+        yield counter("tccp_worker_ends", "Workers that ended and were started again.", counted.worker_ends)
         yield counters("tccp_refusals", "Refusals of nodes.", "reason", counted.refusals.by_name)
+        what = "Connections that were closed because there were too many from their address."
+        yield counters("tccp_connections_refused", what, "port", counted.too_many.by_name)
         yield counters("tccp_revocations_told", "Nodes told that they are revoked.", "heard", counted.told.by_name)
         yield counter("tccp_key_releases", "Keys of VMs given to nodes.", counted.releases)
         yield counters("tccp_key_refusals", "Refusals to give a VM's keys.", "reason", counted.key_refusals.by_name)
@@ -80,6 +85,13 @@ class CoordinatorReport:
             gauge("tccp_store_size_bytes", "Size of the database.", counts.database_bytes),
             gauge("tccp_log_backlog_entries", "Events whose entry is not durable yet.", counts.last_seq - log_size),
         ]
+
+    def _shadows(self) -> Iterable[Metric]:
+        counts = {shadow.policy.name: shadow.counts for shadow in self._services.shadows}
+        for verdict, name in (("accepted", "accepted"), ("refused", "refused"), ("no_answer", "silent")):
+            what = f"Nodes of which the version in the shadow of a policy says last: {verdict}."
+            found = {policy: float(count[verdict]) for policy, count in counts.items()}
+            yield gauges(f"tccp_shadow_{name}", what, "policy", found)
 
     def _log(self) -> Iterable[Metric]:
         published = self._services.log

@@ -2,7 +2,7 @@
 
 destination  move_request --> prepare: fresh evidence, one transaction --> move_prepared (keys, the source's TLS key)
 source       <-- move_order (address, the destination's TLS key)           [the VM goes from one to the other]
-destination  move_arrived --> waits . . . . . . . . . . . . . . . . . . . .
+destination  move_arrived --> its disks' marks; waits . . . . . . . . . . .
 source       move_wiped, signed --> commit: the destination's, next epoch  --> move_go
 """
 
@@ -12,6 +12,7 @@ import trio
 from tccp.coordinator.services import Services
 from tccp.coordinator.sessions import NodeSession
 from tccp.errors import EvidenceError, HostError
+from tccp.protocol.marks import check_marks
 from tccp.protocol.messages import (
     MoveArrived,
     MoveGo,
@@ -24,9 +25,18 @@ from tccp.protocol.messages import (
     VmReportRefused,
 )
 from tccp.protocol.moving import verify_wiped
-from tccp.store import DESTINATION_LOST, ConflictError, LeaseRecord, MoveRecord, MoveWord, VmState
+from tccp.store import (
+    DESTINATION_LOST,
+    ConflictError,
+    LeaseRecord,
+    MoveArrival,
+    MoveRecord,
+    MoveWord,
+    VmState,
+)
 
 LOOK_S = 5.0  # whether a destination that waits is still connected
+ARRIVED_S = 30.0
 
 log = structlog.get_logger()
 
@@ -36,6 +46,7 @@ class Moves:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._arrivals = trio.lowlevel.ParkingLot()
 
     async def prepared(self, move: MoveRecord, wrapped_keys: bytes) -> MovePrepared:
         """What the destination needs, once the source has been told.
@@ -45,16 +56,18 @@ class Moves:
             HostError: The record cannot be read.
         """
         receipt = await self._services.log.receipt(move.seq)
-        source = await self._lease_of_owner(move)
+        source, marks = await self._lease_of_owner(move)
         session = self._services.sessions.get(source.node)
         if session is not None:  # else it is told when it comes back
             await self._tell(session, move)
-        return MovePrepared(move.move_id, move.vm_id, move.epoch + 1, wrapped_keys, source.tls_spki_sha256, receipt)
+        return MovePrepared(
+            move.move_id, move.vm_id, move.epoch + 1, wrapped_keys, source.tls_spki_sha256, marks, receipt
+        )
 
     async def remind(self, session: NodeSession) -> None:
         """Tell a node of the moves of its VMs; it knows those that it is at already."""
         try:
-            for move in await self._services.store.moves_from(session.node):
+            for move in await self._services.store.moves_from(session.node, self._services.clock.now_ms()):
                 await self._tell(session, move)
         except HostError as problem:
             log.warning("not_reminded", node=str(session.node), reason=problem.reason, detail=problem.detail)
@@ -76,17 +89,21 @@ class Moves:
         return VmReportRecorded(word, said.vm_id, said.epoch)
 
     async def _go(self, session: NodeSession, said: MoveArrived) -> MoveGo:
-        """Wait for the source's word."""
+        """Wait for the source's word, as long as it can give one."""
         store = self._services.store
         while not session.ended:
             seq = await store.last_seq()
-            record, move = await store.vm(said.vm_id), await store.move(said.vm_id)
+            record, move = await store.vm(said.vm_id), await self._under_way(said.vm_id)
             lease = session.lease.record
             owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
             if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:
                 return MoveGo(said.vm_id, said.epoch, await self._services.log.receipt(record.seq))
             if move is None or (move.move_id, move.node) != (said.move_id, lease.node):
                 raise ConflictError("move_over", f"{said.vm_id.hex()}: {said.move_id.hex()}")
+            if move.marks is None:
+                marks = check_marks(said.marks)
+                await store.arrive(MoveArrival(said.vm_id, said.epoch, said.move_id, lease.lease_id, marks))
+                self._arrivals.unpark_all()
             with trio.move_on_after(LOOK_S):
                 await store.wait_for_events(seq)
         raise HostError("node_gone", str(session.node))
@@ -97,6 +114,7 @@ class Moves:
         if isinstance(said, MoveWiped):
             move = (said.vm_id, said.epoch, said.move_id)
             wiped = verify_wiped(said.statement, said.signature, identity=lease.identity, move=move)
+            await self._arrived(said)
         now_ms = self._services.clock.now_ms()
         word = MoveWord(said.vm_id, said.epoch, said.move_id, lease.lease_id, wiped, now_ms)
         if isinstance(said, MoveStayed):
@@ -109,6 +127,17 @@ class Moves:
         if record.end_reason == DESTINATION_LOST:
             raise ConflictError(DESTINATION_LOST, f"{said.vm_id.hex()}: nobody has it")
 
+    async def _arrived(self, said: MoveWiped) -> None:
+        """Until the destination has said so, which it does at about the same time; who does not has lost the VM."""
+        with trio.move_on_after(ARRIVED_S):
+            while (move := await self._under_way(said.vm_id)) and move.move_id == said.move_id:
+                if move.marks is not None:
+                    return
+                await self._arrivals.park()
+
+    async def _under_way(self, vm_id: bytes) -> MoveRecord | None:
+        return await self._services.store.move(vm_id, self._services.clock.now_ms())
+
     async def _tell(self, session: NodeSession, move: MoveRecord) -> None:
         lease = await self._services.store.open_lease(move.node)
         is_there = lease is not None and lease.boot_id == move.boot_id  # else the source shall find nobody
@@ -116,9 +145,9 @@ class Moves:
         order = MoveOrder(move.vm_id, move.epoch, move.move_id, str(move.node), move.address, spki_sha256)
         await session.connection.send(order)
 
-    async def _lease_of_owner(self, move: MoveRecord) -> LeaseRecord:
+    async def _lease_of_owner(self, move: MoveRecord) -> tuple[LeaseRecord, bytes]:
         record = await self._services.store.vm(move.vm_id)
         lease = None if record is None else await self._services.store.lease(record.lease_id)
         if record is None or lease is None or record.epoch != move.epoch:
             raise ConflictError("vm_not_running", f"{move.vm_id.hex()} has moved, or ended")
-        return lease
+        return lease, record.marks or b""

@@ -7,8 +7,10 @@ import re
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from tccp.attestation.attributes import NodeAttributes
 from tccp.attestation.ek_id import ek_spki_of
 from tccp.attestation.enrolment import verify_ek_certificate
+from tccp.coordinator.attributes import attested
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.errors import ConfigError
@@ -20,9 +22,10 @@ from tccp.protocol.control import (
     NodeInfo,
     PerimeterRecord,
     RevokeNode,
+    SetNodeAttributes,
     SetNodePolicy,
 )
-from tccp.store import ConflictError, LeaseRecord, NodeRecord
+from tccp.store import ConflictError, LeaseRecord, NodeRecord, attribute_fields
 
 PEM = re.compile(rb"-----BEGIN (?:CERTIFICATE|PUBLIC KEY)-----([A-Za-z0-9+/=\s]+)-----END")
 
@@ -57,7 +60,7 @@ async def enrol(services: Services, request: EnrolNode) -> NodeInfo:
     else:
         ek_public = _canonical(ek_spki_of(_der(request.ek_public)))
         ek_id = spki_sha256(ek_public)
-    record = NodeRecord(
+    record = _record(
         name=name,
         ek_id=ek_id,
         policy=request.policy,
@@ -95,7 +98,7 @@ async def import_record(services: Services, request: ImportNodes) -> int:
     """
     now_ms = services.clock.now_ms()
     records = [
-        NodeRecord(
+        _record(
             name=node_name(node.name),
             ek_id=node.ek_id,
             policy=node.policy,
@@ -124,6 +127,19 @@ async def set_policy(services: Services, renewals: Renewals, request: SetNodePol
     if (session := services.sessions.get(name)) is not None:
         session.policy = request.policy
         renewals.ask_now([session])
+    await services.log.included(seq)
+    return await show(services, name)
+
+
+async def set_attributes(services: Services, request: SetNodeAttributes) -> NodeInfo:
+    """Assert something else of a node. What runs there goes on; the next key depends on it.
+
+    Raises:
+        ConflictError: ``node_unknown``, ``bad_attributes``.
+    """
+    name = node_name(request.name)
+    now_ms = services.clock.now_ms()
+    seq = await services.store.set_attributes(name, request.said, request.taken_back, now_ms)
     await services.log.included(seq)
     return await show(services, name)
 
@@ -176,6 +192,7 @@ async def all_nodes(services: Services) -> list[NodeRecord]:
 def _info(services: Services, record: NodeRecord, lease: LeaseRecord | None) -> NodeInfo:
     session = services.sessions.get(record.name)
     refusal = services.sessions.refusals.get(record.name)
+    said = attested(services, session) if session else None
     held = lease if lease is not None and lease.expires_ms > services.clock.now_ms() else None
     if record.revoked_ms is not None:
         state = "revoked"
@@ -204,11 +221,23 @@ def _info(services: Services, record: NodeRecord, lease: LeaseRecord | None) -> 
         last_refusal_ms=refusal.at_ms if refusal else 0,
         revoke_reason=record.revoke_reason or "",
         warnings=session.lease.boot.warnings if session else (),
+        attested=said.attributes if said else {},
     )
 
 
+def _record(
+    *, name: NodeName, ek_id: bytes, policy: str, enrolled_ms: int, ek_public: bytes | None, attributes: dict[str, str]
+) -> NodeRecord:
+    try:
+        return NodeRecord(name, ek_id, policy, enrolled_ms, ek_public, attributes=attributes)
+    except ValueError as problem:
+        raise ConfigError("bad_attributes", f"{name}: {problem}") from None
+
+
 def _enrol_body(record: NodeRecord) -> bytes:
-    return event_body(ek_id=record.ek_id, policy=record.policy, pinned=int(record.ek_public is not None))
+    pinned = int(record.ek_public is not None)
+    asserted = attribute_fields(NodeAttributes(asserted=record.attributes))
+    return event_body(ek_id=record.ek_id, policy=record.policy, pinned=pinned, **asserted)
 
 
 def _der(given: bytes) -> bytes:

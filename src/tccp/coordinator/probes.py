@@ -10,6 +10,8 @@ import hashlib
 import structlog
 import trio
 
+from tccp.attestation.attributes import NodeAttributes
+from tccp.coordinator.attributes import attested
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.coordinator.sessions import NodeSession
@@ -17,7 +19,7 @@ from tccp.errors import HostError, LaunchError, PolicyError
 from tccp.model import NodeName, spki_sha256
 from tccp.protocol.probe import verify_probe_signature
 from tccp.protocol.tenant_messages import Probe, Probed
-from tccp.store import EventDraft, EventKind
+from tccp.store import EventDraft, EventKind, attribute_fields
 
 PROBES_MAX = 32  # at once; each makes a TPM work
 ASKED_AGAIN_MAX = 3  # an answer to an older challenge may be under way
@@ -86,6 +88,7 @@ class Probes:
             evidence_ms=now_ms - int(1000 * (trio.current_time() - lease.asked_at)),
             boot_id=lease.record.boot_id,
             identity_sha256=hashlib.sha256(lease.record.identity).digest(),
+            **await self._attributes(session),
         )
         seq = await services.store.append_event(EventDraft(now_ms, EventKind.PROBE, session.node, body))
         held = await services.store.open_lease(session.node)
@@ -93,3 +96,9 @@ class Probes:
             raise LaunchError("node_not_admitted", f"{session.node} lost its lease meanwhile")
         log.info("probed", node=str(session.node), tenant=probe.tenant_key.hex()[:16])
         return seq
+
+    async def _attributes(self, session: NodeSession) -> dict[str, str]:
+        """What is known of the node, by evidence and by whoever enrolled it."""
+        record = await self._services.store.node_by_name(session.node)
+        said = attested(self._services, session)
+        return attribute_fields(NodeAttributes(said.attributes if said else {}, record.attributes if record else {}))

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 import trio
 
-from tccp.coordinator.batching import Waiting, WaitingInOrder, batches
+from tccp.coordinator.batching import Waiting, WaitingInOrder, next_batch
 from tccp.coordinator.log_entries import EventEntry, entry_of
 from tccp.errors import HostError, LogError, StoreError
 from tccp.store import EventRecord, Store
@@ -170,7 +170,8 @@ class PublishedLog:
             waiting.settle(HostError("overloaded", "too many wait for receipts"))
 
     async def _answer_for_receipts(self) -> None:
-        async for batch in batches(self._asked, RECEIPTS_AT_ONCE):
+        while True:
+            batch = await next_batch(self._asked, RECEIPTS_AT_ONCE)
             receipts: Receipts
             try:
                 events = await self._store.events_at([waiting.request for waiting in batch])

@@ -5,6 +5,7 @@ enrolled), `BoundAk` (its AK lives in the TPM of that EK), `VerifiedQuote`, `Tru
 """
 
 import contextlib
+import functools
 import os
 import ssl
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import structlog
 import trio
 
+from tccp.attestation.attributes import attributes_of_tpm
 from tccp.attestation.ek_id import ek_id_of
 from tccp.attestation.enrolment import BoundAk, challenge_ak, confirm_activation
 from tccp.attestation.policy import PcrPolicy
@@ -31,7 +33,7 @@ from tccp.coordinator.refusals import refuse
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.coordinator.sessions import Lease, NodeSession
-from tccp.errors import EnrolmentError, EvidenceError, HostError, PolicyError, ProtocolError
+from tccp.errors import EnrolmentError, EvidenceError, PolicyError
 from tccp.model import NodeName, spki_sha256
 from tccp.protocol import binding
 from tccp.protocol import fields as f
@@ -39,6 +41,7 @@ from tccp.protocol.binding import Channel
 from tccp.protocol.messages import (
     PROTOCOL_VERSION,
     Admitted,
+    AnyMessage,
     Challenge,
     Evidence,
     Hello,
@@ -51,7 +54,8 @@ from tccp.protocol.messages import (
 from tccp.protocol.session import Role, Session, expect
 from tccp.protocol.statements import IdentityStatement
 from tccp.store import ConflictError
-from tccp.transport.connection import Connection, fresh_nonce, handshake
+from tccp.transport.accepting import address_of, forgiving
+from tccp.transport.connection import Connection, Stream, fresh_nonce, handshake
 from tccp.transport.errors import PeerGoneError
 
 ANSWER_S = 30.0  # how long a nonce is good for
@@ -64,21 +68,21 @@ async def serve_node(
     services: Services, renewals: Renewals, launches: Launches, stream: trio.SocketStream, context: ssl.SSLContext
 ) -> None:
     """Serve one node from its TLS handshake to the end of its connection. Never raises what a peer can cause."""
-    address = _address(stream)
+    address = address_of(stream)
+    with forgiving(address):
+        await serve_stream(services, renewals, launches, await handshake(stream, context, server_side=True), address)
+
+
+async def serve_stream(
+    services: Services, renewals: Renewals, launches: Launches, stream: Stream, address: str
+) -> None:
+    """Serve a node whose TLS handshake is done; closes *stream*. For a `forgiving` caller."""
     try:
-        tls = await handshake(stream, context, server_side=True)
-        try:
-            own = spki_sha256(services.identity.tls_spki)
-            connection = Connection(tls, Session(Role.COORDINATOR), own_spki_sha256=own)
-            await _serve(services, renewals, launches, connection, address)
-        finally:
-            tls.close()
-    except PeerGoneError as problem:
-        log.debug("node_gone", address=address, detail=problem.detail)
-    except ProtocolError as problem:
-        log.info("protocol_error", address=address, reason=problem.reason, detail=problem.detail)
-    except HostError as problem:
-        log.error("session_failed", address=address, reason=problem.reason, detail=problem.detail)
+        own = spki_sha256(services.identity.tls_spki)
+        connection = Connection(stream, Session(Role.COORDINATOR), own_spki_sha256=own)
+        await _serve(services, renewals, launches, connection, address)
+    finally:
+        stream.close()
 
 
 async def _serve(
@@ -100,16 +104,21 @@ async def _serve(
         await renewals.add(session)
         launches.remind(session)
         with session.scope:
-            while True:
-                message = await connection.receive_any()
-                if isinstance(message, NodeRequest | NodeReport):
-                    launches.take(session, message)
-                elif isinstance(message, HostLogPart):
-                    renewals.take_part(session, message)
-                else:
-                    renewals.answer(session, expect(message, RenewalEvidence))
+            await connection.pass_on(functools.partial(_take, renewals, launches, session))
     finally:
         services.sessions.close(session)
+
+
+def _take(renewals: Renewals, launches: Launches, session: NodeSession, message: AnyMessage) -> None:
+    """What an admitted node says."""
+    if session.scope.cancel_called:
+        return
+    if isinstance(message, NodeRequest | NodeReport):
+        launches.take(session, message)
+    elif isinstance(message, HostLogPart):
+        renewals.take_part(session, message)
+    else:
+        renewals.answer(session, expect(message, RenewalEvidence))
 
 
 async def _claimed_name(services: Services, hello: Hello) -> NodeName | None:
@@ -136,6 +145,7 @@ async def register(
         ConflictError: The store's state forbids the lease: revoked, or judged by another policy, in the meantime.
     """
     policy = services.policies.get(node.record.policy)
+    shadow, selection = services.shadows.beside(policy)
     activation = challenge_ak(hello.ak_public, ek=node.ek, secret=os.urandom(32))
     own = await services.evidence.evidence_for(binding.coordinator_leaf(hello.node_nonce, channel))
     nonce = fresh_nonce()
@@ -146,35 +156,49 @@ async def register(
             id_object=activation.id_object,
             encrypted_secret=activation.encrypted_secret,
             nonce=nonce.value,
-            bank=int(policy.selection.bank),
-            pcr_indexes=policy.selection.indexes,
+            bank=int(selection.bank),
+            pcr_indexes=selection.indexes,
         )
     )
     with _silence_after(ANSWER_S):
         evidence = await connection.receive(Evidence)
     ak: BoundAk = confirm_activation(activation, evidence.credential)
     key = AkKey.from_tpm_public(ak.ak_public)
-    quote = await services.verifier.verify(
+    quoted = await services.verifier.verify(
         QuoteClaim(
             evidence.attest,
             evidence.signature,
-            claimed_pcrs(policy.selection, evidence.pcrs),
+            claimed_pcrs(selection, evidence.pcrs),
             ak=key,
             qualifying_data=binding.registration(nonce.value, channel, evidence.identity),
         )
     )
     identity = check_identity(evidence.identity, node=node, tls_spki=connection.peer_spki)
-    boot = KnownBoot()
+    boot, quote = KnownBoot(), quoted.of(policy.selection)
 
     async def fetch(name: f.HostLog, offset: int) -> bytes:
         await connection.send(HostLogRequest(log=name, offset=offset))
         with _silence_after(ANSWER_S):
             return (await connection.receive(HostLogPart)).content
 
-    with _silence_after(PATIENCE_S):
-        platform = await services.examiner.examine(policy, quote, boot, fetch, event_log=evidence.event_log)
-    if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
-        explain_event_log(evidence.event_log, quote)
+    async def judge_beside() -> KnownBoot:
+        if shadow is None:
+            return KnownBoot()
+        now_ms, name = services.clock.now_ms(), node.record.name
+        return await services.shadows.at_registration(
+            shadow, name, quoted, evidence.event_log, in_force=boot, at_ms=now_ms
+        )
+
+    try:
+        with _silence_after(PATIENCE_S):
+            platform = await services.examiner.examine(
+                policy, quote, boot, fetch, event_log=evidence.event_log, node=node.record.name
+            )
+        if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
+            explain_event_log(evidence.event_log, quote)
+    except EvidenceError:
+        await judge_beside()
+        raise
     grant = grant_lease(
         platform,
         identity,
@@ -186,21 +210,26 @@ async def register(
         lease_s=services.config.leases.seconds,
         tls_spki_sha256=connection.peer_spki_sha256,
     )
-    return await _admit(services, connection, grant, identity, key, boot=boot, asked_at=asked_at)
+    deadline = trio.current_time() + services.config.leases.seconds
+    await _admit(services, connection, grant, identity, boot)
+    lease = Lease(
+        grant.record,
+        key,
+        grant.certificates,
+        deadline,
+        asked_at,
+        ek_id=node.record.ek_id,
+        tpm=attributes_of_tpm(node.ek, quote),
+        boot=boot,
+    )
+    lease.boot_in_shadow = await judge_beside()
+    return lease
 
 
 async def _admit(
-    services: Services,
-    connection: Connection,
-    grant: Grant,
-    identity: IdentityStatement,
-    key: AkKey,
-    *,
-    boot: KnownBoot,
-    asked_at: float,
-) -> Lease:
+    services: Services, connection: Connection, grant: Grant, identity: IdentityStatement, boot: KnownBoot
+) -> None:
     record = grant.record
-    deadline = trio.current_time() + services.config.leases.seconds
     body = event_body(
         lease_id=record.lease_id,
         policy=record.policy,
@@ -224,7 +253,6 @@ async def _admit(
             receipt=receipt,
         )
     )
-    return Lease(record, key, grant.certificates, deadline, asked_at, boot)
 
 
 @contextlib.contextmanager
@@ -235,11 +263,3 @@ def _silence_after(seconds: float) -> Iterator[None]:
             yield
     except trio.TooSlowError:
         raise PeerGoneError("peer_gone", f"no answer in {seconds:.0f} s") from None
-
-
-def _address(stream: trio.SocketStream) -> str:
-    try:
-        host, port, *_ = stream.socket.getpeername()
-    except (OSError, ValueError):
-        return "unknown"
-    return f"{host}:{port}"

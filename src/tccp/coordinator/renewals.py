@@ -20,17 +20,18 @@ import trio
 
 from tccp.attestation.policy import TrustedPlatform
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
-from tccp.coordinator.admission import check_same_boot, claimed_pcrs
-from tccp.coordinator.examination import PATIENCE_S, judge_known
+from tccp.coordinator.admission import check_same_boot
+from tccp.coordinator.examination import judge_known
 from tccp.coordinator.fan_out import tell_revoked
+from tccp.coordinator.host_logs import logs_of
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.services import Services
-from tccp.coordinator.sessions import NodeSession, OpenChallenge
+from tccp.coordinator.sessions import ANSWER_S, NodeSession, OpenChallenge
+from tccp.coordinator.shadows import Shadow
 from tccp.coordinator.trials import Trial
+from tccp.coordinator.verifier import renewal_claim
 from tccp.errors import EvidenceError, HostError, PolicyError, QuoteError
 from tccp.model import NodeName
-from tccp.protocol import binding
-from tccp.protocol import fields as f
 from tccp.protocol.messages import (
     HostLogPart,
     HostLogRequest,
@@ -43,7 +44,6 @@ from tccp.store import ConflictError, Renewal
 from tccp.transport.connection import fresh_nonce
 from tccp.transport.errors import PeerGoneError
 
-ANSWER_S = 30.0  # how long a nonce is good for
 BATCH_MAX = 256
 JUDGES = 2  # one waits for the disk, the other for the C core
 TICK_S = 0.02  # due times this close together are dealt with at once
@@ -52,7 +52,7 @@ RETRY_S = 1.0  # after the store failed
 SPREAD = 0.1  # of a lease: nodes that came together shall not renew together for ever
 
 Answer = tuple[NodeSession, OpenChallenge, RenewalEvidence]
-Verdict = tuple[NodeSession, OpenChallenge, Renewal]
+Verdict = tuple[NodeSession, OpenChallenge, VerifiedQuote, Renewal]
 
 log = structlog.get_logger()
 
@@ -129,10 +129,11 @@ class Renewals:
         Raises:
             PolicyError: ``no_fresh_evidence``: it does not come in time, or does not hold.
         """
-        renewed = session.renewed
-        self.ask_now([session])
-        with trio.move_on_after(ANSWER_S):
-            await renewed.wait()
+        renewed = session.until_renewed()
+        if not session.ended:
+            self.ask_now([session])
+            with trio.move_on_after(ANSWER_S):
+                await renewed.wait()
         if session.ended or not renewed.is_set():
             raise PolicyError("no_fresh_evidence", f"{session.node} has not quoted, or its quote did not hold")
 
@@ -190,7 +191,11 @@ class Renewals:
         except EvidenceError as problem:
             self._start_failing(session, problem)
             return
-        session.challenge = OpenChallenge(fresh_nonce().value, now, policy, session.trial)
+        if session.trial is not None:
+            shadow, selection = None, policy.selection
+        else:
+            shadow, selection = self._services.shadows.beside(policy)
+        session.challenge = OpenChallenge(fresh_nonce().value, now, policy, selection, session.trial, shadow)
         session.trial = None
         self._plan(session, min(now + ANSWER_S, max(session.lease.deadline, now + TICK_S)))
         self._send(
@@ -198,8 +203,8 @@ class Renewals:
             RenewalChallenge(
                 lease_id=session.lease.record.lease_id,
                 nonce=session.challenge.nonce,
-                bank=int(policy.selection.bank),
-                pcr_indexes=policy.selection.indexes,
+                bank=int(selection.bank),
+                pcr_indexes=selection.indexes,
             ),
         )
 
@@ -240,12 +245,13 @@ class Renewals:
                 if isinstance(quote, EvidenceError):
                     raise quote
                 check_same_boot(session.lease.record, quote)
-                known = session.lease.boot
-                platform = judge_known(challenge.policy, quote, known) if challenge.trial is None else None
+                policy, known = challenge.policy, session.lease.boot
+                judged = quote.of(policy.selection)
+                platform = judge_known(policy, judged, known) if challenge.trial is None else None
                 if platform is None:
                     self._nursery.start_soon(self._examine, session, challenge, quote)
                 else:
-                    renewals.append((session, challenge, self._renewal(session, challenge, platform)))
+                    renewals.append((session, challenge, quote, self._renewal(session, challenge, platform)))
             except EvidenceError as problem:
                 self._start_failing(session, problem)
         if renewals:
@@ -253,73 +259,58 @@ class Renewals:
 
     async def _store(self, renewals: list[Verdict]) -> None:
         try:
-            refusals = await self._services.store.renew_all([renewal for _, _, renewal in renewals])
+            refusals = await self._services.store.renew_all([renewal for *_, renewal in renewals])
         except HostError as problem:
             log.error("renewals_not_stored", reason=problem.reason, detail=problem.detail, nodes=len(renewals))
-            for session, _, _ in renewals:
+            for session, *_ in renewals:
                 self._plan(session, trio.current_time() + RETRY_S)
             return
-        for (session, challenge, renewal), refusal in zip(renewals, refusals, strict=True):
-            self._renewed(session, challenge, renewal, refusal)
+        for (session, challenge, quote, renewal), refusal in zip(renewals, refusals, strict=True):
+            self._renewed(session, challenge, quote, renewal, refusal)
 
     async def _verify(self, batch: list[Answer]) -> list[VerifiedQuote | EvidenceError]:
         claims: list[QuoteClaim | EvidenceError] = []
         for session, challenge, evidence in batch:
             try:
-                claims.append(self._claim(session, challenge, evidence))
+                claims.append(renewal_claim(session, challenge, evidence))
             except QuoteError as problem:
                 claims.append(problem)
         asked = [claim for claim in claims if isinstance(claim, QuoteClaim)]
         verdicts = iter(await trio.to_thread.run_sync(verify_quotes, asked))
         return [next(verdicts) if isinstance(claim, QuoteClaim) else claim for claim in claims]
 
-    @staticmethod
-    def _claim(session: NodeSession, challenge: OpenChallenge, evidence: RenewalEvidence) -> QuoteClaim:
-        record = session.lease.record
-        return QuoteClaim(
-            evidence.attest,
-            evidence.signature,
-            claimed_pcrs(challenge.policy.selection, evidence.pcrs),
-            ak=session.lease.ak,
-            qualifying_data=binding.renewal(challenge.nonce, session.channel, record.lease_id, record.identity),
-        )
-
     async def _examine(self, session: NodeSession, challenge: OpenChallenge, quote: VerifiedQuote) -> None:
         """Judge an answer for which a log of the host is needed, too, or by a policy that is only tried."""
         if session.ended:
             return
-        send, parts = trio.open_memory_channel[bytes](1)
-        session.parts = send
-
-        async def fetch(name: f.HostLog, offset: int) -> bytes:
-            self._send(session, HostLogRequest(log=name, offset=offset))
-            if session.ended:
-                raise trio.EndOfChannel
-            with trio.fail_after(ANSWER_S):
-                return await parts.receive()
-
         examiner, known = self._services.examiner, session.lease.boot
+        platform: TrustedPlatform | None = None
         try:
-            with trio.fail_after(PATIENCE_S):
+            with logs_of(session, self._send) as fetch:
                 if challenge.trial is not None:
                     await challenge.trial.judge(examiner, session.node, quote, known, fetch)
                     self._plan(session, trio.current_time())  # now by the policy in force
-                    return
-                platform = await examiner.examine(challenge.policy, quote, known, fetch)
+                else:
+                    judged = quote.of(challenge.policy.selection)
+                    platform = await examiner.examine(challenge.policy, judged, known, fetch, node=session.node)
         except EvidenceError as problem:
             self._start_failing(session, problem)
-        except (trio.EndOfChannel, trio.TooSlowError):
-            if not session.ended:
-                log.warning("no_answer", node=str(session.node), address=session.address)
-                session.scope.cancel()  # the lease ends in its time
-        else:
+        if platform is not None:
             for warning in platform.warnings:
                 log.warning("policy_warning", node=str(session.node), policy=platform.policy_name, detail=warning)
-            await self._store([(session, challenge, self._renewal(session, challenge, platform))])
-        finally:
-            session.parts = None
-            send.close()
-            parts.close()
+            await self._store([(session, challenge, quote, self._renewal(session, challenge, platform))])
+
+    async def _examine_beside(
+        self, session: NodeSession, shadow: Shadow, quote: VerifiedQuote, renewal: Renewal
+    ) -> None:
+        """Have a version in the shadow see the logs that it needs. The lease is renewed in the record already."""
+        if session.ended:
+            return
+        with logs_of(session, self._send) as fetch:
+            known, at_ms = session.lease.boot_in_shadow, renewal.at_ms
+            await self._services.shadows.examine(shadow, session.node, quote, fetch, known=known, at_ms=at_ms)
+        if not session.ended:
+            self._grant(session, renewal)
 
     def _renewal(self, session: NodeSession, challenge: OpenChallenge, platform: TrustedPlatform) -> Renewal:
         """The lease counts from the moment of asking: the quote is no older than that."""
@@ -338,8 +329,14 @@ class Renewals:
         )
 
     def _renewed(
-        self, session: NodeSession, challenge: OpenChallenge, renewal: Renewal, refusal: ConflictError | None
+        self,
+        session: NodeSession,
+        challenge: OpenChallenge,
+        quote: VerifiedQuote,
+        renewal: Renewal,
+        refusal: ConflictError | None,
     ) -> None:
+        assert self._nursery is not None
         if session.ended:
             return
         if refusal is not None:
@@ -348,13 +345,26 @@ class Renewals:
             else:
                 self._start_failing(session, refusal)
             return
-        lease_s = self._services.config.leases.seconds
-        session.lease.deadline = challenge.asked_at + lease_s
+        session.lease.deadline = challenge.asked_at + self._services.config.leases.seconds
         session.lease.asked_at = challenge.asked_at
         session.policy_version = renewal.policy_version
-        session.renewed.set()
-        session.renewed = trio.Event()
+        session.tell_renewed()
         self._services.sessions.counters.renewals += 1
+        shadow = challenge.shadow
+        if shadow is None or self._services.shadows.judge(
+            shadow,
+            session.node,
+            quote,
+            known=session.lease.boot_in_shadow,
+            in_force=session.lease.boot,
+            at_ms=renewal.at_ms,
+        ):
+            self._grant(session, renewal)
+        else:
+            self._nursery.start_soon(self._examine_beside, session, shadow, quote, renewal)
+
+    def _grant(self, session: NodeSession, renewal: Renewal) -> None:
+        lease_s = self._services.config.leases.seconds
         certificate = session.lease.certificates.issue(not_before_ms=renewal.at_ms, not_after_ms=renewal.expires_ms)
         self._send(session, Renewed(lease_id=renewal.lease_id, lease_s=lease_s, certificate=certificate))
         self._plan_next(session, renewal.policy)

@@ -14,9 +14,11 @@ from tccp.coordinator.cosignatures import Cosignatures
 from tccp.coordinator.evidence import OwnEvidence
 from tccp.coordinator.examination import Examiner
 from tccp.coordinator.identity import CoordinatorIdentity
+from tccp.coordinator.measured_before import MeasuredBefore
 from tccp.coordinator.policies import PolicyBook
 from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.sessions import Sessions
+from tccp.coordinator.shadows import Shadows
 from tccp.coordinator.verifier import QuoteVerifier
 from tccp.model import PcrValues
 from tccp.store import Store
@@ -34,8 +36,10 @@ class Services:
     clock: SteadyClock
     evidence: OwnEvidence
     policies: PolicyBook
+    shadows: Shadows
     operators: tuple[VerifyKey, ...]
     examiner: Examiner
+    measured_before: MeasuredBefore
     ak_spki: bytes
     tpm_name: str
     pcrs_at_start: PcrValues

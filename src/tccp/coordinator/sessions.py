@@ -8,13 +8,16 @@ import trio
 from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.quote import AkKey
 from tccp.coordinator.examination import KnownBoot
+from tccp.coordinator.shadows import Shadow
 from tccp.coordinator.trials import Trial
 from tccp.measures import Tally
-from tccp.model import NodeName
+from tccp.model import NodeName, PcrSelection
 from tccp.protocol.binding import Channel
 from tccp.store import LeaseRecord
 from tccp.transport.certificates import CertificateTemplate
 from tccp.transport.connection import Connection
+
+ANSWER_S = 30.0  # how long a nonce is good for
 
 
 @dataclass(slots=True)
@@ -26,7 +29,10 @@ class Lease:
     certificates: CertificateTemplate
     deadline: float  # trio time; the store has the wall-clock one
     asked_at: float  # trio time: the last evidence that held is no older than this
+    ek_id: bytes
+    tpm: Mapping[str, str]  # attributes that follow from the TPM
     boot: KnownBoot = field(default_factory=KnownBoot)
+    boot_in_shadow: KnownBoot = field(default_factory=KnownBoot)  # of the policy's version in the shadow
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,9 @@ class OpenChallenge:
     nonce: bytes
     asked_at: float  # trio time
     policy: AnyPolicy
+    selection: PcrSelection  # what was asked for: at least what the policy wants to see
     trial: Trial | None = None  # the policy is only tried
+    shadow: Shadow | None = None  # judges beside the policy
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +60,7 @@ class NodeSession:
     policy_version: int  # that judged it last
     challenge: OpenChallenge | None = None
     due: float = 0.0  # trio time: when something is to be done about it
-    renewed: trio.Event = field(default_factory=trio.Event, repr=False)  # the next time it is; then there is a new one
+    renewed: trio.Event | None = field(default=None, repr=False)  # the next time it is, if anybody waits for that
     parts: trio.MemorySendChannel[bytes] | None = field(default=None, repr=False)  # who waits for one of its logs
     trial: Trial | None = None  # for which it is asked next
     key_requests: int = 0  # that are being worked on
@@ -64,6 +72,18 @@ class NodeSession:
     def ended(self) -> bool:
         """Nothing more is said to it, or its task was told to end."""
         return self.revoked or self.scope.cancel_called
+
+    def until_renewed(self) -> trio.Event:
+        """What `tell_renewed` sets next, for all who wait."""
+        if self.renewed is None:
+            self.renewed = trio.Event()
+        return self.renewed
+
+    def tell_renewed(self) -> None:
+        """Wake who waits until it is renewed."""
+        if self.renewed is not None:
+            self.renewed.set()
+            self.renewed = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +104,11 @@ class Counters:
     renewals: int = 0
     releases: int = 0
     lapses: int = 0
+    worker_ends: int = 0  # that nobody wanted
     told: Tally = field(default_factory=Tally)  # of a revocation, by what the node did
     refusals: Tally = field(default_factory=Tally)
     key_refusals: Tally = field(default_factory=Tally)
+    too_many: Tally = field(default_factory=Tally)  # connections from one address, by the port
 
 
 class Sessions:
@@ -120,7 +142,7 @@ class Sessions:
         """Forget *session*, unless a newer one took its place."""
         session.scope.cancel()
         session.closed.set()
-        session.renewed.set()  # who waits for it sees that it has ended
+        session.tell_renewed()  # who waits for it sees that it has ended
         if session.parts is not None:
             session.parts.close()
         if self._by_node.get(session.node) is session:

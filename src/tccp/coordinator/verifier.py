@@ -7,10 +7,30 @@ done, so a quiet coordinator answers at once and a busy one answers more cheaply
 import trio
 
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
-from tccp.coordinator.batching import Waiting, batches
+from tccp.coordinator.admission import claimed_pcrs
+from tccp.coordinator.batching import Waiting, next_batch
+from tccp.coordinator.sessions import NodeSession, OpenChallenge
+from tccp.protocol import binding
+from tccp.protocol.messages import RenewalEvidence
 
 BATCH_MAX = 256
 WAITING_MAX = 65_536
+
+
+def renewal_claim(session: NodeSession, challenge: OpenChallenge, evidence: RenewalEvidence) -> QuoteClaim:
+    """What *session*'s node claims to have quoted in answer to *challenge*.
+
+    Raises:
+        QuoteError: It has not as many PCR values as were asked for.
+    """
+    record = session.lease.record
+    return QuoteClaim(
+        evidence.attest,
+        evidence.signature,
+        claimed_pcrs(challenge.selection, evidence.pcrs),
+        ak=session.lease.ak,
+        qualifying_data=binding.renewal(challenge.nonce, session.channel, record.lease_id, record.identity),
+    )
 
 
 class QuoteVerifier:
@@ -31,7 +51,8 @@ class QuoteVerifier:
 
     async def run(self) -> None:
         """Verify what arrives, until cancelled."""
-        async for batch in batches(self._receive, BATCH_MAX):
+        while True:
+            batch = await next_batch(self._receive, BATCH_MAX)
             verdicts = await trio.to_thread.run_sync(verify_quotes, [waiting.request for waiting in batch])
             for waiting, verdict in zip(batch, verdicts, strict=True):
                 waiting.settle(verdict)

@@ -61,6 +61,34 @@ def _answer_all(disk: LiveDisk, words: Words, listener: socket.socket, stop: int
                 client.sendall(_answer(disk, words, _line(client)))
 
 
+@contextmanager
+def answering_one(disk: LiveDisk, client: socket.socket, stop: int) -> Iterator[None]:
+    """As `answering`, line after line, for whoever has the other end of *client*: only ``mark`` and ``kept``."""
+    client.settimeout(CLIENT_TIMEOUT_S)
+    words = {word: _ANSWERS[word] for word in ("mark", "kept")}
+    thread = threading.Thread(target=_answer_one, args=(disk, words, client, stop), name="asking")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _answer_one(disk: LiveDisk, words: Words, client: socket.socket, stop: int) -> None:
+    poll = select.poll()
+    poll.register(stop, select.POLLIN)
+    poll.register(client, select.POLLIN)
+    received = b""
+    with suppress(OSError):  # our supervisor has gone
+        while not any(descriptor == stop for descriptor, _ in poll.poll()):
+            part = client.recv(LINE_BYTES_MAX)
+            if not part or len(received) > LINE_BYTES_MAX:
+                return
+            *lines, received = (received + part).split(b"\n")
+            for line in lines:
+                client.sendall(_answer(disk, words, line.decode("ascii", "replace")))
+
+
 def _line(client: socket.socket) -> str:
     received = b""
     while b"\n" not in received and len(received) < LINE_BYTES_MAX:

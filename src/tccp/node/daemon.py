@@ -16,7 +16,7 @@ import trio
 
 from tccp import __version__, logs, systemd
 from tccp.attestation.ek_id import ek_id_of
-from tccp.config import MetricsConfig, NodeConfig, load_config
+from tccp.config import MetricsConfig, NodeConfig, VmsConfig, load_config
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
 from tccp.errors import ConfigError, EvidenceError, HostError, ProtocolError, TccpError, TpmError
@@ -30,10 +30,11 @@ from tccp.node.metrics import NodeReport
 from tccp.node.peers import Peers
 from tccp.node.qemu_hypervisor import open_qemu_hypervisor
 from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, keep_lease, register
+from tccp.node.remains import RemainsFolder
 from tccp.node.vms import Vms
 from tccp.protocol.control import NodeRequest, NodeStatus
 from tccp.protocol.messages import Revoked
-from tccp.service import run_daemon
+from tccp.service import Program, run_daemon
 from tccp.tpm import open_tpm
 from tccp.transport.accepting import name_of
 from tccp.transport.connection import RefusalError
@@ -46,8 +47,6 @@ BACKOFF_MAX_S = 60.0
 BACKOFF_REFUSED_S = 10.0
 # But these say only that something came in between: registering again is all that it takes.
 AGAIN_SOON = frozenset({"rebooted", "lease_expired", "lease_ended", "policy_changed"})
-# The connection to the TPM is closed after these: the daemon ends, and its restart opens a new one.
-LOST_TPM = frozenset({"tpm_gone", "tpm_timeout", "tpm_malformed_response"})
 
 HINTS = {
     "not_enrolled": "enrol this node's EK at the coordinator: `tccp coordinator enrol`",
@@ -61,6 +60,13 @@ HINTS = {
     "another_name": "`name` in node.toml is not the name that this TPM is enrolled under",
     "no_policy": "the policy that is to judge this node does not exist at the coordinator",
 }
+
+PROGRAM = Program(
+    "node",
+    NodeConfig,
+    "A node: proves with its TPM what this host runs, and keeps a lease from the trusted coordinator.",
+    Path("/etc/tccp/node.toml"),
+)
 
 log = structlog.get_logger()
 
@@ -91,7 +97,16 @@ class Node:
         self.desk = KeyDesk(self.identity.release_key)
         address = self.config.vms.move_address if self.config.vms else None
         peers = Peers(self.identity, self.trust.ca_certificate, self.lease, address)
-        self.vms = Vms(self.hypervisor, self.desk, self.lease, self.identity, self.trust.coordinator_id, peers=peers)
+        self.vms = Vms(
+            self.hypervisor,
+            self.desk,
+            self.lease,
+            self.identity,
+            self.trust.coordinator_id,
+            peers=peers,
+            remains=RemainsFolder(Path(self.config.vms.state) if self.config.vms else None),
+            mark_every_s=(self.config.vms or VmsConfig()).mark_every_s,
+        )
 
     async def stay_registered(self) -> None:
         """Register, keep the lease, and after whatever ends that, wait and begin again."""
@@ -108,8 +123,8 @@ class Node:
                 self.last_problem = problem
                 at_least = BACKOFF_REFUSED_S
             except TpmError as problem:
-                if problem.reason in LOST_TPM:
-                    raise
+                if self.host.tpm.closed:
+                    raise  # the daemon ends, and its restart opens a new connection
                 log.error("tpm_refused", reason=problem.reason, detail=problem.detail)
                 self.last_problem = problem
                 at_least = BACKOFF_REFUSED_S
@@ -283,5 +298,4 @@ def _unix_ms() -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-node``; exit codes as `tccp` has them."""
-    description = "A node: proves with its TPM what this host runs, and keeps a lease from the trusted coordinator."
-    return run_daemon(serve, NodeConfig, arguments, name="node", description=description)
+    return run_daemon(PROGRAM, serve, arguments)

@@ -1,16 +1,16 @@
 """What runs a VM, as the rest of the node sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import trio
-
 from tccp.errors import HostError
 from tccp.node.launch import VmOrder
+from tccp.node.vm.streams import Streams
 from tccp.protocol.ticket import Ticket
+from tccp.protocol.transfer import TransferProgress, TransferSent
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,13 @@ class VmOutcome:
     Attributes:
         reason: One word: ``powered_off``, ``shut_down``, ``killed``, ``qemu_failed`` ...
         disk_root: What its disks must be at the next start, 32 bytes; empty when it has none, or nobody can say.
+        marks: How far its disks had come for certain (`tccp.protocol.marks`); empty when nobody knows.
     """
 
     reason: str
     detail: str = ""
     disk_root: bytes = b""
+    marks: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,21 @@ class RunningVm(Protocol):
     async def kill(self) -> None:
         """Pull the plug."""
 
+    async def marks(self) -> bytes:
+        """How far its disks have come (`tccp.protocol.marks`); empty when it has none.
+
+        Raises:
+            HostError: It has ended, or is about to.
+        """
+
+    async def keep(self, marks: bytes) -> None:
+        """Have its disks remember *marks*, which are on record now.
+
+        Raises:
+            HostError: It has ended, or is about to.
+            DiskError: A disk does not know them.
+        """
+
     async def suspend(self) -> SavedState:
         """Let it stand still, write all of it to a file under a key of this epoch, and end it.
 
@@ -71,10 +88,8 @@ class RunningVm(Protocol):
             HostError: It could not be written; the guest runs on, unless `ended` says otherwise.
         """
 
-    async def send(self, streams: Sequence[trio.abc.Stream]) -> None:
-        """Send it while it runs: its state on the first of *streams*, a disk on each other.
-
-        It stands still then, and all of it is there as well.
+    async def send(self, streams: Streams, on_progress: Callable[[TransferProgress], None]) -> TransferSent:
+        """Send it while it runs. It stands still then, and all of it is there as well.
 
         `run` lets it go on here, as long as nobody else was told that it was forgotten.
 

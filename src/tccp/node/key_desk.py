@@ -17,6 +17,7 @@ from tccp.core.image import ImageKey
 from tccp.errors import LaunchError
 from tccp.image.entrusting import unwrap_keys
 from tccp.image.keys import RecipientSecretKey
+from tccp.protocol.marks import MARK_BYTES, check_marks
 from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
@@ -32,6 +33,7 @@ from tccp.protocol.messages import (
     VmDestroyRecorded,
     VmEnded,
     VmEndRecorded,
+    VmMarksRecorded,
     VmReportRecorded,
     VmReportRefused,
     VmSuspended,
@@ -52,12 +54,14 @@ HINTS = {
     "ticket_signature": "the ticket was altered on its way",
     "keys_unopened": "the ticket was written for a coordinator with another release key",
     "policy_not_demanded": "the ticket demands a node that another policy, or a later version of it, has admitted",
+    "attribute_not_attested": "the ticket demands attributes that this node's evidence does not show",
     "attribute_not_demanded": "the ticket demands a node with other attributes",
     "vm_running": "the VM runs already, here or on another node",
     "vm_not_free": "the node that had the VM may run it until its lease ends; try again then",
     "vm_suspended": "`tccp vm resume` goes on from the suspended state; a ticket with --any-disk-state gives it up",
     "vm_not_suspended": "its suspended state was resumed already, or it was never suspended",
-    "state_old": "the VM was suspended again after that; only its newest state is resumed",
+    "state_old": "only its newest state is resumed, but by a ticket that its tenant made with --allow-rollback",
+    "state_unknown": "the VM never stood in this state",
     "another_ticket": "resume it with the ticket that started it last",
     "vm_destroyed": "nothing is left of this VM; make a new one",
     "vm_not_running": "only a VM that runs moves",
@@ -70,6 +74,7 @@ Key = bytes | tuple[str, bytes, int]  # the nonce of a request; report, VM and e
 # What each report is answered by, beside a refusal.
 RECORDED: dict[type[VmAnswer], str] = {
     VmEndRecorded: "vm_ended",
+    VmMarksRecorded: "vm_marked",
     VmSuspendRecorded: "vm_suspended",
     VmDestroyRecorded: "vm_destroyed",
     MoveGo: "move_arrived",
@@ -89,6 +94,7 @@ class ReleasedKeys:
         receipt: Of the release, in the coordinator's log.
         generation: Of the suspended state from which it goes on; 0 when it starts.
         state_root: Of that state.
+        marks: That vTPM and disks must have come by (`tccp.protocol.marks`); of a VM that moves here the vTPM's alone.
     """
 
     vm_key: ImageKey = field(repr=False)
@@ -98,6 +104,7 @@ class ReleasedKeys:
     receipt: bytes
     generation: int = 0
     state_root: bytes = b""
+    marks: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,7 @@ class KeyDesk:
         self._connection: Connection | None = None
         self._open: dict[Key, NodeRequest | NodeReport] = {}  # what has no answer yet, the oldest first
         self._said_at: dict[Key, float] = {}  # on this connection; trio time
+        self._ever_said: set[Key] = set()  # of what is open
         self._waiting: dict[Key, _Waiting] = {}
         self._settled = trio.lowlevel.ParkingLot()
 
@@ -174,8 +182,11 @@ class KeyDesk:
             request = ResumeRequest(body, signature, nonce, state_root)
         try:
             waiting = await self._answered(nonce, request)
-        finally:
-            self._settle(nonce)
+        except BaseException:
+            # The coordinator may have made us the owner: it is asked until it says so, and then it gets the VM back.
+            if nonce not in self._ever_said:
+                self._settle(nonce)
+            raise
         if isinstance(waiting.answer, KeyRefused):
             reason = waiting.answer.reason
             raise LaunchError(reason, "the coordinator refuses the keys", hint=HINTS.get(reason, ""))
@@ -245,6 +256,7 @@ class KeyDesk:
             for key, message in self._open.items():
                 if self._may_say(key, now):
                     self._said_at[key] = now
+                    self._ever_said.add(key)
                     self._connection.send_nowait(message)
         except PeerGoneError:
             self._connection = None
@@ -272,6 +284,7 @@ class KeyDesk:
     def _settle(self, key: Key) -> None:
         self._open.pop(key, None)
         self._said_at.pop(key, None)
+        self._ever_said.discard(key)
         self._settled.unpark_all()
         self.say()
 
@@ -286,7 +299,8 @@ class KeyDesk:
         count = 1 + len(ticket.ticket.images)
         vm_key, *images = unwrap_keys(release.wrapped_keys, self._boot_key, info, count=count)
         if isinstance(release, MovePrepared):
-            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt)
+            vtpm_mark = check_marks(release.marks)[:MARK_BYTES]
+            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt, marks=vtpm_mark)
         return ReleasedKeys(
             vm_key,
             tuple(images),
@@ -295,21 +309,26 @@ class KeyDesk:
             release.receipt,
             release.generation,
             release.state_root,
+            check_marks(release.marks),
         )
 
 
 def not_started(
-    vm_id: bytes, had: KeyRelease | ReleasedKeys, *, reason: str = "not_started", disk_root: bytes = b""
+    vm_id: bytes,
+    had: KeyRelease | ReleasedKeys,
+    *,
+    reason: str = "not_started",
+    left: tuple[bytes, bytes] = (b"", b""),
 ) -> NodeReport:
     """What is to be said of a VM that was released to us and has never run: it is as it was before.
 
     Args:
-        disk_root: Of its disk, if that was opened and closed in the meantime.
+        left: Root and marks of its disks, if they were opened and closed in the meantime.
     """
-    root = disk_root or had.disk_root or b""
+    root, marks = left[0] or had.disk_root or b"", left[1] or had.marks
     if had.generation:
-        return VmSuspended(vm_id, had.epoch, had.generation, had.state_root, root)
-    return VmEnded(vm_id, had.epoch, root, reason)
+        return VmSuspended(vm_id, had.epoch, had.generation, had.state_root, root, marks)
+    return VmEnded(vm_id, had.epoch, root, marks, reason)
 
 
 def _key_of(said: NodeReport) -> Key:

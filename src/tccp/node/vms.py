@@ -11,21 +11,19 @@ A VM runs only while the node's lease holds. When it lapses, or the node is put 
 wiped without anybody having to reach us.
 """
 
-import contextlib
-import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
 import trio
 
 from tccp.errors import HostError, LaunchError, TccpError
+from tccp.node.arrivals import Arrivals
 from tccp.node.departures import Departures
-from tccp.node.destruction import destroyed_here, destruction_receipt, wiped_here
+from tccp.node.ending import Endings, unix_ms
 from tccp.node.hypervisor import Hypervisor, RunningVm, VmOutcome
 from tccp.node.identity import NodeIdentity
-from tccp.node.key_desk import KeyDesk, ReleasedKeys, not_started
+from tccp.node.key_desk import KeyDesk
 from tccp.node.launch import (
     NamedImage,
     VmOrder,
@@ -33,27 +31,22 @@ from tccp.node.launch import (
     check_headers,
     launch_receipt,
     named_images,
-    openable,
     order_vm,
 )
+from tccp.node.marking import marking
 from tccp.node.one_vm import OVER, Vm
 from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
+from tccp.node.remains import RemainsFolder
 from tccp.node.watching import Changes
-from tccp.protocol.messages import (
-    MoveArrived,
-    MoveGo,
-    MoveOrder,
-    NodeReport,
-    VmDestroyRecorded,
-    VmEnded,
-    VmSuspended,
-)
+from tccp.protocol.encoding import encode
+from tccp.protocol.messages import MoveOrder, NodeReport
 from tccp.protocol.vm_control import VmInfo
 
 VMS_MAX = 256
 ENDED_KEPT_MAX = 64
 LEASE_LOOK_S = 0.5
+BEFORE_IT_RUNS = frozenset({"checking", "asking", "starting", "arriving"})
 ENDS_RECORDED_S = 5.0
 
 Origin = Path | Peers | None  # a suspended state, another node, or nothing: it starts
@@ -62,12 +55,14 @@ log = structlog.get_logger()
 
 
 class Vms:
-    """All VMs of this run of the daemon; `run` must be running.
+    """All VMs of which something is here, and those of this run of the daemon; `run` must be running.
 
     Args:
         hypervisor: Starts them.
         peers: Nodes to and from which they move.
         lease: Without which none runs.
+        remains: What earlier runs of the daemon have left, and a later one will know.
+        mark_every_s: How often it is registered how far their disks have come.
     """
 
     def __init__(
@@ -79,12 +74,18 @@ class Vms:
         coordinator_id: bytes,
         *,
         peers: Peers,
+        remains: RemainsFolder,
+        mark_every_s: float,
     ) -> None:
-        self._peers, self._departures = peers, Departures(desk, peers, self._set)
+        self._mark_every_s, self._remains = mark_every_s, remains
+        self._endings = Endings(hypervisor, desk, identity, remains, self._set)
+        self._peers, self._departures = peers, Departures(desk, peers, self._set, self._changed)
+        self._arrivals = Arrivals(desk, hypervisor, lease, remains, self._set, self._changed, self._run)
         desk.on_order = self._begin_move
         self._hypervisor, self._desk, self._lease = hypervisor, desk, lease
         self._identity, self._coordinator_id = identity, coordinator_id
-        self._by_id: dict[bytes, Vm] = {}
+        self._recalled = remains.recall(coordinator_id)
+        self._by_id = {vm.vm_id: vm for vm, _ in self._recalled}
         self.change_count = 0
         self._watchers = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
@@ -92,6 +93,7 @@ class Vms:
     async def run(self) -> None:
         """Look after all VMs, until cancelled; then all of them are ended."""
         async with trio.open_nursery() as self._nursery:
+            self._go_on()
             await self._look_after_lease()
 
     def launch(self, ticket: bytes, paths: Sequence[Path]) -> Vm:
@@ -115,7 +117,7 @@ class Vms:
             raise LaunchError("vm_running", f"{before.vm_id.hex()} is {before.state} on this node")
         if sum(not vm.is_over for vm in self._by_id.values()) >= VMS_MAX:
             raise HostError("too_many_vms", f"{VMS_MAX} run already")
-        vm = Vm(accepted, unix_ms())
+        vm = Vm(accepted, unix_ms(), paths=tuple(paths))
         self._by_id.pop(vm.vm_id, None)
         self._by_id[vm.vm_id] = vm
         self._forget_old()
@@ -167,6 +169,33 @@ class Vms:
         self._set(vm, "suspending")
         self._nursery.start_soon(self._suspend, vm, vm.running, vm.saving)
 
+    def snapshot(self, vm: Vm) -> None:
+        """Begin to keep its state: it is suspended, and resumed at once here, in the next epoch.
+
+        Raises:
+            LaunchError: ``snapshot_not_allowed`` by its ticket; ``vm_not_running``.
+        """
+        if not vm.may_roll_back:
+            hint = "its tenant may allow it: `tccp ticket create --allow-rollback`"
+            raise LaunchError("snapshot_not_allowed", f"the ticket of {vm.vm_id.hex()} does not", hint=hint)
+        self.suspend(vm)
+        assert self._nursery is not None
+        self._nursery.start_soon(self._resume_again, vm)
+
+    async def _resume_again(self, vm: Vm) -> None:
+        while vm.state in {"suspending", "recording"}:
+            await self.wait_for_change(self.change_count)
+        if vm.state != "suspended" or vm.saved is None:
+            return
+        try:
+            again = self._begin(encode(vm.accepted.signed), vm.paths, vm.saved.path)
+        except TccpError as problem:  # it stays suspended, and can be resumed by hand
+            log.error("not_resumed", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
+            vm.detail = str(problem)
+            self._changed()
+        else:
+            again.kept = vm.saved.path
+
     def destroy(self, vm: Vm) -> None:
         """Begin to end it, and to wipe all that there is of it; "destroyed" once the coordinator has recorded that.
 
@@ -179,6 +208,19 @@ class Vms:
         if not vm.is_doomed and vm.state != "destroyed":
             vm.is_doomed, vm.problem = True, None
             self._nursery.start_soon(self._destroy, vm)
+
+    def give_up(self, vm: Vm) -> None:
+        """Begin to give up a start, or a move, at either end; what comes of it, `steps` tells.
+
+        Raises:
+            LaunchError: ``too_late``: it runs here, has ended, or nobody here can decide that any more.
+        """
+        if vm.state == "moving" and vm.transfer is not None:
+            vm.transfer.cancel()
+        elif vm.state in BEFORE_IT_RUNS and not (vm.transfer and vm.transfer.sent):
+            vm.end("cancelled")
+        else:
+            raise LaunchError("too_late", f"{vm.vm_id.hex()} is {vm.state}")
 
     def lose_all(self, reason: str) -> None:
         """The node is out: end every VM now."""
@@ -209,6 +251,15 @@ class Vms:
 
     # ---- how
 
+    def _go_on(self) -> None:
+        """With what an earlier run of the daemon has begun."""
+        for vm, word in self._recalled:
+            if word == "doomed":
+                self.destroy(vm)
+            elif word == "leaving":
+                assert self._nursery is not None
+                self._nursery.start_soon(self._endings.leave_now, vm)
+
     async def _look_after_lease(self) -> None:
         while True:
             self._desk.say()
@@ -226,49 +277,29 @@ class Vms:
             with vm.scope, named_images(vm.accepted.verified, paths) as images:
                 self._set(vm, "asking")
                 if isinstance(origin, Peers):
-                    await self._take_over(vm, images, origin, orders)
+                    await self._arrivals.take_over(vm, images, origin, orders)
                 else:
                     await self._start(vm, images, origin, orders)
         except TccpError as problem:
-            self._fail(vm, problem)
+            vm.fail(problem)
         except Exception as bug:
             log.exception("vm_bug", vm=vm.vm_id.hex())
-            self._fail(vm, HostError("bug", f"{type(bug).__name__}: {bug}"))
+            vm.fail(HostError("bug", f"{type(bug).__name__}: {bug}"))
         finally:
             said = self._wind_up(vm, orders)
         if vm.state == "recording" and said is not None:
-            await self._record(vm, said, "suspended" if vm.saved else "moved")
+            await self._endings.record(vm, said)
 
     async def _start(self, vm: Vm, images: tuple[NamedImage, ...], state: Path | None, orders: list[VmOrder]) -> None:
         order = await order_vm(self._desk, vm.accepted, images, state)
         orders.append(order)
         vm.epoch, vm.is_ours = order.keys.epoch, True
+        await self._remains.write(vm, "here")
         check_headers(order)
         self._set(vm, "starting")
         await self._hypervisor.allow_until(self._lease.vms_end_at)
         async with self._hypervisor.open(order) as running:
             await self._run(vm, order, running)
-
-    async def _take_over(self, vm: Vm, images: tuple[NamedImage, ...], peers: Peers, orders: list[VmOrder]) -> None:
-        """From another node: it runs here once the coordinator says that nothing is left there."""
-        async with peers.waiting() as waiting:
-            signed = vm.accepted.signed
-            move = await self._desk.request_move(vm.accepted.verified, signed.ticket, signed.signature, waiting.address)
-            order = VmOrder(vm.accepted.verified, openable(images, move.keys), move.keys)
-            orders.append(order)
-            vm.epoch = order.keys.epoch
-            check_headers(order)
-            self._set(vm, "arriving")
-            await self._hypervisor.allow_until(self._lease.vms_end_at)
-            async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
-                vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id)
-                async with self._hypervisor.open(replace(order, incoming=streams)) as running:
-                    vm.running = running
-                    self._set(vm, "arrived")
-                    go = await self._desk.recorded(vm.arrived)
-                    assert isinstance(go, MoveGo)
-                    vm.arrived, vm.is_ours = None, True
-                    await self._run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)
 
     async def _run(self, vm: Vm, order: VmOrder, running: RunningVm) -> None:
         """From its first instruction here to its last."""
@@ -279,8 +310,11 @@ class Vms:
         )
         vm.has_run = True
         await running.run()
+        if vm.transfer is not None:
+            vm.transfer.end()
         self._set(vm, "running")
-        outcome = await running.ended()
+        async with marking(vm, running, self._desk, every_s=self._mark_every_s):
+            outcome = await running.ended()
         if vm.saving is not None:
             await vm.saving.wait()
         vm.detail = outcome.detail or vm.detail
@@ -296,30 +330,15 @@ class Vms:
             order.wipe()
             if vm.arrived is not None:
                 assert self._nursery is not None
-                self._nursery.start_soon(self._find_out, vm.arrived, vm.reason)
+                self._nursery.start_soon(self._endings.find_out, vm, vm.arrived, self._is_known)
             elif vm.is_ours:
-                said = self._report(vm, order.keys, outcome)
+                said = self._endings.report(vm, order.keys, outcome)
                 self._desk.report(said)
         if said is not None and (vm.saved is not None or vm.wiped):
             self._set(vm, "recording")
         else:
             self._set(vm, "failed" if vm.problem else "ended")
         return said
-
-    def _report(self, vm: Vm, keys: ReleasedKeys, outcome: VmOutcome) -> NodeReport:
-        if vm.wiped:
-            return wiped_here(self._identity, vm.vm_id, vm.epoch, vm.move_id)
-        if vm.saved is not None:
-            return VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root)
-        if vm.has_run:
-            return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, vm.reason)
-        return not_started(vm.vm_id, keys, reason=vm.reason, disk_root=outcome.disk_root)
-
-    async def _find_out(self, arrived: MoveArrived, reason: str) -> None:
-        """It was here, and is no more: if it has become ours, it has ended."""
-        with contextlib.suppress(LaunchError):
-            await self._desk.recorded(arrived)
-            self._desk.report(VmEnded(arrived.vm_id, arrived.epoch, b"", reason))
 
     def _begin_move(self, order: MoveOrder) -> None:
         assert self._nursery is not None
@@ -339,52 +358,27 @@ class Vms:
             saving.set()
 
     async def _destroy(self, vm: Vm) -> None:
+        await self._endings.doom(vm)
         vm.end("destroyed")
         while vm.state not in OVER:
             await self.wait_for_change(self.change_count)
-        self._set(vm, "destroying")
-        try:
-            await self._hypervisor.destroy(vm.vm_id)
-            said = destroyed_here(self._identity, vm.vm_id, vm.epoch, at_ms=unix_ms())
-            answer = await self._desk.recorded(said)
-        except TccpError as problem:
-            vm.is_doomed = False
-            self._fail(vm, problem)
-            self._set(vm, "failed")
-            return
-        assert isinstance(answer, VmDestroyRecorded)
-        vm.is_doomed, vm.reason = False, "destroyed"
-        vm.destruction = destruction_receipt(said, self._identity, answer)
-        self._set(vm, "destroyed")
-
-    async def _record(self, vm: Vm, said: NodeReport, state: str) -> None:
-        try:
-            await self._desk.recorded(said)
-            if vm.wiped:  # its disks are elsewhere now, and what is here grows old
-                await self._hypervisor.destroy(vm.vm_id)
-        except TccpError as problem:
-            self._fail(vm, problem)
-            self._set(vm, "failed")
-        else:
-            vm.reason = state
-            self._set(vm, state)
-
-    def _fail(self, vm: Vm, problem: TccpError) -> None:
-        vm.problem = problem
-        vm.reason = problem.reason
+        await self._endings.destroy(vm)
 
     def _set(self, vm: Vm, state: str) -> None:
         vm.state = state
         log.info("vm", vm=vm.vm_id.hex(), state=state, reason=vm.reason, epoch=vm.epoch)
+        self._changed()
+
+    def _changed(self) -> None:
         self.change_count += 1
         self._watchers.unpark_all()
 
+    def _is_known(self, vm: Vm) -> bool:
+        """Whether it is still what is known here of its id."""
+        return self._by_id.get(vm.vm_id) is vm
+
     def _forget_old(self) -> None:
-        over = [vm for vm in self._by_id.values() if vm.is_over]
-        for vm in over[: max(0, len(over) - ENDED_KEPT_MAX)]:
+        gone = [vm for vm in self._by_id.values() if vm.is_over and not vm.left_something]
+        for vm in gone[: max(0, len(gone) - ENDED_KEPT_MAX)]:
+            self._remains.forget(vm)
             del self._by_id[vm.vm_id]
-
-
-def unix_ms() -> int:
-    """Now, by the host's clock."""
-    return int(time.time() * 1000)

@@ -25,7 +25,7 @@ from tccp.config import CoordinatorConfig, WebhookConfig, load_config
 from tccp.control.client import ControlClient
 from tccp.errors import ConfigError, HostError, PeerError, RefusedError
 from tccp.protocol.control import CoordinatorStatus, Event, GetStatus, WatchEvents
-from tccp.service import run_daemon
+from tccp.service import Program, run_daemon
 from tccp.transport.http import HttpLimits
 from tccp.transport.http_client import http_url, post
 
@@ -35,6 +35,13 @@ PAUSE_MAX_S = 60.0
 EVENTS_AT_ONCE = 256
 SECRET_BYTES = range(16, 1025)
 LIMITS = HttpLimits(body_bytes_max=65_536, head_s=30.0)
+
+PROGRAM = Program(
+    "notifier",
+    CoordinatorConfig,
+    "Tells the webhook of its configuration what happens at this machine's coordinator.",
+    Path("/etc/tccp/coordinator.toml"),
+)
 
 log = structlog.get_logger()
 
@@ -179,5 +186,4 @@ async def serve(config_path: Path, *, task_status: "trio.TaskStatus[None]" = tri
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-notifier``; exit codes as `tccp` has them."""
-    description = "Tells the webhook of its configuration what happens at this machine's coordinator."
-    return run_daemon(serve, CoordinatorConfig, arguments, name="notifier", description=description)
+    return run_daemon(PROGRAM, serve, arguments)

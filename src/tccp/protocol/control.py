@@ -7,9 +7,11 @@ stream of `Event`. Who may ask what is decided by the peer's credentials (`ROLE_
 import enum
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from tccp.protocol import fields as f
+from tccp.protocol import shadow_control as s
 from tccp.protocol import vm_control as v
 from tccp.protocol.encoding import Message
 
@@ -20,7 +22,8 @@ CONTROL_ITEMS_MAX = 131_072
 Text = Annotated[str, Meta(max_length=4096)]
 PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024 + 512)]  # with a signature
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
-Attributes = Annotated[dict[Word, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)]
+AttributeName = Annotated[str, Meta(max_length=63, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")]
+Attributes = Annotated[dict[AttributeName, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # no database counts further
 
 
@@ -82,6 +85,14 @@ class SetNodePolicy(Message, frozen=True, tag="set_node_policy"):
 
     name: f.Name
     policy: f.Name
+
+
+class SetNodeAttributes(Message, frozen=True, tag="set_node_attributes"):
+    """Assert something of a node, and something else no more. Counts from its next key on. Answered by `NodeInfo`."""
+
+    name: f.Name
+    said: Attributes
+    taken_back: Annotated[tuple[AttributeName, ...], Meta(max_length=64)]
 
 
 class RevokeNode(Message, frozen=True, tag="revoke_node"):
@@ -176,6 +187,7 @@ class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     key_releases: Count
     key_refusals: Count
     refusal_reasons: dict[str, Count]  # of nodes
+    shadows: tuple[s.ShadowInfo, ...] = ()
 
 
 class NodeInfo(Message, frozen=True, tag="node_info"):
@@ -188,7 +200,7 @@ class NodeInfo(Message, frozen=True, tag="node_info"):
     policy: str
     policy_version: Count  # that admitted it; 0 when no lease is open
     enrolled_ms: f.UnixMilliseconds
-    attributes: Attributes
+    attributes: Attributes  # asserted by whoever enrolled it
     lease_id: bytes  # empty when there is no open lease
     admitted_ms: Count
     renewed_ms: Count
@@ -201,6 +213,7 @@ class NodeInfo(Message, frozen=True, tag="node_info"):
     last_refusal_ms: Count
     revoke_reason: str
     warnings: tuple[str, ...] = ()  # what its policy would rather not see; while it is connected
+    attested: Attributes = msgspec.field(default_factory=dict)  # what follows from its evidence; while it is connected
 
 
 class Nodes(Message, frozen=True, tag="nodes"):
@@ -306,9 +319,15 @@ CoordinatorRequest = (
     | ExportNodes
     | ImportNodes
     | SetNodePolicy
+    | SetNodeAttributes
     | RevokeNode
     | AddPolicy
     | TryPolicy
+    | s.AddShadow
+    | s.ListShadows
+    | s.ReportShadow
+    | s.PromoteShadow
+    | s.DropShadow
     | ListPolicies
     | ShowPolicy
     | GetTrust
@@ -329,6 +348,8 @@ NodeRequest = (
     | v.SuspendVm
     | v.ResumeVm
     | v.ReceiveVm
+    | v.CancelVm
+    | v.SnapshotVm
     | v.DestroyVm
     | v.GetDestructionReceipt
 )
@@ -343,6 +364,9 @@ Answer = (
     | PolicyInfo
     | Policies
     | PolicyTrial
+    | s.ShadowInfo
+    | s.Shadows
+    | s.ShadowReport
     | TrustFile
     | Event
     | NodeStatus
@@ -368,9 +392,15 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     EnrolNode: ControlRole.ADMIN,
     ImportNodes: ControlRole.ADMIN,
     SetNodePolicy: ControlRole.ADMIN,
+    SetNodeAttributes: ControlRole.ADMIN,
     RevokeNode: ControlRole.ADMIN,
     AddPolicy: ControlRole.ADMIN,
     TryPolicy: ControlRole.ADMIN,
+    s.ListShadows: ControlRole.VIEWER,
+    s.ReportShadow: ControlRole.VIEWER,
+    s.AddShadow: ControlRole.ADMIN,
+    s.PromoteShadow: ControlRole.ADMIN,
+    s.DropShadow: ControlRole.ADMIN,
     v.ListTenants: ControlRole.VIEWER,
     v.ListOwnedVms: ControlRole.VIEWER,
     v.AddTenant: ControlRole.ADMIN,
@@ -385,5 +415,7 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.SuspendVm: ControlRole.ADMIN,
     v.ResumeVm: ControlRole.ADMIN,
     v.ReceiveVm: ControlRole.ADMIN,
+    v.CancelVm: ControlRole.ADMIN,
+    v.SnapshotVm: ControlRole.ADMIN,
     v.DestroyVm: ControlRole.ADMIN,
 }

@@ -5,7 +5,7 @@ Each protocol of ours has its table, its roles and its states; what they do with
 
 import enum
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -13,7 +13,18 @@ from tccp.errors import ProtocolError
 from tccp.protocol.encoding import decode, encode
 from tccp.protocol.framing import FrameReader, frame
 
-R = TypeVar("R", bound=enum.Enum)
+
+class End(enum.Enum):
+    """Who speaks: one of two."""
+
+    @property
+    def peer(self) -> Self:
+        """The other end."""
+        (other,) = (end for end in type(self) if end is not self)
+        return other
+
+
+R = TypeVar("R", bound=End)
 S = TypeVar("S", bound=enum.Enum)
 M = TypeVar("M", bound=msgspec.Struct)
 
@@ -28,10 +39,10 @@ class Conversation(Generic[R, S, M]):
         kinds: The union of all messages.
     """
 
-    def __init__(self, transitions: Transitions[R, S], kinds: Any, *, own: R, peer: R, new: S, closed: S) -> None:
+    def __init__(self, transitions: Transitions[R, S], kinds: Any, *, own: R, new: S, closed: S) -> None:
         self.role, self.state = own, new
         self._transitions, self._kinds = transitions, kinds
-        self._peer, self._closed = peer, closed
+        self._peer, self._closed = own.peer, closed
         self._frames = FrameReader()
 
     def send(self, message: M) -> bytes:

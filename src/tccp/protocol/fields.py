@@ -43,6 +43,7 @@ TicketBytes = Annotated[bytes, Meta(min_length=64, max_length=65_536)]
 # HPKE: what X-Wing encapsulates (1120), two to seventeen keys of 32, and a tag of 16.
 WrappedKeys = Annotated[bytes, Meta(min_length=1200, max_length=1680)]
 DigestOrNone = Annotated[bytes, Meta(max_length=32)]
+Marks = Annotated[bytes, Meta(max_length=360)]  # 40 bytes each; `tccp.protocol.marks`
 LogNote = Annotated[bytes, Meta(min_length=1, max_length=16_384)]  # a signed checkpoint
 Url = Annotated[str, Meta(max_length=512)]
 TileContent = Annotated[bytes, Meta(min_length=32, max_length=8192)]  # hashes only

@@ -147,6 +147,7 @@ class KeyRelease(Message, frozen=True, tag="key_release"):
     disk_root: f.DigestOrNone  # that the VM's disk must have; empty when it has none yet
     generation: f.Generation  # of the suspended state to go on from; 0 for a start
     state_root: f.DigestOrNone  # of that state; empty for a start
+    marks: f.Marks  # that the histories of its disks must have come by; empty when there are none
     receipt: f.LogReceipt  # of the release, or resumption
 
 
@@ -162,7 +163,8 @@ class VmEnded(Message, frozen=True, tag="vm_ended"):
 
     vm_id: f.Id16
     epoch: f.Epoch
-    disk_root: f.DigestOrNone  # of its disk as it was left; empty when it has none
+    disk_root: f.DigestOrNone  # of its disk as it was left; empty when it has none, or nobody can say
+    marks: f.Marks  # the last moments that are known of its disks
     reason: f.Reason
 
 
@@ -171,6 +173,22 @@ class VmEndRecorded(Message, frozen=True, tag="vm_end_recorded"):
 
     vm_id: f.Id16
     epoch: f.Epoch
+
+
+class VmMarked(Message, frozen=True, tag="vm_marked"):
+    """Node -> coordinator, now and then while the VM runs: so far have its disks come, whatever happens next."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    marks: f.Marks
+
+
+class VmMarksRecorded(Message, frozen=True, tag="vm_marks_recorded"):
+    """Coordinator -> node: these are on record, and will be demanded if the VM does not end in good order."""
+
+    vm_id: f.Id16
+    epoch: f.Epoch
+    marks: f.Marks
 
 
 class VmSuspended(Message, frozen=True, tag="vm_suspended"):
@@ -184,6 +202,7 @@ class VmSuspended(Message, frozen=True, tag="vm_suspended"):
     generation: f.Epoch
     state_root: f.Digest32
     disk_root: f.DigestOrNone
+    marks: f.Marks
 
 
 class VmSuspendRecorded(Message, frozen=True, tag="vm_suspend_recorded"):
@@ -236,6 +255,7 @@ class MovePrepared(Message, frozen=True, tag="move_prepared"):
     epoch: f.Epoch  # that the VM will have
     wrapped_keys: f.WrappedKeys
     source_spki_sha256: f.Digest32  # of the TLS key that the source will show
+    marks: f.Marks  # that are on record; its vTPM comes along, its disks will be new ones
     receipt: f.LogReceipt  # of the event `move`
 
 
@@ -256,6 +276,7 @@ class MoveArrived(Message, frozen=True, tag="move_arrived"):
     vm_id: f.Id16
     epoch: f.Epoch  # that it will have
     move_id: f.Nonce32
+    marks: f.Marks  # of its disks there; on record before it may run
 
 
 class MoveWiped(Message, frozen=True, tag="move_wiped"):
@@ -311,6 +332,8 @@ AnyMessage = (
     | KeyRefused
     | VmEnded
     | VmEndRecorded
+    | VmMarked
+    | VmMarksRecorded
     | VmSuspended
     | VmSuspendRecorded
     | VmDestroyed
@@ -328,11 +351,12 @@ AnyMessage = (
 
 # What concerns VMs, beside the lease.
 NodeRequest = KeyRequest | ResumeRequest | MoveRequest
-NodeReport = VmEnded | VmSuspended | VmDestroyed | MoveArrived | MoveWiped | MoveStayed
+NodeReport = VmEnded | VmMarked | VmSuspended | VmDestroyed | MoveArrived | MoveWiped | MoveStayed
 VmAnswer = (
     KeyRelease
     | KeyRefused
     | VmEndRecorded
+    | VmMarksRecorded
     | VmSuspendRecorded
     | VmDestroyRecorded
     | VmReportRefused

@@ -8,7 +8,7 @@ released beside that, in any state of an admitted node, and change none.
 import enum
 from typing import get_args
 
-from tccp.protocol.conversation import Conversation, expect
+from tccp.protocol.conversation import Conversation, End, expect
 from tccp.protocol.messages import (
     Admitted,
     AnyMessage,
@@ -31,16 +31,11 @@ from tccp.protocol.messages import (
 __all__ = ["TRANSITIONS", "Role", "Session", "State", "expect"]
 
 
-class Role(enum.Enum):
+class Role(End):
     """The two ends."""
 
     NODE = "node"
     COORDINATOR = "coordinator"
-
-    @property
-    def peer(self) -> "Role":
-        """The other end."""
-        return Role.NODE if self is Role.COORDINATOR else Role.COORDINATOR
 
 
 class State(enum.Enum):
@@ -94,4 +89,4 @@ class Session(Conversation[Role, State, AnyMessage]):
     """One end of a connection between node and coordinator."""
 
     def __init__(self, role: Role) -> None:
-        super().__init__(TRANSITIONS, AnyMessage, own=role, peer=role.peer, new=State.NEW, closed=State.CLOSED)
+        super().__init__(TRANSITIONS, AnyMessage, own=role, new=State.NEW, closed=State.CLOSED)

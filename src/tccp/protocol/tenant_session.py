@@ -5,7 +5,7 @@ The tenant may have her AK proved once, or skip that because she knows it alread
 
 import enum
 
-from tccp.protocol.conversation import Conversation
+from tccp.protocol.conversation import Conversation, End
 from tccp.protocol.tenant_messages import (
     Activate,
     Activated,
@@ -23,16 +23,11 @@ from tccp.protocol.tenant_messages import (
 )
 
 
-class TenantRole(enum.Enum):
+class TenantRole(End):
     """The two ends."""
 
     TENANT = "tenant"
     COORDINATOR = "coordinator"
-
-    @property
-    def peer(self) -> "TenantRole":
-        """The other end."""
-        return TenantRole.TENANT if self is TenantRole.COORDINATOR else TenantRole.COORDINATOR
 
 
 class TenantState(enum.Enum):
@@ -87,7 +82,6 @@ class TenantSession(Conversation[TenantRole, TenantState, AnyTenantMessage]):
             TENANT_TRANSITIONS,
             AnyTenantMessage,
             own=role,
-            peer=role.peer,
             new=TenantState.NEW,
             closed=TenantState.CLOSED,
         )

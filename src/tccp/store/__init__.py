@@ -4,15 +4,18 @@ from tccp.store.errors import ConflictError, FencedError
 from tccp.store.interface import Store
 from tccp.store.launches import (
     KeyClaim,
+    MoveArrival,
     MoveRecord,
     MoveWord,
     TenantRecord,
     VmDestruction,
     VmEnd,
+    VmMarks,
     VmRecord,
     VmState,
     VmSuspension,
 )
+from tccp.store.launching import attribute_fields
 from tccp.store.moving import DESTINATION_LOST
 from tccp.store.records import (
     EndReason,
@@ -37,6 +40,7 @@ __all__ = [
     "FencedError",
     "KeyClaim",
     "LeaseRecord",
+    "MoveArrival",
     "MoveRecord",
     "MoveWord",
     "NodeRecord",
@@ -47,8 +51,10 @@ __all__ = [
     "TenantRecord",
     "VmDestruction",
     "VmEnd",
+    "VmMarks",
     "VmRecord",
     "VmState",
     "VmSuspension",
+    "attribute_fields",
     "open_store",
 ]

@@ -8,10 +8,10 @@ import sqlite3
 
 import msgspec.msgpack
 
-from tccp.model import NodeName
 from tccp.store.errors import ConflictError
-from tccp.store.launches import MoveWord, VmDestruction, VmEnd, VmRecord, VmState, VmSuspension
-from tccp.store.launching import vm
+from tccp.store.launches import VmDestruction, VmEnd, VmState, VmSuspension
+from tccp.store.marking import take_down_disks
+from tccp.store.owners import another_node, of_this_boot, of_this_node
 from tccp.store.records import EventDraft, EventKind
 from tccp.store.transactions import append_event
 
@@ -22,10 +22,10 @@ def end_vm(connection: sqlite3.Connection, end: VmEnd) -> int:
     if record.state not in {VmState.RUNNING, VmState.LOST}:
         return 0
     connection.execute(
-        "UPDATE vm SET state = 'ended', ended_ms = ?, end_reason = ?, free_ms = ?, disk_root = coalesce(?, disk_root)"
-        " WHERE vm_id = ?",
-        (end.at_ms, end.reason, end.at_ms, end.disk_root, end.vm_id),
+        "UPDATE vm SET state = 'ended', ended_ms = ?1, end_reason = ?2, free_ms = ?1 WHERE vm_id = ?3",
+        (end.at_ms, end.reason, end.vm_id),
     )
+    take_down_disks(connection, record, end.disk_root, end.marks)
     body = {"vm_id": end.vm_id, "epoch": end.epoch, "reason": end.reason, "disk_root": end.disk_root or b""}
     return append_event(connection, EventDraft(end.at_ms, EventKind.STOP, record.node, msgspec.msgpack.encode(body)))
 
@@ -42,8 +42,15 @@ def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
         raise ConflictError("state_old", f"generation {said.generation} in epoch {said.epoch}")
     connection.execute(
         "UPDATE vm SET state = 'suspended', ended_ms = ?1, end_reason = 'suspended', free_ms = ?1,"
-        " disk_root = coalesce(?2, disk_root), generation = ?3, state_root = ?4 WHERE vm_id = ?5",
-        (said.at_ms, said.disk_root, said.generation, said.state_root, said.vm_id),
+        " generation = ?2, state_root = ?3 WHERE vm_id = ?4",
+        (said.at_ms, said.generation, said.state_root, said.vm_id),
+    )
+    take_down_disks(connection, record, said.disk_root, said.marks)
+    connection.execute(
+        "INSERT INTO vm_state (vm_id, generation, state_root, disk_root, marks)"
+        " SELECT vm_id, generation, state_root, disk_root, marks FROM vm WHERE vm_id = ?"
+        " ON CONFLICT (vm_id, generation) DO UPDATE SET disk_root = excluded.disk_root, marks = excluded.marks",
+        (said.vm_id,),
     )
     body = {
         "vm_id": said.vm_id,
@@ -57,12 +64,13 @@ def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
 
 
 def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:
-    """Take down that nothing is left of a VM, for ever."""
-    record, boot_id = _of_this_node(connection, said)
-    if record.destroy_seq is not None:
-        return record.destroy_seq
+    """Take down that nothing is left of a VM, for ever; each statement once."""
+    record, boot_id = of_this_node(connection, said)
+    row = connection.execute("SELECT seq FROM vm_destruction WHERE statement = ?", (said.statement_sha256,)).fetchone()
+    if row is not None:
+        return int(row[0])
     if record.state == VmState.RUNNING and record.boot_id != boot_id:
-        raise _another_node(record)
+        raise another_node(record)
     body = {
         "vm_id": said.vm_id,
         "epoch": said.epoch,
@@ -72,36 +80,14 @@ def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:
     }
     draft = EventDraft(said.at_ms, EventKind.DESTROY, record.node, msgspec.msgpack.encode(body))
     seq = append_event(connection, draft)
+    if record.destroy_seq is None:
+        connection.execute(
+            "UPDATE vm SET state = 'destroyed', ended_ms = coalesce(ended_ms, ?1), end_reason = 'destroyed',"
+            " destroy_seq = ?2 WHERE vm_id = ?3",
+            (said.at_ms, seq, said.vm_id),
+        )
+    connection.execute("DELETE FROM vm_state WHERE vm_id = ?", (said.vm_id,))
     connection.execute(
-        "UPDATE vm SET state = 'destroyed', ended_ms = coalesce(ended_ms, ?1), end_reason = 'destroyed',"
-        " destroy_seq = ?2 WHERE vm_id = ?3",
-        (said.at_ms, seq, said.vm_id),
+        "INSERT INTO vm_destruction (statement, vm_id, seq) VALUES (?, ?, ?)", (said.statement_sha256, said.vm_id, seq)
     )
     return seq
-
-
-def of_this_boot(connection: sqlite3.Connection, said: VmEnd | VmSuspension | MoveWord) -> VmRecord:
-    """The VM, owned last by the very boot that speaks, in the epoch that it speaks of."""
-    record, boot_id = _of_this_node(connection, said)
-    if record.boot_id != boot_id:
-        raise _another_node(record)
-    return record
-
-
-def _of_this_node(
-    connection: sqlite3.Connection, said: VmEnd | VmSuspension | VmDestruction | MoveWord
-) -> tuple[VmRecord, bytes]:
-    """The VM, owned last by the node that speaks, in the epoch that it speaks of; and the boot of the node."""
-    record = vm(connection, said.vm_id)
-    if record is None:
-        raise ConflictError("vm_unknown", said.vm_id.hex())
-    row = connection.execute("SELECT node, boot_id FROM lease WHERE lease_id = ?", (said.lease_id,)).fetchone()
-    if row is None or record.node != NodeName(row[0]):
-        raise _another_node(record)
-    if record.epoch != said.epoch:
-        raise ConflictError("vm_epoch_over", f"{said.vm_id.hex()}: epoch {said.epoch}, now it is {record.epoch}")
-    return record, row[1]
-
-
-def _another_node(record: VmRecord) -> ConflictError:
-    return ConflictError("vm_of_another_node", f"{record.vm_id.hex()} is of {record.node}, or of another boot")

@@ -13,29 +13,19 @@ A task that is cancelled while it waits does not learn whether its transaction h
 """
 
 import abc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 from tccp.measures import Durations
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
-from tccp.store.launches import (
-    KeyClaim,
-    MoveRecord,
-    MoveWord,
-    TenantRecord,
-    VmDestruction,
-    VmEnd,
-    VmRecord,
-    VmSuspension,
-)
 from tccp.store.records import EventDraft, EventRecord, LeaseRecord, NodeRecord, PolicyRecord, StoreCounts
 from tccp.store.renewal import Renewal
+from tccp.store.vm_interface import PAGE, VmStore
 
-PAGE = 1_000
 PAGE_MAX = 10_000  # a greater limit means this one
 
 
-class Store(abc.ABC):
+class Store(VmStore):
     """The coordinator's durable state. *body* is always the event's msgpack, made by the caller; the rest of the event
     follows from the operation, so that the log cannot say anything else than what was done.
     """
@@ -67,6 +57,16 @@ class Store(abc.ABC):
 
         Raises:
             ConflictError: ``node_unknown``.
+        """
+
+    @abc.abstractmethod
+    async def set_attributes(
+        self, name: NodeName, said: Mapping[str, str], taken_back: Collection[str], at_ms: int
+    ) -> int:
+        """Assert *said* of a node, and what is named in *taken_back* no more. Event ``attributes``.
+
+        Raises:
+            ConflictError: ``node_unknown``, ``bad_attributes``.
         """
 
     @abc.abstractmethod
@@ -115,6 +115,8 @@ class Store(abc.ABC):
     async def add_policy(self, record: PolicyRecord, body: bytes = b"") -> int:
         """Put a version of a policy in force. Event ``policy``.
 
+        A version in its shadow that is not newer is dropped, event ``shadow``.
+
         Raises:
             ConflictError: ``policy_not_newer``.
         """
@@ -130,6 +132,34 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def policy_versions(self, name: str) -> list[PolicyRecord]:
         """Every version of a policy, the oldest first."""
+
+    @abc.abstractmethod
+    async def set_shadow(self, record: PolicyRecord) -> int:
+        """Put a version into the shadow of the one in force, in the place of one that is there. Event ``shadow``.
+
+        Raises:
+            ConflictError: ``policy_unknown``: none of that name is in force; ``policy_not_newer``.
+        """
+
+    @abc.abstractmethod
+    async def promote_shadow(self, name: str, sha256: bytes, at_ms: int) -> int:
+        """Put the version in the shadow in force, if it has this hash. Event ``policy``.
+
+        Raises:
+            ConflictError: ``no_shadow``, ``shadow_changed``, ``policy_not_newer``.
+        """
+
+    @abc.abstractmethod
+    async def drop_shadow(self, name: str, at_ms: int) -> int:
+        """Forget the version in the shadow. Event ``shadow``.
+
+        Raises:
+            ConflictError: ``no_shadow``.
+        """
+
+    @abc.abstractmethod
+    async def shadows(self) -> list[PolicyRecord]:
+        """The versions in a shadow, in order of name; ``added_ms`` says since when each is."""
 
     # ---- leases ----
 
@@ -182,131 +212,15 @@ class Store(abc.ABC):
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
         """The last leases of a node that have ended, the newest first."""
 
-    # ---- tenants and their VMs ----
+    # ---- what nodes have measured ----
 
     @abc.abstractmethod
-    async def add_tenant(self, record: TenantRecord) -> int:
-        """Let a tenant's tickets count. Event ``tenant``.
-
-        Raises:
-            ConflictError: ``tenant_exists``: the name or the key is there.
-        """
+    async def keep_measured(self, entries: Sequence[tuple[NodeName, bytes]]) -> None:
+        """Keep some bytes for each of these nodes until they are removed; those that are not enrolled are left out."""
 
     @abc.abstractmethod
-    async def remove_tenant(self, name: str, at_ms: int) -> int:
-        """Let a tenant's tickets count no more; what runs goes on. Event ``tenant``.
-
-        Raises:
-            ConflictError: ``tenant_unknown``.
-        """
-
-    @abc.abstractmethod
-    async def tenants(self) -> list[TenantRecord]:
-        """All tenants, in order of name."""
-
-    @abc.abstractmethod
-    async def release(self, claim: KeyClaim) -> VmRecord:
-        """Make the node that asks the owner of the VM, with the VM's next epoch. Event ``release``.
-
-        A ticket is used once. The same boot of the same node may ask again with the same nonce and gets the same
-        record, without another event: the answer may have been lost on the way.
-
-        Raises:
-            ConflictError: ``tenant_unknown``, ``lease_unknown``, ``lease_ended``, ``lease_expired``, ``node_revoked``,
-                ``policy_changed`` (since the node's last evidence), ``evidence_old``, ``policy_not_demanded``,
-                ``attribute_not_demanded``, ``vm_of_another_tenant``, ``ticket_used``, ``vm_running``, ``vm_not_free``,
-                ``vm_suspended``, ``vm_destroyed``.
-        """
-
-    @abc.abstractmethod
-    async def end_vm(self, end: VmEnd) -> int:
-        """Take down that a VM has ended on its node; it can be released again. Event ``stop``.
-
-        Returns:
-            The place of the event, 0 when the VM had ended before.
-
-        Raises:
-            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.
-        """
-
-    @abc.abstractmethod
-    async def resume(self, claim: KeyClaim) -> VmRecord:
-        """Make the node that asks the owner of a suspended VM, with its next epoch. Event ``resume``.
-
-        By the ticket that started the VM, from its newest suspended state, once; asking again as for `release`.
-
-        Raises:
-            ConflictError: ``vm_unknown``, ``vm_not_suspended``, ``another_ticket``, ``state_old``; as `release` what
-                concerns tenant, lease, evidence and demands.
-        """
-
-    @abc.abstractmethod
-    async def suspend_vm(self, suspension: VmSuspension) -> int:
-        """Take down that a VM stands in a file now. Event ``suspend``.
-
-        Returns:
-            The place of the event, 0 when that was known before.
-
-        Raises:
-            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``, ``vm_not_running``, ``state_old``.
-        """
-
-    @abc.abstractmethod
-    async def destroy_vm(self, destruction: VmDestruction) -> int:
-        """Take down that nothing is left of a VM; nobody gets its keys again. Event ``destroy``.
-
-        Any boot of the node that had it last may say so, unless another boot may run it.
-
-        Returns:
-            The place of the event, also when the VM was destroyed before.
-
-        Raises:
-            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``.
-        """
-
-    @abc.abstractmethod
-    async def prepare_move(self, claim: KeyClaim, address: str) -> MoveRecord:
-        """Let the node that asks be where a VM moves to, by the ticket that started it. Event ``move``.
-
-        The owner stays the owner. Asking again as for `release`.
-
-        Args:
-            address: Where it waits for the source.
-
-        Raises:
-            ConflictError: ``vm_unknown``, ``another_ticket``, ``vm_not_running``, ``vm_running`` (on the asker),
-                ``source_silent``, ``vm_moving``; as `release` what concerns tenant, lease, evidence and demands.
-        """
-
-    @abc.abstractmethod
-    async def commit_move(self, word: MoveWord) -> VmRecord:
-        """The source has wiped its copy: the destination owns the VM, in the next epoch. Event ``moved``.
-
-        A destination that is out of the perimeter by now gets nothing: the VM has ended then, event ``stop``.
-
-        Raises:
-            ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``, ``move_unknown``.
-        """
-
-    @abc.abstractmethod
-    async def abort_move(self, word: MoveWord) -> int:
-        """The source goes on alone, and wipes nothing. Event ``stayed``. Raises as `commit_move`."""
-
-    @abc.abstractmethod
-    async def move(self, vm_id: bytes) -> MoveRecord | None:
-        """The move of a VM that is under way."""
-
-    @abc.abstractmethod
-    async def moves_from(self, name: NodeName) -> list[MoveRecord]:
-        """The moves that are under way of the VMs of a node."""
-
-    @abc.abstractmethod
-    async def vm(self, vm_id: bytes) -> VmRecord | None:
-        """One VM."""
-
-    @abc.abstractmethod
-    async def vms(self, after: bytes = b"", limit: int = PAGE) -> list[VmRecord]:
-        """A page of all VMs in order of id, from the one after *after* on."""
+    async def measured(self, name: NodeName) -> bytes | None:
+        """What was kept for a node."""
 
     # ---- the log ----
 

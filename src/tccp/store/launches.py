@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tccp.model import NodeName
+from tccp.protocol.marks import MARK_BYTES, MARKS_MAX
 from tccp.store.records import LEASE_ID_BYTES, check_bytes, check_text, check_time
 
 TENANT_KEY_BYTES = 32
@@ -45,12 +46,15 @@ class KeyClaim:
         ticket: SHA-256 of the ticket's bytes.
         images: What the ticket says of its images, for the record.
         policy: The policy that must have admitted the node, in *version_min* or later.
-        attributes: What the node's enrolment must say, beside anything else.
+        attributes: What must be said of the node, beside anything else.
+        attested_demands: What evidence must say of it.
+        attested: What evidence says of it, with *attested_by*: the policy and version that it follows from.
         lease_id: The lease of the connection on which the node asks.
         nonce: The node's, 32 bytes: by it a node that asks again after a lost answer is known.
         evidence_since_ms: Since when the node's last evidence must have been judged.
         gives_up_state: Whether the tenant starts it anew although there is a suspended state.
         state_root: Of the suspended state that is to be resumed; empty for a start.
+        may_roll_back: Whether the tenant allows that it is not the newest.
     """
 
     ticket: bytes
@@ -64,8 +68,12 @@ class KeyClaim:
     at_ms: int
     evidence_since_ms: int
     attributes: Mapping[str, str] = field(default_factory=dict)
+    attested_demands: Mapping[str, str] = field(default_factory=dict)
+    attested: Mapping[str, str] = field(default_factory=dict)
+    attested_by: tuple[str, int] | None = None
     gives_up_state: bool = False
     state_root: bytes = b""
+    may_roll_back: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes and times that cannot be."""
@@ -94,7 +102,9 @@ class VmRecord:
         disk_root: The root of its disk when it ended last; None as long as there is none.
         generation: Of its last suspended state: the epoch in which that was made; 0 when there is none.
         state_root: Root of that state, 32 bytes.
-        destroy_seq: Place of its destruction in the log.
+        destroy_seq: Place in the log of the first word of its destruction.
+        marks: How far its disks had come when that was registered last (`tccp.protocol.marks`).
+        marks_epoch: In which epoch that was; 0 without any.
     """
 
     vm_id: bytes
@@ -116,6 +126,8 @@ class VmRecord:
     generation: int = 0
     state_root: bytes | None = None
     destroy_seq: int | None = None
+    marks: bytes | None = None
+    marks_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +136,8 @@ class VmEnd:
 
     Attributes:
         lease_id: The lease of the connection on which it says so.
-        disk_root: Of the VM's disk, 32 bytes, or None when it has none.
+        disk_root: Of the VM's disk, 32 bytes, or None when it has none, or nobody can say.
+        marks: The last that are known of its disks.
     """
 
     vm_id: bytes
@@ -133,6 +146,7 @@ class VmEnd:
     disk_root: bytes | None
     reason: str
     at_ms: int
+    marks: bytes | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes and times that cannot be."""
@@ -140,8 +154,27 @@ class VmEnd:
         check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
         check_text("reason", self.reason)
         check_time("at_ms", self.at_ms)
-        if self.disk_root is not None:
-            check_bytes("disk_root", self.disk_root, 32, 32)
+        _check_disks(self.disk_root, self.marks)
+
+
+@dataclass(frozen=True, slots=True)
+class VmMarks:
+    """A node says how far the disks of a VM have come that runs there.
+
+    Attributes:
+        lease_id: The lease of the connection on which it says so.
+    """
+
+    vm_id: bytes
+    epoch: int
+    lease_id: bytes
+    marks: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be."""
+        check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
+        check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
+        _check_disks(None, self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +194,7 @@ class VmSuspension:
     state_root: bytes
     disk_root: bytes | None
     at_ms: int
+    marks: bytes | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes and times that cannot be."""
@@ -168,8 +202,7 @@ class VmSuspension:
         check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
         check_bytes("state_root", self.state_root, 32, 32)
         check_time("at_ms", self.at_ms)
-        if self.disk_root is not None:
-            check_bytes("disk_root", self.disk_root, 32, 32)
+        _check_disks(self.disk_root, self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +240,7 @@ class MoveRecord:
         node: The destination, in the boot *boot_id*.
         address: Host and port where it waits for the source.
         seq: Place in the log of its beginning.
+        marks: Of its disks at the destination; None until all of it is there.
     """
 
     vm_id: bytes
@@ -216,6 +250,31 @@ class MoveRecord:
     boot_id: bytes
     address: str
     seq: int
+    marks: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveArrival:
+    """The destination of a move says that all of it is there.
+
+    Attributes:
+        epoch: That the VM will have.
+        lease_id: The lease of the connection on which it says so.
+        marks: Of its disks there; empty without any.
+    """
+
+    vm_id: bytes
+    epoch: int
+    move_id: bytes
+    lease_id: bytes
+    marks: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be."""
+        check_bytes("vm_id", self.vm_id, VM_ID_BYTES, VM_ID_BYTES)
+        check_bytes("move_id", self.move_id, 32, 32)
+        check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
+        check_bytes("marks", self.marks, 0, MARKS_MAX * MARK_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,3 +300,10 @@ class MoveWord:
         check_bytes("lease_id", self.lease_id, LEASE_ID_BYTES, LEASE_ID_BYTES)
         check_bytes("statement_sha256", self.statement_sha256, 32, 32)
         check_time("at_ms", self.at_ms)
+
+
+def _check_disks(disk_root: bytes | None, marks: bytes | None) -> None:
+    if disk_root is not None:
+        check_bytes("disk_root", disk_root, 32, 32)
+    if marks is not None:
+        check_bytes("marks", marks, MARK_BYTES, MARKS_MAX * MARK_BYTES)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec.msgpack
 
+from tccp.attestation.attributes import NodeAttributes, attributes_text
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
 from tccp.store.launches import KeyClaim, TenantRecord, VmRecord, VmState
@@ -30,10 +31,11 @@ class Asker:
     renewed_ms: int
     policy: str
     policy_version: int
+    attributes: NodeAttributes
 
 
 _VM = """SELECT vm_id, tenant_key, state, epoch, node, boot_id, lease_id, ticket, nonce, images, seq, released_ms,
-    ended_ms, end_reason, free_ms, disk_root, generation, state_root, destroy_seq FROM vm """
+    ended_ms, end_reason, free_ms, disk_root, generation, state_root, destroy_seq, marks, marks_epoch FROM vm """
 
 
 def add_tenant(connection: sqlite3.Connection, record: TenantRecord) -> int:
@@ -86,7 +88,7 @@ def release(connection: sqlite3.Connection, claim: KeyClaim) -> VmRecord:
             return before
         raise ConflictError("ticket_used", claim.ticket.hex())
     if before is not None:
-        _check_free(before, claim)
+        check_free(before, claim)
     record = own(connection, EventKind.RELEASE, claim, asker, before)
     connection.execute(
         "INSERT INTO used_ticket (ticket, vm_id, used_ms) VALUES (?, ?, ?)", (claim.ticket, claim.vm_id, claim.at_ms)
@@ -110,10 +112,13 @@ def own(
         "policy": asker.policy,
         "policy_version": asker.policy_version,
         "evidence_ms": asker.renewed_ms,
+        **attribute_fields(asker.attributes),
     }
     if kind == EventKind.RESUME:
         assert before is not None
         body |= {"generation": before.generation, "state_root": claim.state_root}
+    demanded_root, demanded_marks = demanded(before, claim)
+    body |= {"disk_root": demanded_root or b"", "marks": demanded_marks or b""}
     seq = append_event(connection, EventDraft(claim.at_ms, kind, asker.node, msgspec.msgpack.encode(body)))
     record = VmRecord(
         vm_id=claim.vm_id,
@@ -135,9 +140,24 @@ def own(
         # A start anew gives up what was suspended.
         generation=before.generation if before is not None and kind == EventKind.RESUME else 0,
         state_root=before.state_root if before is not None and kind == EventKind.RESUME else None,
+        marks=None if before is None else before.marks,
+        marks_epoch=0 if before is None else before.marks_epoch,
     )
     _write(connection, record)
     return record
+
+
+def demanded(record: VmRecord | None, claim: KeyClaim) -> tuple[bytes | None, bytes | None]:
+    """Root and marks that the disks must have for *claim*: none where the tenant takes them as they are found."""
+    if record is None or (claim.gives_up_state and not claim.state_root):
+        return None, None
+    return record.disk_root, record.marks
+
+
+def attribute_fields(attributes: NodeAttributes) -> dict[str, str]:
+    """What an event says of the attributes of its node; nothing where there are none."""
+    said = {"attested": attributes.attested, "asserted": attributes.asserted}
+    return {name: attributes_text(each) for name, each in said.items() if each}
 
 
 def node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> Asker:
@@ -166,11 +186,14 @@ def node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> Asker:
     if policy != claim.policy or version < claim.version_min:
         wanted = f"{claim.policy} version {claim.version_min}"
         raise ConflictError("policy_not_demanded", f"{name}: {policy} version {version}, the ticket demands {wanted}")
-    found = json.loads(attributes)
-    for key, value in claim.attributes.items():
-        if found.get(key) != value:
-            raise ConflictError("attribute_not_demanded", f"{name}: {key} is {found.get(key)}, not {value}")
-    return Asker(NodeName(name), boot_id, identity, renewed_ms, policy, version)
+    if claim.attested_by is not None and claim.attested_by != (policy, version):
+        raise policy_changed(name, claim.attested_by, (policy, version))
+    found = NodeAttributes(claim.attested, json.loads(attributes))
+    if lacking := found.lacking_evidence(claim.attested_demands):
+        raise ConflictError("attribute_not_attested", f"{name}: {lacking}")
+    if lacking := found.lacking(claim.attributes):
+        raise ConflictError("attribute_not_demanded", f"{name}: {lacking}")
+    return Asker(NodeName(name), boot_id, identity, renewed_ms, policy, version, found)
 
 
 def asks_again(claim: KeyClaim, asker: Asker, before: VmRecord) -> bool:
@@ -179,7 +202,12 @@ def asks_again(claim: KeyClaim, asker: Asker, before: VmRecord) -> bool:
     return (before.ticket, before.nonce, before.node, before.boot_id, before.state) == asked
 
 
-def _check_free(record: VmRecord, claim: KeyClaim) -> None:
+def check_free(record: VmRecord, claim: KeyClaim) -> None:
+    """Whether nobody runs it, or may.
+
+    Raises:
+        ConflictError: ``vm_running``, ``vm_destroyed``, ``vm_suspended``, ``vm_not_free``.
+    """
     if record.state == VmState.RUNNING:
         raise ConflictError("vm_running", f"{record.vm_id.hex()} runs on {record.node}")
     if record.state == VmState.DESTROYED:

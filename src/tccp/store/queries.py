@@ -120,6 +120,12 @@ def meta(connection: sqlite3.Connection, key: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
+def measured(connection: sqlite3.Connection, name: NodeName) -> bytes | None:
+    """What was kept of a node's measurements."""
+    row = connection.execute("SELECT content FROM measured WHERE node = ?", (name.value,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
 def nodes_by_policy(connection: sqlite3.Connection) -> dict[str, int]:
     """How many nodes each policy judges."""
     statement = "SELECT policy, count(*) FROM node WHERE revoked_ms IS NULL GROUP BY policy"

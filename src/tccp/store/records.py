@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tccp.attestation.attributes import check_attributes
 from tccp.model import NodeName
 
 EK_ID_BYTES = 32
@@ -32,8 +33,10 @@ class EventKind(enum.StrEnum):
     START = "start"
     ENROL = "enrol"
     ASSIGN = "assign"
+    ATTRIBUTES = "attributes"
     REMOVE = "remove"
     POLICY = "policy"
+    SHADOW = "shadow"
     ADMIT = "admit"
     REFUSE = "refuse"
     END = "end"
@@ -98,10 +101,7 @@ class NodeRecord:
             check_text("revoke_reason", self.revoke_reason)
         if len(self.attributes) > ATTRIBUTES_MAX:
             raise ValueError(f"more than {ATTRIBUTES_MAX} attributes")
-        for key, value in self.attributes.items():
-            check_text("attribute", key)
-            if len(value) > TEXT_CHARS_MAX:
-                raise ValueError(f"attribute {key}: more than {TEXT_CHARS_MAX} characters")
+        check_attributes(self.attributes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ logging readers and the writer never wait for each other, and a reader sees all 
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -16,16 +16,18 @@ import trio
 from tccp.errors import StoreError
 from tccp.measures import Durations
 from tccp.model import NodeName
-from tccp.store import ending, launching, moving, queries, resuming, schema, transactions
+from tccp.store import ending, launching, marking, moving, policy_versions, queries, resuming, schema, transactions
 from tccp.store.errors import ConflictError, store_error
-from tccp.store.interface import PAGE, PAGE_MAX, Store
+from tccp.store.interface import PAGE_MAX, Store
 from tccp.store.launches import (
     KeyClaim,
+    MoveArrival,
     MoveRecord,
     MoveWord,
     TenantRecord,
     VmDestruction,
     VmEnd,
+    VmMarks,
     VmRecord,
     VmSuspension,
 )
@@ -43,6 +45,7 @@ from tccp.store.records import (
     check_time,
 )
 from tccp.store.renewal import Renewal, renew_leases
+from tccp.store.vm_interface import PAGE
 from tccp.store.writer import GroupWriter
 
 WATCH_PAGE = 256
@@ -125,6 +128,12 @@ class _SqliteStore(Store):
         _check_event(at_ms, body)
         return await self._writer.run(transactions.set_node_policy, name, policy, at_ms, body)
 
+    async def set_attributes(
+        self, name: NodeName, said: Mapping[str, str], taken_back: Collection[str], at_ms: int
+    ) -> int:
+        check_time("at_ms", at_ms)
+        return await self._writer.run(transactions.set_attributes, name, said, taken_back, at_ms)
+
     async def revoke_node(self, name: NodeName, reason: str, at_ms: int, body: bytes = b"") -> int:
         check_text("reason", reason)
         _check_event(at_ms, body)
@@ -154,7 +163,7 @@ class _SqliteStore(Store):
 
     async def add_policy(self, record: PolicyRecord, body: bytes = b"") -> int:
         _check_event(record.added_ms, body)
-        return await self._writer.run(transactions.add_policy, record, body)
+        return await self._writer.run(policy_versions.add_policy, record, body)
 
     async def policies(self) -> list[PolicyRecord]:
         return await self._read_page(queries.policies)
@@ -164,6 +173,20 @@ class _SqliteStore(Store):
 
     async def policy_versions(self, name: str) -> list[PolicyRecord]:
         return await self._read_page(queries.policy_versions, name)
+
+    async def set_shadow(self, record: PolicyRecord) -> int:
+        return await self._writer.run(policy_versions.set_shadow, record)
+
+    async def promote_shadow(self, name: str, sha256: bytes, at_ms: int) -> int:
+        check_time("at_ms", at_ms)
+        return await self._writer.run(policy_versions.promote_shadow, name, sha256, at_ms)
+
+    async def drop_shadow(self, name: str, at_ms: int) -> int:
+        check_time("at_ms", at_ms)
+        return await self._writer.run(policy_versions.drop_shadow, name, at_ms)
+
+    async def shadows(self) -> list[PolicyRecord]:
+        return await self._read_page(policy_versions.shadows)
 
     # ---- leases ----
 
@@ -202,6 +225,16 @@ class _SqliteStore(Store):
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
         return await self._read_page(queries.leases_of, name, min(limit, PAGE_MAX))
 
+    # ---- what nodes have measured ----
+
+    async def keep_measured(self, entries: Sequence[tuple[NodeName, bytes]]) -> None:
+        for _, content in entries:
+            check_bytes("content", content, 0, META_BYTES_MAX)
+        await self._writer.run(transactions.keep_measured, entries)
+
+    async def measured(self, name: NodeName) -> bytes | None:
+        return await self._look_up(queries.measured, name)
+
     # ---- tenants and their VMs ----
 
     async def add_tenant(self, record: TenantRecord) -> int:
@@ -220,6 +253,9 @@ class _SqliteStore(Store):
     async def end_vm(self, end: VmEnd) -> int:
         return await self._writer.run(ending.end_vm, end)
 
+    async def register_marks(self, marks: VmMarks) -> None:
+        await self._writer.run(marking.register_marks, marks)
+
     async def resume(self, claim: KeyClaim) -> VmRecord:
         return await self._writer.run(resuming.resume, claim)
 
@@ -233,17 +269,20 @@ class _SqliteStore(Store):
         check_text("address", address)
         return await self._writer.run(moving.prepare_move, claim, address)
 
+    async def arrive(self, arrival: MoveArrival) -> None:
+        await self._writer.run(moving.arrive, arrival)
+
     async def commit_move(self, word: MoveWord) -> VmRecord:
         return await self._writer.run(moving.commit_move, word)
 
     async def abort_move(self, word: MoveWord) -> int:
         return await self._writer.run(moving.abort_move, word)
 
-    async def move(self, vm_id: bytes) -> MoveRecord | None:
-        return await self._look_up(moving.move, vm_id)
+    async def move(self, vm_id: bytes, at_ms: int) -> MoveRecord | None:
+        return await self._look_up(moving.move, vm_id, at_ms)
 
-    async def moves_from(self, name: NodeName) -> list[MoveRecord]:
-        return await self._look_up(moving.moves_from, name)
+    async def moves_from(self, name: NodeName, at_ms: int) -> list[MoveRecord]:
+        return await self._look_up(moving.moves_from, name, at_ms)
 
     async def vm(self, vm_id: bytes) -> VmRecord | None:
         return await self._look_up(launching.vm, vm_id)

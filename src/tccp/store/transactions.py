@@ -6,15 +6,16 @@ function reads stays true until it returns, and when it raises nothing of it rem
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec.msgpack
 
+from tccp.attestation.attributes import attributes_text, check_attributes
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
-from tccp.store.ownership import follow_lease, lose_vms
+from tccp.store.ownership import follow_lease, forget_moves, lose_vms
 from tccp.store.queries import clock_to_sql
-from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, NodeRecord, PolicyRecord
+from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, NodeRecord
 
 LAPSES_PER_TRANSACTION = 256
 
@@ -79,6 +80,22 @@ def set_node_policy(connection: sqlite3.Connection, name: NodeName, policy: str,
     return _append(connection, at_ms, EventKind.ASSIGN, name, body)
 
 
+def set_attributes(
+    connection: sqlite3.Connection, name: NodeName, said: Mapping[str, str], taken_back: Collection[str], at_ms: int
+) -> int:
+    """Assert something else of a node from its next key on."""
+    _revoked(connection, name)
+    (before,) = connection.execute("SELECT attributes FROM node WHERE name = ?", (name.value,)).fetchone()
+    after = {key: value for key, value in json.loads(before).items() if key not in taken_back} | dict(said)
+    try:
+        check_attributes(after)
+    except ValueError as problem:
+        raise ConflictError("bad_attributes", str(problem)) from None
+    connection.execute("UPDATE node SET attributes = ? WHERE name = ?", (json.dumps(after, sort_keys=True), name.value))
+    body = msgspec.msgpack.encode({"asserted": attributes_text(after)})
+    return _append(connection, at_ms, EventKind.ATTRIBUTES, name, body)
+
+
 def revoke_node(connection: sqlite3.Connection, name: NodeName, reason: str, at_ms: int, body: bytes) -> int:
     """Admit a node no more, and end its open lease."""
     if _revoked(connection, name):
@@ -86,6 +103,7 @@ def revoke_node(connection: sqlite3.Connection, name: NodeName, reason: str, at_
     connection.execute("UPDATE node SET revoked_ms = ?, revoke_reason = ? WHERE name = ?", (at_ms, reason, name.value))
     seq = _append(connection, at_ms, EventKind.REVOKE, name, body)
     _end_open_lease(connection, name, EndReason.REVOKED, at_ms)
+    forget_moves(connection, name)
     return seq
 
 
@@ -102,20 +120,18 @@ def remove_node(connection: sqlite3.Connection, name: NodeName, at_ms: int, body
     _revoked(connection, name)
     seq = _append(connection, at_ms, EventKind.REMOVE, name, body)
     _end_open_lease(connection, name, EndReason.REMOVED, at_ms)
+    forget_moves(connection, name)
     connection.execute("DELETE FROM node WHERE name = ?", (name.value,))
     return seq
 
 
-def add_policy(connection: sqlite3.Connection, record: PolicyRecord, body: bytes) -> int:
-    """Put a version of a policy in force."""
-    newest = _newest_version(connection, record.name)
-    if newest is not None and record.version <= newest:
-        raise ConflictError("policy_not_newer", f"{record.name}: version {newest} is there, {record.version} was given")
-    connection.execute(
-        "INSERT INTO policy (name, version, body, sha256, added_ms) VALUES (?, ?, ?, ?, ?)",
-        (record.name, record.version, record.body, record.sha256, record.added_ms),
+def keep_measured(connection: sqlite3.Connection, entries: Sequence[tuple[NodeName, bytes]]) -> None:
+    """Keep what is known of the measurements of some nodes; no event."""
+    connection.executemany(
+        "INSERT INTO measured (node, content) SELECT name, ?2 FROM node WHERE name = ?1"
+        " ON CONFLICT (node) DO UPDATE SET content = excluded.content",
+        [(name.value, content) for name, content in entries],
     )
-    return _append(connection, record.added_ms, EventKind.POLICY, None, body)
 
 
 def admit(connection: sqlite3.Connection, lease: LeaseRecord, body: bytes) -> int:
@@ -230,11 +246,6 @@ def _revoked(connection: sqlite3.Connection, name: NodeName) -> bool:
     if row is None:
         raise ConflictError("node_unknown", name.value)
     return bool(row[0])
-
-
-def _newest_version(connection: sqlite3.Connection, policy: str) -> int | None:
-    version: int | None = connection.execute("SELECT max(version) FROM policy WHERE name = ?", (policy,)).fetchone()[0]
-    return version
 
 
 def _end_open_lease(connection: sqlite3.Connection, name: NodeName, reason: str, at_ms: int) -> None:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tccp.attestation.attributes import NodeAttributes, attributes_in
 from tccp.attestation.deep import GuestEvidence, VerifiedGuest, verify_guest
 from tccp.attestation.vtpm_certificate import VtpmClaim, VtpmKey, verify_vtpm_certificate
 from tccp.errors import LaunchError
@@ -54,6 +55,7 @@ class VerifiedLaunch:
         evidence_ms: When the node's last evidence before the release was judged, by the coordinator's clock.
         released_ms: When the keys were released, by the coordinator's clock.
         vtpm: The endorsement key of the VM's vTPM; None when it has none.
+        attributes: What was known of the node when it got the keys, and whether it was attested.
     """
 
     proof: VerifiedProof
@@ -63,6 +65,7 @@ class VerifiedLaunch:
     evidence_ms: int
     released_ms: int
     vtpm: VtpmKey | None
+    attributes: NodeAttributes
 
 
 def verify_launch(content: bytes, *, vm: VmFile, trust: CoordinatorTrust) -> VerifiedLaunch:
@@ -96,6 +99,7 @@ def verify_launch(content: bytes, *, vm: VmFile, trust: CoordinatorTrust) -> Ver
         evidence_ms=_number(details, "evidence_ms"),
         released_ms=release.at_ms,
         vtpm=_vtpm(proof),
+        attributes=_attributes(details, proof.ticket.ticket),
     )
 
 
@@ -158,6 +162,17 @@ def _check_release(release: VerifiedReceipt, proof: VerifiedProof) -> dict[str, 
     if details.get("policy") != demanded.name or _number(details, "policy_version") < demanded.version_min:
         raise LaunchError("release_mismatch", "policy: the log names another than the ticket demands")
     return details
+
+
+def _attributes(details: dict[str, Value], ticket: Ticket) -> NodeAttributes:
+    """What the log says of the node, which has what the ticket demands."""
+    try:
+        found = attributes_in(details)
+    except ValueError as problem:
+        raise LaunchError("release_mismatch", str(problem)) from None
+    if lacking := found.lacking_evidence(ticket.policy.attested) or found.lacking(ticket.attributes):
+        raise LaunchError("release_mismatch", f"attributes: {lacking}")
+    return found
 
 
 def _text(details: dict[str, Value], name: str) -> str:

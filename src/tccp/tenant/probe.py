@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 from nacl.signing import SigningKey
 
+from tccp.attestation.attributes import NodeAttributes, attributes_in
 from tccp.errors import LaunchError
 from tccp.protocol.probe import PROBE
 from tccp.tenant.connection import TenantConnection
@@ -24,6 +25,7 @@ class VerifiedProbe:
         policy: The policy by which its evidence held, and the version.
         evidence_ms: No older than this is the evidence, by the coordinator's clock.
         identity_sha256: Of the identity statement of this boot: a launch on the same boot names the same.
+        attributes: What is known of the node, and whether it follows from its evidence.
     """
 
     node: str
@@ -31,6 +33,7 @@ class VerifiedProbe:
     evidence_ms: int
     boot_id: bytes
     identity_sha256: bytes
+    attributes: NodeAttributes
     receipt: VerifiedReceipt
 
 
@@ -80,6 +83,10 @@ def verify_probe(
         raise LaunchError("probe_mismatch", f"the log's receipt is of {verified.kind!r}, or of another question")
     match [details.get(name) for name in ("policy", "policy_version", "evidence_ms", "boot_id", "identity_sha256")]:
         case [str(policy), int(version), int(evidence_ms), bytes(boot_id), bytes(identity_sha256)]:
-            return VerifiedProbe(node, (policy, version), evidence_ms, boot_id, identity_sha256, verified)
+            try:
+                said = attributes_in(details)
+            except ValueError as problem:
+                raise LaunchError("probe_mismatch", str(problem)) from None
+            return VerifiedProbe(node, (policy, version), evidence_ms, boot_id, identity_sha256, said, verified)
         case _:
             raise LaunchError("probe_mismatch", "the log's entry does not say what a probe says")

@@ -1,12 +1,16 @@
-"""Taking connections in, at most so many at once."""
+"""Taking connections in, at most so many at once, and at most so many from one address."""
 
+import contextlib
 import errno
-from collections.abc import Awaitable, Callable, Sequence
+import select
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import structlog
 import trio
 
-from tccp.errors import HostError
+from tccp.errors import HostError, ProtocolError
+from tccp.transport.addresses import PerAddress, place_of_peer
+from tccp.transport.errors import PeerGoneError
 
 ACCEPT_PAUSE_S = 0.1
 
@@ -18,11 +22,16 @@ async def serve_connections(
     serve_one: Callable[[trio.SocketStream], Awaitable[None]],
     *,
     connections_max: int,
+    per_address: PerAddress | None = None,
 ) -> None:
     """Serve those who connect until cancelled, each in a task; who comes too many waits in the kernel's backlog.
 
+    One is taken in for each turn of the loop, so that those who are in come first: a crowd waits, and is not served
+    so slowly that all of it gives up.
+
     Args:
         serve_one: Closes its stream, raises nothing that a peer can cause, and returns in bounded time.
+        per_address: Who comes too many from one address is closed at once, without a word. None: there is no limit.
 
     Raises:
         HostError: ``listener_lost``.
@@ -30,9 +39,16 @@ async def serve_connections(
     places = trio.Semaphore(connections_max)
 
     async def serve(stream: trio.SocketStream) -> None:
+        place = place_of_peer(stream) if per_address is not None else ""
+        taken = per_address is None or per_address.take(place)
         try:
-            await serve_one(stream)
+            if taken:
+                await serve_one(stream)
+            else:
+                stream.socket.close()
         finally:
+            if per_address is not None and taken:
+                per_address.release(place)
             places.release()
 
     async def accept(listener: trio.SocketListener) -> None:
@@ -47,6 +63,10 @@ async def serve_connections(
                 log.error("cannot_accept", detail=str(problem))
                 places.release()
                 await trio.sleep(ACCEPT_PAUSE_S)
+                continue
+            if has_left(stream):
+                stream.socket.close()
+                places.release()
             else:
                 nursery.start_soon(serve, stream)
 
@@ -55,7 +75,39 @@ async def serve_connections(
             nursery.start_soon(accept, listener)
 
 
+def has_left(stream: trio.SocketStream) -> bool:
+    """Whether a peer has given up while it waited in the backlog: a handshake would be wasted on it.
+
+    After a restart thousands come at once, and those at the end of the queue are not there any more when it is theirs.
+    """
+    poll = select.poll()
+    poll.register(stream.socket.fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
 def name_of(listener: trio.SocketListener) -> str:
     """Where it listens, as people write it: ``HOST:PORT``."""
     host, port, *_ = listener.socket.getsockname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def address_of(stream: trio.SocketStream) -> str:
+    """Where a peer comes from, for our log."""
+    try:
+        host, port, *_ = stream.socket.getpeername()
+    except (OSError, ValueError):
+        return "unknown"
+    return f"{host}:{port}"
+
+
+@contextlib.contextmanager
+def forgiving(address: str) -> Iterator[None]:
+    """What a peer can cause ends its connection, and a line in the log tells of it."""
+    try:
+        yield
+    except PeerGoneError as problem:
+        log.debug("node_gone", address=address, detail=problem.detail)
+    except ProtocolError as problem:
+        log.info("protocol_error", address=address, reason=problem.reason, detail=problem.detail)
+    except HostError as problem:
+        log.error("session_failed", address=address, reason=problem.reason, detail=problem.detail)

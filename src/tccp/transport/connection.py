@@ -2,7 +2,8 @@
 
 import os
 import ssl
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -28,6 +29,31 @@ class RefusalError(Exception):
         self.message = message
 
 
+class Stream(Protocol):
+    """What a connection needs of its stream, once the TLS handshake is done: what `TlsStream` says of each."""
+
+    def peer_certificate(self) -> bytes:
+        """What the peer showed."""
+
+    async def receive(self) -> bytes:
+        """What has arrived."""
+
+    async def pass_on(self, sink: Callable[[bytes], None]) -> None:
+        """Give *sink* what arrives."""
+
+    def send_nowait(self, data: bytes) -> bool:
+        """Send without waiting."""
+
+    def push(self) -> bool:
+        """Send what waits, without waiting."""
+
+    async def flush(self) -> None:
+        """Wait until it is sent."""
+
+    def close(self) -> None:
+        """Close at once."""
+
+
 class Connection:
     """Messages over a TLS stream whose handshake is done.
 
@@ -35,7 +61,7 @@ class Connection:
         own_spki_sha256: The hash of the TLS key that this end showed.
     """
 
-    def __init__(self, stream: TlsStream, session: Session, *, own_spki_sha256: bytes) -> None:
+    def __init__(self, stream: Stream, session: Session, *, own_spki_sha256: bytes) -> None:
         self._stream = stream
         self._session = session
         self._flushing = trio.Lock()
@@ -103,6 +129,23 @@ class Connection:
         if isinstance(message, Refused | Revoked):
             raise RefusalError(message)
         return message
+
+    async def pass_on(self, take: Callable[[AnyMessage], None]) -> None:
+        """Give *take* every message of the peer as it arrives; only an end ends this, raised as by `receive`.
+
+        No task is woken for a message where the stream can do without; what *take* raises ends it, too.
+        """
+
+        def arrived(data: bytes) -> None:
+            self._session.receive_data(data)
+            while (message := self._session.next_message()) is not None:
+                if isinstance(message, Refused | Revoked):
+                    raise RefusalError(message)
+                take(message)
+
+        arrived(b"")  # what came with the last message
+        await self._stream.pass_on(arrived)
+        raise self._ended()
 
     def _ended(self) -> Exception:
         if self._session.holds_partial_message:

@@ -7,6 +7,7 @@ read. Both ends of every connection use this class.
 
 import socket
 import ssl
+from collections.abc import Callable
 
 import trio
 
@@ -70,6 +71,8 @@ class TlsStream:
             PeerGoneError: It vanished.
             ProtocolError: ``tls_record``: what came is not from the peer, or it breaks TLS.
         """
+        if not (self._incoming.pending or self._incoming.eof or self._tls.pending()):
+            await self._read_more()  # a read would only say so
         while True:
             try:
                 data = self._tls.read(READ_BYTES)
@@ -85,6 +88,11 @@ class TlsStream:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 return data
 
+    async def pass_on(self, sink: Callable[[bytes], None]) -> None:
+        """Give *sink* whatever arrives, until the peer closes; raises as `receive`, and what *sink* does."""
+        while data := await self.receive():
+            sink(data)
+
     def send_nowait(self, data: bytes) -> bool:
         """Encrypt *data* and hand the kernel what it takes; False when some is left for `flush`.
 
@@ -95,7 +103,12 @@ class TlsStream:
             self._tls.write(data)
         except ssl.SSLError as problem:
             raise PeerGoneError("peer_gone", str(problem)) from None
-        self._unsent += self._outgoing.read()
+        record = self._outgoing.read()
+        if not self._unsent and not self._closed:  # mostly the kernel takes all of it
+            record = record[self._send(record) :]
+            if not record:
+                return True
+        self._unsent += record
         if len(self._unsent) > UNSENT_BYTES_MAX:
             raise PeerGoneError("peer_gone", f"does not read; {len(self._unsent)} bytes wait")
         return self._push()
@@ -141,14 +154,20 @@ class TlsStream:
         if self._closed:
             raise PeerGoneError("peer_gone", "closed by us")
         while self._unsent:
-            try:
-                sent = self._socket.send(self._unsent)
-            except BlockingIOError:
+            sent = self._send(self._unsent)
+            if not sent:
                 return False
-            except OSError as problem:
-                raise PeerGoneError("peer_gone", problem.strerror or "gone") from None
             del self._unsent[:sent]
         return True
+
+    def _send(self, data: bytes | bytearray) -> int:
+        """How many bytes the kernel took; 0 when it takes none now."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as problem:
+            raise PeerGoneError("peer_gone", problem.strerror or "gone") from None
 
     async def _send_outgoing(self) -> None:
         self._unsent += self._outgoing.read()

@@ -10,7 +10,7 @@ import trio
 from tccp import systemd
 from tccp.config import WitnessConfig, load_config
 from tccp.errors import ConfigError, HostError
-from tccp.service import run_daemon
+from tccp.service import Program, run_daemon
 from tccp.transparency.add_checkpoint import REQUEST_BYTES_MAX
 from tccp.transparency.note import NoteKey, parse_note_key
 from tccp.transport.accepting import serve_connections
@@ -22,6 +22,13 @@ from tccp.witness.memory import WitnessMemory
 
 BACKLOG = 256
 LIMITS = HttpLimits(body_bytes_max=REQUEST_BYTES_MAX)
+
+PROGRAM = Program(
+    "witness",
+    WitnessConfig,
+    "A witness: cosigns the heads of logs that only go forward.",
+    Path("/etc/tccp/witness.toml"),
+)
 
 log = structlog.get_logger()
 
@@ -96,5 +103,4 @@ async def _obey_signals(scope: trio.CancelScope) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-witness``; exit codes as `tccp` has them."""
-    description = "A witness: cosigns the heads of logs that only go forward."
-    return run_daemon(serve, WitnessConfig, arguments, name="witness", description=description)
+    return run_daemon(PROGRAM, serve, arguments)

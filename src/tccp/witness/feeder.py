@@ -20,7 +20,7 @@ import trio
 from tccp import systemd
 from tccp.config import CoordinatorConfig, WitnessKeyConfig, load_config
 from tccp.errors import ConfigError, HostError, LogError, PeerError
-from tccp.service import run_daemon
+from tccp.service import Program, run_daemon
 from tccp.transparency.add_checkpoint import SIZE_TYPE, AddCheckpoint, parse_size
 from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint
 from tccp.transparency.note import NOTE_BYTES_MAX, NoteKey, open_note, parse_note, parse_note_key
@@ -35,6 +35,13 @@ REPEAT_S = 600.0  # a head that does not change is cosigned again after this, so
 PAUSE_FIRST_S = 1.0
 PAUSE_MAX_S = 60.0
 LIMITS = HttpLimits(body_bytes_max=NOTE_BYTES_MAX)
+
+PROGRAM = Program(
+    "feeder",
+    CoordinatorConfig,
+    "Takes the checkpoints of this machine's coordinator to the witnesses of its configuration.",
+    Path("/etc/tccp/coordinator.toml"),
+)
 
 log = structlog.get_logger()
 
@@ -180,5 +187,4 @@ _LOCAL: Mapping[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-feeder``; exit codes as `tccp` has them."""
-    description = "Takes the checkpoints of this machine's coordinator to the witnesses of its configuration."
-    return run_daemon(serve, CoordinatorConfig, arguments, name="feeder", description=description)
+    return run_daemon(PROGRAM, serve, arguments)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.running import Ended, tccp_in_process
 from tests.support.soft_tpm import SoftTpm
-from tests.tpm.tpm2_tools import Tpm2Tools
+from tests.support.tpm2_tools import Tpm2Tools
 
 Run = Callable[..., Ended]
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.evidence.conftest import Run
 from tests.support.soft_tpm import EkAuthority
-from tests.tpm.tpm2_tools import Tpm2Tools
+from tests.support.tpm2_tools import Tpm2Tools
 
 EK_CERTIFICATE_NV = "0x1c00016"
 

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.evidence.conftest import Run
 from tests.cli.running import Ended, tccp
 from tests.support.soft_tpm import SoftTpmPool
-from tests.tpm.tpm2_tools import Tpm2Tools
+from tests.support.tpm2_tools import Tpm2Tools
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "quote"
 TABLE: list[dict[str, Any]] = json.loads((VECTORS / "vectors.json").read_text())

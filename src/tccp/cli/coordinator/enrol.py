@@ -37,7 +37,7 @@ def add_parser(commands: Commands) -> None:
         type=name_value,
         action="append",
         default=[],
-        help="something to remember about the node; may be given again",
+        help="something that you assert of the node, for tenants to ask for; may be given again",
     )
     add_socket(parser, COORDINATOR_SOCKET)
 

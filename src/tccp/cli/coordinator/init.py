@@ -9,29 +9,6 @@ from tccp.cli.arguments import Commands, add_command
 from tccp.cli.coordinator.keys.common import add_authority, add_config, found_keys
 from tccp.cli.output import Screen, print_json
 
-TEMPLATE = """\
-# The coordinator of a perimeter. Every key that is not here has the value shown behind a '#'.
-# Nobody is admitted until there are EK authorities (or pinned keys), enrolled nodes and policies.
-
-state_directory = "/var/lib/tccp/coordinator"
-
-[listen]
-# address = "0.0.0.0"
-# port = 7443
-
-[tpm]
-# tcti = "device:/dev/tpmrm0"
-# bank = "sha256"
-# pcrs = [0, 2, 4, 7]
-
-[enrolment]
-# ek_authorities = "/etc/tccp/ek-authorities"      # folder of TPM makers' certificates, PEM or DER
-# ek_intermediates = "/etc/tccp/ek-intermediates"  # helps to build chains, is not trusted by itself
-
-[leases]
-# seconds = 300
-"""
-
 
 def add_parser(commands: Commands) -> None:
     """Add the command."""
@@ -86,10 +63,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_template(path: Path) -> bool:
+    from tccp.config.files import file_called
+    from tccp.config.rendering import example_file
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE)
+            file.write(example_file(file_called("coordinator")))
     except FileExistsError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""``tccp coordinator policy add|try|list|show``: what a platform must be."""
+"""``tccp coordinator policy add|try|list|show|shadow``: what a platform must be."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_group, number_from_zero
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask, moment, plain
+from tccp.cli.coordinator import shadow
 from tccp.cli.files import read_file
 from tccp.cli.output import Screen, escape, print_json
 
@@ -71,6 +72,7 @@ def add_parser(commands: Commands) -> None:
     )
     show.add_argument("name", metavar="NAME", help="name of the policy")
     show.add_argument("--version", metavar="N", type=number_from_zero, default=0, help="which version of it")
+    shadow.add_parser(group)
     for parser in (add, trial, listing, show):
         add_socket(parser, COORDINATOR_SOCKET)
 

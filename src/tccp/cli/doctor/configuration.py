@@ -45,7 +45,7 @@ def _finding(daemon: str, path: Path, kind: "type[CoordinatorConfig] | type[Node
             return Finding(AREA, daemon, Status.OK, f"{path} does not exist: this machine is no {daemon}")
         load_config(path, kind)
     except ConfigError as error:
-        mend = error.hint or "Correct the file; the daemon refuses to start with it."
+        mend = error.hint or "Correct the file; the daemon refuses to start with it (tccp config check)."
         return Finding(AREA, daemon, Status.FAIL, error.detail, mend)
     except PermissionError:
         return Finding(AREA, daemon, Status.WARN, f"{path}: closed to this user", "Run tccp doctor as root.")

@@ -51,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
         "signature": signature,
         "quotes": f"{policy.selection.bank.hash_name} PCR {', '.join(map(str, policy.selection.indexes))}",
     }
+    found |= {f"attests {name}": value for name, value in sorted(policy.attributes.of_all.items())}
+    if policy.attributes.by_ek:
+        found["attests of hosts"] = f"{len(policy.attributes.by_ek)} by their endorsement keys"
     left_open = []
     if isinstance(policy, BootPolicy):
         found |= {name: mode.value for name, mode in policy.sections.items()}

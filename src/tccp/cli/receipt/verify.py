@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HINTS = {
     "witnesses": "It was made before they had seen its head; `tccp log prove RECEIPT` makes one under the newest head.",
     "inclusion": "The entry was altered, or it never was in this log.",
+    "receipt_malformed": "Receipts of a launch or a destruction are for `tccp vm verify` and `verify-destruction`.",
 }
 # What an entry of each kind says has happened.
 MEANINGS = {
@@ -36,6 +37,12 @@ MEANINGS = {
     "told": "a node was told that it is out",
     "probe": "a node quoted because a tenant asked, and its evidence held",
     "stop": "a VM was stopped, and the root of its disk recorded",
+    "suspend": "a VM was suspended, and the root of its state recorded",
+    "resume": "a node was given the keys of a suspended VM, to go on from its newest state",
+    "destroy": "a VM was destroyed",
+    "move": "a node was asked to send a VM to another",
+    "moved": "a VM became the destination's, once its source had wiped it",
+    "stayed": "a move was given up, and the VM stayed where it was",
     "keys_sealed": "the coordinator's keys were sealed to its TPM",
     "keys_restored": "the coordinator's keys were restored from shares of its officers",
     "keys_backed_up": "the coordinator's keys were given to officers in shares",
@@ -53,7 +60,7 @@ def add_parser(commands: Commands) -> None:
         summary="say what a receipt proves, and what it does not",
         about="Nobody is asked: the key of the log, and how many witnesses must have cosigned it, are those that were\n"
         "pinned by `tccp trust add`.",
-        examples=("tccp receipt verify launch.receipt", "tccp receipt verify launch.receipt --json"),
+        examples=("tccp receipt verify rack1-07.receipt", "tccp receipt verify rack1-07.receipt --json"),
     )
     add_file(parser, "file", summary="the receipt")
     add_store(parser)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_file, name_value
+from tccp.cli.arguments import Commands, add_command, add_demands, add_file
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.output import Screen, print_json
 from tccp.cli.ticket.pinned import add_coordinator, pinned_coordinator
@@ -35,7 +35,7 @@ def add_parser(commands: Commands) -> None:
         examples=(
             "tccp ticket create web.ticket --vm web.vm --disk web.sealed --policy tvmm --sign tenant.key --key me.key",
             'tccp ticket create t --vm v --kernel k.sealed --initrd i.sealed --cmdline "console=ttyS0" --policy tvmm:3 '
-            "--attribute site=delft --valid 2h --sign tenant.key --key me.key",
+            "--attested location=delft --valid 2h --sign tenant.key --key me.key",
         ),
     )
     add_file(parser, "out", summary="where to write the ticket")
@@ -62,6 +62,11 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="take the VM's disk as it is found: after a host died nobody can say that it is the newest",
     )
+    parser.add_argument(
+        "--allow-rollback",
+        action="store_true",
+        help="let the provider keep states of the VM (`tccp vm snapshot`), and have it go on from an older one",
+    )
     parser.add_argument("--vcpus", metavar="N", type=int, default=1, help="processors (default: 1)")
     parser.add_argument("--memory", metavar="MIB", type=int, default=512, help="memory, MiB (default: 512)")
     parser.add_argument("--network", metavar="NAME", action="append", default=[], help="a network to join")
@@ -72,13 +77,10 @@ def add_parser(commands: Commands) -> None:
         required=True,
         help="policy that must have admitted the node, in this version or a later one",
     )
-    parser.add_argument(
-        "--attribute",
-        metavar="NAME=VALUE",
-        type=name_value,
-        action="append",
-        default=[],
-        help="what the node's enrolment must say; may be given again",
+    add_demands(
+        parser,
+        attribute="what must be said of the node, by its evidence or by whoever enrolled it",
+        attested="what the node's evidence must say, whatever was asserted",
     )
     parser.add_argument(
         "--valid", metavar="TIME", type=duration, default=86_400, help="how long: 90s, 30m, 24h, 7d (default: 24h)"
@@ -131,12 +133,13 @@ def _terms(args: argparse.Namespace) -> "TicketTerms":
     from tccp.protocol.ticket import PolicyDemand, VmShape
     from tccp.tenant.vm_file import TicketTerms
 
-    attributes = dict(args.attribute)
-    if len(attributes) < len(args.attribute):
-        raise UsageError("usage", "an --attribute is given twice")
+    attributes, attested = dict(args.attribute), dict(args.attested)
+    if len(attributes) < len(args.attribute) or len(attested) < len(args.attested):
+        raise UsageError("usage", "an --attribute or --attested is given twice")
     if not (args.kernel or args.disk):
         raise UsageError("usage", "a VM boots from a --kernel or a --disk")
     pinned, now = pinned_coordinator(args), int(time.time())
+    name, version = args.policy
     firmware: Firmware = "direct" if args.kernel and not args.measured else "uefi"
     return TicketTerms(
         coordinator_id=pinned.coordinator_id,
@@ -144,9 +147,10 @@ def _terms(args: argparse.Namespace) -> "TicketTerms":
         not_before_s=now - EARLY_S,
         not_after_s=now + args.valid,
         shape=VmShape(args.vcpus, args.memory, firmware, args.cmdline, tuple(args.network)),
-        policy=PolicyDemand(*args.policy),
+        policy=PolicyDemand(name, version, attested),
         attributes=attributes,
         disk_state="any" if args.any_disk_state else "registered",
+        permissions=("rollback",) if args.allow_rollback else (),
     )
 
 

@@ -51,6 +51,7 @@ def document(verified: "VerifiedTicket") -> dict[str, Any]:
 def facts(verified: "VerifiedTicket") -> list[tuple[str, str]]:
     """A ticket for people."""
     ticket, shape = verified.ticket, verified.ticket.shape
+    attested = [f"{name}={value}" for name, value in sorted(ticket.policy.attested.items())]
     demands = [f"{name}={value}" for name, value in sorted(ticket.attributes.items())]
     return [
         ("ticket", verified.sha256.hex()),
@@ -63,5 +64,8 @@ def facts(verified: "VerifiedTicket") -> list[tuple[str, str]]:
         *([("networks", " ".join(shape.networks))] if shape.networks else []),
         *((f"{image.role} image", image.root.hex()) for image in ticket.images),
         *([("disk", "in whatever state it is found")] if ticket.disk_state == "any" else []),
-        ("node", f"policy {ticket.policy.name} version {ticket.policy.version_min} or later " + " ".join(demands)),
+        *([("allows", " ".join(ticket.permissions))] if ticket.permissions else []),
+        ("node", f"policy {ticket.policy.name} version {ticket.policy.version_min} or later"),
+        *([("node attests", " ".join(attested))] if attested else []),
+        *([("node has", " ".join(demands))] if demands else []),
     ]

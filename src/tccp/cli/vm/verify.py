@@ -101,10 +101,21 @@ def _show(args: argparse.Namespace, launch: "VerifiedLaunch", guest: "VerifiedGu
             f"by policy {name} version {version} at {moment(launch.evidence_ms)}",
             f"the release is entry {launch.release.index} of its log of {head.size} entries, and can never be denied",
             f"that boot says that it started the VM, from the images of the ticket, at {moment(proof.started_ms)}",
+            *_attested(launch),
             *_proved_by(guest),
         ],
     )
-    screen.list("not proved", NOT_PROVED if guest is None else NOT_PROVED[2:])
+    screen.list("not proved", [*(NOT_PROVED if guest is None else NOT_PROVED[2:]), *_asserted(launch)])
+
+
+def _attested(launch: "VerifiedLaunch") -> list[str]:
+    said = [f"{name}={value}" for name, value in sorted(launch.attributes.attested.items())]
+    return [f"that node's evidence said: {', '.join(said)}"] if said else []
+
+
+def _asserted(launch: "VerifiedLaunch") -> list[str]:
+    said = [f"{name}={value}" for name, value in sorted(launch.attributes.asserted.items())]
+    return [f"what whoever enrolled the node asserts: {', '.join(said)}"] if said else []
 
 
 def _proved_by(guest: "VerifiedGuest | None") -> list[str]:
@@ -128,6 +139,7 @@ def _document(launch: "VerifiedLaunch", guest: "VerifiedGuest | None") -> dict[s
         "boot_id": launch.proof.identity.boot_id,
         "policy": {"name": launch.policy[0], "version": launch.policy[1]},
         "evidence_ms": launch.evidence_ms,
+        "attributes": {"attested": launch.attributes.attested, "asserted": launch.attributes.asserted},
         "released_ms": launch.released_ms,
         "started_ms": proof.started_ms,
         "log": {"origin": head.origin, "index": launch.release.index, "size": head.size, "root": head.root},

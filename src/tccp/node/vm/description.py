@@ -77,13 +77,16 @@ class VmDisk:
 
     Attributes:
         live: Its file; made on the first start, when it is not there or empty.
-        live_root: What the last stop returned: the disk must stand exactly so. None only for the first start.
+        live_root: What the last stop returned: the disk must stand exactly so. None for the first start, and when the
+            last one did not end in good order.
+        live_mark: A moment that its history must have come by.
         size_bytes: Of a disk that is made; by default that of the image. A multiple of 4 KiB.
     """
 
     base: SealedFile
     live: Path
     live_root: bytes | None = None
+    live_mark: bytes | None = None
     size_bytes: int | None = None
 
 

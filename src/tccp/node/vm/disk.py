@@ -28,16 +28,26 @@ _CHILD = (
 )
 _INTERPRETER = frozenset({"LD_LIBRARY_PATH"})
 CLOSE_S = 120.0
+AS_IT_IS = "Put the newest copy in its place; or its tenant takes it as it is, by a ticket with --any-disk-state."
+HINTS = {
+    "wrong_disk_root": f"The disk was not left like this when the VM ended last. {AS_IT_IS}",
+    "wrong_disk_mark": f"The disk is older than what was registered of it last, or of another history. {AS_IT_IS}",
+}
 
 
 class DiskProcess:
-    """A running disk. `nbd` is QEMU's end of the connection; who passes it on closes it."""
+    """A running disk. `nbd` is QEMU's end of the connection; who passes it on closes it.
 
-    def __init__(self, child: Child, supervisor: socket.socket, nbd: socket.socket) -> None:
+    Attributes:
+        last_mark: The last moment that it has said to have come to; empty before that.
+    """
+
+    def __init__(self, child: Child, supervisor: socket.socket, asking: socket.socket, nbd: socket.socket) -> None:
         self.child = child
         self.nbd = nbd
-        self._supervisor = trio.SocketStream(trio.socket.from_stdlib_socket(supervisor))
-        self._buffer = b""
+        self.last_mark = b""
+        self._supervisor = _Lines(child, supervisor)
+        self._asking = _Lines(child, asking)
 
     async def ready(self) -> None:
         """Until it serves.
@@ -46,7 +56,32 @@ class DiskProcess:
             DiskError: The disk is not the one that key, image and root say.
             HostError: This machine failed.
         """
-        await self._document("ready")
+        await self._supervisor.document("ready")
+
+    async def mark(self) -> bytes:
+        """The moment that its history has come to, to be demanded after a crash.
+
+        Raises:
+            HostError: The process has died.
+        """
+        self.last_mark = bytes.fromhex((await self._ask("mark"))["mark"])
+        return self.last_mark
+
+    async def kept(self, mark: bytes) -> None:
+        """Have it remember *mark*, which is on record now.
+
+        Raises:
+            HostError: The process has died.
+            DiskError: ``wrong_disk_mark``: it has given no such mark, or has forgotten it.
+        """
+        await self._ask("kept", mark.hex())
+
+    async def _ask(self, word: str, argument: str = "") -> dict[str, Any]:
+        with trio.CancelScope() as scope:
+            scope.shield = True  # an answer that nobody read would be taken for the next one
+            await self._asking.say(f"{word} {argument}")
+            document = await self._asking.document(word)
+        return document  # noqa: RET504 - for the type checker, a scope may swallow what happens in it
 
     async def close(self) -> bytes:
         """Write everything and end: the root to demand at the next start.
@@ -54,29 +89,44 @@ class DiskProcess:
         Raises:
             HostError: The process has died before, or this machine failed: the root is unknown.
         """
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self._supervisor.send_all(b"\n")
+        await self._supervisor.say("")
         with trio.move_on_after(CLOSE_S):
-            root = bytes.fromhex((await self._document("root"))["root"])
+            document = await self._supervisor.document("root")
+            self.last_mark = bytes.fromhex(document["mark"])
             await self.child.wait()
-            return root
+            return bytes.fromhex(document["root"])
         raise HostError("disk_timeout", f"the disk was not written within {CLOSE_S:.0f} s")
 
-    async def _document(self, wanted: str) -> dict[str, Any]:
+
+class _Lines:
+    """Lines to the process of a disk, and documents from it."""
+
+    def __init__(self, child: Child, end: socket.socket) -> None:
+        self._child = child
+        self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(end))
+        self._buffer = b""
+
+    async def say(self, line: str) -> None:
+        """Nobody who hears it any more is noticed when there is no answer."""
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._stream.send_all(line.encode() + b"\n")
+
+    async def document(self, wanted: str) -> dict[str, Any]:
+        """The next one, which has *wanted* in it."""
         while b"\n" not in self._buffer and len(self._buffer) < LINE_BYTES_MAX:
             try:
-                data = await self._supervisor.receive_some(LINE_BYTES_MAX)
-            except trio.BrokenResourceError:
+                data = await self._stream.receive_some(LINE_BYTES_MAX)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
             if not data:
-                status = await self.child.wait()
-                raise HostError("disk_process_died", f"status {status}: {self.child.said[-300:]}")
+                status = await self._child.wait()
+                raise HostError("disk_process_died", f"status {status}: {self._child.said[-300:]}")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         document: dict[str, Any] = json.loads(line)
         if "error" in document:
-            kind = HostError if document["fault"] == "HostError" else DiskError
-            raise kind(document["error"], document["detail"])
+            kind = HostError if document.get("fault") == "HostError" else DiskError
+            raise kind(document["error"], document["detail"], hint=HINTS.get(document["error"], ""))
         assert wanted in document
         return document
 
@@ -91,21 +141,23 @@ async def open_disk_process(
         HostError: A file cannot be opened, is in use, or nothing can be started.
     """
     with contextlib.ExitStack() as stack:
-        supervisor, theirs = socket.socketpair()
-        stack.callback(supervisor.close)
         _make_if_new(disk)
         live = stack.enter_context(locked_file(disk.live))
-        with theirs, _listener() as (listener, nbd), _key_pipe(disk) as key, _base(disk.base.path) as base:
+        supervisor, theirs = socket.socketpair()
+        asking, asked = socket.socketpair()
+        for end in (supervisor, asking):
+            stack.callback(end.close)
+        with theirs, asked, _listener() as (listener, nbd), _key_pipe(disk) as key, _base(disk.base.path) as base:
             stack.callback(nbd.close)
             arguments = [sys.executable, "-I", "-B", "-c", _CHILD, os.pathsep.join(sys.path), str(os.getpid())]
             arguments += ["-" if user is None else str(user), disk.base.root.hex()]
-            arguments += [disk.live_root.hex() if disk.live_root else "-"]
+            arguments += [value.hex() if value else "-" for value in (disk.live_root, disk.live_mark)]
             arguments += [str(disk.size_bytes) if disk.size_bytes else "-"]
             spec = ChildSpec(
                 host.python,
                 arguments,
                 output=-1,
-                descriptors=[theirs.fileno(), listener.fileno(), live, key, base],
+                descriptors=[theirs.fileno(), listener.fileno(), live, key, base, asked.fileno()],
                 environment={name: value for name, value in os.environ.items() if name in _INTERPRETER},
                 user=user,
                 file_bytes_max=UNLIMITED,
@@ -115,14 +167,14 @@ async def open_disk_process(
             )
             child = await start("disk", spec, nursery, host.keeper.guard)
         try:
-            yield DiskProcess(child, supervisor, nbd)
+            yield DiskProcess(child, supervisor, asking, nbd)
         finally:
             await child.kill()
 
 
 def _make_if_new(disk: VmDisk) -> None:
-    """An empty file becomes a disk; where a root is known, there must be one already."""
-    if disk.live_root is None:
+    """An empty file becomes a disk; where a root or a mark is known, there must be one already."""
+    if disk.live_root is None and disk.live_mark is None:
         try:
             os.close(os.open(disk.live, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:

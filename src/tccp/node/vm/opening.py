@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import trio
 from tccp.core.child import FIRST_DESCRIPTOR, ChildSpec
 from tccp.errors import HostError, TccpError
 from tccp.node.vm.alone import alone
-from tccp.node.vm.arrival import Arrival, arrive_from_file, arrive_from_stream
+from tccp.node.vm.arrival import Arrival, arrive_from_file, arrive_from_streams
 from tccp.node.vm.certificates import VtpmKeys
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.console import Console, console_socket
@@ -31,7 +31,6 @@ from tccp.node.vm.host import VmHost
 from tccp.node.vm.machine import TCG_BUFFER_MIB, Wiring, qemu_arguments
 from tccp.node.vm.memory_file import memory_file, open_into_memory
 from tccp.node.vm.qmp import Qmp, QmpEvent
-from tccp.node.vm.relay import ByteStream
 from tccp.node.vm.sandbox import (
     FILES_MAX,
     QEMU_DATA,
@@ -42,8 +41,10 @@ from tccp.node.vm.sandbox import (
     qemu_memory_mib,
 )
 from tccp.node.vm.state import ResumedState
+from tccp.node.vm.streams import Streams
 from tccp.node.vm.vm import Vm
 from tccp.node.vm.vtpm import Vtpm, open_vtpm
+from tccp.node.vm.vtpm_state import NOTHING, VtpmDemand
 
 CONSOLE_NAME = "console.sock"
 SET_UP_S = 60.0
@@ -57,8 +58,8 @@ async def open_vm(
     *,
     host: VmHost,
     resume: ResumedState | None = None,
-    incoming: ByteStream | None = None,
-    incoming_disks: Sequence[ByteStream] = (),
+    incoming: Streams | None = None,
+    vtpm: VtpmDemand = NOTHING,
     on_event: Callable[[QmpEvent], None] = lambda _event: None,
 ) -> AsyncGenerator[Vm]:
     """Start a VM, paused; at the end of the block it is killed unless it has ended. From the main thread.
@@ -66,22 +67,21 @@ async def open_vm(
     Args:
         resume: The state that it goes on from; by default it is switched on. Images and disks must be those that it
             had, and the disks must have the roots that suspending it left.
-        incoming: Or the state that another node sends by `Vm.send`, at the other end of this stream. It must be secret,
-            whole and from that node: see there.
-        incoming_disks: With *incoming*: a stream for each disk. The disks must be new ones: they have no file, and no
-            root is known.
+        incoming: Or what another node sends by `Vm.send`, at the other end of these. The disks must be new ones: they
+            have no file, and no root is known.
+        vtpm: What the state of its vTPM must be.
         on_event: Called with what QEMU says unasked.
 
     Raises:
         SealedImageError: An image, or the state, is not the one that its root names.
-        DiskError: A live disk is not what it was.
+        DiskError: A live disk, or the state of the vTPM, is not what it was.
         HostError: Something of this host failed; nothing is left of the VM.
     """
     with host.user() as user, _run_folder(host.settings.run / description.name, host) as folder, alone():
         async with trio.open_nursery() as nursery:
             async with contextlib.AsyncExitStack() as stack:
-                opening = _Opening(description, images, secrets, host, user, nursery, stack)
-                arrival = _arrival(resume, incoming, incoming_disks, nursery, stack)
+                opening = _Opening(description, images, secrets, vtpm, host, user, nursery, stack)
+                arrival = _arrival(resume, incoming, nursery, stack)
                 vm = await opening.start(folder / CONSOLE_NAME, on_event, arrival)
                 nursery.start_soon(vm.supervise)
                 try:
@@ -95,15 +95,14 @@ async def open_vm(
 
 def _arrival(
     resume: ResumedState | None,
-    incoming: ByteStream | None,
-    disks: Sequence[ByteStream],
+    incoming: Streams | None,
     nursery: trio.Nursery,
     stack: contextlib.AsyncExitStack,
 ) -> Arrival | None:
     assert resume is None or incoming is None
     if resume is not None:
         return arrive_from_file(resume, nursery, stack)
-    return None if incoming is None else arrive_from_stream(incoming, disks, nursery, stack)
+    return None if incoming is None else arrive_from_streams(incoming, nursery, stack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +112,7 @@ class _Opening:
     description: VmDescription
     images: VmImages
     secrets: VmSecrets
+    vtpm: VtpmDemand
     host: VmHost
     user: int | None
     nursery: trio.Nursery
@@ -188,7 +188,9 @@ class _Opening:
 
     async def _open_vtpm(self, opened: list[Vtpm], arriving: VtpmKeys | None) -> None:
         name, roots, key = self.description.name, self.images.roots, self.secrets.vm_key
-        vtpm = open_vtpm(name, roots, key, self.host, user=self.user, nursery=self.nursery, arriving=arriving)
+        vtpm = open_vtpm(
+            name, roots, key, self.host, user=self.user, nursery=self.nursery, arriving=arriving, demand=self.vtpm
+        )
         opened.append(await self.stack.enter_async_context(vtpm))
 
     def _pair(self, handed: contextlib.ExitStack) -> tuple[socket.socket, int]:

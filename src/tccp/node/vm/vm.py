@@ -11,7 +11,7 @@ ended        why it ended, and the disks' roots; never raises
 
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,20 +21,19 @@ import trio
 
 from tccp.core.image import ImageKey
 from tccp.errors import HostError, TccpError
-from tccp.node.vm.alone import alone
 from tccp.node.vm.child import Child
 from tccp.node.vm.console import Console
 from tccp.node.vm.description import VmDescription
 from tccp.node.vm.disk import DiskProcess
 from tccp.node.vm.keeper import Keeper
-from tccp.node.vm.migration import Pace, Sent
-from tccp.node.vm.mirror import mirroring
+from tccp.node.vm.migration import Pace
 from tccp.node.vm.preamble import Preamble
 from tccp.node.vm.qmp import Qmp
-from tccp.node.vm.relay import ByteStream
-from tccp.node.vm.sending import announce, send_state
+from tccp.node.vm.sending import OnProgress, send_vm
 from tccp.node.vm.state import SuspendedState, write_state
+from tccp.node.vm.streams import Streams
 from tccp.node.vm.vtpm import Vtpm
+from tccp.protocol.transfer import TransferSent
 
 POWER_BUTTON_S = 60.0
 QUIT_S = 10.0
@@ -65,11 +64,17 @@ class VmEnd:
 
     Attributes:
         disk_roots: What to demand of each disk at the next start; None where nobody could say.
+        disk_marks: How far each had come for certain; empty where nobody knows.
+        vtpm_mark: And its vTPM.
+        vtpm_sha256: What to demand of the vTPM's state; empty where it is elsewhere.
     """
 
     reason: EndReason
     detail: str = ""
     disk_roots: tuple[bytes | None, ...] = ()
+    disk_marks: tuple[bytes, ...] = ()
+    vtpm_sha256: bytes = b""
+    vtpm_mark: bytes = b""
 
 
 @dataclass(slots=True)
@@ -96,8 +101,9 @@ class Vm:
         """Let the guest run.
 
         Raises:
-            HostError: ``qmp_gone``: it has ended.
+            HostError: ``qmp_gone``: it has ended; ``state_unwritable``.
         """
+        await trio.to_thread.run_sync(self.vtpm.state.begin)
         await self.qmp.execute("cont")
 
     async def shut_down(self, within_s: float = POWER_BUTTON_S) -> VmEnd:
@@ -146,35 +152,25 @@ class Vm:
         return state
 
     async def send(
-        self,
-        stream: ByteStream,
-        *,
-        disks: Sequence[ByteStream] = (),
-        pace: Pace | None = None,
-        on_progress: Callable[[Sent], None] = lambda _sent: None,
-    ) -> Sent:
-        """Send its state to ``open_vm(..., incoming=...)`` at the other end of *stream*, while the guest runs.
+        self, streams: Streams, *, pace: Pace | None = None, on_progress: OnProgress = lambda _progress: None
+    ) -> TransferSent:
+        """Send it to ``open_vm(..., incoming=...)`` at the other end of *streams*, while the guest runs.
 
         On return the guest stands still, and all of it is there, too; the other end runs it only when it is told to,
         and must not be before this end has been told to `forget`. Until then `run` lets the guest go on here.
 
         Args:
-            stream: It carries the guest's memory in plaintext: TLS to the very node that was chosen, and no other.
-            disks: A stream like it for each disk, at whose other end are the *incoming_disks*.
             on_progress: Called now and then.
 
         Raises:
             HostError: It could not be sent; the guest runs on here, unless it has ended. So it does after cancellation.
         """
-        if len(disks) != len(self.disks):
-            raise ValueError(f"{len(self.disks)} disks and {len(disks)} streams for them")
+        if len(streams.disks) != len(self.disks):
+            raise ValueError(f"{len(self.disks)} disks and {len(streams.disks)} streams for them")
         was_running = bool((await self.qmp.execute("query-status"))["running"])
         preamble = Preamble(self.description.vm_id, self.vtpm.certificates.keys)
         try:
-            with alone():
-                await announce(preamble, stream)
-                async with mirroring(self.qmp, disks) as mirrors:
-                    return await send_state(self.qmp, stream, pace or Pace(), on_progress, mirrors.finish)
+            return await send_vm(self.qmp, preamble, streams, pace or Pace(), on_progress)
         except BaseException:
             await self._go_on(was_running)
             raise
@@ -186,8 +182,26 @@ class Vm:
             for child in (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)):
                 await child.kill()
             end = await self.ended()
-            self.vtpm.forget()
+            self.vtpm.state.forget()
         return end
+
+    async def marks(self) -> tuple[bytes, ...]:
+        """How far its vTPM and each of its disks have come, for `VtpmDemand` and `VmDisk.live_mark` after a crash.
+
+        Raises:
+            HostError: A disk's process has died.
+        """
+        return self.vtpm.mark, *[await disk.mark() for disk in self.disks]
+
+    async def keep(self, marks: Sequence[bytes]) -> None:
+        """Have the disks remember *marks*, which are on record now; older ones may be forgotten.
+
+        Raises:
+            HostError: A disk's process has died.
+            DiskError: ``wrong_disk_mark``: a disk has not given it.
+        """
+        for disk, mark in zip(self.disks, marks[1:], strict=True):
+            await disk.kept(mark)
 
     async def _go_on(self, was_running: bool) -> None:
         if was_running:
@@ -224,7 +238,8 @@ class Vm:
         await self.qemu.kill()
         roots = (None,) * len(self.disks) if self._asked == "forgotten" else await self._close_disks()
         await self.vtpm.child.kill()
-        self._end = VmEnd(reason, detail, roots)
+        marks = tuple(disk.last_mark for disk in self.disks)
+        self._end = VmEnd(reason, detail, roots, marks, self._vtpm_sha256(), self.vtpm.mark)
         self._over.set()
         log.info("vm_ended", vm=self.description.name, reason=reason, detail=detail)
 
@@ -249,6 +264,15 @@ class Vm:
             if disk.child.status is not None:
                 return "disk_failed", _obituary(disk.child)
         return "qemu_failed", _obituary(self.qemu)
+
+    def _vtpm_sha256(self) -> bytes:
+        if self._asked == "forgotten":
+            return b""
+        try:
+            return self.vtpm.state.digest()
+        except OSError as problem:
+            log.error("vtpm_state_unread", vm=self.description.name, detail=str(problem))
+            return b""
 
     async def _close_disks(self) -> tuple[bytes | None, ...]:
         roots: list[bytes | None] = [None] * len(self.disks)

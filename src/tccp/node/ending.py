@@ -1,0 +1,134 @@
+"""When nothing of a VM runs here any more: what the coordinator is told, and what is removed.
+
+A destruction is written down before anything is wiped, and the note stays until the coordinator has recorded it: a
+later run of the daemon, after a crash or a reboot of the host, wipes what is left and says so under its own boot.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from tccp.errors import HostError, LaunchError, TccpError
+from tccp.node.destruction import destroyed_here, destruction_receipt, wiped_here
+from tccp.node.hypervisor import Hypervisor, VmOutcome
+from tccp.node.identity import NodeIdentity
+from tccp.node.key_desk import KeyDesk, ReleasedKeys, not_started
+from tccp.node.one_vm import Vm
+from tccp.node.remains import RemainsFolder, Word
+from tccp.protocol.messages import MoveArrived, NodeReport, VmDestroyRecorded, VmEnded, VmSuspended
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Ends of VMs.
+
+    Args:
+        show: Puts a VM into a state.
+    """
+
+    hypervisor: Hypervisor
+    desk: KeyDesk
+    identity: NodeIdentity
+    remains: RemainsFolder
+    show: Callable[[Vm, str], None]
+
+    def report(self, vm: Vm, keys: ReleasedKeys, outcome: VmOutcome) -> NodeReport:
+        """What is to be said of a VM that is ours, and has ended here."""
+        if vm.wiped:
+            return wiped_here(self.identity, vm.vm_id, vm.epoch, vm.move_id)
+        if vm.saved is not None:
+            return VmSuspended(vm.vm_id, vm.epoch, vm.epoch, vm.saved.root, outcome.disk_root, outcome.marks)
+        if vm.has_run:
+            return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, outcome.marks, vm.reason)
+        return not_started(vm.vm_id, keys, reason=vm.reason, left=(outcome.disk_root, outcome.marks))
+
+    async def find_out(self, vm: Vm, arrived: MoveArrived, is_known: Callable[[Vm], bool]) -> None:
+        """It was here, and is no more: if it has become ours, it has ended; if it never does, nothing of it stays.
+
+        Args:
+            is_known: Whether the VM has not been asked for anew meanwhile.
+        """
+        try:
+            await self.desk.recorded(arrived)
+        except LaunchError:
+            if is_known(vm):
+                with contextlib.suppress(HostError):
+                    await self.leave(vm)
+        else:
+            self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
+
+    async def record(self, vm: Vm, said: NodeReport) -> None:
+        """It is suspended, or has moved, once the coordinator has recorded that."""
+        state = "moved" if vm.wiped else "suspended"
+        try:
+            await self.desk.recorded(said)
+            if vm.wiped:
+                await self.leave(vm)
+            else:
+                await self._note(vm, "suspended")
+        except TccpError as problem:
+            self._fail(vm, problem)
+        else:
+            vm.reason = state
+            self.show(vm, state)
+
+    async def leave(self, vm: Vm) -> None:
+        """Remove what is here of a VM that another node has; its disks grow old.
+
+        Raises:
+            HostError: Something is left.
+        """
+        await self._note(vm, "leaving")
+        await self.hypervisor.destroy(vm.vm_id)
+        self.remains.forget(vm)
+
+    async def leave_now(self, vm: Vm) -> None:
+        """The same, for what an earlier run of the daemon has left."""
+        try:
+            await self.leave(vm)
+        except HostError as problem:
+            self._fail(vm, problem)
+
+    async def doom(self, vm: Vm) -> None:
+        """From here on it is destroyed, whatever comes between."""
+        await self._note(vm, "doomed")
+
+    async def destroy(self, vm: Vm) -> None:
+        """Wipe all that there is of a VM that runs no more, and say so until the coordinator has recorded it."""
+        self.show(vm, "destroying")
+        try:
+            await self.hypervisor.destroy(vm.vm_id)
+            said = destroyed_here(self.identity, vm.vm_id, vm.epoch, at_ms=unix_ms())
+            answer = await self.desk.recorded(said)
+        except TccpError as problem:
+            vm.is_doomed = False
+            if isinstance(problem, LaunchError):  # another has it: nothing of it is here, and that is all
+                self.remains.forget(vm)
+            self._fail(vm, problem)
+            return
+        assert isinstance(answer, VmDestroyRecorded)
+        vm.is_doomed, vm.reason, vm.problem = False, "destroyed", None
+        vm.destruction = destruction_receipt(said, self.identity, answer)
+        await self._note(vm, "destroyed")
+        self.show(vm, "destroyed")
+
+    async def _note(self, vm: Vm, word: Word) -> None:
+        """Where that cannot be written, it goes on all the same: a full disk does not keep a VM."""
+        try:
+            await self.remains.write(vm, word)
+        except HostError as problem:
+            log.error("not_noted", vm=vm.vm_id.hex(), word=word, reason=problem.reason, detail=problem.detail)
+
+    def _fail(self, vm: Vm, problem: TccpError) -> None:
+        vm.fail(problem)
+        self.show(vm, "failed")
+
+
+def unix_ms() -> int:
+    """Now, by the host's clock."""
+    return int(time.time() * 1000)

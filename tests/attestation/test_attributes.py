@@ -1,0 +1,143 @@
+"""What is said of nodes, by evidence or by people, and which of it counts."""
+
+import json
+
+import pytest
+
+from tccp.attestation.attributes import (
+    HOSTS_MAX,
+    NAMES_MAX,
+    NodeAttributes,
+    attributes_in,
+    attributes_text,
+    check_attributes,
+)
+from tccp.attestation.boot_policy import AnyPolicy, parse_any_policy
+from tccp.attestation.policy_diff import diff_policies
+from tccp.errors import ConfigError
+from tests.support.measured_host import boot_policy
+
+EK, OTHER_EK = b"\x0a" * 32, b"\x0b" * 32
+PCR = f'name = "tvmm"\nversion = 1\n{{}}\n[pcrs]\n0 = "{"00" * 32}"\n{{}}'
+SAID = f"""
+[attributes]
+hardware = "epyc-9004"
+[[hosts]]
+eks = ["{EK.hex()} rack1-07"]
+attributes = {{ location = "delft" }}
+"""
+
+
+def policy(said: str, *, kind: str = "pcr") -> AnyPolicy:
+    body = PCR.format("", said) if kind == "pcr" else boot_policy().decode() + said
+    return parse_any_policy(body.encode())
+
+
+# ---- which of it counts ----
+
+NODE = NodeAttributes(attested={"location": "delft"}, asserted={"location": "paris", "gpu": "yes"})
+
+
+def test_what_was_asserted_does_not_count_where_evidence_says_something() -> None:
+    assert NODE.get("location") == "delft"
+    assert not NODE.lacking({"location": "delft", "gpu": "yes"})
+    assert NODE.lacking({"location": "paris"}) == "location is delft, not paris"
+
+
+def test_what_must_be_attested_is_not_there_by_being_asserted() -> None:
+    assert not NODE.lacking_evidence({"location": "delft"})
+    assert NODE.lacking_evidence({"gpu": "yes"}) == "gpu is None by evidence, asserted is yes, not yes"
+    assert NodeAttributes().lacking_evidence({"gpu": "yes"}) == "gpu is None by evidence, not yes"
+
+
+# ---- what a policy says ----
+
+
+@pytest.mark.parametrize("kind", ["pcr", "boot"])
+def test_a_policy_of_each_kind_says_something_of_all_hosts_and_of_some(kind: str) -> None:
+    said = policy(SAID, kind=kind).attributes
+
+    assert said.of(EK) == {"hardware": "epyc-9004", "location": "delft"}
+    assert said.of(OTHER_EK) == {"hardware": "epyc-9004"}
+
+
+def test_what_is_said_of_one_host_comes_before_what_is_said_of_all() -> None:
+    said = policy(SAID + '[[hosts]]\neks = ["' + OTHER_EK.hex() + '"]\nattributes = { hardware = "older" }\n')
+
+    assert said.attributes.of(OTHER_EK) == {"hardware": "older"}
+
+
+def test_a_policy_without_any_says_nothing() -> None:
+    assert policy("").attributes.of(EK) == {}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "attributes = 7",
+        '[attributes]\nLocation = "delft"',
+        '[attributes]\nlocation = ""',
+        "[attributes]\nlocation = 7",
+        '[attributes]\n"tpm.model" = "best"',
+        '[attributes]\nlocation = "' + "x" * 257 + '"',
+        "[attributes]\n" + "\n".join(f'a{number} = "x"' for number in range(NAMES_MAX + 1)),
+        "hosts = 7",
+        "[[hosts]]\n",
+        '[[hosts]]\neks = ["00"]\nattributes = { a = "b" }',
+        "[[hosts]]\neks = [7]\nattributes = {}",
+        f'[[hosts]]\neks = "{EK.hex()}"\nattributes = {{}}',
+        f'[[hosts]]\neks = ["{EK.hex()}"]\nattributes = {{}}\nmore = 1',
+        f'[[hosts]]\neks = ["{EK.hex()}", "{EK.hex()} again"]\nattributes = {{ a = "b" }}',
+    ],
+)
+def test_what_a_policy_cannot_say_is_refused(said: str) -> None:
+    before = said if said.split(maxsplit=1)[0] in {"attributes", "hosts"} else ""
+    with pytest.raises(ConfigError, match="bad_policy"):
+        parse_any_policy(PCR.format(before, "" if before else said).encode())
+
+
+def test_a_policy_names_so_many_hosts_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tccp.attestation.attributes.HOSTS_MAX", 2)
+    eks = [f'"{number:064x}"' for number in range(3)]
+    policy(f"[[hosts]]\neks = [{', '.join(eks[:2])}]\nattributes = {{}}")
+    with pytest.raises(ConfigError, match="3 endorsement keys"):
+        policy(f"[[hosts]]\neks = [{', '.join(eks)}]\nattributes = {{}}")
+    assert HOSTS_MAX == 4_096
+
+
+def test_a_difference_in_what_is_said_is_a_difference() -> None:
+    changes = diff_policies(policy(SAID), policy(SAID.replace("delft", "paris")))
+
+    assert {(change.item.value, change.is_added) for change in changes} == {
+        ("location=delft", False),
+        ("location=paris", True),
+    }
+
+
+# ---- as events and receipts have it ----
+
+
+def test_what_is_written_is_read_again_whatever_the_values_are() -> None:
+    said = {"b": 'a "quote"\n', "a": "\u00fc"}
+
+    assert attributes_text(said) == '{"a":"\u00fc","b":"a \\"quote\\"\\n"}'
+    read = attributes_in({"attested": attributes_text(said), "node": "x"})
+    assert (read.attested, read.asserted) == (said, {})
+
+
+@pytest.mark.parametrize("text", ["", "7", "[]", '{"a": 1}', '{"a": "' + "x" * 20_000 + '"}', 7, b"{}"])
+def test_what_is_no_attributes_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match=r"attributes|Expecting"):
+        attributes_in({"asserted": text})
+
+
+@pytest.mark.parametrize(
+    "said", [{"": "x"}, {"A": "x"}, {"a ": "x"}, {"a": "x" * 257}, {f"a{n}": "x" * 250 for n in range(40)}]
+)
+def test_what_cannot_be_asserted_is_refused(said: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="attribute"):
+        check_attributes(said)
+
+
+def test_the_text_is_json_for_others_too() -> None:
+    assert json.loads(attributes_text({"a": "b"})) == {"a": "b"}
