@@ -26,12 +26,22 @@ from tests.systemd.perimeter import (
 )
 
 UNITS = sorted(path.name for path in (ROOT / "systemd").iterdir() if path.suffix in {".service", ".socket"})
+DPKG_TIMEOUT_S = 200
 USERS = ("tccp-coordinator", "tccp-node", "tccp-witness", "tccp-feeder", "tccp-notifier")
 
 
 def inside(path: Path) -> str:
     """Where the booted machine has a file of the tree."""
     return f"/opt/tccp/{path.relative_to(ROOT)}"
+
+
+def dpkg(machine: BootedSystemd, *words: str) -> str:
+    """What it said. It writes three thousand files, on a machine that does other things, too."""
+    return machine.run("dpkg", "--no-triggers", *words, timeout_s=DPKG_TIMEOUT_S)
+
+
+def install(machine: BootedSystemd, package: Path) -> str:
+    return dpkg(machine, "--install", inside(package))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +63,7 @@ def newer(deb: Path) -> Path:
 def machine(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootedSystemd]:
     with boot(tmp_path_factory.mktemp("machine")) as machine:
         machine.run("rm", "-f", "/usr/sbin/policy-rc.d")  # with which images of containers forbid packages to start
-        machine.run("dpkg", "--install", "--no-triggers", inside(deb))
+        install(machine, deb)
         yield machine
 
 
@@ -140,7 +150,7 @@ def test_an_upgrade_restarts_the_coordinator_and_leaves_the_node_to_its_operator
     before = {name: machine.show(service, "MainPID") for name, service in SERVICES.items()}
     lease = tccp(machine, "node", "status")["lease_id"]
 
-    told = machine.run("dpkg", "--install", "--no-triggers", inside(newer))
+    told = install(machine, newer)
 
     assert "systemctl restart tccp-node" in told
     assert machine.show(SERVICES["coordinator"], "MainPID") not in {"0", before["coordinator"]}
@@ -153,7 +163,7 @@ def test_an_upgrade_restarts_the_coordinator_and_leaves_the_node_to_its_operator
 
 
 def test_a_removal_stops_everything_and_leaves_state_and_configuration(machine: BootedSystemd) -> None:
-    told = machine.run("dpkg", "--remove", "--no-triggers", "tccp")
+    told = dpkg(machine, "--remove", "tccp")
 
     assert "tccp-node is stopped now" in told
     assert machine.run("systemctl", "list-units", "--no-legend", "--state=active", "tccp-*") == ""
@@ -163,7 +173,7 @@ def test_a_removal_stops_everything_and_leaves_state_and_configuration(machine: 
 
 
 def test_a_purge_deletes_no_key_and_says_where_they_are(machine: BootedSystemd) -> None:
-    told = machine.run("dpkg", "--purge", "--no-triggers", "tccp")
+    told = dpkg(machine, "--purge", "tccp")
 
     assert "/var/lib/tccp is left, with keys or state" in told
     assert "/etc/tccp is left, with keys or state" in told
@@ -173,18 +183,18 @@ def test_a_purge_deletes_no_key_and_says_where_they_are(machine: BootedSystemd) 
 
 
 def test_a_machine_that_kept_its_state_goes_on_where_it_was(machine: BootedSystemd, deb: Path) -> None:
-    machine.run("dpkg", "--install", "--no-triggers", inside(deb))
+    install(machine, deb)
     machine.run("systemctl", "enable", "--now", *SOCKETS["coordinator"], SERVICES["coordinator"])
 
     assert [node["name"] for node in tccp(machine, "coordinator", "nodes")["nodes"]] == ["alpha"]
 
 
 def test_a_purge_of_what_was_never_configured_leaves_nothing(machine: BootedSystemd) -> None:
-    machine.run("dpkg", "--remove", "--no-triggers", "tccp")
+    dpkg(machine, "--remove", "tccp")
     machine.run("rm", "-r", "/var/lib/tccp", "/etc/tccp")
     machine.run("mkdir", "-p", "/var/lib/tccp/notifier", "/etc/tccp/ek-authorities")
 
-    told = machine.run("dpkg", "--purge", "--no-triggers", "tccp")
+    told = dpkg(machine, "--purge", "tccp")
 
     assert "is left" not in told
     machine.run("test", "!", "-e", "/var/lib/tccp", "-a", "!", "-e", "/etc/tccp")

@@ -23,6 +23,7 @@ from tests.support.tpm_relay import TpmRelay
 from tests.test_documents import commands, is_group
 
 BOOT = Path(__file__).parents[1] / "vectors" / "boot" / "direct"
+PACKAGES = Path(__file__).parents[1] / "vectors" / "packages"
 POLICY = 'name = "{name}"\nversion = {version}\n\n[pcrs]\n0 = ["{zero}"]\n4 = ["{zero}"]\n'
 ENDED_BY_US = 124  # `timeout` ended a command that goes on until it is interrupted
 COORDINATOR = "/run/tccp/coordinator/control.sock"
@@ -234,6 +235,7 @@ def test_a_vm_is_launched_suspended_resumed_moved_stopped_and_destroyed(story: S
     story.type("tccp vm watch", ends_with=ENDED_BY_US)
     story.type("tccp vm console 5d4c", put=vm, ends_with=ENDED_BY_US)
 
+    story.type("tccp vm snapshot 914e", put={"914e": vm["5d4c"]}, ends_with=1)  # her ticket does not permit it
     story.type("tccp vm suspend 5d4c", put=vm)
     saved = json.loads(story.prepare(f"tccp vm show {story.vm} --json"))["saved"]
     story.type("tccp vm resume web.ticket suspended-1.sealed web.sealed", put={"suspended-1.sealed": saved})
@@ -327,13 +329,13 @@ def test_a_measured_boot_policy_is_learned_and_tried_offline(story: Story) -> No
 
 
 def test_an_ima_policy_is_compiled_and_judges_a_list(story: Story) -> None:
-    for name in ("a", "b"):
-        (story / f"{name}.deb").write_bytes(deb({f"./usr/bin/{name}": name.encode()}))
+    (story / "a.deb").write_bytes(deb({"./usr/bin/a": b"a"}))
+    shutil.copy(PACKAGES / "x-1-1.noarch.rpm", story / "b.rpm")
     shutil.copy(BOOT / "ima.bin", story / "host.ima")
     shutil.copy(BOOT / "ima.bin", story / "list.bin")
     known = {"/usr/bin/c": [hashlib.sha256(b"c").hexdigest()]}
     (story / "runtime-policy.json").write_text(json.dumps({"meta": {"version": 1}, "digests": known}))
-    story.type("tccp policy from-packages a.deb b.deb", then="> files.sha256")
+    story.type("tccp policy from-packages a.deb b.rpm", then="> files.sha256")
     story.type(
         "tccp policy from-packages build/dist/tccp_0.1.0_amd64.deb", put={"build/dist/tccp_0.1.0_amd64.deb": "a.deb"}
     )
