@@ -76,7 +76,7 @@ GONE, GONE_RECORDED, NOT_RECORDED = (
     VmDestroyRecorded(ID, 1, BLOB),
     VmReportRefused("vm_suspended", ID, 1, "vm_epoch_over"),
 )
-TAKER, PREPARED = MoveRequest(BLOB, b"s" * 64, N32, "10.0.0.1:7"), MovePrepared(N32, ID, 2, b"w" * 1200, N32, BLOB)
+TAKER, PREPARED = MoveRequest(BLOB, b"s" * 64, N32, "10.0.0.1:7"), MovePrepared(N32, ID, 2, b"w" * 1200, N32, b"", BLOB)
 SEND_IT, HERE = MoveOrder(ID, 1, N32, "beta", "10.0.0.1:7", N32), MoveArrived(ID, 2, N32, b"")
 LEFT, STAYED = MoveWiped(ID, 1, N32, BLOB, b"s" * 64), MoveStayed(ID, 1, N32, "unreachable")
 GO, REPORTED = MoveGo(ID, 2, BLOB), VmReportRecorded("move_wiped", ID, 1)
@@ -193,7 +193,7 @@ def test_nothing_is_legal_once_a_session_is_closed() -> None:
 
 def test_a_message_of_another_kind_is_not_what_the_caller_expects() -> None:
     assert expect(REFUSED, Refused) is REFUSED
-    with pytest.raises(ProtocolError, match="Refused where Admitted was due"):
+    with pytest.raises(ProtocolError, match=r"^out_of_turn: Refused where Admitted was due"):
         expect(REFUSED, Admitted)
 
 

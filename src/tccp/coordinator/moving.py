@@ -56,11 +56,13 @@ class Moves:
             HostError: The record cannot be read.
         """
         receipt = await self._services.log.receipt(move.seq)
-        source = await self._lease_of_owner(move)
+        source, marks = await self._lease_of_owner(move)
         session = self._services.sessions.get(source.node)
         if session is not None:  # else it is told when it comes back
             await self._tell(session, move)
-        return MovePrepared(move.move_id, move.vm_id, move.epoch + 1, wrapped_keys, source.tls_spki_sha256, receipt)
+        return MovePrepared(
+            move.move_id, move.vm_id, move.epoch + 1, wrapped_keys, source.tls_spki_sha256, marks, receipt
+        )
 
     async def remind(self, session: NodeSession) -> None:
         """Tell a node of the moves of its VMs; it knows those that it is at already."""
@@ -143,9 +145,9 @@ class Moves:
         order = MoveOrder(move.vm_id, move.epoch, move.move_id, str(move.node), move.address, spki_sha256)
         await session.connection.send(order)
 
-    async def _lease_of_owner(self, move: MoveRecord) -> LeaseRecord:
+    async def _lease_of_owner(self, move: MoveRecord) -> tuple[LeaseRecord, bytes]:
         record = await self._services.store.vm(move.vm_id)
         lease = None if record is None else await self._services.store.lease(record.lease_id)
         if record is None or lease is None or record.epoch != move.epoch:
             raise ConflictError("vm_not_running", f"{move.vm_id.hex()} has moved, or ended")
-        return lease
+        return lease, record.marks or b""

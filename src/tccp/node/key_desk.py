@@ -17,7 +17,7 @@ from tccp.core.image import ImageKey
 from tccp.errors import LaunchError
 from tccp.image.entrusting import unwrap_keys
 from tccp.image.keys import RecipientSecretKey
-from tccp.protocol.marks import check_marks
+from tccp.protocol.marks import MARK_BYTES, check_marks
 from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
@@ -60,7 +60,8 @@ HINTS = {
     "vm_not_free": "the node that had the VM may run it until its lease ends; try again then",
     "vm_suspended": "`tccp vm resume` goes on from the suspended state; a ticket with --any-disk-state gives it up",
     "vm_not_suspended": "its suspended state was resumed already, or it was never suspended",
-    "state_old": "the VM was suspended again after that; only its newest state is resumed",
+    "state_old": "only its newest state is resumed, but by a ticket that its tenant made with --allow-rollback",
+    "state_unknown": "the VM never stood in this state",
     "another_ticket": "resume it with the ticket that started it last",
     "vm_destroyed": "nothing is left of this VM; make a new one",
     "vm_not_running": "only a VM that runs moves",
@@ -93,7 +94,7 @@ class ReleasedKeys:
         receipt: Of the release, in the coordinator's log.
         generation: Of the suspended state from which it goes on; 0 when it starts.
         state_root: Of that state.
-        marks: That the histories of its disks must have come by (`tccp.protocol.marks`).
+        marks: That vTPM and disks must have come by (`tccp.protocol.marks`); of a VM that moves here the vTPM's alone.
     """
 
     vm_key: ImageKey = field(repr=False)
@@ -298,7 +299,8 @@ class KeyDesk:
         count = 1 + len(ticket.ticket.images)
         vm_key, *images = unwrap_keys(release.wrapped_keys, self._boot_key, info, count=count)
         if isinstance(release, MovePrepared):
-            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt)
+            vtpm_mark = check_marks(release.marks)[:MARK_BYTES]
+            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt, marks=vtpm_mark)
         return ReleasedKeys(
             vm_key,
             tuple(images),

@@ -1,13 +1,8 @@
-"""QEMU as the hypervisor of this node: from what was released by a ticket to what `tccp.node.vm` starts.
+"""QEMU as the hypervisor of this node: from what was released by a ticket to what `tccp.node.vm` starts."""
 
-A VM's live disks stand in the node's state folder, one for each disk image of the ticket. The coordinator keeps one
-root for a VM: that of its disk, or with several disks a hash over all their roots, which then stand in a file there.
-"""
-
-import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,28 +10,26 @@ import trio
 
 from tccp.config import VmsConfig
 from tccp.core.image import ImageKey
-from tccp.errors import DiskError, HostError, LaunchError
+from tccp.errors import HostError, LaunchError
 from tccp.image.sealed import open_image
 from tccp.model import SecretBytes
 from tccp.node.hypervisor import SavedState, VmOutcome
 from tccp.node.identity import NodeIdentity
-from tccp.node.launch import OpenableImage, VmOrder
+from tccp.node.launch import VmOrder
 from tccp.node.vm.certificates import VtpmIssuer
-from tccp.node.vm.description import DISKS_MAX, SECRET_BYTES_MAX, SealedFile, VmDescription, VmDisk, VmImages, VmSecrets
+from tccp.node.vm.description import DISKS_MAX, SECRET_BYTES_MAX, VmDescription, VmDisk, VmImages, VmSecrets
 from tccp.node.vm.host import HostSettings, UserRange, VmHost, open_host
 from tccp.node.vm.memory_file import memory_file
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.state import ResumedState, state_key
 from tccp.node.vm.streams import Streams
-from tccp.node.vm.vm import Vm, VmEnd
+from tccp.node.vm.vm import Vm
+from tccp.node.vm_folder import STATE_NAME, VmFolder, marks_of, sealed_file
 from tccp.protocol.marks import split_marks
 from tccp.protocol.ticket import Ticket
 from tccp.protocol.transfer import TransferProgress, TransferSent
 
 DATA_SECRET = "data"  # noqa: S105 - the name under which the guest finds it
-ROOTS_DOMAIN = b"tccp/v1/disk-roots\0"
-ROOT_BYTES = 32
-STATE_NAME = "suspended-{}.sealed"  # with its generation
 
 
 @asynccontextmanager
@@ -57,8 +50,8 @@ async def open_qemu_hypervisor(config: VmsConfig, identity: NodeIdentity) -> Asy
 class QemuVm:
     """A VM of QEMU's."""
 
-    def __init__(self, vm: Vm, disks: "_Disks", order: VmOrder) -> None:
-        self._vm, self._disks, self._order = vm, disks, order
+    def __init__(self, vm: Vm, folder: VmFolder, order: VmOrder) -> None:
+        self._vm, self._folder, self._order = vm, folder, order
         self.outcome: VmOutcome | None = None
 
     @property
@@ -74,7 +67,8 @@ class QemuVm:
     async def run(self) -> None:
         """Let the guest run; a state that it goes on from is of no use to anybody after that."""
         await self._vm.run()
-        await trio.to_thread.run_sync(remove_states, self._disks.folder)
+        if not self._folder.may_go_back:
+            await trio.to_thread.run_sync(self._folder.remove_states)
 
     async def shut_down(self) -> None:
         """By the power button."""
@@ -85,7 +79,7 @@ class QemuVm:
         await self._vm.kill()
 
     async def marks(self) -> bytes:
-        """Of all its disks."""
+        """Of its vTPM, then of each disk."""
         return b"".join(await self._vm.marks())
 
     async def keep(self, marks: bytes) -> None:
@@ -95,10 +89,14 @@ class QemuVm:
     async def suspend(self) -> SavedState:
         """Into a file in the VM's folder, under the key of this epoch."""
         epoch = self._order.keys.epoch
-        path = self._disks.folder / STATE_NAME.format(epoch)
+        path = self._folder.path / STATE_NAME.format(epoch)
         key = _state_key(self._order, epoch)
         try:
             state = await self._vm.suspend(path, key)
+            if self._folder.may_go_back:
+                with trio.CancelScope(shield=True):
+                    await self.ended()  # what is known of the disks stands beside them
+                    await trio.to_thread.run_sync(self._folder.keep_disks, epoch)
         finally:
             key.wipe()
         return SavedState(path, state.root, state.size_bytes)
@@ -115,7 +113,7 @@ class QemuVm:
         """Until it has ended and its disks are written."""
         end = await self._vm.ended()
         if self.outcome is None:
-            self.outcome = VmOutcome(end.reason, end.detail, self._disks.left(end), _marks(end))
+            self.outcome = VmOutcome(end.reason, end.detail, self._folder.left(end), marks_of(end))
         return self.outcome
 
 
@@ -138,9 +136,10 @@ class QemuHypervisor:
     @asynccontextmanager
     async def open(self, order: VmOrder) -> AsyncIterator[QemuVm]:
         """See `tccp.node.hypervisor.Hypervisor.open`."""
-        disks = _Disks(self._host.settings.state / order.ticket.ticket.vm_id.hex(), order)
+        folder = VmFolder(self._host.settings.state / order.ticket.ticket.vm_id.hex(), order)
         if order.incoming is not None:  # its disks are where it runs; whatever is here is older
-            await trio.to_thread.run_sync(disks.remove)
+            await trio.to_thread.run_sync(folder.remove_disks)
+        disks, vtpm = folder.demands()
         description, images = _description(order.ticket.ticket), _images(order, disks)
         vm_key = bytes(order.keys.vm_key.buffer)
         secrets = VmSecrets(SecretBytes(vm_key), await _for_guest(order))
@@ -153,10 +152,11 @@ class QemuHypervisor:
                 host=self._host,
                 resume=_resumed(order),
                 incoming=order.incoming,
+                vtpm=vtpm,
             )
             async with opened as vm:
                 ImageKey.take(vm_key).wipe()  # the vTPM has what it needs; this copy is wiped where it is
-                running = QemuVm(vm, disks, order)
+                running = QemuVm(vm, folder, order)
                 yield running
         finally:
             if running is not None:
@@ -168,92 +168,10 @@ class QemuHypervisor:
         await trio.to_thread.run_sync(_remove, self._host.settings.state / vm_id.hex())
 
 
-class _Disks:
-    """The live disks of one VM."""
-
-    def __init__(self, folder: Path, order: VmOrder) -> None:
-        self.folder, self._order = folder, order
-
-    def all(self) -> tuple[VmDisk, ...]:
-        """Each disk of the ticket over its image, with the root that it must have, and the mark that it has come by.
-
-        Raises:
-            DiskError: ``disk_roots``: the roots that stand here are not those that the coordinator knows;
-                ``disk_marks``: it knows marks of more disks, or of less.
-        """
-        images = [image for image in self._order.images if image.role == "disk"]
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as problem:
-            raise HostError("state_unwritable", f"{self.folder}: {problem.strerror}") from None
-        roots = self._roots(len(images))
-        return tuple(
-            VmDisk(_sealed_file(image), self.folder / f"disk{number}.live", root, mark)
-            for number, (image, root, mark) in enumerate(zip(images, roots, self._marks(len(images)), strict=True))
-        )
-
-    def remove(self) -> None:
-        """What an earlier stay of the VM here has left."""
-        try:
-            for path in (*self.folder.glob("disk*.live"), self._file):
-                path.unlink(missing_ok=True)
-        except OSError as problem:
-            raise HostError("state_unwritable", f"{self.folder}: {problem.strerror}") from None
-
-    def left(self, end: VmEnd) -> bytes:
-        """What the coordinator is to keep: see the head of this file."""
-        roots = [root for root in end.disk_roots if root is not None]
-        if not roots or len(roots) < len(end.disk_roots):
-            return b""
-        if len(roots) > 1:
-            self._write_roots(b"".join(roots))
-        return _one_root(roots)
-
-    def _roots(self, count: int) -> Sequence[bytes | None]:
-        demanded = self._order.keys.disk_root
-        if demanded is None or count == 0:
-            return [None] * count
-        if count == 1:
-            return [demanded]
-        try:
-            kept = self._file.read_bytes()
-        except OSError as problem:
-            raise DiskError("disk_roots", f"{self._file}: {problem.strerror}") from None
-        roots = [kept[at : at + ROOT_BYTES] for at in range(0, len(kept), ROOT_BYTES)]
-        if len(roots) != count or _one_root(roots) != demanded:
-            raise DiskError("disk_roots", f"{self._file}: not the disks as they were left")
-        return roots
-
-    def _marks(self, count: int) -> Sequence[bytes | None]:
-        marks = split_marks(self._order.keys.marks)
-        if not marks:
-            return [None] * count
-        if len(marks) != count:
-            raise DiskError("disk_marks", f"{len(marks)} are registered, and the ticket has {count} disks")
-        return marks
-
-    def _write_roots(self, roots: bytes) -> None:
-        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(roots)
-            file.flush()
-            os.fsync(file.fileno())
-
-    @property
-    def _file(self) -> Path:
-        return self.folder / "disk_roots"
-
-
 def _clear_partial(state: Path) -> None:
     """Suspended states that a killed daemon has left unfinished: nothing can go on from them."""
     for path in state.glob(f"*/{STATE_NAME.format('*')}.partial"):
         path.unlink()
-
-
-def remove_states(folder: Path) -> None:
-    """Remove the suspended states in a VM's folder."""
-    for path in folder.glob(STATE_NAME.format("*")):
-        path.unlink(missing_ok=True)
 
 
 def _resumed(order: VmOrder) -> ResumedState | None:
@@ -284,14 +202,6 @@ def _remove(folder: Path) -> None:
         raise HostError("not_wiped", f"{folder}: {problem.strerror}") from None
 
 
-def _marks(end: VmEnd) -> bytes:
-    return b"".join(end.disk_marks) if all(end.disk_marks) else b""
-
-
-def _one_root(roots: Sequence[bytes]) -> bytes:
-    return roots[0] if len(roots) == 1 else hashlib.sha256(ROOTS_DOMAIN + b"".join(roots)).digest()
-
-
 def _description(ticket: Ticket) -> VmDescription:
     shape = ticket.shape
     if shape.networks:
@@ -308,13 +218,9 @@ def _description(ticket: Ticket) -> VmDescription:
         raise LaunchError("shape_unsupported", str(problem)) from None
 
 
-def _images(order: VmOrder, disks: _Disks) -> VmImages:
-    one = {image.role: _sealed_file(image) for image in order.images}
-    return VmImages(kernel=one.get("kernel"), initrd=one.get("initrd"), disks=disks.all())
-
-
-def _sealed_file(image: OpenableImage) -> SealedFile:
-    return SealedFile(image.path, image.key, image.sealed.info.root)
+def _images(order: VmOrder, disks: tuple[VmDisk, ...]) -> VmImages:
+    one = {image.role: sealed_file(image) for image in order.images}
+    return VmImages(kernel=one.get("kernel"), initrd=one.get("initrd"), disks=disks)
 
 
 async def _for_guest(order: VmOrder) -> dict[str, SecretBytes]:

@@ -1,8 +1,8 @@
-"""How far a VM's disks have come: what may be demanded of them when nobody can say how they were left.
+"""How far a VM's vTPM and disks have come: what may be demanded of them when nobody can say how they were left.
 
     marks = { u64 sequence, little-endian || 32 bytes that name the moment }*
 
-One mark for each disk, in the order of the ticket (docs/DISK_FORMAT.md). To the coordinator they are numbers that grow
+One for the vTPM, then one for each disk in the order of the ticket. To the coordinator they are numbers that grow
 as long as a VM has one owner, and nothing else.
 """
 

@@ -255,6 +255,7 @@ class MovePrepared(Message, frozen=True, tag="move_prepared"):
     epoch: f.Epoch  # that the VM will have
     wrapped_keys: f.WrappedKeys
     source_spki_sha256: f.Digest32  # of the TLS key that the source will show
+    marks: f.Marks  # that are on record; its vTPM comes along, its disks will be new ones
     receipt: f.LogReceipt  # of the event `move`
 
 

@@ -6,6 +6,7 @@ never edited: what comes next is another file.
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ from tccp.errors import ConfigError, StoreError
 
 APPLICATION_ID = 0x74636370  # "tccp"
 BUSY_TIMEOUT_S = 5.0
+SWITCH_AGAIN_S = 0.01
 CACHE_KIB = 65_536
 STATEMENTS_CACHED = 128
 LOG_PAGES = 4_000  # 16 MiB of log between checkpoints, each of which syncs twice
@@ -130,11 +132,13 @@ def _create_private(path: Path) -> None:
 
 
 def _check_application(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("BEGIN")  # one moment: another process may be migrating a new file
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    version, known = _user_version(connection), len(migrations())
+    connection.execute("COMMIT")
     if application != APPLICATION_ID and (application != 0 or tables != 0):
         raise ConfigError("foreign_database", f"{path}: a database, but not one of tccp")
-    version, known = _user_version(connection), len(migrations())
     if version > known:
         raise ConfigError(
             "newer_database",
@@ -150,9 +154,21 @@ def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _log_ahead(connection: sqlite3.Connection, path: Path) -> None:
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    mode = _switch_to_log_ahead(connection)
     if mode != "wal":
         raise ConfigError("no_write_ahead_log", f"{path}: this file system gives journal mode {mode}")
+
+
+def _switch_to_log_ahead(connection: sqlite3.Connection) -> str:
+    """The journal mode after that. SQLite does not wait for others who switch a new file at the same time, so we do."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0])
+        except sqlite3.OperationalError as problem:
+            if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(SWITCH_AGAIN_S)
 
 
 def _user_version(connection: sqlite3.Connection) -> int:

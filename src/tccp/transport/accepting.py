@@ -1,13 +1,15 @@
-"""Taking connections in, at most so many at once."""
+"""Taking connections in, at most so many at once, and at most so many from one address."""
 
 import contextlib
 import errno
+import select
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import structlog
 import trio
 
 from tccp.errors import HostError, ProtocolError
+from tccp.transport.addresses import PerAddress, place_of_peer
 from tccp.transport.errors import PeerGoneError
 
 ACCEPT_PAUSE_S = 0.1
@@ -20,11 +22,16 @@ async def serve_connections(
     serve_one: Callable[[trio.SocketStream], Awaitable[None]],
     *,
     connections_max: int,
+    per_address: PerAddress | None = None,
 ) -> None:
     """Serve those who connect until cancelled, each in a task; who comes too many waits in the kernel's backlog.
 
+    One is taken in for each turn of the loop, so that those who are in come first: a crowd waits, and is not served
+    so slowly that all of it gives up.
+
     Args:
         serve_one: Closes its stream, raises nothing that a peer can cause, and returns in bounded time.
+        per_address: Who comes too many from one address is closed at once, without a word. None: there is no limit.
 
     Raises:
         HostError: ``listener_lost``.
@@ -32,9 +39,16 @@ async def serve_connections(
     places = trio.Semaphore(connections_max)
 
     async def serve(stream: trio.SocketStream) -> None:
+        place = place_of_peer(stream) if per_address is not None else ""
+        taken = per_address is None or per_address.take(place)
         try:
-            await serve_one(stream)
+            if taken:
+                await serve_one(stream)
+            else:
+                stream.socket.close()
         finally:
+            if per_address is not None and taken:
+                per_address.release(place)
             places.release()
 
     async def accept(listener: trio.SocketListener) -> None:
@@ -49,12 +63,26 @@ async def serve_connections(
                 log.error("cannot_accept", detail=str(problem))
                 places.release()
                 await trio.sleep(ACCEPT_PAUSE_S)
+                continue
+            if has_left(stream):
+                stream.socket.close()
+                places.release()
             else:
                 nursery.start_soon(serve, stream)
 
     async with trio.open_nursery() as nursery:
         for listener in listeners:
             nursery.start_soon(accept, listener)
+
+
+def has_left(stream: trio.SocketStream) -> bool:
+    """Whether a peer has given up while it waited in the backlog: a handshake would be wasted on it.
+
+    After a restart thousands come at once, and those at the end of the queue are not there any more when it is theirs.
+    """
+    poll = select.poll()
+    poll.register(stream.socket.fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def name_of(listener: trio.SocketListener) -> str:

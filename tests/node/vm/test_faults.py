@@ -87,6 +87,7 @@ async def test_a_vm_that_the_kernel_kills_for_memory_ends_with_that_reason(host:
 async def test_a_vtpm_opens_with_the_key_of_its_vm_alone(host: TestHost, images: GuestImages) -> None:
     description, keys = describe(), secrets()
     async with open_vm(description, images.diskless, keys, host=host.vms) as vm:
+        await vm.run()
         first = vm.vtpm.certificates
     state = host.vms.settings.state / description.name / "vtpm"
     # The certificates lie in it; encrypted, none of their text can be seen.

@@ -28,10 +28,10 @@ async def test_an_older_copy_of_a_disk_is_refused_after_a_crash_and_the_newest_g
         await write(guest, "first")
         older = live.read_bytes()
         await write(guest, "second")
-        (registered,) = await guest.vm.marks()
-        await guest.vm.keep([registered])
+        vtpm, registered = await guest.vm.marks()
+        await guest.vm.keep([vtpm, registered])
         await write(guest, "third")
-        (unheard,) = await guest.vm.marks()  # given, and registered nowhere: the node dies
+        _, unheard = await guest.vm.marks()  # given, and registered nowhere: the node dies
         end = await crash(guest.vm)
     assert (end.reason, end.disk_roots, end.disk_marks) == ("disk_failed", (None,), (unheard,))
     assert registered != unheard
@@ -75,10 +75,10 @@ async def test_a_disk_is_not_made_anew_where_a_mark_is_demanded(
     host: TestHost, images: GuestImages, live: Path
 ) -> None:
     async with open_vm(describe(), images.with_disk(live), secrets(), host=host.vms) as vm:
-        (mark,) = await vm.marks()
+        vtpm, mark = await vm.marks()
         with pytest.raises(DiskError, match="wrong_disk_mark"):
-            await vm.keep([bytes(40)])
-        assert await vm.marks() == (mark,)  # nothing was written, and the process answers on
+            await vm.keep([vtpm, bytes(40)])
+        assert await vm.marks() == (vtpm, mark)  # nothing was written, and the process answers on
 
     live.unlink()
     with pytest.raises(HostError, match="disk_unreadable"):

@@ -91,7 +91,7 @@ async def test_a_guest_moves_with_its_memory_and_its_vtpm_and_goes_on_counting(
             assert sent.state_bytes > 3_000_000
             end = await guest.vm.forget()
             assert end.reason == "forgotten"
-            assert list(guest.vm.vtpm.folder.iterdir()) == []
+            assert list(guest.vm.vtpm.state.place.iterdir()) == []
 
             await there.vm.run()
             after = await there.run(f"sha256sum /tmp/random; {PCR_16}; cat /proc/sys/kernel/random/boot_id; echo $WORD")

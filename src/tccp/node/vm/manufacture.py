@@ -28,11 +28,14 @@ ANSWER_S = 20.0
 
 async def certify_vtpm(
     data: socket.socket, maker: Child, vm_id: bytes, images: tuple[tuple[str, bytes], ...], issuer: VtpmIssuer
-) -> VtpmCertificates:
+) -> tuple[VtpmCertificates, int]:
     """Give the vTPM behind *data* its keys, unless it has them, and certificates of now; shut it down.
 
     Args:
         maker: The process behind it, which ends on its own afterwards.
+
+    Returns:
+        Also how often it has been started, this time included.
 
     Raises:
         HostError: ``vtpm_failed``.
@@ -50,6 +53,7 @@ async def certify_vtpm(
         await write_certificate(channel, AK_CERTIFICATE_NV, certificates.ak_certificate)
         await tpm.flush(ek.handle)
         await tpm.flush(ak.handle)
+        starts = (await tpm.read_clock()).reset_count
         await shut_down(channel)
     except TccpError as problem:
         with trio.move_on_after(1):
@@ -59,4 +63,4 @@ async def certify_vtpm(
         await tpm.aclose()
     with trio.move_on_after(ANSWER_S):
         await maker.wait()
-    return certificates
+    return certificates, starts

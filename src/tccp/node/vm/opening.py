@@ -44,6 +44,7 @@ from tccp.node.vm.state import ResumedState
 from tccp.node.vm.streams import Streams
 from tccp.node.vm.vm import Vm
 from tccp.node.vm.vtpm import Vtpm, open_vtpm
+from tccp.node.vm.vtpm_state import NOTHING, VtpmDemand
 
 CONSOLE_NAME = "console.sock"
 SET_UP_S = 60.0
@@ -58,6 +59,7 @@ async def open_vm(
     host: VmHost,
     resume: ResumedState | None = None,
     incoming: Streams | None = None,
+    vtpm: VtpmDemand = NOTHING,
     on_event: Callable[[QmpEvent], None] = lambda _event: None,
 ) -> AsyncGenerator[Vm]:
     """Start a VM, paused; at the end of the block it is killed unless it has ended. From the main thread.
@@ -67,17 +69,18 @@ async def open_vm(
             had, and the disks must have the roots that suspending it left.
         incoming: Or what another node sends by `Vm.send`, at the other end of these. The disks must be new ones: they
             have no file, and no root is known.
+        vtpm: What the state of its vTPM must be.
         on_event: Called with what QEMU says unasked.
 
     Raises:
         SealedImageError: An image, or the state, is not the one that its root names.
-        DiskError: A live disk is not what it was.
+        DiskError: A live disk, or the state of the vTPM, is not what it was.
         HostError: Something of this host failed; nothing is left of the VM.
     """
     with host.user() as user, _run_folder(host.settings.run / description.name, host) as folder, alone():
         async with trio.open_nursery() as nursery:
             async with contextlib.AsyncExitStack() as stack:
-                opening = _Opening(description, images, secrets, host, user, nursery, stack)
+                opening = _Opening(description, images, secrets, vtpm, host, user, nursery, stack)
                 arrival = _arrival(resume, incoming, nursery, stack)
                 vm = await opening.start(folder / CONSOLE_NAME, on_event, arrival)
                 nursery.start_soon(vm.supervise)
@@ -109,6 +112,7 @@ class _Opening:
     description: VmDescription
     images: VmImages
     secrets: VmSecrets
+    vtpm: VtpmDemand
     host: VmHost
     user: int | None
     nursery: trio.Nursery
@@ -184,7 +188,9 @@ class _Opening:
 
     async def _open_vtpm(self, opened: list[Vtpm], arriving: VtpmKeys | None) -> None:
         name, roots, key = self.description.name, self.images.roots, self.secrets.vm_key
-        vtpm = open_vtpm(name, roots, key, self.host, user=self.user, nursery=self.nursery, arriving=arriving)
+        vtpm = open_vtpm(
+            name, roots, key, self.host, user=self.user, nursery=self.nursery, arriving=arriving, demand=self.vtpm
+        )
         opened.append(await self.stack.enter_async_context(vtpm))
 
     def _pair(self, handed: contextlib.ExitStack) -> tuple[socket.socket, int]:

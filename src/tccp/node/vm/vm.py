@@ -65,12 +65,16 @@ class VmEnd:
     Attributes:
         disk_roots: What to demand of each disk at the next start; None where nobody could say.
         disk_marks: How far each had come for certain; empty where nobody knows.
+        vtpm_mark: And its vTPM.
+        vtpm_sha256: What to demand of the vTPM's state; empty where it is elsewhere.
     """
 
     reason: EndReason
     detail: str = ""
     disk_roots: tuple[bytes | None, ...] = ()
     disk_marks: tuple[bytes, ...] = ()
+    vtpm_sha256: bytes = b""
+    vtpm_mark: bytes = b""
 
 
 @dataclass(slots=True)
@@ -97,8 +101,9 @@ class Vm:
         """Let the guest run.
 
         Raises:
-            HostError: ``qmp_gone``: it has ended.
+            HostError: ``qmp_gone``: it has ended; ``state_unwritable``.
         """
+        await trio.to_thread.run_sync(self.vtpm.state.begin)
         await self.qmp.execute("cont")
 
     async def shut_down(self, within_s: float = POWER_BUTTON_S) -> VmEnd:
@@ -177,16 +182,16 @@ class Vm:
             for child in (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)):
                 await child.kill()
             end = await self.ended()
-            self.vtpm.forget()
+            self.vtpm.state.forget()
         return end
 
     async def marks(self) -> tuple[bytes, ...]:
-        """How far each of its disks has come, for `VmDisk.live_mark` after a crash.
+        """How far its vTPM and each of its disks have come, for `VtpmDemand` and `VmDisk.live_mark` after a crash.
 
         Raises:
             HostError: A disk's process has died.
         """
-        return tuple([await disk.mark() for disk in self.disks])
+        return self.vtpm.mark, *[await disk.mark() for disk in self.disks]
 
     async def keep(self, marks: Sequence[bytes]) -> None:
         """Have the disks remember *marks*, which are on record now; older ones may be forgotten.
@@ -195,7 +200,7 @@ class Vm:
             HostError: A disk's process has died.
             DiskError: ``wrong_disk_mark``: a disk has not given it.
         """
-        for disk, mark in zip(self.disks, marks, strict=True):
+        for disk, mark in zip(self.disks, marks[1:], strict=True):
             await disk.kept(mark)
 
     async def _go_on(self, was_running: bool) -> None:
@@ -233,7 +238,8 @@ class Vm:
         await self.qemu.kill()
         roots = (None,) * len(self.disks) if self._asked == "forgotten" else await self._close_disks()
         await self.vtpm.child.kill()
-        self._end = VmEnd(reason, detail, roots, tuple(disk.last_mark for disk in self.disks))
+        marks = tuple(disk.last_mark for disk in self.disks)
+        self._end = VmEnd(reason, detail, roots, marks, self._vtpm_sha256(), self.vtpm.mark)
         self._over.set()
         log.info("vm_ended", vm=self.description.name, reason=reason, detail=detail)
 
@@ -258,6 +264,15 @@ class Vm:
             if disk.child.status is not None:
                 return "disk_failed", _obituary(disk.child)
         return "qemu_failed", _obituary(self.qemu)
+
+    def _vtpm_sha256(self) -> bytes:
+        if self._asked == "forgotten":
+            return b""
+        try:
+            return self.vtpm.state.digest()
+        except OSError as problem:
+            log.error("vtpm_state_unread", vm=self.description.name, detail=str(problem))
+            return b""
 
     async def _close_disks(self) -> tuple[bytes | None, ...]:
         roots: list[bytes | None] = [None] * len(self.disks)

@@ -10,7 +10,6 @@ import socket
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import trio
 from cryptography.hazmat.primitives import hashes
@@ -25,6 +24,7 @@ from tccp.node.vm.child import Child, start
 from tccp.node.vm.host import VmHost
 from tccp.node.vm.manufacture import certify_vtpm
 from tccp.node.vm.sandbox import FILES_MAX, SWTPM_FILES, SWTPM_MEMORY_MIB, TASKS_MAX
+from tccp.node.vm.vtpm_state import NOTHING, VtpmDemand, VtpmState, vtpm_mark
 
 STATE_BYTES_MAX = 4 << 20
 STATE_KEY_INFO = b"tccp/v1/vtpm-state"
@@ -36,18 +36,14 @@ class Vtpm:
     """A running vTPM that waits for QEMU, and what vouches for its keys. Who passes `control` on closes it.
 
     Attributes:
-        folder: Where its state is, encrypted.
+        mark: How often it had been started, and whose it is: 40 bytes, as `tccp.protocol.marks` has them.
     """
 
     child: Child
     control: socket.socket
     certificates: VtpmCertificates
-    folder: Path
-
-    def forget(self) -> None:
-        """Remove its state. It must have ended, and will never be started again here."""
-        for entry in self.folder.iterdir():
-            entry.unlink()
+    state: VtpmState
+    mark: bytes
 
 
 def derive(vm_key: SecretBytes, info: bytes) -> bytes:
@@ -65,25 +61,32 @@ async def open_vtpm(
     user: int | None,
     nursery: trio.Nursery,
     arriving: VtpmKeys | None = None,
+    demand: VtpmDemand = NOTHING,
 ) -> AsyncGenerator[Vtpm]:
     """Start the vTPM of the VM *name*, made on the first start; killed at the end of the block.
 
     Args:
         arriving: The keys of a vTPM whose state QEMU will bring along. What is in the guest's NV stays as it was;
             the new certificates are for everybody else.
+        demand: What its state must be. The state that arrives is not looked at: it comes with a root of its own.
 
     Raises:
+        DiskError: ``wrong_vtpm_state``, ``wrong_vtpm_mark``: it is an older one, or another.
         HostError: ``vtpm_failed``: swtpm does not run, or its state is not of this key.
     """
-    path = host.settings.state / name / "vtpm"
-    with _state_folder(path, user) as folder:
+    state = VtpmState(host.settings.state / name)
+    state.prepare(demanded=demand.state_sha256 if arriving is None else None, anew=arriving is not None)
+    with state.lent(user) as folder:
         if arriving is None:
             async with _swtpm("data", folder, vm_key, host, user=user, nursery=nursery) as (maker, data):
-                certificates = await certify_vtpm(data, maker, bytes.fromhex(name), roots, host.issuer)
+                certificates, starts = await certify_vtpm(data, maker, bytes.fromhex(name), roots, host.issuer)
+            mark = vtpm_mark(certificates.keys, starts)
+            demand.check(mark)
         else:
             certificates = _certify_again(arriving, host.issuer.claim(bytes.fromhex(name), roots), host)
+            mark = demand.mark or vtpm_mark(arriving, 0)
         async with _swtpm("control", folder, vm_key, host, user=user, nursery=nursery) as (child, control):
-            yield Vtpm(child, control, certificates, path)
+            yield Vtpm(child, control, certificates, state, mark)
 
 
 def _certify_again(keys: VtpmKeys, claim: VtpmClaim, host: VmHost) -> VtpmCertificates:
@@ -131,29 +134,6 @@ async def _swtpm(
     finally:
         ours.close()
         await child.kill()
-
-
-@contextmanager
-def _state_folder(path: Path, user: int | None) -> Iterator[int]:
-    """The folder of the state, owned by *user* meanwhile."""
-    for made in (path.parent, path):
-        made.mkdir(mode=0o700, exist_ok=True)
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _give(path, user)
-        yield folder
-    finally:
-        os.close(folder)
-        _give(path, None if user is None else os.geteuid())
-
-
-def _give(path: Path, owner: int | None) -> None:
-    """Make *owner* the owner of the folder and of all that is in it; only its owner may look into it."""
-    if owner is not None:
-        os.chown(path, os.geteuid(), -1)
-        for entry in path.iterdir():
-            os.chown(entry, owner, -1, follow_symlinks=False)
-        os.chown(path, owner, -1)
 
 
 @contextmanager

@@ -1,0 +1,92 @@
+"""One root for all of a VM: what stands in its folder beside it, and what is demanded of each part."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from tccp.errors import DiskError
+from tccp.node.launch import VmOrder
+from tccp.node.vm.vm import VmEnd
+from tccp.node.vm_folder import VmFolder, marks_of
+
+ROOTS = (b"\x01" * 32, b"\x02" * 32)
+VTPM = b"\x03" * 32
+MARKS = tuple(bytes([number]) * 40 for number in (7, 8, 9))
+
+
+def folder(
+    path: Path, count: int, root: bytes = b"", *, generation: int = 0, marks: bytes = b"", incoming: Sequence[int] = ()
+) -> VmFolder:
+    images = tuple(
+        SimpleNamespace(
+            role="disk", path=path / str(number), key=None, sealed=SimpleNamespace(info=SimpleNamespace(root=b""))
+        )
+        for number in range(count)
+    )
+    keys = SimpleNamespace(disk_root=root or None, marks=marks, generation=generation)
+    return VmFolder(path, cast("VmOrder", SimpleNamespace(images=images, keys=keys, incoming=incoming)))
+
+
+def ended(count: int, *, reason: str = "killed", vtpm: bytes = VTPM) -> VmEnd:
+    return VmEnd(reason, "", ROOTS[:count], MARKS[1 : 1 + count], vtpm, MARKS[0])  # type: ignore[arg-type]
+
+
+def demanded(found: VmFolder) -> tuple[list[bytes | None], list[bytes | None], bytes | None, bytes | None]:
+    disks, vtpm = found.demands()
+    return [disk.live_root for disk in disks], [disk.live_mark for disk in disks], vtpm.state_sha256, vtpm.mark
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_the_root_of_a_good_end_stands_for_each_disk_and_the_vtpm(tmp_path: Path, count: int) -> None:
+    one = folder(tmp_path, count).left(ended(count))
+
+    assert len(one) == 32
+    assert demanded(folder(tmp_path, count, one)) == (list(ROOTS[:count]), [None] * count, VTPM, None)
+    assert one != folder(tmp_path, count).left(ended(count, vtpm=bytes(32)))
+
+
+def test_roots_that_were_altered_exchanged_or_removed_are_refused(tmp_path: Path) -> None:
+    one = folder(tmp_path, 2).left(ended(2))
+    file = tmp_path / "roots"
+
+    for content in (ROOTS[1] + ROOTS[0] + VTPM, ROOTS[0] + ROOTS[1] + bytes(32), ROOTS[0] + ROOTS[1], b"", bytes(97)):
+        file.write_bytes(content)
+        with pytest.raises(DiskError, match="vm_roots"):
+            folder(tmp_path, 2, one).demands()
+    file.unlink()
+    with pytest.raises(DiskError, match="vm_roots") as refused:
+        folder(tmp_path, 2, one).demands()
+    assert "--any-disk-state" in refused.value.hint
+
+
+def test_a_suspended_vm_needs_its_disks_alone(tmp_path: Path) -> None:
+    assert folder(tmp_path, 1).left(ended(1, reason="suspended", vtpm=b"")) == ROOTS[0]
+    assert demanded(folder(tmp_path, 1, ROOTS[0], generation=1)) == ([ROOTS[0]], [None], None, None)
+
+    two = folder(tmp_path, 2).left(ended(2, reason="suspended", vtpm=b""))
+    assert demanded(folder(tmp_path, 2, two, generation=1))[0] == list(ROOTS)
+    with pytest.raises(DiskError, match="vm_roots"):  # it is of no start
+        folder(tmp_path, 2, two).demands()
+
+
+def test_marks_are_the_vtpms_and_then_each_disks(tmp_path: Path) -> None:
+    marks = marks_of(ended(2))
+    assert marks == b"".join(MARKS)
+
+    assert demanded(folder(tmp_path, 2, marks=marks)) == ([None] * 2, list(MARKS[1:]), None, MARKS[0])
+    for count in (1, 3):
+        with pytest.raises(DiskError, match="vm_marks"):
+            folder(tmp_path, count, marks=marks).demands()
+    # The disks of a VM that arrives are new ones.
+    assert demanded(folder(tmp_path, 2, marks=MARKS[0], incoming=[1])) == ([None] * 2, [None] * 2, None, MARKS[0])
+
+
+def test_what_nobody_can_say_is_none(tmp_path: Path) -> None:
+    unknown = VmEnd("disk_failed", "", (ROOTS[0], None), (MARKS[1], b""), VTPM, MARKS[0])
+
+    assert folder(tmp_path, 2).left(unknown) == b""
+    assert marks_of(unknown) == b""
+    assert folder(tmp_path, 1).left(ended(1, vtpm=b"")) == b""

@@ -1,0 +1,123 @@
+"""The state of a vTPM is taken as it was left, or as it went on since, and in no older one."""
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tccp.errors import DiskError, HostError
+from tccp.node.vm.opening import open_vm
+from tccp.node.vm.vm import VmEnd
+from tccp.node.vm.vtpm_state import NONE_SHA256, NOTHING, VtpmDemand
+from tests.support.machines import GuestImages, TestHost, describe, secrets
+
+
+class Machine:
+    """A VM without disks that can be started again and again."""
+
+    def __init__(self, host: TestHost, images: GuestImages) -> None:
+        self.host, self.images = host, images
+        self.description, self.keys = describe(), secrets()
+        self.state = host.vms.settings.state / self.description.name / "vtpm"
+
+    async def run(self, demand: VtpmDemand = NOTHING, *, crash: bool = False, begin: bool = True) -> VmEnd:
+        """From power on to power off, or to the death of its vTPM."""
+        opened = open_vm(self.description, self.images.diskless, self.keys, host=self.host.vms, vtpm=demand)
+        async with opened as vm:
+            if begin:
+                await vm.run()
+            if crash:
+                vm.vtpm.child.send(signal.SIGKILL)
+                return await vm.ended()
+            return await vm.kill()
+
+    async def is_refused(self, demand: VtpmDemand) -> str:
+        """Why."""
+        with pytest.raises(DiskError) as refused:
+            await self.run(demand)
+        assert "--any-disk-state" in refused.value.hint
+        return refused.value.reason
+
+    def copy(self, to: Path) -> Path:
+        """Of the state, as root on the host has it."""
+        return Path(shutil.copytree(self.state, to))
+
+    def put_back(self, copy: Path) -> None:
+        shutil.rmtree(self.state)
+        shutil.copytree(copy, self.state)
+
+
+@pytest.fixture
+def machine(host: TestHost, images: GuestImages) -> Machine:
+    """Never started."""
+    return Machine(host, images)
+
+
+async def test_an_older_state_is_refused_after_a_good_end(machine: Machine, tmp_path: Path) -> None:
+    first = await machine.run()
+    older = machine.copy(tmp_path / "older")
+    second = await machine.run(VtpmDemand(first.vtpm_sha256))
+    newest = machine.copy(tmp_path / "newest")
+    assert first.vtpm_sha256 != second.vtpm_sha256
+
+    machine.put_back(older)
+    assert await machine.is_refused(VtpmDemand(second.vtpm_sha256)) == "wrong_vtpm_state"
+    await machine.run()  # the control: it is genuine, and nothing else keeps it out
+
+    machine.put_back(newest)
+    await machine.run(VtpmDemand(second.vtpm_sha256))
+
+
+async def test_a_state_from_before_a_start_that_is_registered_is_refused_after_a_crash(
+    machine: Machine, tmp_path: Path
+) -> None:
+    await machine.run()
+    older = machine.copy(tmp_path / "older")
+    crashed = await machine.run(crash=True)
+    newest = machine.copy(tmp_path / "newest")
+    assert (crashed.reason, len(crashed.vtpm_mark)) == ("vtpm_failed", 40)
+
+    machine.put_back(older)
+    assert await machine.is_refused(VtpmDemand(mark=crashed.vtpm_mark)) == "wrong_vtpm_mark"
+    await machine.run()  # the control
+
+    machine.put_back(newest)
+    await machine.run(VtpmDemand(mark=crashed.vtpm_mark))
+
+
+async def test_a_vtpm_that_is_made_anew_is_another(machine: Machine) -> None:
+    end = await machine.run()
+    shutil.rmtree(machine.state)
+
+    assert await machine.is_refused(VtpmDemand(end.vtpm_sha256)) == "wrong_vtpm_state"
+    assert await machine.is_refused(VtpmDemand(mark=bytes(8) + end.vtpm_mark[8:])) == "wrong_vtpm_mark"
+
+
+async def test_a_start_that_comes_to_nothing_leaves_the_state_as_it_was(machine: Machine) -> None:
+    end = await machine.run(begin=False)
+    assert end.vtpm_sha256 == NONE_SHA256
+    end = await machine.run(VtpmDemand(NONE_SHA256))
+    demand = VtpmDemand(end.vtpm_sha256)
+
+    assert (await machine.run(demand, begin=False)).vtpm_sha256 == end.vtpm_sha256
+    assert await machine.is_refused(VtpmDemand(bytes(32))) == "wrong_vtpm_state"
+    (altered,) = machine.state.glob("*permall")
+    content = altered.read_bytes()
+    altered.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert await machine.is_refused(demand) == "wrong_vtpm_state"
+    with pytest.raises(HostError, match="vtpm_failed"):  # swtpm finds that out as well
+        await machine.run()
+    altered.write_bytes(content)
+
+    await machine.run(demand)
+
+
+async def test_a_daemon_that_died_between_two_renames_has_lost_nothing(machine: Machine) -> None:
+    end = await machine.run()
+    machine.state.rename(machine.state.with_name("vtpm.old"))
+    machine.state.with_name("vtpm.next").mkdir()
+
+    await machine.run(VtpmDemand(end.vtpm_sha256))
+
+    assert [path.name for path in machine.state.parent.iterdir()] == ["vtpm"]
