@@ -7,7 +7,7 @@ CORE_SOURCES := $(wildcard csrc/*.c csrc/*.h) csrc/build.py csrc/libsodium.py cs
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tests/support/*.sh) $(addprefix tools/package/debian/,postinst prerm postrm)
 export TCCP_WERROR ?=
 
-.PHONY: all setup system-packages check-packages test check bench fuzz demo clean lock documents man completions \
+.PHONY: all setup system-packages check-packages test coverage check bench fuzz demo clean lock documents man completions \
     sdist wheel deb
 .DELETE_ON_ERROR:
 
@@ -60,6 +60,15 @@ JOBS ?= $(shell nproc)
 test: setup
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -p no:benchmark
 
+# Branches of the packages that do no I/O, and of those around them, by their own tests.
+COVERED := attestation protocol transparency core image tpm disk fuzz cli/image node/vm/test_deep_attestation.py \
+    coordinator/test_measured_boot.py test_merkle.py test_model.py
+coverage: setup
+	mkdir -p build
+	$(BIN)/pytest --quiet --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -p no:benchmark \
+	    --cov --cov-report=term --cov-report=json:build/coverage.json $(COVERED:%=tests/%)
+	$(BIN)/python tools/covered.py build/coverage.json
+
 # Everything but the long tests: style, types, import directions, C under sanitizers, shell scripts, documents, units.
 check: setup check-packages check-native
 	$(BIN)/ruff format --check --quiet .
@@ -86,7 +95,7 @@ bench: setup
 	$(BIN)/python -m bench.report
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	rm -rf $(VENV) build dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/tccp/_core*.so src/tccp/_core.c
 	rm -rf src/tccp.egg-info csrc/carried
@@ -124,3 +133,4 @@ $(DIST)/.deb: $(DIST)/.wheel build/wheelhouse/.complete
 
 -include csrc/native.mk
 -include tools/fuzz/fuzz.mk
+-include tools/mutants/mutants.mk

@@ -23,10 +23,10 @@ from tccp.node.launch import VmOrder, root_of_state
 from tccp.node.vm.alone import alone, together
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.keeper import Keeper, open_keeper
-from tccp.node.vm.streams import BulkStream, Streams
+from tccp.node.vm.streams import Streams
+from tccp.node.vm.talk import BROKEN, ByteStream
 from tccp.protocol.ticket import Ticket
 from tccp.protocol.transfer import DestinationWord, SourceWord, TransferHere, TransferProgress, TransferSent
-from tccp.transport.errors import PeerGoneError
 from tests.faults.holding import Holds
 from tests.image.images import open_bytes, seal_bytes
 from tests.support.live_node import PAPER, paper_mark
@@ -35,6 +35,7 @@ PARTS = ("qemu", "disk", "vtpm")
 WORD_S = 5.0  # a process that says nothing for so long hangs
 MEMORY_BYTES = 64
 FILLER, FILLER_S = b"\0", 0.5
+SENT = TransferSent(state_bytes=MEMORY_BYTES, disk_bytes=4, total_ms=1, still_ms=1)
 
 
 class Part:
@@ -116,7 +117,6 @@ class ProcessVm:
         return SavedState(self.state, root_of_state(self.state), self.state.stat().st_size)
 
     async def send(self, streams: Streams, on_progress: Callable[[TransferProgress], None]) -> TransferSent:
-        sent = TransferSent(MEMORY_BYTES, 0, 0, 0)
         try:
             async with together() as begin:
                 begin(streams.talk.hear, DestinationWord)
@@ -127,13 +127,12 @@ class ProcessVm:
                 await self.parts["vtpm"].tell(b"s")
                 await self.parts["qemu"].tell(b"p")
                 await streams.state.send_all(self.memory.ljust(MEMORY_BYTES))
-                await streams.talk.say(sent)
-        except PeerGoneError:
+                await streams.talk.say(SENT)
+        except BROKEN:
             raise HostError("stream_broken", "the destination has gone") from None
-        on_progress(TransferProgress(0, 0, MEMORY_BYTES, 0, MEMORY_BYTES, 0, 1))
-        return sent
+        return SENT
 
-    async def _send_slowly(self, stream: BulkStream) -> None:
+    async def _send_slowly(self, stream: ByteStream) -> None:
         """A guest that has much to send says something all the time."""
 
         async def send() -> None:
@@ -257,13 +256,13 @@ async def _receive(streams: Streams) -> bytes:
             if await disk.receive_some(4) != b"disk":
                 raise HostError("stream_broken", "no disk comes")
         while len(received) < MEMORY_BYTES:
-            more = await streams.state.receive_some(MEMORY_BYTES - len(received))
+            more = await streams.state.receive_some(65_536)
             if not more:
                 raise HostError("stream_broken", "the source has gone")
             received += more.replace(FILLER, b"")
         streams.on_word(await streams.talk.hear(SourceWord))
         await streams.talk.say(TransferHere())
-    except PeerGoneError:
+    except BROKEN:
         raise HostError("stream_broken", "the source has gone") from None
     return received.rstrip()
 

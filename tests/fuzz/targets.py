@@ -293,4 +293,5 @@ TARGETS: dict[str, Target] = {
     "keylime_policy": Target(policy_targets.feed_keylime_policy, policy_targets.keylime_policies),
     "image": Target(policy_targets.feed_image, policy_targets.images),
     "package": Target(policy_targets.feed_package, policy_targets.packages),
+    "rpm": Target(policy_targets.feed_rpm, policy_targets.rpms),
 }

@@ -14,12 +14,10 @@ from tccp.protocol.ticket import PolicyDemand
 from tccp.protocol.vm_control import VmTransfer
 from tccp.store import LeaseRecord, VmRecord
 from tccp.tenant.launch import verify_launch
-from tests.node.test_suspend import Running, alpha, beta, coordinator, record_of, running, tenant
+from tests.node.running import Running, record_of
 from tests.support.launching import Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
 from tests.support.live_node import LiveNode, is_under_way, live_node
-
-__all__ = ["alpha", "beta", "coordinator", "running", "tenant"]
 
 
 async def owner(coordinator: LiveCoordinator, running: Running) -> tuple[str, int, str]:

@@ -1,7 +1,6 @@
 """A node's VMs: launched by tickets, proved to tenants, ended with the lease, given back when nobody wants them."""
 
 import datetime as dt
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tccp.control.client import ControlClient
 from tccp.coordinator.launch import REQUESTS_MAX
 from tccp.errors import EnrolmentError, HostError, LaunchError, LogError
 from tccp.model import NodeName
-from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol import vm_control as v
 from tccp.protocol.encoding import encode
@@ -26,35 +24,10 @@ from tccp.tenant.vm_file import VmFile, new_vm
 from tccp.transparency.note import NoteKey
 from tccp.transport.certificates import fresh_key, spki_of_key
 from tests.support.launching import DISK, KERNEL, SealedFile, Tenant, ticket_file, trust_of
-from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
-from tests.support.live_node import LiveNode, live_node
-from tests.support.soft_tpm import SoftTpm
+from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
+from tests.support.live_node import LiveNode
 
 CONTENT = b"plaintext of a tenant, the canary"
-
-
-@pytest.fixture
-async def coordinator(coordinator_tpm: SoftTpm, tmp_path: Path) -> AsyncIterator[LiveCoordinator]:
-    """Running, with a policy."""
-    async with live_coordinator(tmp_path, coordinator_tpm, lease_s=4) as running:
-        await running.add_policy({0: ZERO, 4: ZERO})
-        yield running
-
-
-@pytest.fixture
-async def tenant(coordinator: LiveCoordinator, tmp_path: Path) -> Tenant:
-    """Enrolled."""
-    tenant = Tenant.of(tmp_path, coordinator)
-    await tenant.enrol(coordinator)
-    return tenant
-
-
-@pytest.fixture
-async def alpha(coordinator: LiveCoordinator, host: NodeTpm, tmp_path: Path) -> AsyncIterator[LiveNode]:
-    """Admitted."""
-    await coordinator.enrol("alpha", host)
-    async with live_node(coordinator, "alpha", host, tmp_path) as node:
-        yield node
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ tcti = "swtpm:path=/run/tpm-coordinator"
 ek_authorities = "/etc/tccp/ek-authorities"
 [leases]
 seconds = 60
+[listen]
+workers = 2
 """
 NODE_TOML = """
 name = "alpha"

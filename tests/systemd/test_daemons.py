@@ -79,7 +79,8 @@ def tccp(machine: BootedSystemd) -> Iterator[Callable[..., Any]]:
 
 
 def test_the_first_command_started_the_coordinator(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
-    assert machine.show(SERVICES["coordinator"], "ActiveState") == "active"
+    # Commands are answered while the workers get ready.
+    wait_until(machine, lambda: machine.show(SERVICES["coordinator"], "ActiveState") == "active")
     assert machine.show(SERVICES["coordinator"], "StatusText").startswith("listening on")
 
 
@@ -90,6 +91,16 @@ def test_a_node_is_admitted_through_both_sandboxes(machine: BootedSystemd, tccp:
 
     assert machine.show(SERVICES["node"], "StatusText") == "admitted"
     assert [node["state"] for node in tccp("coordinator", "nodes")["nodes"]] == ["admitted"]
+
+
+def test_nodes_come_through_workers_that_are_in_the_sandbox_and_keep_their_memory_to_themselves(
+    machine: BootedSystemd, tccp: Callable[..., Any]
+) -> None:
+    found = machine.run("pgrep", "-f", "tccp.coordinator.workers.child").split()
+    assert len(found) == 2
+    for pid in found:
+        assert SERVICES["coordinator"] in machine.run("cat", f"/proc/{pid}/cgroup")
+        assert "Permission denied" in machine.run("cat", f"/proc/{pid}/maps", user="tccp-coordinator", check=False)
 
 
 def test_anybody_reads_the_log_through_its_socket(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:

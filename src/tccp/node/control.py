@@ -18,6 +18,7 @@ from tccp.protocol.control import GetStatus, NodeStatus
 AnyAnswer = msgspec.Struct | AsyncIterator[msgspec.Struct]
 STARTED = frozenset({"running", "stopping", "suspending", "moving", "recording", "destroying"}) | OVER
 UNSETTLED = frozenset({"suspending", "recording"})
+GONE_ON = frozenset({"running", "ended", "failed"})
 CANCELLING = frozenset({"checking", "asking", "starting", "arriving", "moving", "recording"})
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ class NodeAnswers:
             v.GetLaunchReceipt: self._receipt,
             v.SuspendVm: self._suspend,
             v.ResumeVm: self._resume,
+            v.SnapshotVm: self._snapshot,
             v.ReceiveVm: self._receive,
             v.CancelVm: self._cancel,
             v.DestroyVm: self._destroy,
@@ -87,6 +89,19 @@ class NodeAnswers:
         vm = self._vms.get(request.vm_id)
         self._vms.give_up(vm)
         return self._until(vm, lambda info: info.state not in CANCELLING)
+
+    def _snapshot(self, request: v.SnapshotVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.get(request.vm_id)
+        self._vms.snapshot(vm)
+        return self._until_it_goes_on(vm)
+
+    async def _until_it_goes_on(self, before: Vm) -> AsyncIterator[msgspec.Struct]:
+        """Whoever leaves before the end takes nothing back."""
+        async for info in self._vms.changes():
+            if info.vm_id == before.vm_id:
+                yield info
+                if info.state in GONE_ON or (info.state == "suspended" and info.detail):
+                    return
 
     def _destroy(self, request: v.DestroyVm) -> AsyncIterator[msgspec.Struct]:
         vm = self._vms.get(request.vm_id)

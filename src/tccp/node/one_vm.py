@@ -1,6 +1,7 @@
 """One VM of this node as it is known here, and how the control socket shows it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
@@ -40,6 +41,8 @@ class Vm:
     saved: SavedState | None = None
     is_doomed: bool = False  # to be destroyed, from when that was asked for until it is or has failed
     destruction: bytes = b""  # the receipt
+    paths: tuple[Path, ...] = ()  # of its images
+    kept: Path | None = None  # the newest of its states that were kept while it goes on
     running: RunningVm | None = field(default=None, repr=False)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
 
@@ -47,6 +50,11 @@ class Vm:
     def vm_id(self) -> bytes:
         """Its id, 16 bytes."""
         return self.accepted.verified.ticket.vm_id
+
+    @property
+    def may_roll_back(self) -> bool:
+        """Whether its tenant allows that states of it are kept while it goes on."""
+        return "rollback" in self.accepted.verified.ticket.permissions
 
     @property
     def stream_count(self) -> int:
@@ -97,6 +105,6 @@ class Vm:
             hint=self.problem.hint[:4096] if self.problem else "",
             console=self.running.console if self.running and not self.is_over else "",
             has_receipt=bool(self.receipt),
-            saved=str(self.saved.path) if self.saved and self.state != "destroyed" else "",
+            saved="" if self.state == "destroyed" else str(self.saved.path if self.saved else self.kept or ""),
             transfer=self.transfer.info() if self.transfer else None,
         )

@@ -67,7 +67,8 @@ class QemuVm:
     async def run(self) -> None:
         """Let the guest run; a state that it goes on from is of no use to anybody after that."""
         await self._vm.run()
-        await trio.to_thread.run_sync(self._folder.remove_states)
+        if not self._folder.may_go_back:
+            await trio.to_thread.run_sync(self._folder.remove_states)
 
     async def shut_down(self) -> None:
         """By the power button."""
@@ -92,6 +93,10 @@ class QemuVm:
         key = _state_key(self._order, epoch)
         try:
             state = await self._vm.suspend(path, key)
+            if self._folder.may_go_back:
+                with trio.CancelScope(shield=True):
+                    await self.ended()  # what is known of the disks stands beside them
+                    await trio.to_thread.run_sync(self._folder.keep_disks, epoch)
         finally:
             key.wipe()
         return SavedState(path, state.root, state.size_bytes)

@@ -39,6 +39,7 @@ from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
 from tccp.node.remains import RemainsFolder
 from tccp.node.watching import Changes
+from tccp.protocol.encoding import encode
 from tccp.protocol.messages import MoveOrder, NodeReport
 from tccp.protocol.vm_control import VmInfo
 
@@ -116,7 +117,7 @@ class Vms:
             raise LaunchError("vm_running", f"{before.vm_id.hex()} is {before.state} on this node")
         if sum(not vm.is_over for vm in self._by_id.values()) >= VMS_MAX:
             raise HostError("too_many_vms", f"{VMS_MAX} run already")
-        vm = Vm(accepted, unix_ms())
+        vm = Vm(accepted, unix_ms(), paths=tuple(paths))
         self._by_id.pop(vm.vm_id, None)
         self._by_id[vm.vm_id] = vm
         self._forget_old()
@@ -167,6 +168,33 @@ class Vms:
         vm.saving, vm.detail = trio.Event(), ""
         self._set(vm, "suspending")
         self._nursery.start_soon(self._suspend, vm, vm.running, vm.saving)
+
+    def snapshot(self, vm: Vm) -> None:
+        """Begin to keep its state: it is suspended, and resumed at once here, in the next epoch.
+
+        Raises:
+            LaunchError: ``snapshot_not_allowed`` by its ticket; ``vm_not_running``.
+        """
+        if not vm.may_roll_back:
+            hint = "its tenant may allow it: `tccp ticket create --allow-rollback`"
+            raise LaunchError("snapshot_not_allowed", f"the ticket of {vm.vm_id.hex()} does not", hint=hint)
+        self.suspend(vm)
+        assert self._nursery is not None
+        self._nursery.start_soon(self._resume_again, vm)
+
+    async def _resume_again(self, vm: Vm) -> None:
+        while vm.state in {"suspending", "recording"}:
+            await self.wait_for_change(self.change_count)
+        if vm.state != "suspended" or vm.saved is None:
+            return
+        try:
+            again = self._begin(encode(vm.accepted.signed), vm.paths, vm.saved.path)
+        except TccpError as problem:  # it stays suspended, and can be resumed by hand
+            log.error("not_resumed", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
+            vm.detail = str(problem)
+            self._changed()
+        else:
+            again.kept = vm.saved.path
 
     def destroy(self, vm: Vm) -> None:
         """Begin to end it, and to wipe all that there is of it; "destroyed" once the coordinator has recorded that.

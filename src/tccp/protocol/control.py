@@ -349,6 +349,7 @@ NodeRequest = (
     | v.ResumeVm
     | v.ReceiveVm
     | v.CancelVm
+    | v.SnapshotVm
     | v.DestroyVm
     | v.GetDestructionReceipt
 )
@@ -415,5 +416,6 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.ResumeVm: ControlRole.ADMIN,
     v.ReceiveVm: ControlRole.ADMIN,
     v.CancelVm: ControlRole.ADMIN,
+    v.SnapshotVm: ControlRole.ADMIN,
     v.DestroyVm: ControlRole.ADMIN,
 }

@@ -73,6 +73,12 @@ class SuspendVm(Message, frozen=True, tag="suspend_vm"):
     vm_id: f.Id16
 
 
+class SnapshotVm(Message, frozen=True, tag="snapshot_vm"):
+    """Keep the state of a VM, which goes on. Answered by a `VmInfo` at each step, until it runs or has failed."""
+
+    vm_id: f.Id16
+
+
 class ResumeVm(Message, frozen=True, tag="resume_vm"):
     """Have a VM go on from a suspended state, under the ticket that has started it. Answered as `LaunchVm`."""
 
