@@ -20,6 +20,8 @@ from bench.load.coordinator import LoadedCoordinator, Storm, percentile
 COUNTS = [int(count) for count in os.environ.get("BENCH_NODES", "1,10,100,1000,10000").split(",")]
 RTTS_MS = (0, 4, 150)
 ROUNDS = 3
+WORKERS = (1, 2)
+WORKER_NODES = int(os.environ.get("BENCH_WORKER_NODES", "4000"))
 BAD_EVERY = 100
 STEADY_S = 8.0
 # A lease of this many seconds and more leaves a loaded machine time to renew it.
@@ -57,17 +59,30 @@ def events() -> Iterator[Section]:
     made.save()
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Section]:
+    made = Section(
+        "Workers",
+        f"`pytest bench/bench_scale.py`. {WORKER_NODES:,} nodes; coordinator, workers and load share {os.cpu_count()} "
+        "cores, so with two of them a second process gains what the load leaves. What scales is the first column of "
+        "CPU: the coordinator's own process has to do that alone, the rest spreads over workers and cores.",
+        ["workers", "work", "a second", "coordinator's CPU each", "workers' CPU each", "load's CPU each", "p99"],
+    )
+    yield made
+    made.save()
+
+
 def ms(seconds: float) -> str:
     return f"{1e3 * seconds:,.0f} ms"
 
 
-def row(count: int, work: str, rtt_ms: int, rate: float, storm: Storm) -> list[str]:
+def row(count: int, work: str, rtt_ms: int, storm: Storm) -> list[str]:
     renewed = max(len(storm.took_s), 1)
     cpu = [
         f"{1e6 * seconds / renewed:,.0f} us" if renewed >= 100 else "" for seconds in (storm.cpu_s, storm.load_cpu_s)
     ]
     times = [ms(percentile(storm.took_s, share)) for share in (0.5, 0.99)]
-    return [f"{count:,}", work, f"{rtt_ms} ms", f"{rate:,.0f}", *cpu, *times]
+    return [f"{count:,}", work, f"{rtt_ms} ms", f"{storm.a_second:,.0f}", *cpu, *times]
 
 
 def test_from_one_node_to_all(nodes: Section, events: Section) -> None:
@@ -86,13 +101,13 @@ def test_from_one_node_to_all(nodes: Section, events: Section) -> None:
                 loaded.set_delay(rtt_ms)
                 storms = sorted((loaded.storm() for _ in range(ROUNDS)), key=lambda storm: storm.a_second)
                 middle = storms[len(storms) // 2]
-                nodes.rows.append([*row(count, "storm", rtt_ms, middle.a_second, middle), memory])
+                nodes.rows.append([*row(count, "storm", rtt_ms, middle), memory])
                 speed[rtt_ms].append((count, middle.a_second))
                 waits[rtt_ms].append((count, 1e3 * percentile(middle.took_s, 0.99)))
                 nodes.charts = charts(speed, waits)
             lease_s = max(STEADY_LEASE_S, count // STEADY_NODES_A_SECOND)
-            rate, steady = loaded.renew_by_time(lease_s, STEADY_S)
-            nodes.rows.append([*row(count, f"by time, {lease_s} s", RTTS_MS[-1], rate, steady), ""])
+            steady = loaded.renew_by_time(lease_s, STEADY_S)
+            nodes.rows.append([*row(count, f"by time, {lease_s} s", RTTS_MS[-1], steady), ""])
         loaded.set_delay(0)
         clean, spoilt = loaded.storm(), loaded.storm(bad_every=BAD_EVERY)
         assert sum(spoilt.refusals.values()) + len(spoilt.took_s) == spoilt.nodes
@@ -108,6 +123,28 @@ def test_from_one_node_to_all(nodes: Section, events: Section) -> None:
         times = [f"{max(back_s):,.1f} s", f"{percentile(back_s, 0.5):,.1f} s", rate, ms(cpu_s / len(back_s))]
         events.rows.append(["restart, all come back", f"{len(back_s):,}", *times, f"{failed} attempts"])
         print(f"restarted in {time.perf_counter() - began:.0f} s: {report['failures']}")
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_workers(workers: int, shared: Section) -> None:
+    """On all cores, which the load has its share of."""
+    with (
+        tempfile.TemporaryDirectory(prefix="tccp-") as folder,
+        LoadedCoordinator(Path(folder), workers=workers, shared=True) as loaded,
+    ):
+        cpu, workers_cpu = loaded.cpu_s, loaded.workers_cpu_s
+        report = loaded.add_nodes(WORKER_NODES)
+        cpu, workers_cpu = loaded.cpu_s - cpu, loaded.workers_cpu_s - workers_cpu
+        each = [f"{1e6 * seconds / WORKER_NODES:,.0f} us" for seconds in (cpu, workers_cpu)]
+        rate = f"{WORKER_NODES / report['seconds']:,.0f}"
+        shared.rows.append([str(workers), "registrations, 64 at once", rate, *each, "", ""])
+        loaded.storm()
+        storms = sorted((loaded.storm() for _ in range(ROUNDS)), key=lambda storm: storm.a_second)
+        middle = storms[len(storms) // 2]
+        seconds = (middle.cpu_s, middle.workers_cpu_s, middle.load_cpu_s)
+        each = [f"{1e6 * part / middle.nodes:,.0f} us" for part in seconds]
+        p99 = ms(percentile(middle.took_s, 0.99))
+        shared.rows.append([str(workers), "renewals, all at once", f"{middle.a_second:,.0f}", *each, p99])
 
 
 def charts(speed: dict[int, list[tuple[float, float]]], waits: dict[int, list[tuple[float, float]]]) -> list[Panel]:

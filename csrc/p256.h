@@ -1,4 +1,4 @@
-/* p256.h: ECDSA over P-256 with keys that were made ready, eight pieces of one signature at once, on CPUs with AVX-512 IFMA.
+/* p256.h: ECDSA over P-256 with keys that were made ready, on CPUs with AVX-512 IFMA.
  *
  * Everything here is public: nothing takes constant time. */
 #ifndef TCCP_P256_H
@@ -10,7 +10,7 @@
 
 #include "digits.h"
 
-enum { P256_BYTES = 32 };
+enum { P256_BYTES = 32, P256_TOGETHER = 8 };
 
 /* Multiples of a public key. */
 typedef struct p256_table p256_table;
@@ -23,8 +23,17 @@ void p256_table_free(p256_table *table);
 
 typedef enum p256_verdict { P256_GOOD, P256_BAD, P256_NO_MEMORY } p256_verdict;
 
-/* Is (r, s) the key's signature over this digest (FIPS 186-5, 6.4.2)? r and s are between 1 and the order less 1. */
-p256_verdict p256_verify(const p256_table *key, const uint8_t r[P256_BYTES], const uint8_t s[P256_BYTES],
-                         const uint8_t digest[P256_BYTES]);
+/* A signature (r, s) and what it is said to be over; most significant byte first. r and s are between 1 and the order
+ * less 1. */
+typedef struct p256_signature {
+    const p256_table *key;
+    const uint8_t *r, *s, *digest; /* P256_BYTES each */
+} p256_signature;
+
+/* Is it the key's signature over this digest (FIPS 186-5, 6.4.2)? */
+p256_verdict p256_verify(const p256_signature *given);
+
+/* Eight of them, by any keys, in the time that four take one by one. */
+void p256_verify_eight(const p256_signature given[P256_TOGETHER], p256_verdict ret_verdicts[P256_TOGETHER]);
 
 #endif /* TCCP_P256_H */

@@ -24,6 +24,11 @@ typedef struct field {
     _Alignas(64) __m512i at[P256_DIGITS];
 } field;
 
+static const uint64_t p256_prime[P256_DIGITS] = {0xfffffffffffff, 0x00fffffffffff, 0, 0x0001000000000, 0x0ffffffff0000};
+static const uint64_t p256_prime_twice[P256_DIGITS] = {0xffffffffffffe, 0x01fffffffffff, 0x0000000000000, 0x0002000000000, 0x1fffffffe0000};
+static const uint64_t p256_one[P256_DIGITS] = {0x0000000000010, 0xf000000000000, 0xfffffffffffff, 0xffeffffffffff, 0x00000000fffff}; /* R modulo p */
+static const uint64_t p256_square[P256_DIGITS] = {0x0000000000300, 0xffffffff00000, 0xffffefffffffb, 0xfdfffffffffff, 0x0000004ffffff}; /* R^2 modulo p */
+
 /* The same number in each lane. */
 INLINE_IFMA field field_of(const uint64_t digits[P256_DIGITS])
 {
@@ -90,6 +95,39 @@ INLINE_IFMA field field_settle(const field *a)
     sum.at[4] = _mm512_sub_epi64(sum.at[4], _mm512_slli_epi64(times, 224 - 4 * DIGIT_BITS));
     sum.at[4] = _mm512_add_epi64(sum.at[4], _mm512_slli_epi64(times, 256 - 4 * DIGIT_BITS));
     return field_carried(&sum);
+}
+
+/* -a */
+INLINE_IFMA field field_negated(const field *a)
+{
+    field result;
+#pragma GCC unroll 10
+    for (int i = 0; i < P256_DIGITS; i++)
+        result.at[i] = _mm512_sub_epi64(_mm512_setzero_si512(), a->at[i]);
+    return field_settle(&result);
+}
+
+/* The lanes in which a sum to be settled is zero modulo p: settled, it is p or 2 p. */
+INLINE_IFMA __mmask8 field_zeros(const field *a)
+{
+    const field settled = field_settle(a), once = field_of(p256_prime), twice = field_of(p256_prime_twice);
+    __mmask8 is_once = 0xff, is_twice = 0xff;
+#pragma GCC unroll 10
+    for (int i = 0; i < P256_DIGITS; i++) {
+        is_once &= _mm512_cmpeq_epi64_mask(settled.at[i], once.at[i]);
+        is_twice &= _mm512_cmpeq_epi64_mask(settled.at[i], twice.at[i]);
+    }
+    return is_once | is_twice;
+}
+
+/* In the lanes of the mask those, in the rest the others. */
+INLINE_IFMA field field_blend(__mmask8 lanes, const field *others, const field *those)
+{
+    field result;
+#pragma GCC unroll 10
+    for (int i = 0; i < P256_DIGITS; i++)
+        result.at[i] = _mm512_mask_mov_epi64(others->at[i], lanes, those->at[i]);
+    return result;
 }
 
 /* Add a * b, in digits of 64 bits of which these products take 52 + 4. */

@@ -2,7 +2,7 @@
  *
  * A point is (X : Y : Z), x = X / Z and y = Y / Z; Z = 0 is the point at infinity. The formulas are complete: they hold
  * for any two points of the curve, whether equal, opposite or at infinity, so that nobody has to look which they are.
- * Coordinates are below 2.01 p: field.h of P-256 says what that is for.
+ * Coordinates are below 2.01 p: p256_field.h says what that is for.
  *
  * Source: Renes, Costello, Batina: Complete addition formulas for prime order elliptic curves (2016), algorithms 4 to 6.
  */
@@ -24,6 +24,12 @@ typedef struct affine {
 static const uint64_t p256_b[P256_DIGITS] = {0xdf6229c4bddfd, 0xca8843090d89c, 0x212ed6acf005c, 0x83415a220abf7,
                                              0x0c30061dd4874};
 
+static inline WITH_IFMA point point_at_infinity(void)
+{
+    const uint64_t nothing[P256_DIGITS] = {0};
+    return (point){field_of(nothing), field_of(p256_one), field_of(nothing)};
+}
+
 /* The sum of points 1 and 2 from X1 X2, Y1 Y2, Z1 Z2, X1 Y2 + X2 Y1, X1 Z2 + X2 Z1 and Y1 Z2 + Y2 Z1. */
 INLINE_IFMA point point_from_terms(const field *xx, const field *yy, const field *zz, const field *xy, const field *xz,
                                    const field *yz)
@@ -43,11 +49,8 @@ INLINE_IFMA point point_from_terms(const field *xx, const field *yy, const field
     field u = field_difference(&b_xz, &zz3);
     u = field_difference(&u, xx);
     u = field_triple(&u);
-    const field zero = {{_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
-                         _mm512_setzero_si512()}};
-    field minus_u = field_difference(&zero, &u);
+    const field minus_u = field_negated(&u);
     u = field_settle(&u);
-    minus_u = field_settle(&minus_u);
 
     /* v = 3 (xx - zz) */
     field v = field_difference(&xx3, &zz3);
@@ -58,7 +61,7 @@ INLINE_IFMA point point_from_terms(const field *xx, const field *yy, const field
                    .z = field_products(yz, &minus, xy, &v)};
 }
 
-static WITH_IFMA point point_sum(const point *a, const point *b)
+static inline WITH_IFMA point point_sum(const point *a, const point *b)
 {
     const field xx = field_product(&a->x, &b->x), yy = field_product(&a->y, &b->y), zz = field_product(&a->z, &b->z);
     const field xy = field_products(&a->x, &b->y, &b->x, &a->y);
@@ -67,7 +70,7 @@ static WITH_IFMA point point_sum(const point *a, const point *b)
     return point_from_terms(&xx, &yy, &zz, &xy, &xz, &yz);
 }
 
-static WITH_IFMA point point_sum_affine(const point *a, const affine *b)
+static inline WITH_IFMA point point_sum_affine(const point *a, const affine *b)
 {
     const field xx = field_product(&a->x, &b->x), yy = field_product(&a->y, &b->y);
     const field xy = field_products(&a->x, &b->y, &b->x, &a->y);
@@ -77,7 +80,7 @@ static WITH_IFMA point point_sum_affine(const point *a, const affine *b)
     return point_from_terms(&xx, &yy, &a->z, &xy, &settled_xz, &settled_yz);
 }
 
-static WITH_IFMA point point_double(const point *a)
+static inline WITH_IFMA point point_double(const point *a)
 {
     const field x = field_sum(&a->x, &a->x), y = field_sum(&a->y, &a->y);
     const field x2 = field_carried(&x), y2 = field_carried(&y);

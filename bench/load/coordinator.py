@@ -1,4 +1,7 @@
-"""A coordinator under load: the real daemon on one core, many nodes in a process on another."""
+"""A coordinator under load: the real daemon, and many nodes in a process of their own.
+
+By default each of the two has a core for itself; a coordinator with workers shares all cores with the load.
+"""
 
 import json
 import os
@@ -32,8 +35,9 @@ class Storm:
     seconds: float  # from the first challenge to the last grant, as the nodes saw it
     a_second: float  # of many, between the first tenth of the grants and the last: no pipeline fills or runs dry there
     took_s: tuple[float, ...]  # from a node's answer to its grant
-    cpu_s: float  # of the coordinator
-    load_cpu_s: float  # of the nodes, on the other core
+    cpu_s: float  # of the coordinator's own process
+    workers_cpu_s: float
+    load_cpu_s: float  # of the nodes
     refusals: dict[str, int]
 
 
@@ -43,13 +47,25 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class LoadedCoordinator:
-    """A perimeter whose coordinator is held to one core."""
+    """A perimeter whose coordinator has much to do.
 
-    def __init__(self, directory: Path, authority: EkAuthority | None = None) -> None:
+    Args:
+        directory: Where everything lives.
+        authority: Who certifies its TPM; a new one where it is not given.
+        workers: As in its configuration.
+        shared: Let coordinator, workers and load run on all cores, instead of one core each.
+    """
+
+    def __init__(
+        self, directory: Path, authority: EkAuthority | None = None, *, workers: int = 1, shared: bool = False
+    ) -> None:
         if authority is None:
             authority = EkAuthority(directory / "ca")
             SoftTpm(authority, directory / "first")  # the authority exists once it has made a TPM
         self.perimeter = Perimeter(directory, lease_s=LEASE_S, authority=authority)
+        config = self.perimeter.config
+        config.write_text(config.read_text().replace("[listen]\n", f"[listen]\nworkers = {workers}\n"))
+        self._shared = shared
         self._crowd: subprocess.Popen[str] | None = None
         self._enrolled = 0
         self._version = 0
@@ -82,9 +98,18 @@ class LoadedCoordinator:
 
     @property
     def cpu_s(self) -> float:
-        """CPU time of the coordinator so far, user and system, all threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU time of the coordinator's own process so far, user and system, all threads."""
+        return _cpu_s(self.pid)
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The processes of its workers."""
+        return children_of(self.pid, "tccp.coordinator.workers.child")
+
+    @property
+    def workers_cpu_s(self) -> float:
+        """CPU time of those workers that run now."""
+        return sum(_cpu_s(pid) for pid in self.worker_pids)
 
     @property
     def resident_kib(self) -> int:
@@ -93,6 +118,8 @@ class LoadedCoordinator:
         return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
 
     def _hold_to_its_core(self) -> None:
+        if self._shared:
+            return
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), {COORDINATOR_CORE})
 
@@ -103,7 +130,15 @@ class LoadedCoordinator:
         if self._crowd is None:
             arguments_ = ["--control", str(self.perimeter.control), "--port", str(self.perimeter.port)]
             self._crowd = subprocess.Popen(
-                ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.load.crowd", *arguments_],
+                [
+                    "taskset",
+                    "-c",
+                    f"0-{os.cpu_count()}" if self._shared else str(LOAD_CORE),
+                    sys.executable,
+                    "-m",
+                    "bench.load.crowd",
+                    *arguments_,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -151,12 +186,12 @@ class LoadedCoordinator:
 
     def storm(self, *, bad_every: int = 0) -> Storm:
         """Have every node renew once; each *bad_every*-th answers with bad evidence, and is out."""
-        before, cpu = self.tell("report", anew=True), self.cpu_s
+        before, cpu, workers_cpu = self.tell("report", anew=True), self.cpu_s, self.workers_cpu_s
         if bad_every:
             self.tell("spoil", every=bad_every)
         self.ask_all()
         report = self._until(lambda report: report["renewals"] + _count(report) >= before["connected"], "renewed")
-        cpu = self.cpu_s - cpu
+        cpu, workers_cpu = self.cpu_s - cpu, self.workers_cpu_s - workers_cpu
         told = self.tell("report", anew=True)
         at = sorted(told["renewed_at"])
         skipped = int(TENTH * len(at))
@@ -168,12 +203,13 @@ class LoadedCoordinator:
             a_second=len(middle) / (middle[-1] - middle[0]) if len(at) >= MANY else len(at) / seconds,
             took_s=tuple(told["took_s"]),
             cpu_s=cpu,
+            workers_cpu_s=workers_cpu,
             load_cpu_s=told["cpu_s"] - before["cpu_s"],
             refusals=report["refusals"],
         )
 
-    def renew_by_time(self, lease_s: int, seconds: float) -> tuple[float, Storm]:
-        """Let leases of *lease_s* be renewed as they come due, for *seconds*; how many a second, and the rest."""
+    def renew_by_time(self, lease_s: int, seconds: float) -> Storm:
+        """Let leases of *lease_s* be renewed as they come due, for *seconds*."""
         self._set_lease(lease_s)
         self.storm()  # the new lease counts from the next grant on
         began, cpu, before = time.perf_counter(), self.cpu_s, self.tell("report", anew=True)
@@ -185,7 +221,7 @@ class LoadedCoordinator:
         assert not told["lost"], f"leases of {lease_s} s lapse under this load: {told['lost']}"
         count = told["renewals"]
         took = tuple(told["took_s"])
-        return count / passed, Storm(count, passed, count / passed, took, cpu, told["cpu_s"] - before["cpu_s"], {})
+        return Storm(count, passed, count / passed, took, cpu, 0.0, told["cpu_s"] - before["cpu_s"], {})
 
     def restart(self) -> tuple[dict[str, Any], float]:
         """Kill the coordinator, start it again, and let all nodes come back; what they say, and its CPU seconds."""
@@ -211,6 +247,25 @@ class LoadedCoordinator:
             assert time.monotonic() < end, f"not {what} within {STORM_S:.0f} s: {report}"
             time.sleep(LOOK_S)
         return report
+
+
+def children_of(parent: int, module: str) -> list[int]:
+    """The children of a process that run *module*."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            its_parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if its_parent == parent and module.encode() in command:
+            found.append(int(folder.name))
+    return sorted(found)
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _count(report: dict[str, Any]) -> int:

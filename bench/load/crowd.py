@@ -88,6 +88,9 @@ class Crowd:
                     self._waiting.append((now + self._delay_s, node, message))
                 elif isinstance(message, Refused | Revoked):
                     self._refusals[message.reason] += 1
+                    if isinstance(message, Revoked):  # it leaves by itself, as a node does
+                        self._lose(node)
+                        return
                 else:
                     assert isinstance(message, Renewed), message
                     now = time.perf_counter()

@@ -104,7 +104,7 @@ class PcrValues:
     @property
     def concatenated(self) -> bytes:
         """The values in ascending order of index: what a quote's PCR digest is taken over."""
-        return b"".join([self.values[index] for index in self.selection.indexes])
+        return b"".join(map(self.values.__getitem__, self.selection.indexes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,32 @@ def test_boot_options_have_a_name_and_a_path() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "subkind", "body", "text"),
+    [
+        (1, 4, bytes(range(16)), "VenHw(03020100-0504-0706-0809-0A0B0C0D0E0F)"),
+        (2, 1, struct.pack("<II", 0x0A0341D0, 1), "PciRoot(0x1)"),
+        (2, 1, struct.pack("<II", 0x0A0841D0, 2), "PcieRoot(0x2)"),
+        (2, 1, struct.pack("<II", 0x050141D0, 3), "Acpi(PNP0501,0x3)"),
+        (2, 1, struct.pack("<II", 0x0A031234, 4), "Acpi(0x0A031234,0x4)"),
+        (3, 2, struct.pack("<HH", 1, 2), "Scsi(0x1,0x2)"),
+        (3, 5, struct.pack("<BB", 1, 2), "USB(0x1,0x2)"),
+        (3, 11, b"\x02\0\0\0\0\x07".ljust(32, b"\0") + b"\1", "MAC(020000000007,0x1)"),
+        (3, 12, b"\x0a\0\0\1\x0a\0\0\2".ljust(23, b"\0"), "IPv4(10.0.0.2)"),
+        (3, 13, bytes(16) + bytes(15) + b"\1" + bytes(24), "IPv6(::1)"),
+        (3, 18, struct.pack("<HHH", 0, 0xFFFF, 0), "Sata(0x0,0xFFFF,0x0)"),
+        (3, 24, b"http://x/", "Uri(http://x/)"),
+        (4, 1, struct.pack("<IQQ16sBB", 2, 63, 100, b"\x78\x56\x34\x12", 1, 1), "HD(2,MBR,0x12345678,0x3F,0x64)"),
+        (4, 2, struct.pack("<IQQ", 1, 16, 32), "CDROM(0x1,0x10,0x20)"),
+        (4, 8, struct.pack("<IQQ", 0, 16, 31), "Offset(0x10,0x1F)"),
+    ],
+)
+def test_each_node_of_a_device_path_is_shown_as_its_specification_says(
+    kind: int, subkind: int, body: bytes, text: str
+) -> None:
+    assert device_path_text(struct.pack("<BBH", kind, subkind, 4 + len(body)) + body + b"\x7f\xff\4\0") == text
+
+
 def test_loaded_images_say_from_where() -> None:
     images = contents("go-tpm-tools/ubuntu-2404-amd-sevsnp.bin", LoadedImage, pcr=4)
 

@@ -40,6 +40,7 @@ def test_a_policy_does_not_differ_from_itself_or_by_words() -> None:
             False,
         ),
         ('state = "on"', 'state = "any"', "secure_boot.state", True),
+        ("[initrd]\nmode", f'[ima]\nsha256 = "{"ab" * 32}"\n[initrd]\nmode', "ima.sha256", False),
         ('commands = ["set timeout=0", ', "commands = [", "command_line.commands", False),
         ('lines = ["/vmlinuz ro *"]', 'lines = ["/vmlinuz ro *", "*"]', "command_line.lines", True),
     ],

@@ -70,6 +70,21 @@ def test_a_quote_of_each_algorithm_is_accepted(kind: str, scheme: str, hash_name
     assert (quote.safe, quote.firmware_version) == (True, 0x2020_0312_0012_0003)
 
 
+def test_a_quote_is_of_fewer_pcrs_too_but_of_no_others() -> None:
+    quote = verify(claim_of(good_attest()))
+
+    fewer = quote.of(PcrSelection(PcrBank.SHA256, (4, 7)))
+
+    assert fewer.pcrs.values == {4: PCRS.values[4], 7: PCRS.values[7]}
+    assert (fewer.ak, fewer.qualifying_data) == (quote.ak, quote.qualifying_data)
+    assert (fewer.clock_ms, fewer.reset_count, fewer.restart_count) == (123_456_789, 7, 2)
+    assert (fewer.safe, fewer.firmware_version) == (True, 0x2020_0312_0012_0003)
+    assert quote.of(SELECTION) is quote
+    for wanted in (PcrSelection(PcrBank.SHA256, (0, 5)), PcrSelection(PcrBank.SHA384, (0, 4))):
+        with pytest.raises(ValueError, match="does not cover"):
+            quote.of(wanted)
+
+
 @pytest.mark.parametrize("bank", [PcrBank.SHA256, PcrBank.SHA384, PcrBank.SHA512])
 def test_each_bank_is_accepted_whatever_hash_signs(bank: PcrBank) -> None:
     selection = PcrSelection(bank, (0, 22))

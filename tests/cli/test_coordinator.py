@@ -325,6 +325,12 @@ def test_a_wrong_command_line_reaches_no_daemon(words: str, daemon: ControlDaemo
     assert daemon.asked == []
 
 
+def test_only_what_is_wanted_is_shown_and_the_short_name_does(daemon: ControlDaemon) -> None:
+    ended = tccp("watch", "--no-follow", "--kind", "start", "--socket", daemon.path)
+
+    assert [line.split()[4] for line in ended.out.splitlines()] == ["start"]
+
+
 def test_ctrl_c_ends_watching_without_a_traceback(daemon: ControlDaemon) -> None:
     with subprocess.Popen(
         [TCCP, "coordinator", "watch", "--socket", str(daemon.path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE

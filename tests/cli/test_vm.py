@@ -1,6 +1,7 @@
 """``tccp vm`` beside a node's daemon: steps, refusals, exit codes. What a guest does is in `tests/system`."""
 
 import datetime as dt
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,23 +17,23 @@ from tccp.protocol.ticket import SignedTicket, verify_ticket
 from tccp.tenant.trust_store import TrustStore, parse_pinned
 from tccp.tenant.vm_file import VmFile, write_vm_file
 from tests.cli.running import Ended, tccp
-from tests.coordinator.conftest import coordinator, coordinator_tpm, host, host_tpm
+from tests.coordinator.conftest import coordinator, coordinator_tpm, host, host_tpm, other_host, other_tpm
 from tests.fuzz.tenant_targets import pinned as any_pinned
 from tests.support.launching import SealedFile, Tenant, ticket_file
 from tests.support.live_coordinator import LiveCoordinator
-from tests.support.live_node import LiveNode, live_node
+from tests.support.live_node import LiveNode, is_under_way, live_node
 
 # What the tenant demanded when she pinned the coordinator: no witnesses.
 POLICY = f'ak = "{"ab" * 91}"\n[pcrs]\n0 = ["{"00" * 32}"]\n'
 
-__all__ = ["coordinator", "coordinator_tpm", "host", "host_tpm"]
+__all__ = ["coordinator", "coordinator_tpm", "host", "host_tpm", "other_host", "other_tpm"]
 
 
 class Desk:
     """A node, and a ticket for it in a file."""
 
     def __init__(self, node: LiveNode, folder: Path, disk: SealedFile, signed: SignedTicket, vm: VmFile) -> None:
-        self.node, self.folder, self.disk, self.vm = node, folder, disk, vm
+        self.node, self.folder, self.disk, self.signed, self.vm = node, folder, disk, signed, vm
         self.root = verify_ticket(signed.ticket, signed.signature).ticket.images[0].root
         self.ticket = folder / "ticket"
         self.ticket.write_bytes(ticket_file(signed))
@@ -102,6 +103,41 @@ async def test_a_vm_is_suspended_resumed_and_destroyed(desk: Desk, coordinator: 
     assert (destroyed.code, f"VM {vm_id} is destroyed" in destroyed.out) == (0, True)
     assert (desk.folder / "gone").read_bytes() == desk.node.node.vms.get(desk.vm.vm_id).destruction
     assert (await desk.tccp("destroy", vm_id[:6], "--receipt", desk.folder / "gone")).code == 4
+
+
+async def test_a_move_shows_how_far_it_is_and_what_it_took_and_is_cancelled_at_either_end(
+    desk: Desk, coordinator: LiveCoordinator, other_host: NodeTpm, tmp_path: Path
+) -> None:
+    await desk.launch()
+    source = desk.node.hypervisor.vms[0]
+    await coordinator.enrol("beta", other_host)
+    async with live_node(coordinator, "beta", other_host, tmp_path) as beta:
+        there = Desk(beta, tmp_path, desk.disk, desk.signed, desk.vm)
+        vm_id = desk.vm.vm_id.hex()
+        ended: list[Ended] = []
+
+        async def receive(*more: str) -> None:
+            ended.append(await there.tccp("receive", there.ticket, there.disk.path, *more))
+
+        for at in (there, desk):
+            source.may_send = trio.Event()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receive)
+                await beta.until_told(desk.vm.vm_id, lambda info: info.state == "arriving" and is_under_way(info))
+                for each, state in ((there, "arriving"), (desk, "moving")):
+                    (line,) = [line for line in (await each.tccp("list")).out.splitlines() if vm_id in line]
+                    assert (state in line, "70 %, 100 B/s" in line) == (True, True), line
+                assert (await at.tccp("cancel", vm_id[:6])).code == 0
+            assert (ended[-1].code, "memory 1.5 kB of 2.0 kB, round 2" in ended[-1].err) == (1, True)
+            await desk.node.until(desk.vm.vm_id, "running")
+        assert (await desk.tccp("cancel", vm_id[:6])).code == 1, "it runs"
+
+        source.may_send = None
+        await receive("--json")
+        *_, last = ended[-1].out.splitlines()
+        took = json.loads(last)
+        assert (took["state"], took["transfer"]["disk_sent_bytes"]) == ("running", 600)
+        assert "sent 2.5 kB of memory and 600 B of disks" in (await there.tccp("show", vm_id[:6])).out
 
 
 async def test_a_vm_that_runs_nowhere_is_not_received(desk: Desk) -> None:

@@ -120,6 +120,8 @@ ADMIN_REQUESTS = [
     v.StopVm(vm_id=VM_ID, force=True),
     v.SuspendVm(vm_id=VM_ID),
     v.ResumeVm(ticket=b"x", state="/x", images=("/x",)),
+    v.CancelVm(bytes(16)),
+    v.SnapshotVm(bytes(16)),
     v.ReceiveVm(ticket=b"x", images=("/x",)),
     v.DestroyVm(vm_id=VM_ID),
 ]

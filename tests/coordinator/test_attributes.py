@@ -119,6 +119,20 @@ async def test_the_maker_of_the_tpm_attests_what_it_certified(
     assert set((await info(coordinator, "beta")).attested) == {"tpm.firmware"}
 
 
+async def test_nothing_is_attested_by_a_policy_that_has_not_judged_the_node_yet(
+    coordinator: LiveCoordinator, alpha: AskingNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    """Another policy with the same version number says where its hosts stand; the node was judged by the first."""
+    await alpha.register()
+    other = policy('[attributes]\nlocation = "delft"\n', version=1).replace(POLICY.encode(), b"other")
+    await in_force(coordinator, other)
+    changed = await coordinator.ask(c.SetNodePolicy("alpha", "other"), c.NodeInfo)
+    assert changed.attested == {}
+
+    await answer(alpha)
+    assert (await info(coordinator)).attested["location"] == "delft"
+
+
 async def test_nothing_is_attested_of_a_node_that_is_not_there(coordinator: LiveCoordinator, alpha: AskingNode) -> None:
     assert (await info(coordinator)).attested == {}
 

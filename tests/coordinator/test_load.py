@@ -15,7 +15,10 @@ BAD_EVERY = 20  # three, one with each fault
 
 @pytest.fixture(scope="module")
 def loaded(ek_authority: EkAuthority) -> Iterator[LoadedCoordinator]:
-    with TemporaryDirectory(prefix="tccp-") as folder, LoadedCoordinator(Path(folder), ek_authority) as running:
+    with (
+        TemporaryDirectory(prefix="tccp-") as folder,
+        LoadedCoordinator(Path(folder), ek_authority, workers=2) as running,
+    ):
         running.add_nodes(NODES)
         yield running
 
@@ -35,7 +38,10 @@ def test_nodes_with_bad_evidence_are_out_and_nobody_else_is(loaded: LoadedCoordi
 
 
 def test_all_nodes_come_back_on_their_own_after_the_coordinator_was_killed(loaded: LoadedCoordinator) -> None:
+    workers = loaded.worker_pids
     report = loaded.restart()[0]
+    assert len(workers) == len(loaded.worker_pids) == 2
+    assert not set(workers) & set(loaded.worker_pids)  # without their coordinator they have ended
     assert len(report["back_s"]) == NODES  # those that were refused before, too
     assert loaded.status.nodes_connected == NODES
     assert len(loaded.storm().took_s) == NODES

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import trio
 
+from bench.load.coordinator import children_of
 from bench.load.nodes import FAULTS, LoadNode
 from tccp.config import LogConfig
 from tccp.coordinator.workers import child, pool
@@ -68,16 +69,7 @@ async def spread(coordinator: LiveCoordinator) -> Spread:
 
 def workers() -> list[int]:
     """The processes of the workers of a coordinator in this very process."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if parent == os.getpid() and b"workers.child" in command:
-            found.append(int(folder.name))
-    return sorted(found)
+    return children_of(os.getpid(), child.__name__)
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from pathlib import Path
 import trio
 
 import tccp.coordinator.daemon
-import tccp.coordinator.moving
 import tccp.node.daemon
 import tccp.node.peers
 import tccp.node.silence
-from tccp.node.peers import Peers, Stream
+from tccp.node.peers import Peers
 from tccp.protocol.messages import MoveOrder
+from tccp.transport.bulk_stream import BulkStream
 from tests.faults.holding import Holds, hold_coordinator, hold_messages, hold_node
 from tests.faults.processes import opening
 from tests.faults.wires import HOST
@@ -29,7 +29,6 @@ def main(name: str, folder: Path, arguments: list[str]) -> int:
     hold_messages(holds)
     if name == "coordinator":
         hold_coordinator(holds)
-        tccp.coordinator.moving.ARRIVED_S = ARRIVE_S
         return tccp.coordinator.daemon.main(arguments)
     hold_node(holds)
     tccp.node.silence.SENDING_S = tccp.node.silence.RECEIVING_S = SILENCE_S
@@ -42,7 +41,7 @@ def main(name: str, folder: Path, arguments: list[str]) -> int:
 def _go_through_wires(port: int) -> None:
     """Nodes reach each other through the test, which can cut that."""
 
-    async def call(self: Peers, order: MoveOrder) -> Stream:
+    async def call(self: Peers, order: MoveOrder) -> BulkStream:
         plain = await trio.open_tcp_stream(HOST, port)
         with suppress(trio.BrokenResourceError):
             await plain.send_all(f"{order.address}\n".encode())

@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,10 +20,13 @@ from tccp.errors import HostError
 from tccp.node.hypervisor import SavedState, VmOutcome
 from tccp.node.identity import NodeIdentity
 from tccp.node.launch import VmOrder, root_of_state
-from tccp.node.vm.alone import alone
+from tccp.node.vm.alone import alone, together
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.keeper import Keeper, open_keeper
+from tccp.node.vm.streams import Streams
+from tccp.node.vm.talk import BROKEN, ByteStream
 from tccp.protocol.ticket import Ticket
+from tccp.protocol.transfer import DestinationWord, SourceWord, TransferHere, TransferProgress, TransferSent
 from tests.faults.holding import Holds
 from tests.image.images import open_bytes, seal_bytes
 from tests.support.live_node import PAPER, paper_mark
@@ -32,6 +35,7 @@ PARTS = ("qemu", "disk", "vtpm")
 WORD_S = 5.0  # a process that says nothing for so long hangs
 MEMORY_BYTES = 64
 FILLER, FILLER_S = b"\0", 0.5
+SENT = TransferSent(state_bytes=MEMORY_BYTES, disk_bytes=4, total_ms=1, still_ms=1)
 
 
 class Part:
@@ -40,6 +44,7 @@ class Part:
     def __init__(self, child: Child, control: socket.socket) -> None:
         self.child = child
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(control))
+        self._telling = trio.Lock()
 
     async def tell(self, word: bytes) -> None:
         """Say it, and wait for the answer.
@@ -50,8 +55,9 @@ class Part:
         answer = b""
         try:
             with trio.fail_after(WORD_S):
-                await self._stream.send_all(word)
-                answer = bytes(await self._stream.receive_some(1))
+                async with self._telling:
+                    await self._stream.send_all(word)
+                    answer = bytes(await self._stream.receive_some(1))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         except trio.TooSlowError:
@@ -110,22 +116,23 @@ class ProcessVm:
         await self._kill_all()
         return SavedState(self.state, root_of_state(self.state), self.state.stat().st_size)
 
-    async def send(self, streams: Sequence[trio.abc.Stream]) -> None:
-        stream, *disks = streams
+    async def send(self, streams: Streams, on_progress: Callable[[TransferProgress], None]) -> TransferSent:
         try:
-            for disk in disks:
-                await self.parts["disk"].tell(b"s")
-                await disk.send_all(b"disk")
-            await self._send_slowly(stream)
-            await self.parts["vtpm"].tell(b"s")
-            await self.parts["qemu"].tell(b"p")
-            await stream.send_all(self.memory.ljust(MEMORY_BYTES))
-            if await stream.receive_some(1) != b"!":
-                raise HostError("stream_broken", "the destination has gone")
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            async with together() as begin:
+                begin(streams.talk.hear, DestinationWord)
+                for disk in streams.disks:
+                    await self.parts["disk"].tell(b"s")
+                    await disk.send_all(b"disk")
+                await self._send_slowly(streams.state)
+                await self.parts["vtpm"].tell(b"s")
+                await self.parts["qemu"].tell(b"p")
+                await streams.state.send_all(self.memory.ljust(MEMORY_BYTES))
+                await streams.talk.say(SENT)
+        except BROKEN:
             raise HostError("stream_broken", "the destination has gone") from None
+        return SENT
 
-    async def _send_slowly(self, stream: trio.abc.Stream) -> None:
+    async def _send_slowly(self, stream: ByteStream) -> None:
         """A guest that has much to send says something all the time."""
 
         async def send() -> None:
@@ -207,7 +214,7 @@ class ProcessHypervisor:
                 try:
                     for name in PARTS:
                         parts[name] = await self._start(name, vm_id, nursery, stack)
-                    if order.incoming:
+                    if order.incoming is not None:
                         memory = await _receive(order.incoming)
                     vm = ProcessVm(vm_id, memory, parts, self._holds, state)
                     nursery.start_soon(vm.supervise)
@@ -242,20 +249,20 @@ def two_run(folder: Path) -> Path:
     return folder / "two"
 
 
-async def _receive(streams: Sequence[trio.abc.Stream]) -> bytes:
-    stream, *disks = streams
+async def _receive(streams: Streams) -> bytes:
     received = b""
     try:
-        for disk in disks:
+        for disk in streams.disks:
             if await disk.receive_some(4) != b"disk":
                 raise HostError("stream_broken", "no disk comes")
         while len(received) < MEMORY_BYTES:
-            more = await stream.receive_some(MEMORY_BYTES - len(received))
+            more = await streams.state.receive_some(65_536)
             if not more:
                 raise HostError("stream_broken", "the source has gone")
             received += more.replace(FILLER, b"")
-        await stream.send_all(b"!")
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        streams.on_word(await streams.talk.hear(SourceWord))
+        await streams.talk.say(TransferHere())
+    except BROKEN:
         raise HostError("stream_broken", "the source has gone") from None
     return received.rstrip()
 

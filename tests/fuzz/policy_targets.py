@@ -10,9 +10,11 @@ from tccp.attestation.debian_package import package_digests
 from tccp.attestation.ima_import import import_digest_list, import_keylime
 from tccp.attestation.ima_rules import compile_rules
 from tccp.attestation.pe_image import authenticode_hash, sections
+from tccp.attestation.rpm_package import rpm_digests
 from tccp.attestation.signed_policy import DOMAIN, sign_policy, verify_policy
 from tccp.errors import ConfigError, EvidenceError, PolicyError
 from tests.attestation.test_debian_package import deb
+from tests.attestation.test_rpm_package import rpm
 from tests.support.boots import POLICY
 
 KEY = SigningKey(bytes(32))
@@ -107,6 +109,20 @@ def feed_package(data: bytes) -> bool:
         return bool(list(package_digests(io.BytesIO(data), "x.deb")))
     except ConfigError:
         return False
+
+
+def feed_rpm(data: bytes) -> bool:
+    """A package whose digests have 32 bytes, or none."""
+    try:
+        found = list(rpm_digests(io.BytesIO(data), "x.rpm"))
+    except ConfigError:
+        return False
+    assert all(len(digest) == 32 for _, digest in found)
+    return bool(found)
+
+
+def rpms() -> list[bytes]:
+    return [rpm(), rpm(others={b"/usr/lib": 0o040755})]
 
 
 def packages() -> list[bytes]:

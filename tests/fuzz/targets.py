@@ -278,7 +278,7 @@ TARGETS: dict[str, Target] = {
     "qmp_line": Target(vm_targets.feed_qmp_line, vm_targets.qmp_lines),
     "vtpm_claim": Target(vm_targets.feed_vtpm_claim, vm_targets.vtpm_claims),
     "state_preamble": Target(vm_targets.feed_state_preamble, vm_targets.state_preambles, is_msgpack=True),
-    "state_frames": Target(vm_targets.feed_state_frames, vm_targets.state_frames),
+    "transfer_word": Target(vm_targets.feed_transfer_word, vm_targets.transfer_words, is_msgpack=True),
     "remains": Target(vm_targets.feed_remains, vm_targets.remains, is_msgpack=True),
     "vtpm_certificate": Target(vm_targets.feed_vtpm_certificate, vm_targets.vtpm_certificates),
     "add_checkpoint": Target(log_targets.feed_add_checkpoint, log_targets.add_checkpoints),
@@ -293,4 +293,5 @@ TARGETS: dict[str, Target] = {
     "keylime_policy": Target(policy_targets.feed_keylime_policy, policy_targets.keylime_policies),
     "image": Target(policy_targets.feed_image, policy_targets.images),
     "package": Target(policy_targets.feed_package, policy_targets.packages),
+    "rpm": Target(policy_targets.feed_rpm, policy_targets.rpms),
 }

@@ -12,8 +12,9 @@ from tccp.node.remains import Remains, read_remains
 from tccp.node.vm.certificates import VtpmIssuer, VtpmKeys
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, encode_preamble
 from tccp.node.vm.qmp import parse_line
-from tccp.node.vm.relay import FRAME, Unframing
+from tccp.node.vm.talk import decode_word
 from tccp.protocol.encoding import encode
+from tccp.protocol.transfer import DestinationWord, SourceWord, TransferHere, TransferProgress, TransferSent
 from tccp.transport.certificates import spki_of_key
 
 STATEMENT = b"a statement"
@@ -79,26 +80,18 @@ def state_preambles() -> list[bytes]:
     return [encode_preamble(Preamble(bytes(16), VtpmKeys(spki_of_key(KEY), spki_of_key(KEY))))[LENGTH_BYTES:]]
 
 
-def feed_state_frames(data: bytes) -> bool:
-    """However it is cut up, the same comes out."""
-    whole = _unframed([data])
-    assert whole == _unframed([bytes([byte]) for byte in data])
-    return whole is not None
-
-
-def _unframed(pieces: list[bytes]) -> bytes | None:
-    frames, carried = Unframing(), b""
+def feed_transfer_word(data: bytes) -> bool:
+    """A word that says the same when it is said again, or a refusal."""
     try:
-        for piece in pieces:
-            for part in frames.feed(piece):
-                carried += part
+        word = decode_word(data, SourceWord | DestinationWord)
     except HostError:
-        return None
-    return carried if frames.is_over else None
+        return False
+    assert decode_word(encode(word), SourceWord | DestinationWord) == word
+    return True
 
 
-def state_frames() -> list[bytes]:
-    return [FRAME.pack(5) + b"hello" + FRAME.pack(1) + b"!" + FRAME.pack(0), FRAME.pack(0)]
+def transfer_words() -> list[bytes]:
+    return [encode(TransferProgress(9, 8, 7, 6, 5, 4, 3)), encode(TransferSent(1, 2, 3, 4)), encode(TransferHere())]
 
 
 def feed_remains(data: bytes) -> bool:

@@ -8,14 +8,12 @@ import trio
 from tccp.errors import HostError
 from tccp.node.registration import NodeTpm
 from tccp.store import VmState, ownership
-from tests.node.test_suspend import Running, alpha, beta, coordinator, record_of, running, tenant
+from tests.node.running import Running, record_of
 from tests.support.launching import Tenant, ticket_file
 from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
 from tests.support.live_node import LiveNode, live_node, paper_mark
 from tests.support.perimeter import free_port
 from tests.support.soft_tpm import SoftTpm
-
-__all__ = ["alpha", "beta", "coordinator", "running", "tenant"]
 
 
 async def until_registered(coordinator: LiveCoordinator, running: Running, written: int) -> None:

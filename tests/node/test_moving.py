@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from tccp.errors import HostError
+from tccp.errors import HostError, LaunchError
 from tccp.model import NodeName
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
+from tccp.protocol.messages import MoveOrder
 from tccp.protocol.ticket import PolicyDemand
-from tccp.store import LeaseRecord, VmRecord
+from tccp.protocol.vm_control import VmTransfer
+from tccp.store import KeyClaim, LeaseRecord, VmRecord
 from tccp.tenant.launch import verify_launch
-from tests.node.test_suspend import Running, alpha, beta, coordinator, record_of, running, tenant
+from tests.node.running import Running, record_of
 from tests.support.launching import Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
-from tests.support.live_node import LiveNode, live_node
-
-__all__ = ["alpha", "beta", "coordinator", "running", "tenant"]
+from tests.support.live_node import LiveNode, is_under_way, live_node
 
 
 async def owner(coordinator: LiveCoordinator, running: Running) -> tuple[str, int, str]:
@@ -29,6 +29,9 @@ async def owner(coordinator: LiveCoordinator, running: Running) -> tuple[str, in
 def runs(*nodes: LiveNode) -> int:
     """How many copies of a VM run."""
     return sum(vm.is_running for node in nodes for vm in node.hypervisor.vms)
+
+
+HALF_WAY = VmTransfer(1000, 400, 2000, 500, 1500, 100, 2, 0, 0, 0, 0)
 
 
 async def receive(node: LiveNode, running: Running) -> tuple[str, str, int]:
@@ -132,6 +135,37 @@ async def test_a_destination_that_cannot_take_it_leaves_it_where_it_is(
     assert (await owner(coordinator, running), runs(alpha, beta)) == (("alpha", 1, "running"), 1)
 
 
+async def test_a_source_that_has_given_a_move_up_says_so_again_when_it_is_prepared_anew(
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    """As when the destination's answer got lost, and it asks again for what is over by then."""
+    beta.hypervisor.problem = HostError("no_memory", "the host has none left")
+    assert (await receive(beta, running))[0] == "failed"
+    await stayed(coordinator)
+    await settled(alpha, beta)
+    record, vm = await record_of(coordinator, running), alpha.node.vms.get(running.vm.vm_id)
+    lease = (await coordinator.leases())["beta"]
+    claim = KeyClaim(
+        ticket=record.ticket,
+        tenant_key=record.tenant_key,
+        vm_id=record.vm_id,
+        images=record.images,
+        policy="tvmm",
+        version_min=1,
+        lease_id=lease.lease_id,
+        nonce=vm.move_id,
+        at_ms=lease.renewed_ms,
+        evidence_since_ms=0,
+    )
+    move = await coordinator.store.prepare_move(claim, "127.0.0.1:1")
+
+    alpha.node.desk.on_order(MoveOrder(move.vm_id, move.epoch, move.move_id, "beta", move.address, bytes(32)))
+    await settled(alpha)
+
+    assert await coordinator.store.move(move.vm_id, claim.at_ms) is None
+    assert (vm.state, runs(alpha, beta)) == ("running", 1)
+
+
 async def test_a_destination_that_gives_up_while_it_waits_for_the_word_has_had_a_vm_that_ended(
     coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
 ) -> None:
@@ -147,6 +181,62 @@ async def test_a_destination_that_gives_up_while_it_waits_for_the_word_has_had_a
         await coordinator.until("stop")
 
     assert (await owner(coordinator, running), runs(alpha, beta)) == (("beta", 2, "ended"), 0)
+
+
+async def test_both_ends_show_how_far_it_is_and_the_destination_what_it_took(
+    alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    alpha.hypervisor.vms[0].may_send = trio.Event()
+    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
+
+    for node, state in ((alpha, "moving"), (beta, "arriving")):
+        info = await node.until_told(running.vm.vm_id, is_under_way)
+        assert (info.state, info.transfer) == (state, HALF_WAY)
+
+    alpha.hypervisor.vms[0].may_send.set()
+    took = (await beta.until(vm.vm_id, "running")).transfer
+    assert took is not None
+    assert (took.state_sent_bytes, took.disk_sent_bytes, took.memory_left_bytes) == (2500, 600, 0)
+    assert 7 <= took.still_ms <= took.total_ms
+
+
+@pytest.mark.parametrize("where", ["source", "destination"])
+async def test_a_move_that_is_cancelled_leaves_the_vm_where_it_is_and_nothing_elsewhere(
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running, where: str
+) -> None:
+    alpha.hypervisor.vms[0].may_send = trio.Event()
+    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
+    await beta.until_told(running.vm.vm_id, is_under_way)
+    assert list(beta.hypervisor.folder.glob("beta-*.state"))
+
+    node = alpha if where == "source" else beta
+    node.node.vms.give_up(node.node.vms.get(running.vm.vm_id))
+
+    assert (await beta.until(vm.vm_id, "ended", "failed")).state == ("failed" if where == "source" else "ended")
+    assert (await alpha.until(running.vm.vm_id, "running")).state == "running"
+    await stayed(coordinator)
+    assert (await owner(coordinator, running), runs(alpha, beta)) == (("alpha", 1, "running"), 1)
+    with trio.fail_after(DEADLINE_S):
+        while list(beta.hypervisor.folder.glob("beta-*.state")):  # noqa: ASYNC110 - files have no event
+            await trio.sleep(0.01)
+    alpha.hypervisor.vms[0].may_send = None
+    assert await receive(beta, running) == ("running", "", 2)
+
+
+async def test_a_move_is_not_cancelled_once_everything_has_come(
+    alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    alpha.hypervisor.vms[0].may_forget = trio.Event()
+    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
+    await beta.until(vm.vm_id, "arrived")
+
+    with pytest.raises(LaunchError, match="too_late"):
+        beta.node.vms.give_up(vm)
+
+    alpha.hypervisor.vms[0].may_forget.set()
+    assert (await beta.until(vm.vm_id, "running")).epoch == 2
+    with pytest.raises(LaunchError, match="too_late"):
+        beta.node.vms.give_up(vm)
 
 
 async def test_a_destination_that_was_revoked_meanwhile_gets_nothing(

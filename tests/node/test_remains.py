@@ -12,12 +12,10 @@ from tccp.node.registration import NodeTpm
 from tccp.node.remains import RemainsFolder, read_remains
 from tccp.store import VmState
 from tccp.tenant.destruction import verify_destruction
-from tests.node.test_suspend import Running, coordinator, record_of, tenant
+from tests.node.running import Running, record_of
 from tests.support.launching import Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
 from tests.support.live_node import LiveNode, live_node
-
-__all__ = ["coordinator", "tenant"]
 
 
 class Rack:

@@ -1,6 +1,5 @@
 """VMs that are suspended, resumed and destroyed: what the coordinator records before anybody is told, and what not."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -8,86 +7,17 @@ import pytest
 import trio
 
 from tccp.errors import HostError, LaunchError, LogError
-from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol.destruction import DestructionReceipt
 from tccp.protocol.encoding import decode, encode
-from tccp.protocol.ticket import SignedTicket
-from tccp.store import VmRecord, VmState
+from tccp.store import VmState
 from tccp.tenant.destruction import verify_destruction
 from tccp.tenant.launch import verify_launch
-from tccp.tenant.vm_file import VmFile, new_vm
-from tests.support.launching import SealedFile, Tenant, ticket_file, trust_of
-from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
-from tests.support.live_node import LiveNode, live_node
-from tests.support.soft_tpm import SoftTpm
-
-
-@pytest.fixture
-async def coordinator(coordinator_tpm: SoftTpm, tmp_path: Path) -> AsyncIterator[LiveCoordinator]:
-    """Running, with a policy."""
-    async with live_coordinator(tmp_path, coordinator_tpm, lease_s=4) as running:
-        await running.add_policy({0: ZERO, 4: ZERO})
-        yield running
-
-
-@pytest.fixture
-async def tenant(coordinator: LiveCoordinator, tmp_path: Path) -> Tenant:
-    """Enrolled."""
-    tenant = Tenant.of(tmp_path, coordinator)
-    await tenant.enrol(coordinator)
-    return tenant
-
-
-@pytest.fixture
-async def alpha(coordinator: LiveCoordinator, host: NodeTpm, tmp_path: Path) -> AsyncIterator[LiveNode]:
-    """Admitted."""
-    await coordinator.enrol("alpha", host)
-    async with live_node(coordinator, "alpha", host, tmp_path) as node:
-        yield node
-
-
-@pytest.fixture
-async def beta(coordinator: LiveCoordinator, other_host: NodeTpm, tmp_path: Path) -> AsyncIterator[LiveNode]:
-    """Another node, admitted."""
-    await coordinator.enrol("beta", other_host)
-    async with live_node(coordinator, "beta", other_host, tmp_path) as node:
-        yield node
-
-
-class Running:
-    """A VM that runs on alpha."""
-
-    def __init__(self, alpha: LiveNode, disk: SealedFile, signed: SignedTicket, vm: VmFile) -> None:
-        self.alpha, self.disk, self.signed, self.vm = alpha, disk, signed, vm
-        self.ticket = ticket_file(signed)
-
-    async def suspend(self) -> Path:
-        """On alpha; the file."""
-        info = await self.alpha.suspend(self.vm.vm_id)
-        assert info.state == "suspended"
-        return Path(info.saved)
-
-    async def resume(self, node: LiveNode, state: Path) -> tuple[str, str, int]:
-        """There: state, reason, epoch."""
-        info = await node.resume(self.ticket, state, self.disk.path)
-        return info.state, info.reason, info.epoch
-
-
-@pytest.fixture
-async def running(alpha: LiveNode, tenant: Tenant) -> Running:
-    """Launched."""
-    disk = tenant.seal("disk", b"content")
-    signed, vm = tenant.ticket([disk])
-    assert (await alpha.launch(ticket_file(signed), disk.path)).state == "running"
-    return Running(alpha, disk, signed, vm)
-
-
-async def record_of(coordinator: LiveCoordinator, running: Running) -> VmRecord:
-    record = await coordinator.store.vm(running.vm.vm_id)
-    assert record is not None
-    return record
-
+from tccp.tenant.vm_file import new_vm
+from tests.node.running import Running, record_of
+from tests.support.launching import Tenant, ticket_file, trust_of
+from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
+from tests.support.live_node import LiveNode
 
 # ---- suspend and resume
 
@@ -324,3 +254,91 @@ async def test_a_receipt_of_a_destruction_proves_nothing_else(
     ]:
         with pytest.raises((LaunchError, LogError), match=reason):
             verify_destruction(content, vm_id=vm_id, trust=trust)
+
+
+# ---- snapshots, where the tenant allows it
+
+
+@pytest.fixture
+async def allowing(alpha: LiveNode, tenant: Tenant) -> Running:
+    """Launched, by a ticket that lets the provider go back."""
+    disk = tenant.seal("disk", b"content")
+    signed, vm = tenant.ticket([disk], permissions=("rollback",))
+    assert (await alpha.launch(ticket_file(signed), disk.path)).state == "running"
+    return Running(alpha, disk, signed, vm)
+
+
+async def snapshot(running: Running) -> Path:
+    """On alpha; the file to which the VM, which goes on, can go back."""
+    node, vm_id = running.alpha.node, running.vm.vm_id
+    before = node.vms.get(vm_id)
+    node.vms.snapshot(before)
+    info = await running.alpha.until_told(vm_id, lambda info: info.state == "running" and info.epoch > before.epoch)
+    return Path(info.saved)
+
+
+async def test_a_vm_goes_on_after_a_snapshot_and_back_to_it_as_often_as_its_tenant_allows(
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, allowing: Running
+) -> None:
+    alpha.hypervisor.vms[-1].memory = b"counted to 17"
+    kept = await snapshot(allowing)
+    assert (alpha.hypervisor.vms[-1].memory, alpha.hypervisor.vms[-1].is_running) == (b"counted to 17", True)
+
+    alpha.hypervisor.vms[-1].memory = b"counted to 23"
+    newer = await allowing.suspend()
+    for node, epoch in ((beta, 3), (alpha, 4)):
+        assert await allowing.resume(node, kept) == ("running", "", epoch)
+        assert node.hypervisor.vms[-1].memory == b"counted to 17"
+        assert (await record_of(coordinator, allowing)).generation == 1
+        # Never two: while it runs nothing else does, whatever the tenant allows.
+        assert (await allowing.resume(beta if node is alpha else alpha, newer))[1] == "vm_running"
+        node.hypervisor.vms[-1].end("powered_off")
+        await node.until(allowing.vm.vm_id, "ended")
+        await node.node.desk.all_recorded()
+    assert await allowing.resume(alpha, newer) == ("running", "", 5)
+    assert alpha.hypervisor.vms[-1].memory == b"counted to 23"
+
+
+async def test_without_that_permission_nothing_is_kept_and_no_older_state_is_resumed(
+    alpha: LiveNode, beta: LiveNode, running: Running, tenant: Tenant
+) -> None:
+    """The control is the test before: the same files, and another ticket."""
+    with pytest.raises(LaunchError, match="snapshot_not_allowed"):
+        alpha.node.vms.snapshot(alpha.node.vms.get(running.vm.vm_id))
+    assert alpha.node.vms.get(running.vm.vm_id).state == "running"
+
+    first = await running.suspend()
+    older = first.with_name("kept")
+    older.write_bytes(first.read_bytes())
+    assert (await running.resume(beta, first))[0] == "running"
+    beta.hypervisor.vms[-1].end("powered_off")
+    await beta.until(running.vm.vm_id, "ended")
+    await beta.node.desk.all_recorded()
+    assert (await running.resume(alpha, older))[1] == "vm_not_suspended"
+
+    # A ticket that allows it counts from the start that it is for, and only together with its VM.
+    allowing, _ = tenant.ticket([running.disk], running.vm, permissions=("rollback",))
+    info = await alpha.resume(ticket_file(allowing), older, running.disk.path)
+    assert (info.state, info.reason) == ("failed", "another_ticket")
+
+
+async def test_a_vm_goes_back_to_no_state_that_it_never_had(
+    alpha: LiveNode, allowing: Running, tenant: Tenant, tmp_path: Path
+) -> None:
+    await snapshot(allowing)
+    alpha.hypervisor.vms[-1].end("powered_off")
+    await alpha.until(allowing.vm.vm_id, "ended")
+    await alpha.node.desk.all_recorded()
+    forged = tenant.seal("forged", b"another memory")
+
+    assert (await allowing.resume(alpha, forged.path))[1] == "state_unknown"
+
+
+async def test_a_destroyed_vm_goes_back_to_nothing(alpha: LiveNode, allowing: Running, tmp_path: Path) -> None:
+    kept = await snapshot(allowing)
+    copy = tmp_path / "copy"
+    copy.write_bytes(kept.read_bytes())
+    alpha.node.vms.destroy(alpha.node.vms.get(allowing.vm.vm_id))
+    await alpha.until(allowing.vm.vm_id, "destroyed")
+
+    assert (await allowing.resume(alpha, copy))[1] == "vm_destroyed"

@@ -1,7 +1,6 @@
 """A node's VMs: launched by tickets, proved to tenants, ended with the lease, given back when nobody wants them."""
 
 import datetime as dt
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tccp.control.client import ControlClient
 from tccp.coordinator.launch import REQUESTS_MAX
 from tccp.errors import EnrolmentError, HostError, LaunchError, LogError
 from tccp.model import NodeName
-from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol import vm_control as v
 from tccp.protocol.encoding import encode
@@ -26,35 +24,10 @@ from tccp.tenant.vm_file import VmFile, new_vm
 from tccp.transparency.note import NoteKey
 from tccp.transport.certificates import fresh_key, spki_of_key
 from tests.support.launching import DISK, KERNEL, SealedFile, Tenant, ticket_file, trust_of
-from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
-from tests.support.live_node import LiveNode, live_node
-from tests.support.soft_tpm import SoftTpm
+from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
+from tests.support.live_node import LiveNode
 
 CONTENT = b"plaintext of a tenant, the canary"
-
-
-@pytest.fixture
-async def coordinator(coordinator_tpm: SoftTpm, tmp_path: Path) -> AsyncIterator[LiveCoordinator]:
-    """Running, with a policy."""
-    async with live_coordinator(tmp_path, coordinator_tpm, lease_s=4) as running:
-        await running.add_policy({0: ZERO, 4: ZERO})
-        yield running
-
-
-@pytest.fixture
-async def tenant(coordinator: LiveCoordinator, tmp_path: Path) -> Tenant:
-    """Enrolled."""
-    tenant = Tenant.of(tmp_path, coordinator)
-    await tenant.enrol(coordinator)
-    return tenant
-
-
-@pytest.fixture
-async def alpha(coordinator: LiveCoordinator, host: NodeTpm, tmp_path: Path) -> AsyncIterator[LiveNode]:
-    """Admitted."""
-    await coordinator.enrol("alpha", host)
-    async with live_node(coordinator, "alpha", host, tmp_path) as node:
-        yield node
 
 
 @pytest.fixture
@@ -320,6 +293,31 @@ async def test_an_answer_that_was_lost_is_asked_for_again_on_the_next_connection
     assert (info.state, info.epoch) == ("running", 1)
     assert [event.kind for event in await coordinator.log()].count("release") == 1
     assert (await record_of(coordinator, vm)).state == "running"
+
+
+async def test_a_request_that_was_given_up_while_its_answer_got_lost_is_asked_again_and_given_back(
+    coordinator: LiveCoordinator,
+    alpha: LiveNode,
+    tenant: Tenant,
+    disk: SealedFile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or the VM would be this node's for as long as its lease holds, and nobody would run it."""
+    signed, vm = tenant.ticket([disk])
+    receipt = coordinator.services.log.receipt
+
+    async def cut_first(seq: int) -> bytes:
+        monkeypatch.setattr(coordinator.services.log, "receipt", receipt)
+        alpha.node.vms.get(vm.vm_id).end("cancelled")
+        cut(coordinator)
+        return await receipt(seq)
+
+    monkeypatch.setattr(coordinator.services.log, "receipt", cut_first)
+    assert (await alpha.launch(ticket_file(signed), disk.path)).reason == "cancelled"
+
+    await last(coordinator, "stop")
+    assert (await record_of(coordinator, vm)).state == "ended"
+    assert not alpha.hypervisor.vms
 
 
 async def test_whoever_leaves_before_a_vm_runs_gives_it_back(

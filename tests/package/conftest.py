@@ -32,15 +32,21 @@ def the_only(pattern: str) -> Path:
 @pytest.fixture(scope="session")
 def wheel() -> Path:
     make("wheel")
-    return the_only("*.whl")
+    return the_only("tccp*.whl")
 
 
 @pytest.fixture(scope="session")
 def sdist(wheel: Path) -> Path:
-    return the_only("*.tar.gz")
+    return the_only("tccp*.tar.gz")
 
 
 @pytest.fixture(scope="session")
 def wheelhouse() -> Path:
     make("build/wheelhouse/.complete")
     return ROOT / "build" / "wheelhouse"
+
+
+@pytest.fixture(scope="session")
+def deb(wheel: Path) -> Path:
+    make("deb")
+    return the_only("tccp*.deb")

@@ -41,6 +41,14 @@ def test_no_part_of_a_binding_can_be_exchanged() -> None:
         binding.coordinator(A, b"identity"),
         binding.coordinator(B, b"identity"),
         binding.coordinator(A, b"another"),
+        binding.tenant_leaf(A, A, A),
+        binding.tenant_leaf(B, A, A),
+        binding.tenant_leaf(A, B, A),
+        binding.tenant_leaf(A, A, B),
+        binding.coordinator_start(A, 1, A),
+        binding.coordinator_start(B, 1, A),
+        binding.coordinator_start(A, 256, A),
+        binding.coordinator_start(A, 1, B),
     ]
 
     assert all(len(value) == 32 for value in values)
@@ -49,8 +57,14 @@ def test_no_part_of_a_binding_can_be_exchanged() -> None:
 
 
 def test_parts_of_other_lengths_are_bugs() -> None:
-    with pytest.raises(AssertionError):
-        Channel(A, A, A[:-1])
+    for lengths in ((31, 32, 32), (32, 31, 32), (32, 32, 31)):
+        with pytest.raises(AssertionError):
+            Channel(*(bytes(length) for length in lengths))
+        with pytest.raises(AssertionError):
+            binding.tenant_leaf(*(bytes(length) for length in lengths))
+    for identity, root in ((31, 32), (32, 31), (33, 33)):
+        with pytest.raises(AssertionError):
+            binding.coordinator_start(bytes(identity), 1, bytes(root))
     with pytest.raises(AssertionError):
         binding.registration(A + b"x", CHANNEL, b"")
 

@@ -57,6 +57,7 @@ def test_a_proof_under_the_vms_key_says_which_boot_of_which_node_runs_it() -> No
     verified = verify_proof(receipt(), vm_key=VM_KEY, ticket_sha256=TICKET.sha256)
 
     assert (verified.identity.node, verified.proof.epoch) == ("alpha", 1)
+    assert verified.ticket.sha256 == TICKET.sha256
     assert read_launch_receipt(encode(receipt())) == receipt()
 
 

@@ -193,7 +193,7 @@ def test_nothing_is_legal_once_a_session_is_closed() -> None:
 
 def test_a_message_of_another_kind_is_not_what_the_caller_expects() -> None:
     assert expect(REFUSED, Refused) is REFUSED
-    with pytest.raises(ProtocolError, match="Refused where Admitted was due"):
+    with pytest.raises(ProtocolError, match=r"^out_of_turn: Refused where Admitted was due"):
         expect(REFUSED, Admitted)
 
 

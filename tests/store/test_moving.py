@@ -86,6 +86,7 @@ async def test_what_was_known_of_the_destination_when_it_got_the_keys_stands_in_
     await running.prepare_move(wish(**said, attested_demands={"hardware": "epyc"}), "there:1")
     await running.arrive(arrival())
     await running.set_attributes(NodeName("b"), {"site": "paris"}, (), 7_500)
+    await running.arrive(arrival())
     await running.commit_move(word())
 
     for event in (await running.events())[-3::2]:

@@ -37,7 +37,14 @@ class BootedSystemd:
         self.first_process = first_process
         self._enter = [*AS_ROOT, "nsenter", f"--target={first_process}", "--all", "--root", "--wd"]
 
-    def run(self, *command: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
+    def run(
+        self,
+        *command: str,
+        user: str = "root",
+        stdin: str = "",
+        check: bool = True,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+    ) -> str:
         """Run *command* inside and return its output.
 
         Raises:
@@ -52,13 +59,13 @@ class BootedSystemd:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=COMMAND_TIMEOUT_S,
+                timeout=timeout_s,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
             assert command[0] != "journalctl"
             journal = self.run("journalctl", "--no-pager", "--lines=40", check=False)
-            raise AssertionError(f"{command} took over {COMMAND_TIMEOUT_S} s; the journal:\n{journal}") from error
+            raise AssertionError(f"{command} took over {timeout_s} s; the journal:\n{journal}") from error
         assert not check or done.returncode == 0, f"{command} exited with {done.returncode}:\n{done.stdout}"
         return done.stdout
 

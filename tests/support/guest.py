@@ -23,7 +23,8 @@ from typing import Self
 from tests.support.cpio import File, write_cpio
 
 QEMU = "qemu-system-x86_64"
-CONSOLE = "console=ttyS0 quiet panic=-1"
+# A kernel that tries its timers out panics where a busy machine does not serve them in time.
+CONSOLE = "console=ttyS0 quiet panic=-1 no_timer_check"
 _DEADLINE_S = 120
 _PACKAGE = "linux-image-cloud-amd64"
 _FOLDERS = ("proc", "sys", "dev", "tmp", "mnt", "run", "etc", "usr/bin")

@@ -7,7 +7,7 @@ right ones, and keeps its "VM" until it is told otherwise.
 import datetime as dt
 import hashlib
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -23,15 +23,19 @@ from tccp.image.keys import RecipientSecretKey
 from tccp.image.sealed import open_image
 from tccp.node.control import NodeAnswers
 from tccp.node.daemon import Node
-from tccp.node.hypervisor import SavedState, VmOutcome
+from tccp.node.hypervisor import Hypervisor, SavedState, VmOutcome
 from tccp.node.identity import NodeIdentity, make_node_identity
 from tccp.node.launch import VmOrder, root_of_state
 from tccp.node.registration import NodeTpm
+from tccp.node.vm.alone import together
 from tccp.node.vm.certificates import VtpmIssuer
+from tccp.node.vm.streams import Streams
 from tccp.protocol import vm_control as v
 from tccp.protocol.control import NodeRequest
 from tccp.protocol.ticket import Ticket
+from tccp.protocol.transfer import DestinationWord, SourceWord, TransferHere, TransferProgress, TransferSent
 from tccp.transport.certificates import fresh_key, spki_of_key
+from tccp.transport.errors import PeerGoneError
 from tests.image.images import open_bytes, seal_bytes
 from tests.support.live_coordinator import DEADLINE_S, HOST, LiveCoordinator, ask_control
 
@@ -53,6 +57,7 @@ class PaperVm:
         self.state_file = state_file
         self.problem: Exception | None = None
         self.may_forget: trio.Event | None = None
+        self.may_send: trio.Event | None = None
         self.console = ""
         self.ek_certificate = ek_certificate
         self.is_running = False
@@ -97,22 +102,29 @@ class PaperVm:
         self.end("suspended")
         return SavedState(self.state_file, root_of_state(self.state_file), self.state_file.stat().st_size)
 
-    async def send(self, streams: Sequence[trio.abc.Stream]) -> None:
+    async def send(self, streams: Streams, on_progress: Callable[[TransferProgress], None]) -> TransferSent:
         """Its disks and its memory, and wait until that is there."""
-        stream, *disks = streams
         if self.problem is not None:
             raise self.problem
+        progress = TransferProgress(1000, 400, 2000, 500, sent_bytes=1500, bytes_per_s=100, rounds=2)
+        sent = TransferSent(state_bytes=2500, disk_bytes=600, total_ms=30, still_ms=7)
         try:
-            for disk in disks:
-                await disk.send_all(b"disk")
-            await stream.send_all(len(self.memory).to_bytes(4, "big") + self.memory)
-            self.is_running = False
-            if await stream.receive_some(1) != b"!":
-                raise HostError("stream_broken", "the destination has gone")
-        except trio.BrokenResourceError:
+            async with together() as begin:
+                begin(streams.talk.hear, DestinationWord)
+                for disk in streams.disks:
+                    await disk.send_all(b"disk")
+                on_progress(progress)
+                await streams.talk.say(progress)
+                if self.may_send is not None:
+                    await self.may_send.wait()
+                await streams.state.send_all(len(self.memory).to_bytes(4, "big") + self.memory)
+                self.is_running = False
+                await streams.talk.say(sent)
+        except PeerGoneError:
             raise HostError("stream_broken", "the destination has gone") from None
         if self.may_forget is not None:
             await self.may_forget.wait()
+        return sent
 
     async def forget(self) -> None:
         """It is elsewhere."""
@@ -160,9 +172,9 @@ class PaperHypervisor:
         if order.state is not None:
             assert root_of_state(order.state) == order.keys.state_root
             vm.memory = open_bytes(order.state, PAPER)
-        if order.incoming:
-            assert [await disk.receive_some(4) for disk in order.incoming[1:]] == [b"disk"]
-            vm.memory = await _receive(order.incoming[0])
+        if order.incoming is not None:
+            (self.folder / f"{self.issuer.node}-{vm_id.hex()}-{order.keys.epoch}.state").write_bytes(b"what comes")
+            vm.memory = await _receive(order.incoming)
         self.vms.append(vm)
         try:
             yield vm
@@ -193,18 +205,26 @@ class PaperHypervisor:
             out.unlink()
 
 
-async def _receive(stream: trio.abc.Stream) -> bytes:
-    received = b""
-    while len(received) < 4 or len(received) < 4 + int.from_bytes(received[:4], "big"):
-        try:
-            more = await stream.receive_some(65_536)
-        except trio.BrokenResourceError:
-            more = b""
-        if not more:
+async def _receive(streams: Streams) -> bytes:
+    try:
+        if [await disk.receive_some(4) for disk in streams.disks] != [b"disk"]:
             raise HostError("stream_broken", "the source has gone")
-        received += more
-    await stream.send_all(b"!")
+        word: SourceWord | None = None
+        while not isinstance(word, TransferSent):
+            word = await streams.talk.hear(SourceWord)
+            streams.on_word(word)
+        received = b""
+        while len(received) < 4 or len(received) < 4 + int.from_bytes(received[:4], "big"):
+            received += await streams.state.receive_some(65_536)
+    except PeerGoneError:
+        raise HostError("stream_broken", "the source has gone") from None
+    await streams.talk.say(TransferHere())
     return received[4:]
+
+
+def is_under_way(info: v.VmInfo) -> bool:
+    """Whether something of the VM has been sent."""
+    return info.transfer is not None and info.transfer.sent_bytes > 0
 
 
 class LiveNode:
@@ -212,12 +232,6 @@ class LiveNode:
 
     def __init__(self, node: Node, hypervisor: PaperHypervisor, control: Path) -> None:
         self.node, self.hypervisor, self.control = node, hypervisor, control
-
-    async def until_admitted(self) -> None:
-        """Until it holds a lease."""
-        with trio.fail_after(DEADLINE_S):
-            while self.node.state != "admitted":  # noqa: ASYNC110 a daemon has no event for its tests
-                await trio.sleep(0.01)
 
     async def launch(self, ticket: bytes, *images: Path) -> v.VmInfo:
         """Launch, and say what it has come to: running, ended or failed."""
@@ -247,6 +261,14 @@ class LiveNode:
                     return info
         raise AssertionError(f"never {states}")
 
+    async def until_told(self, vm_id: bytes, wanted: Callable[[v.VmInfo], bool]) -> v.VmInfo:
+        """The first that is shown of the VM and is *wanted*."""
+        with trio.fail_after(DEADLINE_S):
+            async for info in self.node.vms.changes():
+                if info.vm_id == vm_id and wanted(info):
+                    return info
+        raise AssertionError("never")
+
     async def ask(self, request: msgspec.Struct, answer: type[A]) -> A:
         """One request on the control socket."""
         return await ask_control(self.control, request, answer)
@@ -257,16 +279,42 @@ async def live_node(
     coordinator: LiveCoordinator, name: str, host: NodeTpm, folder: Path, *, move_address: str | None = HOST
 ) -> AsyncIterator[LiveNode]:
     """Run a node, enrolled before; admitted when this is entered."""
-    control = folder / f"{name}.sock"
-    address = f"{HOST}:{coordinator.port}"
-    config = {
-        "name": name,
-        "coordinator": {"address": address, "trust_file": "/t"},
-        "control": {"socket": str(control)},
-        "vms": {"move_address": move_address, "mark_every_s": 1, "state": str(folder / f"{name}-vms")},
-    }
     identity = make_node_identity(name)
     hypervisor = PaperHypervisor(folder, identity)
+    running = running_node(coordinator, identity, host, hypervisor, folder, move_address=move_address)
+    async with running as node:
+        yield LiveNode(node, hypervisor, control_of(folder, name))
+
+
+def control_of(folder: Path, name: str) -> Path:
+    """The control socket of a node."""
+    return folder / f"{name}.sock"
+
+
+@asynccontextmanager
+async def running_node(
+    coordinator: LiveCoordinator,
+    identity: NodeIdentity,
+    host: NodeTpm,
+    hypervisor: Hypervisor,
+    folder: Path,
+    *,
+    move_address: str | None = HOST,
+    port: int | None = None,
+) -> AsyncIterator[Node]:
+    """Run a node over whichever hypervisor; admitted when this is entered.
+
+    Args:
+        port: Where it finds the coordinator, if not at the coordinator's own.
+    """
+    control = control_of(folder, identity.name)
+    address = f"{HOST}:{port or coordinator.port}"
+    config = {
+        "name": identity.name,
+        "coordinator": {"address": address, "trust_file": "/t"},
+        "control": {"socket": str(control)},
+        "vms": {"move_address": move_address, "mark_every_s": 1, "state": str(folder / f"{identity.name}-vms")},
+    }
     node = Node(
         config=msgspec.convert(config, NodeConfig),
         trust=coordinator.trust,
@@ -285,7 +333,8 @@ async def live_node(
         nursery.start_soon(node.vms.run)
         nursery.start_soon(node.stay_registered)
         nursery.start_soon(serve)
-        running = LiveNode(node, hypervisor, control)
-        await running.until_admitted()
-        yield running
+        with trio.fail_after(DEADLINE_S):
+            while node.state != "admitted":  # noqa: ASYNC110 a daemon has no event for its tests
+                await trio.sleep(0.01)
+        yield node
         nursery.cancel_scope.cancel()

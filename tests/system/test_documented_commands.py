@@ -15,13 +15,15 @@ import pytest
 
 from tests.attestation.test_debian_package import deb
 from tests.support.guest import guest_kernel
-from tests.support.perimeter import FIRST_USER, ZERO_PCR, wait_until
+from tests.support.perimeter import ZERO_PCR, wait_until
 from tests.support.private_machine import PrivateMachine
+from tests.support.reserved import free_users
 from tests.support.soft_tpm import SoftTpm, SoftTpmPool
 from tests.support.tpm_relay import TpmRelay
 from tests.test_documents import commands, is_group
 
 BOOT = Path(__file__).parents[1] / "vectors" / "boot" / "direct"
+PACKAGES = Path(__file__).parents[1] / "vectors" / "packages"
 POLICY = 'name = "{name}"\nversion = {version}\n\n[pcrs]\n0 = ["{zero}"]\n4 = ["{zero}"]\n'
 ENDED_BY_US = 124  # `timeout` ended a command that goes on until it is interrupted
 COORDINATOR = "/run/tccp/coordinator/control.sock"
@@ -136,7 +138,7 @@ def configure(story: Story, tpm: SoftTpm, hosts: dict[str, TpmRelay]) -> None:
             f'trust_file = "/etc/tccp/coordinator-trust.toml"\n[control]\nsocket = "/run/tccp/{name}/control.sock"\n'
             f'[tpm]\ntcti = "{relay.tcti}"\nevent_log = ""\n'
             f'[vms]\nrun = "/run/tccp/{name}/vms"\nstate = "/var/lib/tccp/{name}/vms"\nmove_address = "127.0.0.1"\n'
-            f"first_user = {FIRST_USER + 100 * number}\nusers = 100\n"
+            f"first_user = {free_users()}\nusers = 100\n"
         )
     story.prepare(
         "mkdir -m 711 /{run,var/lib}/tccp /{run,var/lib}/tccp/{node,other}\n"
@@ -159,6 +161,9 @@ def test_the_first_coordinator_is_made_and_started(story: Story) -> None:
 
     story.start("coordinator", "/etc/tccp/coordinator.toml", COORDINATOR)
     story.type("tccp coordinator status")
+    story.type("tccp coordinator status --json")
+    story.type("tccp config example node")
+    story.type("tccp config check", ends_with=4)  # of the node no coordinator is known yet
     story.type("tccp coordinator trust", then="> /etc/tccp/coordinator-trust.toml")
     story.type("tccp coordinator trust --tenant", then="> tc-policy.toml")
 
@@ -167,20 +172,28 @@ def test_nodes_are_enrolled_and_admitted(story: Story) -> None:
     (story / "tvmm.toml").write_text(POLICY.format(name="tvmm", version=1, zero=ZERO_PCR))
     story.type("tccp coordinator policy add tvmm.toml")
     story.type("tccp node ek --certificate rack1-07.der")
+    story.type("tccp evidence ek rack1-07.der --authorities ek-authorities", put={" ek-": " /etc/tccp/ek-"})
     story.type("tccp coordinator enrol rack1-07 --policy tvmm --ek-certificate rack1-07.der --attribute site=north")
+    story.type("tccp coordinator enrol rack1-07 --policy tvmm --ek-certificate rack1-07.der", ends_with=1)  # once
     story.start("node", "/etc/tccp/node.toml", NODE)
     story.type("tccp node status")
     assert "admitted" in story.type("tccp coordinator nodes")
     story.type("tccp coordinator node show rack1-07")
+    story.type("tccp coordinator node attribute rack1-07 --set site=south")
     assert story.type("tccp top").count("rack1-07") == 1
 
 
 def test_a_policy_is_tried_and_changed(story: Story) -> None:
     story.type("tccp coordinator policy show tvmm", then="> tvmm.toml")
-    for version in (2, 3):
-        (story / "tvmm.toml").write_text(POLICY.format(name="tvmm", version=version, zero=ZERO_PCR))
-        story.type("tccp coordinator policy try tvmm.toml")
-        story.type("tccp coordinator policy add tvmm.toml")
+    (story / "tvmm.toml").write_text(POLICY.format(name="tvmm", version=2, zero=ZERO_PCR))
+    story.type("tccp coordinator policy try tvmm.toml")
+    story.type("tccp coordinator policy add tvmm.toml")
+    (story / "tvmm.toml").write_text(POLICY.format(name="tvmm", version=3, zero=ZERO_PCR))
+    shutil.copy(story / "tvmm.toml", story / "tvmm-2.toml")
+    story.type("tccp coordinator policy shadow add tvmm.toml")
+    story.type("tccp coordinator policy shadow add tvmm-2.toml")
+    story.type("tccp coordinator policy shadow report tvmm")
+    story.type("tccp coordinator policy shadow promote tvmm")
     assert "tvmm" in story.type("tccp coordinator policy list")
 
 
@@ -222,6 +235,7 @@ def test_a_vm_is_launched_suspended_resumed_moved_stopped_and_destroyed(story: S
     story.type("tccp vm watch", ends_with=ENDED_BY_US)
     story.type("tccp vm console 5d4c", put=vm, ends_with=ENDED_BY_US)
 
+    story.type("tccp vm snapshot 914e", put={"914e": vm["5d4c"]}, ends_with=1)  # her ticket does not permit it
     story.type("tccp vm suspend 5d4c", put=vm)
     saved = json.loads(story.prepare(f"tccp vm show {story.vm} --json"))["saved"]
     story.type("tccp vm resume web.ticket suspended-1.sealed web.sealed", put={"suspended-1.sealed": saved})
@@ -233,6 +247,7 @@ def test_a_vm_is_launched_suspended_resumed_moved_stopped_and_destroyed(story: S
     # There is no system in it that would hear of it: the plug is pulled.
     story.type("tccp vm stop 5d4c", put=vm, socket=OTHER_NODE, ends_with=ENDED_BY_US)
     story.prepare(f"tccp vm stop {vm['5d4c']} --force --socket {OTHER_NODE}")
+    story.type("tccp vm cancel 914e", put={"914e": vm["5d4c"]}, socket=OTHER_NODE, ends_with=1)  # it does not move
     story.ticket()
     (story / "web.receipt").unlink()
     story.type("tccp vm launch web.ticket web.sealed --receipt web.receipt", socket=OTHER_NODE)
@@ -250,6 +265,7 @@ def test_the_record_is_kept_and_people_come_and_go(story: Story) -> None:
     story.type('tccp coordinator revoke rack1-07 --reason "sold, ticket 4711" --severity routine')
     assert "revoke" in story.type("tccp coordinator watch", ends_with=ENDED_BY_US)
     assert "revoke" in story.type("tccp coordinator watch --json", ends_with=ENDED_BY_US)
+    story.type("tccp watch --kind revoke --kind told", ends_with=ENDED_BY_US)
     for daemon in ("other", "coordinator"):
         assert story.machine.stop(daemon) == 0, story.machine.log(daemon)
 
@@ -313,18 +329,22 @@ def test_a_measured_boot_policy_is_learned_and_tried_offline(story: Story) -> No
 
 
 def test_an_ima_policy_is_compiled_and_judges_a_list(story: Story) -> None:
-    for name in ("a", "b"):
-        (story / f"{name}.deb").write_bytes(deb({f"./usr/bin/{name}": name.encode()}))
+    (story / "a.deb").write_bytes(deb({"./usr/bin/a": b"a"}))
+    shutil.copy(PACKAGES / "x-1-1.noarch.rpm", story / "b.rpm")
     shutil.copy(BOOT / "ima.bin", story / "host.ima")
     shutil.copy(BOOT / "ima.bin", story / "list.bin")
     known = {"/usr/bin/c": [hashlib.sha256(b"c").hexdigest()]}
     (story / "runtime-policy.json").write_text(json.dumps({"meta": {"version": 1}, "digests": known}))
-    story.type("tccp policy from-packages a.deb b.deb", then="> files.sha256")
+    story.type("tccp policy from-packages a.deb b.rpm", then="> files.sha256")
+    story.type(
+        "tccp policy from-packages build/dist/tccp_0.1.0_amd64.deb", put={"build/dist/tccp_0.1.0_amd64.deb": "a.deb"}
+    )
     lists = "--list files.sha256 --list runtime-policy.json"
     story.type(f"tccp policy compile tvmm.ima {lists} --exclude '/var/log/*'")
     # A system that nobody has listed, with violations.
     story.type('tccp evidence ima list.bin --pcr10 "$PCR10" --policy tvmm.ima', ends_with=1)
     story.type("tccp policy compile /etc/tccp/ima/tvmm.ima --measured host.ima")
+    story.type("tccp policy compile tvmm.ima --measured host.ima")
     story.type("tccp evidence ima LIST", put={"LIST": "list.bin"})
 
 

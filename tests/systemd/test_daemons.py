@@ -1,7 +1,6 @@
 """The real coordinator and a real node as services of a booted systemd, in their sandboxes, with TPMs of their own."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,41 +8,15 @@ import pytest
 
 from tests.support.booted_systemd import PYTHON, BootedSystemd
 from tests.systemd.booted import SOCKETS, command, drop_in
+from tests.systemd.perimeter import (
+    COORDINATOR_TOML,
+    NODE_TOML,
+    SERVICES,
+    make_tpms,
+    read_ek_certificate,
+    wait_until,
+)
 
-DEADLINE_S = 30
-COORDINATOR_TOML = """
-[tpm]
-tcti = "swtpm:path=/run/tpm-coordinator"
-[enrolment]
-ek_authorities = "/etc/tccp/ek-authorities"
-[leases]
-seconds = 60
-"""
-NODE_TOML = """
-name = "alpha"
-[coordinator]
-address = "127.0.0.1:7443"
-trust_file = "/etc/tccp/coordinator-trust.toml"
-[tpm]
-tcti = "swtpm:path=/run/tpm-alpha"
-event_log = ""
-"""
-POLICY = f"""
-name = "tvmm"
-version = 1
-[pcrs]
-0 = ["{"00" * 32}"]
-4 = ["{"00" * 32}"]
-"""
-MAKE_TPMS = """
-from pathlib import Path
-from tests.support.soft_tpm import EkAuthority
-authority = EkAuthority(Path("/var/lib/tpms/ca"))
-for name in ("coordinator", "alpha"):
-    authority.manufacture(Path("/var/lib/tpms", name))
-for number, certificate in enumerate(authority.certificates):
-    Path(f"/etc/tccp/ek-authorities/{number}.der").write_bytes(certificate)
-"""
 READ_LOG = """
 from tccp.tenant.log_source import open_source, read_entries
 from tccp.transparency.checkpoint import parse_checkpoint
@@ -77,18 +50,6 @@ class Webhook(BaseHTTPRequestHandler):
         self.end_headers()
 HTTPServer(("127.0.0.1", 9999), Webhook).serve_forever()
 """
-SERVICES = {"coordinator": "tccp-coordinator.service", "node": "tccp-node.service"}
-
-
-def start_tpm(machine: BootedSystemd, name: str) -> None:
-    """Power on the TPM *name*; root's, and usable by the group tss, as the real device is."""
-    socket = f"type=unixio,path=/run/tpm-{name}"
-    swtpm = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir=/var/lib/tpms/{name}", "--daemon"]
-    swtpm += ["--server", f"{socket},mode=660,gid=tss", "--ctrl", f"{socket}.ctrl,mode=600"]
-    swtpm += ["--flags", "not-need-init,startup-clear"]
-    group = machine.run("getent", "group", "tss").split(":")[2]
-    command = [word.replace("gid=tss", f"gid={group}") for word in swtpm]
-    machine.run("systemd-run", "--property=Type=forking", f"--unit=tpm-{name}", *command)
 
 
 @pytest.fixture(scope="module")
@@ -98,38 +59,28 @@ def tccp(machine: BootedSystemd) -> Iterator[Callable[..., Any]]:
         start = f"import sys; from tccp.{name}.daemon import main; sys.exit(main())"
         command(machine, f"tccp-{name}", "-c", start)
     command(machine, "tccp", "-m", "tccp.cli.main")
-    machine.run("mkdir", "-p", "/etc/tccp/ek-authorities", "/var/lib/tpms")
-    machine.run(*PYTHON, "-c", MAKE_TPMS)
-    for name in ("coordinator", "alpha"):
-        start_tpm(machine, name)
+    make_tpms(machine)
     machine.run("install", "-d", "--owner=tccp-coordinator", "--mode=700", "/var/lib/tccp/coordinator")
     machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
     machine.run("tccp", "coordinator", "init")
     machine.write("/etc/tccp/node.toml", NODE_TOML)
-    machine.write("/etc/tccp/tvmm.toml", POLICY)
     machine.run("systemctl", "start", *SOCKETS["coordinator"], *SOCKETS["node"])
 
     def tccp(*words: str, user: str = "root") -> Any:
         return json.loads(machine.run("tccp", *words, "--json", user=user))
 
-    certificate = "tpm2_nvread -T swtpm:path=/run/tpm-alpha -C o 0x1c00016 -o /etc/tccp/alpha.der"
-    machine.run(*certificate.split())
+    certificate = read_ek_certificate(machine)
     tccp("coordinator", "policy", "add", "/etc/tccp/tvmm.toml")
-    tccp("coordinator", "enrol", "alpha", "--policy", "tvmm", "--ek-certificate", "/etc/tccp/alpha.der")
+    tccp("coordinator", "enrol", "alpha", "--policy", "tvmm", "--ek-certificate", certificate)
     machine.write("/etc/tccp/coordinator-trust.toml", machine.run("tccp", "coordinator", "trust"))
     machine.run("systemd-tmpfiles", "--create", "tccp.conf")
     yield tccp
     machine.run("systemctl", "stop", *SERVICES.values(), *SOCKETS["coordinator"], *SOCKETS["node"])
 
 
-def wait_until(machine: BootedSystemd, condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, machine.run("journalctl", "--no-pager", "--lines=60", "--output=cat")
-
-
 def test_the_first_command_started_the_coordinator(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:
-    assert machine.show(SERVICES["coordinator"], "ActiveState") == "active"
+    # Commands are answered while the workers get ready.
+    wait_until(machine, lambda: machine.show(SERVICES["coordinator"], "ActiveState") == "active")
     assert machine.show(SERVICES["coordinator"], "StatusText").startswith("listening on")
 
 
@@ -140,6 +91,16 @@ def test_a_node_is_admitted_through_both_sandboxes(machine: BootedSystemd, tccp:
 
     assert machine.show(SERVICES["node"], "StatusText") == "admitted"
     assert [node["state"] for node in tccp("coordinator", "nodes")["nodes"]] == ["admitted"]
+
+
+def test_nodes_come_through_workers_that_are_in_the_sandbox_and_keep_their_memory_to_themselves(
+    machine: BootedSystemd, tccp: Callable[..., Any]
+) -> None:
+    found = machine.run("pgrep", "-f", "tccp.coordinator.workers.child").split()
+    assert len(found) == 2
+    for pid in found:
+        assert SERVICES["coordinator"] in machine.run("cat", f"/proc/{pid}/cgroup")
+        assert "Permission denied" in machine.run("cat", f"/proc/{pid}/maps", user="tccp-coordinator", check=False)
 
 
 def test_anybody_reads_the_log_through_its_socket(machine: BootedSystemd, tccp: Callable[..., Any]) -> None:

@@ -25,7 +25,7 @@ def _page(file: ConfigFile, date: str) -> Page:
         f"all that is wrong with it, `tccp config example {file.name}` prints one to start from."
     )
     for table in describe(file.kind):
-        page.section(table.header.upper() or "KEYS BEFORE THE FIRST TABLE")
+        page.section(table.header or "KEYS BEFORE THE FIRST TABLE")
         if table.about:
             page.prose(f"{table.about}{WITHOUT[table.presence]}")
         page.items((_term(key), key.about) for key in table.keys)

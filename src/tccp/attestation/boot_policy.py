@@ -256,9 +256,20 @@ def parse_boot_policy(body: bytes) -> BootPolicy:
     if len(body) > POLICY_BYTES_MAX:
         raise _bad(f"{len(body)} bytes, {POLICY_BYTES_MAX} are allowed")
     try:
-        file = msgspec.convert(tomllib.loads(body.decode("utf-8")), _File, strict=True)
+        table = tomllib.loads(body.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
         raise _bad(f"not TOML: {problem}") from None
+    return boot_policy_in(table, body)
+
+
+def boot_policy_in(table: Mapping[str, Any], body: bytes) -> BootPolicy:
+    """The measured-boot policy in *table*, which is what TOML makes of *body* or of a part of it.
+
+    Raises:
+        ConfigError: As `parse_boot_policy`.
+    """
+    try:
+        file = msgspec.convert(table, _File, strict=True)
     except msgspec.ValidationError as problem:
         raise _bad(str(problem)) from None
     if not POLICY_NAME.fullmatch(file.name):

@@ -43,6 +43,7 @@ COMMANDS = (
     "evidence",
     "coordinator",
     "top",
+    "watch",
     "node",
     "policy",
     "image",

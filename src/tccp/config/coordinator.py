@@ -77,6 +77,9 @@ class TenantsConfig(Table, frozen=True):
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     """Tenants at once."""
 
+    connections_per_address_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    """Tenants at once from one IPv4 address, or from one /64 of IPv6; further ones are closed at once."""
+
     log_url: Annotated[
         str,
         Meta(max_length=512, pattern=r"^$|^https?://[!-~]+$", title="an http:// or https:// URL, or empty"),
@@ -105,6 +108,9 @@ class LogServerConfig(Table, frozen=True):
 
     connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
     """Readers at once."""
+
+    connections_per_address_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 50
+    """Readers at once from one IPv4 address, or from one /64 of IPv6; further ones are closed at once."""
 
     certificate: Annotated[AbsolutePath | None, Meta(examples=["/etc/tccp/log.pem"])] = None
     """A PEM file of the server's certificate and its chain; without it the coordinator's own authority issues one at

@@ -9,9 +9,9 @@ from tccp.config.schema import Key, Presence, TableDescription, describe
 WIDTH = 118
 WITHOUT = {
     Presence.ALWAYS: "",
-    Presence.OPTIONAL: " What it is about is off without this table.",
+    Presence.OPTIONAL: " This table is optional.",
     Presence.REQUIRED: " This table is required.",
-    Presence.MANY: " There may be several such tables, and there need be none.",
+    Presence.MANY: " There may be several such tables, or none.",
 }
 
 

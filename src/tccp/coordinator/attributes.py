@@ -17,12 +17,12 @@ class Attested:
 
 
 def attested(services: Services, session: NodeSession) -> Attested | None:
-    """What evidence says of *session*'s node; None while another version is in force than judged it last."""
+    """What evidence says of *session*'s node; None while another policy or version judges it than did last."""
     try:
         policy = services.policies.get(session.policy)
     except PolicyError:
         return None
-    if policy.version != session.policy_version:
+    if (policy.name, policy.version) != (session.judged_by, session.policy_version):
         return None
     lease = session.lease
     return Attested({**policy.attributes.of(lease.ek_id), **lease.tpm}, policy.name, policy.version)

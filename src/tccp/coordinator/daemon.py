@@ -58,6 +58,7 @@ from tccp.store import FencedError, Store, open_store
 from tccp.tpm import Tpm, open_tpm
 from tccp.transparency.note import NoteSigner, parse_note_key
 from tccp.transport.accepting import name_of, serve_connections
+from tccp.transport.addresses import PerAddress
 from tccp.transport.connection import Stream
 from tccp.transport.metrics import serve_metrics
 from tccp.transport.tls import coordinator_context, public_context
@@ -225,7 +226,9 @@ async def serve_tenants(services: Services, renewals: Renewals, listeners: list[
     async def serve_one(stream: trio.SocketStream) -> None:
         await serve_tenant(desk, stream, context)
 
-    await serve_connections(listeners, serve_one, connections_max=services.config.tenants.connections_max)
+    limits, refused = services.config.tenants, services.sessions.counters.too_many
+    per_address = PerAddress(limits.connections_per_address_max, "tenants", refused)
+    await serve_connections(listeners, serve_one, connections_max=limits.connections_max, per_address=per_address)
 
 
 async def serve_log(services: Services, listeners: list[trio.SocketListener]) -> None:
@@ -235,7 +238,9 @@ async def serve_log(services: Services, listeners: list[trio.SocketListener]) ->
     async def serve_one(stream: trio.SocketStream) -> None:
         await server.serve(stream, services.log_context)
 
-    await serve_connections(listeners, serve_one, connections_max=services.config.log_server.connections_max)
+    limits, refused = services.config.log_server, services.sessions.counters.too_many
+    per_address = PerAddress(limits.connections_per_address_max, "log", refused)
+    await serve_connections(listeners, serve_one, connections_max=limits.connections_max, per_address=per_address)
 
 
 async def _listeners(

@@ -43,8 +43,9 @@ async def _tell(session: NodeSession) -> str:
     """``left``: it ended the connection after it was told. ``silent``: it did not. ``gone``: it could not be told."""
     try:
         with trio.fail_after(TELL_S):
-            await session.connection.send(Revoked(reason="revoked"))
-            await session.closed.wait()
+            if not session.connection.send_nowait(Revoked(reason="revoked")):
+                await session.connection.flush()
+            await session.closed.wait()  # may be over already: whoever has heard it leaves at once
     except trio.TooSlowError:
         return "silent"
     except PeerGoneError:

@@ -192,6 +192,7 @@ class Launches:
             at_ms=now_ms,
             evidence_since_ms=since_ms,
             gives_up_state=ticket.disk_state == "any",
+            may_roll_back="rollback" in ticket.permissions,
             state_root=request.state_root if isinstance(request, ResumeRequest) else b"",
         )
         if isinstance(request, ResumeRequest):

@@ -64,6 +64,8 @@ class CoordinatorReport:
         yield counter("tccp_leases_lapsed", "Leases that ended because they were not renewed in time.", counted.lapses)
         yield counter("tccp_worker_ends", "Workers that ended and were started again.", counted.worker_ends)
         yield counters("tccp_refusals", "Refusals of nodes.", "reason", counted.refusals.by_name)
+        what = "Connections that were closed because there were too many from their address."
+        yield counters("tccp_connections_refused", what, "port", counted.too_many.by_name)
         yield counters("tccp_revocations_told", "Nodes told that they are revoked.", "heard", counted.told.by_name)
         yield counter("tccp_key_releases", "Keys of VMs given to nodes.", counted.releases)
         yield counters("tccp_key_refusals", "Refusals to give a VM's keys.", "reason", counted.key_refusals.by_name)

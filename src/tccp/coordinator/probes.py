@@ -83,7 +83,7 @@ class Probes:
         body = event_body(
             tenant_key=probe.tenant_key,
             nonce=probe.nonce,
-            policy=session.policy,
+            policy=session.judged_by,
             policy_version=session.policy_version,
             evidence_ms=now_ms - int(1000 * (trio.current_time() - lease.asked_at)),
             boot_id=lease.record.boot_id,

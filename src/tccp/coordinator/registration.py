@@ -99,7 +99,7 @@ async def _serve(
         await refuse(services, connection, address, await _claimed_name(services, hello), problem)
         return
     policy, version = lease.record.policy, lease.record.policy_version
-    session = NodeSession(lease.record.node, address, connection, channel, lease, policy, version)
+    session = NodeSession(lease.record.node, address, connection, channel, lease, policy, version, policy)
     try:
         await renewals.add(session)
         launches.remind(session)

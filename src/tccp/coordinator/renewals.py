@@ -347,7 +347,7 @@ class Renewals:
             return
         session.lease.deadline = challenge.asked_at + self._services.config.leases.seconds
         session.lease.asked_at = challenge.asked_at
-        session.policy_version = renewal.policy_version
+        session.judged_by, session.policy_version = renewal.policy, renewal.policy_version
         session.tell_renewed()
         self._services.sessions.counters.renewals += 1
         shadow = challenge.shadow

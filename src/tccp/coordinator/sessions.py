@@ -57,7 +57,8 @@ class NodeSession:
     channel: Channel
     lease: Lease
     policy: str  # that judges it from now on
-    policy_version: int  # that judged it last
+    policy_version: int  # of the policy that judged it last, and
+    judged_by: str  # its name: another one while it was assigned another and has not quoted for that yet
     challenge: OpenChallenge | None = None
     due: float = 0.0  # trio time: when something is to be done about it
     renewed: trio.Event | None = field(default=None, repr=False)  # the next time it is, if anybody waits for that
@@ -108,6 +109,7 @@ class Counters:
     told: Tally = field(default_factory=Tally)  # of a revocation, by what the node did
     refusals: Tally = field(default_factory=Tally)
     key_refusals: Tally = field(default_factory=Tally)
+    too_many: Tally = field(default_factory=Tally)  # connections from one address, by the port
 
 
 class Sessions:

@@ -1,5 +1,6 @@
 """The node's answers on its control socket."""
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tccp.protocol.control import GetStatus, NodeStatus
 AnyAnswer = msgspec.Struct | AsyncIterator[msgspec.Struct]
 STARTED = frozenset({"running", "stopping", "suspending", "moving", "recording", "destroying"}) | OVER
 UNSETTLED = frozenset({"suspending", "recording"})
+GONE_ON = frozenset({"running", "ended", "failed"})
+CANCELLING = frozenset({"checking", "asking", "starting", "arriving", "moving", "recording"})
 
 log = structlog.get_logger()
 
@@ -36,7 +39,9 @@ class NodeAnswers:
             v.GetLaunchReceipt: self._receipt,
             v.SuspendVm: self._suspend,
             v.ResumeVm: self._resume,
+            v.SnapshotVm: self._snapshot,
             v.ReceiveVm: self._receive,
+            v.CancelVm: self._cancel,
             v.DestroyVm: self._destroy,
             v.GetDestructionReceipt: self._destruction_receipt,
         }
@@ -59,7 +64,8 @@ class NodeAnswers:
                     return
         finally:
             if vm.state not in STARTED:
-                vm.end("cancelled")
+                with contextlib.suppress(LaunchError):  # too late: all of it is here, and it will run
+                    self._vms.give_up(vm)
 
     def _stop(self, request: v.StopVm) -> AsyncIterator[msgspec.Struct]:
         vm = self._vms.get(request.vm_id)
@@ -78,6 +84,24 @@ class NodeAnswers:
         vm = self._vms.get(request.vm_id)
         self._vms.suspend(vm)
         return self._until(vm, lambda info: info.state not in UNSETTLED)
+
+    def _cancel(self, request: v.CancelVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.get(request.vm_id)
+        self._vms.give_up(vm)
+        return self._until(vm, lambda info: info.state not in CANCELLING)
+
+    def _snapshot(self, request: v.SnapshotVm) -> AsyncIterator[msgspec.Struct]:
+        vm = self._vms.get(request.vm_id)
+        self._vms.snapshot(vm)
+        return self._until_it_goes_on(vm)
+
+    async def _until_it_goes_on(self, before: Vm) -> AsyncIterator[msgspec.Struct]:
+        """Whoever leaves before the end takes nothing back."""
+        async for info in self._vms.changes():
+            if info.vm_id == before.vm_id:
+                yield info
+                if info.state in GONE_ON or (info.state == "suspended" and info.detail):
+                    return
 
     def _destroy(self, request: v.DestroyVm) -> AsyncIterator[msgspec.Struct]:
         vm = self._vms.get(request.vm_id)

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 import structlog
 import trio
 
-from tccp.errors import TccpError
+from tccp.errors import HostError, TccpError
 from tccp.node import silence
 from tccp.node.hypervisor import RunningVm
 from tccp.node.key_desk import KeyDesk
 from tccp.node.one_vm import Vm
 from tccp.node.peers import Peers
 from tccp.node.silence import listening
+from tccp.node.transfer import Transfer
+from tccp.node.vm.streams import streams_of
 from tccp.protocol.messages import MoveOrder, MoveStayed
+from tccp.protocol.transfer import TransferProgress
 
 log = structlog.get_logger()
 
@@ -28,11 +31,13 @@ class Departures:
 
     Args:
         show: Puts a VM into a state.
+        changed: Called when something else about one has changed.
     """
 
     desk: KeyDesk
     peers: Peers
     show: Callable[[Vm, str], None]
+    changed: Callable[[], None]
 
     def begin(self, vm: Vm | None, order: MoveOrder, nursery: trio.Nursery) -> None:
         """The coordinator wants *vm* to be sent to another node; it may say so again."""
@@ -48,18 +53,14 @@ class Departures:
         ):
             self.desk.report(MoveStayed(order.vm_id, order.epoch, order.move_id, "vm_not_running"))
             return
-        vm.move_id, vm.saving, vm.detail = order.move_id, trio.Event(), ""
+        vm.move_id, vm.saving, vm.detail, vm.transfer = order.move_id, trio.Event(), "", Transfer()
         self.show(vm, "moving")
-        nursery.start_soon(self._send, vm, vm.running, order, vm.saving)
+        nursery.start_soon(self._send, vm, vm.running, order, vm.saving, vm.transfer)
 
-    async def _send(self, vm: Vm, running: RunningVm, order: MoveOrder, saving: trio.Event) -> None:
+    async def _send(self, vm: Vm, running: RunningVm, order: MoveOrder, saving: trio.Event, transfer: Transfer) -> None:
         try:
-            async with self.peers.connected(order, vm.stream_count) as streams:
-                with listening(streams, silence.SENDING_S) as watch:
-                    await running.send(watch.streams)
-                with trio.CancelScope(shield=True):
-                    await running.forget()  # from here there is no way back
-                    vm.wiped = not vm.is_gone
+            if not await self._sent(vm, running, order, transfer):
+                raise HostError("cancelled", "the move was given up here")
         except TccpError as problem:
             log.error("not_moved", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
             vm.detail = str(problem)
@@ -70,3 +71,22 @@ class Departures:
             self.desk.report(MoveStayed(order.vm_id, order.epoch, order.move_id, problem.reason))
         finally:
             saving.set()
+
+    async def _sent(self, vm: Vm, running: RunningVm, order: MoveOrder, transfer: Transfer) -> bool:
+        """Whether it has been, and nothing is left here; else it was cancelled before that."""
+
+        def on_progress(progress: TransferProgress) -> None:
+            transfer.hear(progress)
+            self.changed()
+
+        is_there = False
+        with transfer.scope:
+            async with self.peers.connected(order, vm.stream_count) as streams:
+                async with listening(streams, silence.SENDING_S):
+                    sent = await running.send(streams_of(streams), on_progress)
+                with trio.CancelScope(shield=True):
+                    is_there = True
+                    transfer.hear(sent)
+                    await running.forget()  # from here there is no way back
+                    vm.wiped = not vm.is_gone
+        return is_there

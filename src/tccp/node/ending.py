@@ -47,11 +47,20 @@ class Endings:
             return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, outcome.marks, vm.reason)
         return not_started(vm.vm_id, keys, reason=vm.reason, left=(outcome.disk_root, outcome.marks))
 
-    async def find_out(self, arrived: MoveArrived, reason: str) -> None:
-        """It was here, and is no more: if it has become ours, it has ended."""
-        with contextlib.suppress(LaunchError):
+    async def find_out(self, vm: Vm, arrived: MoveArrived, is_known: Callable[[Vm], bool]) -> None:
+        """It was here, and is no more: if it has become ours, it has ended; if it never does, nothing of it stays.
+
+        Args:
+            is_known: Whether the VM has not been asked for anew meanwhile.
+        """
+        try:
             await self.desk.recorded(arrived)
-            self.desk.report(VmEnded(arrived.vm_id, arrived.epoch, b"", arrived.marks, reason))
+        except LaunchError:
+            if is_known(vm):
+                with contextlib.suppress(HostError):
+                    await self.leave(vm)
+        else:
+            self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
 
     async def record(self, vm: Vm, said: NodeReport) -> None:
         """It is suspended, or has moved, once the coordinator has recorded that."""

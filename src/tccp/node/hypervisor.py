@@ -1,16 +1,16 @@
 """What runs a VM, as the rest of the node sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import trio
-
 from tccp.errors import HostError
 from tccp.node.launch import VmOrder
+from tccp.node.vm.streams import Streams
 from tccp.protocol.ticket import Ticket
+from tccp.protocol.transfer import TransferProgress, TransferSent
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,8 @@ class RunningVm(Protocol):
             HostError: It could not be written; the guest runs on, unless `ended` says otherwise.
         """
 
-    async def send(self, streams: Sequence[trio.abc.Stream]) -> None:
-        """Send it while it runs: its state on the first of *streams*, a disk on each other.
-
-        It stands still then, and all of it is there as well.
+    async def send(self, streams: Streams, on_progress: Callable[[TransferProgress], None]) -> TransferSent:
+        """Send it while it runs. It stands still then, and all of it is there as well.
 
         `run` lets it go on here, as long as nobody else was told that it was forgotten.
 

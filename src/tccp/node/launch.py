@@ -13,13 +13,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import trio
-
 from tccp.core.image import ImageKey, image_header_check
 from tccp.errors import HostError, LaunchError, SealedImageError
 from tccp.image.sealed import SealedImage, read_sealed_image
 from tccp.node.identity import NodeIdentity
 from tccp.node.key_desk import KeyDesk, ReleasedKeys
+from tccp.node.vm.streams import Streams
 from tccp.protocol.encoding import encode
 from tccp.protocol.launch_proof import DOMAIN, LaunchProof, LaunchReceipt, prove_launch
 from tccp.protocol.ticket import (
@@ -65,14 +64,14 @@ class VmOrder:
 
     Attributes:
         state: The file of a suspended state; or else
-        incoming: secret streams on which another node sends it: its state, and each of its disks.
+        incoming: what another node sends.
     """
 
     ticket: VerifiedTicket
     images: tuple[OpenableImage, ...]
     keys: ReleasedKeys
     state: Path | None = None
-    incoming: Sequence[trio.abc.Stream] = ()
+    incoming: Streams | None = None
 
     def wipe(self) -> None:
         """Wipe every key; nothing of the VM can be opened here any more."""

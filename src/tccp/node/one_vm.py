@@ -1,12 +1,15 @@
 """One VM of this node as it is known here, and how the control socket shows it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
 from tccp.errors import TccpError
 from tccp.node.hypervisor import RunningVm, SavedState
 from tccp.node.launch import AcceptedTicket
+from tccp.node.transfer import Transfer
+from tccp.node.vm.streams import BESIDE_DISKS
 from tccp.protocol.messages import MoveArrived
 from tccp.protocol.vm_control import VmInfo
 
@@ -32,11 +35,14 @@ class Vm:
     is_ours: bool = False  # the coordinator has made us its owner
     move_id: bytes = b""  # of the move from here that was begun last
     wiped: bool = False  # it has moved to another node, and nothing is left here
+    transfer: Transfer | None = None  # of the last move, from here or to here
     arrived: MoveArrived | None = None  # it may become ours at any moment; only the coordinator can say
     saving: trio.Event | None = field(default=None, repr=False)
     saved: SavedState | None = None
     is_doomed: bool = False  # to be destroyed, from when that was asked for until it is or has failed
     destruction: bytes = b""  # the receipt
+    paths: tuple[Path, ...] = ()  # of its images
+    kept: Path | None = None  # the newest of its states that were kept while it goes on
     running: RunningVm | None = field(default=None, repr=False)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
 
@@ -46,9 +52,14 @@ class Vm:
         return self.accepted.verified.ticket.vm_id
 
     @property
+    def may_roll_back(self) -> bool:
+        """Whether its tenant allows that states of it are kept while it goes on."""
+        return "rollback" in self.accepted.verified.ticket.permissions
+
+    @property
     def stream_count(self) -> int:
-        """How many streams carry it to another node: one for its state, and one for each disk."""
-        return 1 + sum(image.role == "disk" for image in self.accepted.verified.ticket.images)
+        """How many streams carry it to another node."""
+        return BESIDE_DISKS + sum(image.role == "disk" for image in self.accepted.verified.ticket.images)
 
     @property
     def is_gone(self) -> bool:
@@ -94,5 +105,6 @@ class Vm:
             hint=self.problem.hint[:4096] if self.problem else "",
             console=self.running.console if self.running and not self.is_over else "",
             has_receipt=bool(self.receipt),
-            saved=str(self.saved.path) if self.saved and self.state != "destroyed" else "",
+            saved="" if self.state == "destroyed" else str(self.saved.path if self.saved else self.kept or ""),
+            transfer=self.transfer.info() if self.transfer else None,
         )

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,10 +22,12 @@ from tccp.node.vm.host import HostSettings, UserRange, VmHost, open_host
 from tccp.node.vm.memory_file import memory_file
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.state import ResumedState, state_key
+from tccp.node.vm.streams import Streams
 from tccp.node.vm.vm import Vm
 from tccp.node.vm_folder import STATE_NAME, VmFolder, marks_of, sealed_file
 from tccp.protocol.marks import split_marks
 from tccp.protocol.ticket import Ticket
+from tccp.protocol.transfer import TransferProgress, TransferSent
 
 DATA_SECRET = "data"  # noqa: S105 - the name under which the guest finds it
 
@@ -65,7 +67,8 @@ class QemuVm:
     async def run(self) -> None:
         """Let the guest run; a state that it goes on from is of no use to anybody after that."""
         await self._vm.run()
-        await trio.to_thread.run_sync(self._folder.remove_states)
+        if not self._folder.may_go_back:
+            await trio.to_thread.run_sync(self._folder.remove_states)
 
     async def shut_down(self) -> None:
         """By the power button."""
@@ -90,13 +93,17 @@ class QemuVm:
         key = _state_key(self._order, epoch)
         try:
             state = await self._vm.suspend(path, key)
+            if self._folder.may_go_back:
+                with trio.CancelScope(shield=True):
+                    await self.ended()  # what is known of the disks stands beside them
+                    await trio.to_thread.run_sync(self._folder.keep_disks, epoch)
         finally:
             key.wipe()
         return SavedState(path, state.root, state.size_bytes)
 
-    async def send(self, streams: Sequence[trio.abc.Stream]) -> None:
+    async def send(self, streams: Streams, on_progress: Callable[[TransferProgress], None]) -> TransferSent:
         """QEMU's own migration and mirrors, through *streams*."""
-        await self._vm.send(streams[0], disks=streams[1:])
+        return await self._vm.send(streams, on_progress=on_progress)
 
     async def forget(self) -> None:
         """All that is in memory; disks stay until `QemuHypervisor.destroy`."""
@@ -130,7 +137,7 @@ class QemuHypervisor:
     async def open(self, order: VmOrder) -> AsyncIterator[QemuVm]:
         """See `tccp.node.hypervisor.Hypervisor.open`."""
         folder = VmFolder(self._host.settings.state / order.ticket.ticket.vm_id.hex(), order)
-        if order.incoming:  # its disks are where it runs; whatever is here is older
+        if order.incoming is not None:  # its disks are where it runs; whatever is here is older
             await trio.to_thread.run_sync(folder.remove_disks)
         disks, vtpm = folder.demands()
         description, images = _description(order.ticket.ticket), _images(order, disks)
@@ -144,8 +151,7 @@ class QemuHypervisor:
                 secrets,
                 host=self._host,
                 resume=_resumed(order),
-                incoming=order.incoming[0] if order.incoming else None,
-                incoming_disks=order.incoming[1:],
+                incoming=order.incoming,
                 vtpm=vtpm,
             )
             async with opened as vm:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tccp.errors import DiskError, HostError
+from tccp.node.copying import copy_file
 from tccp.node.launch import OpenableImage, VmOrder
 from tccp.node.vm.description import SealedFile, VmDisk
 from tccp.node.vm.vm import VmEnd
@@ -41,6 +42,8 @@ class VmFolder:
         images = [image for image in self._order.images if image.role == "disk"]
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._order.state is not None and self.may_go_back:
+                self._put_back(self._order.keys.generation)
         except OSError as problem:
             raise HostError("state_unwritable", f"{self.path}: {problem.strerror}") from None
         *roots, vtpm_root = self._roots(len(images))
@@ -54,10 +57,35 @@ class VmFolder:
     def remove_disks(self) -> None:
         """What an earlier stay of the VM here has left."""
         try:
-            for path in (*self.path.glob("disk*.live"), self._file):
+            for path in self._own():
                 path.unlink(missing_ok=True)
         except OSError as problem:
             raise HostError("state_unwritable", f"{self.path}: {problem.strerror}") from None
+
+    @property
+    def may_go_back(self) -> bool:
+        """Whether states are kept, and the disks that belong to them."""
+        return "rollback" in self._order.ticket.ticket.permissions
+
+    def keep_disks(self, generation: int) -> None:
+        """Copy the disks, which are closed, for a later return to this state.
+
+        Raises:
+            HostError: ``state_unwritable``: the state can be resumed as long as the disks stand as they are.
+        """
+        try:
+            for path in self._own():
+                copy_file(path, self.path / kept_name(generation, path.name))
+        except OSError as problem:
+            raise HostError("state_unwritable", f"a disk of state {generation}: {problem.strerror}") from None
+
+    def _put_back(self, generation: int) -> None:
+        """The disks of that state, where they were kept."""
+        for path in self.path.glob(kept_name(generation, "*")):
+            copy_file(path, self.path / path.name.removeprefix(kept_name(generation, "")))
+
+    def _own(self) -> list[Path]:
+        return [*self.path.glob("disk*.live"), *([self._file] if self._file.exists() else [])]
 
     def remove_states(self) -> None:
         """Suspended states."""
@@ -120,6 +148,11 @@ class VmFolder:
     @property
     def _file(self) -> Path:
         return self.path / "roots"
+
+
+def kept_name(generation: int, name: str) -> str:
+    """Of a file that belongs to a state."""
+    return f"kept-{generation}-{name}"
 
 
 def marks_of(end: VmEnd) -> bytes:

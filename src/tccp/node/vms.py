@@ -12,15 +12,13 @@ wiped without anybody having to reach us.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import structlog
 import trio
 
 from tccp.errors import HostError, LaunchError, TccpError
-from tccp.node import silence
+from tccp.node.arrivals import Arrivals
 from tccp.node.departures import Departures
 from tccp.node.ending import Endings, unix_ms
 from tccp.node.hypervisor import Hypervisor, RunningVm, VmOutcome
@@ -33,7 +31,6 @@ from tccp.node.launch import (
     check_headers,
     launch_receipt,
     named_images,
-    openable,
     order_vm,
 )
 from tccp.node.marking import marking
@@ -41,19 +38,15 @@ from tccp.node.one_vm import OVER, Vm
 from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
 from tccp.node.remains import RemainsFolder
-from tccp.node.silence import listening
 from tccp.node.watching import Changes
-from tccp.protocol.messages import (
-    MoveArrived,
-    MoveGo,
-    MoveOrder,
-    NodeReport,
-)
+from tccp.protocol.encoding import encode
+from tccp.protocol.messages import MoveOrder, NodeReport
 from tccp.protocol.vm_control import VmInfo
 
 VMS_MAX = 256
 ENDED_KEPT_MAX = 64
 LEASE_LOOK_S = 0.5
+BEFORE_IT_RUNS = frozenset({"checking", "asking", "starting", "arriving"})
 ENDS_RECORDED_S = 5.0
 
 Origin = Path | Peers | None  # a suspended state, another node, or nothing: it starts
@@ -86,7 +79,8 @@ class Vms:
     ) -> None:
         self._mark_every_s, self._remains = mark_every_s, remains
         self._endings = Endings(hypervisor, desk, identity, remains, self._set)
-        self._peers, self._departures = peers, Departures(desk, peers, self._set)
+        self._peers, self._departures = peers, Departures(desk, peers, self._set, self._changed)
+        self._arrivals = Arrivals(desk, hypervisor, lease, remains, self._set, self._changed, self._run)
         desk.on_order = self._begin_move
         self._hypervisor, self._desk, self._lease = hypervisor, desk, lease
         self._identity, self._coordinator_id = identity, coordinator_id
@@ -123,7 +117,7 @@ class Vms:
             raise LaunchError("vm_running", f"{before.vm_id.hex()} is {before.state} on this node")
         if sum(not vm.is_over for vm in self._by_id.values()) >= VMS_MAX:
             raise HostError("too_many_vms", f"{VMS_MAX} run already")
-        vm = Vm(accepted, unix_ms())
+        vm = Vm(accepted, unix_ms(), paths=tuple(paths))
         self._by_id.pop(vm.vm_id, None)
         self._by_id[vm.vm_id] = vm
         self._forget_old()
@@ -175,6 +169,33 @@ class Vms:
         self._set(vm, "suspending")
         self._nursery.start_soon(self._suspend, vm, vm.running, vm.saving)
 
+    def snapshot(self, vm: Vm) -> None:
+        """Begin to keep its state: it is suspended, and resumed at once here, in the next epoch.
+
+        Raises:
+            LaunchError: ``snapshot_not_allowed`` by its ticket; ``vm_not_running``.
+        """
+        if not vm.may_roll_back:
+            hint = "its tenant may allow it: `tccp ticket create --allow-rollback`"
+            raise LaunchError("snapshot_not_allowed", f"the ticket of {vm.vm_id.hex()} does not", hint=hint)
+        self.suspend(vm)
+        assert self._nursery is not None
+        self._nursery.start_soon(self._resume_again, vm)
+
+    async def _resume_again(self, vm: Vm) -> None:
+        while vm.state in {"suspending", "recording"}:
+            await self.wait_for_change(self.change_count)
+        if vm.state != "suspended" or vm.saved is None:
+            return
+        try:
+            again = self._begin(encode(vm.accepted.signed), vm.paths, vm.saved.path)
+        except TccpError as problem:  # it stays suspended, and can be resumed by hand
+            log.error("not_resumed", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
+            vm.detail = str(problem)
+            self._changed()
+        else:
+            again.kept = vm.saved.path
+
     def destroy(self, vm: Vm) -> None:
         """Begin to end it, and to wipe all that there is of it; "destroyed" once the coordinator has recorded that.
 
@@ -187,6 +208,19 @@ class Vms:
         if not vm.is_doomed and vm.state != "destroyed":
             vm.is_doomed, vm.problem = True, None
             self._nursery.start_soon(self._destroy, vm)
+
+    def give_up(self, vm: Vm) -> None:
+        """Begin to give up a start, or a move, at either end; what comes of it, `steps` tells.
+
+        Raises:
+            LaunchError: ``too_late``: it runs here, has ended, or nobody here can decide that any more.
+        """
+        if vm.state == "moving" and vm.transfer is not None:
+            vm.transfer.cancel()
+        elif vm.state in BEFORE_IT_RUNS and not (vm.transfer and vm.transfer.sent):
+            vm.end("cancelled")
+        else:
+            raise LaunchError("too_late", f"{vm.vm_id.hex()} is {vm.state}")
 
     def lose_all(self, reason: str) -> None:
         """The node is out: end every VM now."""
@@ -243,7 +277,7 @@ class Vms:
             with vm.scope, named_images(vm.accepted.verified, paths) as images:
                 self._set(vm, "asking")
                 if isinstance(origin, Peers):
-                    await self._take_over(vm, images, origin, orders)
+                    await self._arrivals.take_over(vm, images, origin, orders)
                 else:
                     await self._start(vm, images, origin, orders)
         except TccpError as problem:
@@ -267,34 +301,6 @@ class Vms:
         async with self._hypervisor.open(order) as running:
             await self._run(vm, order, running)
 
-    async def _take_over(self, vm: Vm, images: tuple[NamedImage, ...], peers: Peers, orders: list[VmOrder]) -> None:
-        """From another node: it runs here once the coordinator says that nothing is left there."""
-        async with peers.waiting() as waiting:
-            signed = vm.accepted.signed
-            move = await self._desk.request_move(vm.accepted.verified, signed.ticket, signed.signature, waiting.address)
-            order = VmOrder(vm.accepted.verified, openable(images, move.keys), move.keys)
-            orders.append(order)
-            vm.epoch = order.keys.epoch
-            await self._remains.write(vm, "here")
-            check_headers(order)
-            self._set(vm, "arriving")
-            await self._hypervisor.allow_until(self._lease.vms_end_at)
-            async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
-                await self._take_in(vm, order, streams, MoveArrived(vm.vm_id, vm.epoch, move.move_id, b""))
-
-    async def _take_in(self, vm: Vm, order: VmOrder, streams: Sequence[trio.abc.Stream], arrived: MoveArrived) -> None:
-        vm.arrived = arrived
-        with listening(streams, silence.RECEIVING_S) as watch:
-            async with self._hypervisor.open(replace(order, incoming=watch.streams)) as running:
-                watch.stop()
-                vm.running = running
-                vm.arrived = arrived = msgspec.structs.replace(arrived, marks=await running.marks())
-                self._set(vm, "arrived")
-                go = await self._desk.recorded(arrived)
-                assert isinstance(go, MoveGo)
-                vm.arrived, vm.is_ours = None, True
-                await self._run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)
-
     async def _run(self, vm: Vm, order: VmOrder, running: RunningVm) -> None:
         """From its first instruction here to its last."""
         vm.running = running
@@ -304,6 +310,8 @@ class Vms:
         )
         vm.has_run = True
         await running.run()
+        if vm.transfer is not None:
+            vm.transfer.end()
         self._set(vm, "running")
         async with marking(vm, running, self._desk, every_s=self._mark_every_s):
             outcome = await running.ended()
@@ -322,7 +330,7 @@ class Vms:
             order.wipe()
             if vm.arrived is not None:
                 assert self._nursery is not None
-                self._nursery.start_soon(self._endings.find_out, vm.arrived, vm.reason)
+                self._nursery.start_soon(self._endings.find_out, vm, vm.arrived, self._is_known)
             elif vm.is_ours:
                 said = self._endings.report(vm, order.keys, outcome)
                 self._desk.report(said)
@@ -359,8 +367,15 @@ class Vms:
     def _set(self, vm: Vm, state: str) -> None:
         vm.state = state
         log.info("vm", vm=vm.vm_id.hex(), state=state, reason=vm.reason, epoch=vm.epoch)
+        self._changed()
+
+    def _changed(self) -> None:
         self.change_count += 1
         self._watchers.unpark_all()
+
+    def _is_known(self, vm: Vm) -> bool:
+        """Whether it is still what is known here of its id."""
+        return self._by_id.get(vm.vm_id) is vm
 
     def _forget_old(self) -> None:
         gone = [vm for vm in self._by_id.values() if vm.is_over and not vm.left_something]

@@ -348,6 +348,8 @@ NodeRequest = (
     | v.SuspendVm
     | v.ResumeVm
     | v.ReceiveVm
+    | v.CancelVm
+    | v.SnapshotVm
     | v.DestroyVm
     | v.GetDestructionReceipt
 )
@@ -413,5 +415,7 @@ ROLE_NEEDED: dict[type, ControlRole] = {
     v.SuspendVm: ControlRole.ADMIN,
     v.ResumeVm: ControlRole.ADMIN,
     v.ReceiveVm: ControlRole.ADMIN,
+    v.CancelVm: ControlRole.ADMIN,
+    v.SnapshotVm: ControlRole.ADMIN,
     v.DestroyVm: ControlRole.ADMIN,
 }

@@ -17,19 +17,20 @@ from tccp.errors import LaunchError, ProtocolError
 from tccp.protocol import fields as f
 from tccp.protocol.encoding import Message, decode, encode
 
-DOMAIN = "tccp/v1/ticket"
+DOMAIN = "tccp/v2/ticket"
 KEYS_INFO = b"tccp/v1/ticket-keys\0"
 RELEASE_INFO = b"tccp/v1/released-keys\0"
 KEY_BYTES = 32
 IMAGES_MAX = 16
 VALIDITY_S_MAX = 366 * 86_400
-# How every ticket begins, up to its tenant's key: an array of thirteen fields, the domain, a byte string of 32.
-PREFIX = b"\x9d" + bytes([0xA0 | len(DOMAIN)]) + DOMAIN.encode("ascii") + b"\xc4\x20"
+# How every ticket begins, up to its tenant's key: an array of fourteen fields, the domain, a byte string of 32.
+PREFIX = b"\x9e" + bytes([0xA0 | len(DOMAIN)]) + DOMAIN.encode("ascii") + b"\xc4\x20"
 HEADED_BY_KEY = len(PREFIX) + KEY_BYTES
 
 Role = Literal["disk", "kernel", "initrd", "data"]
 Firmware = Literal["uefi", "direct"]
 DiskState = Literal["registered", "any"]
+Permission = Literal["rollback"]
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -77,6 +78,9 @@ class Ticket(Message, frozen=True):
     policy: PolicyDemand
     attributes: Annotated[dict[Word, Word], Meta(max_length=32)]  # of the node, whoever says so
     disk_state: DiskState  # "any": the tenant takes the disk as it is found, perhaps an older state of it
+    # What the provider may do beside what it always may; nothing by default. "rollback": to keep states of the VM while
+    # it goes on, and to have it go on from an older one.
+    permissions: Annotated[tuple[Permission, ...], Meta(max_length=8)]
 
 
 class SignedTicket(Message, frozen=True, tag="signed_ticket"):
@@ -186,5 +190,7 @@ def _check_sense(ticket: Ticket) -> None:
         raise LaunchError("ticket_malformed", "an initrd without a kernel")
     if ticket.shape.cmdline and "kernel" not in roles:
         raise LaunchError("ticket_malformed", "a command line without a kernel")
+    if len(set(ticket.permissions)) < len(ticket.permissions):
+        raise LaunchError("ticket_malformed", "a permission is named twice")
     if len({image.image_id for image in ticket.images}) < len(roles):
         raise LaunchError("ticket_malformed", "an image is named twice")

@@ -73,6 +73,12 @@ class SuspendVm(Message, frozen=True, tag="suspend_vm"):
     vm_id: f.Id16
 
 
+class SnapshotVm(Message, frozen=True, tag="snapshot_vm"):
+    """Keep the state of a VM, which goes on. Answered by a `VmInfo` at each step, until it runs or has failed."""
+
+    vm_id: f.Id16
+
+
 class ResumeVm(Message, frozen=True, tag="resume_vm"):
     """Have a VM go on from a suspended state, under the ticket that has started it. Answered as `LaunchVm`."""
 
@@ -86,6 +92,12 @@ class ReceiveVm(Message, frozen=True, tag="receive_vm"):
 
     ticket: Annotated[bytes, Meta(min_length=1, max_length=131_072)]
     images: Annotated[tuple[Path, ...], Meta(min_length=1, max_length=16)]
+
+
+class CancelVm(Message, frozen=True, tag="cancel_vm"):
+    """Give up a move, at either end, or a start. Answered by a `VmInfo` at each step, until that is settled."""
+
+    vm_id: f.Id16
 
 
 class DestroyVm(Message, frozen=True, tag="destroy_vm"):
@@ -147,6 +159,25 @@ class OwnedVms(Message, frozen=True, tag="owned_vms"):
     vms: tuple[OwnedVm, ...]
 
 
+class VmTransfer(Message, frozen=True, tag="vm_transfer"):
+    """How far a VM is on its way from node to node, or what that took.
+
+    Bytes left are the guest's, bytes sent those on the wire.
+    """
+
+    disk_bytes: Count
+    disk_left_bytes: Count
+    memory_bytes: Count  # 0 before it is its turn
+    memory_left_bytes: Count
+    sent_bytes: Count
+    bytes_per_s: Count
+    rounds: Count  # how often its memory was gone through
+    state_sent_bytes: Count  # memory, devices, vTPM; this and the following are 0 before all is sent
+    disk_sent_bytes: Count
+    total_ms: Count  # from when it was asked for, or ordered, at this node
+    still_ms: Count  # for so long the guest stood still; known where it runs now
+
+
 class VmInfo(Message, frozen=True, tag="vm_info"):
     """One VM on a node: of this run of its daemon, or one of which an earlier run has left something."""
 
@@ -166,6 +197,7 @@ class VmInfo(Message, frozen=True, tag="vm_info"):
     console: str  # path of a Unix socket; empty when there is none
     has_receipt: bool
     saved: str  # path of its suspended state; empty when there is none
+    transfer: VmTransfer | None  # when it moves, or has moved
 
 
 class Vms(Message, frozen=True, tag="vms"):

@@ -46,6 +46,12 @@ def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
         (said.at_ms, said.generation, said.state_root, said.vm_id),
     )
     take_down_disks(connection, record, said.disk_root, said.marks)
+    connection.execute(
+        "INSERT INTO vm_state (vm_id, generation, state_root, disk_root, marks)"
+        " SELECT vm_id, generation, state_root, disk_root, marks FROM vm WHERE vm_id = ?"
+        " ON CONFLICT (vm_id, generation) DO UPDATE SET disk_root = excluded.disk_root, marks = excluded.marks",
+        (said.vm_id,),
+    )
     body = {
         "vm_id": said.vm_id,
         "epoch": said.epoch,
@@ -80,6 +86,7 @@ def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:
             " destroy_seq = ?2 WHERE vm_id = ?3",
             (said.at_ms, seq, said.vm_id),
         )
+    connection.execute("DELETE FROM vm_state WHERE vm_id = ?", (said.vm_id,))
     connection.execute(
         "INSERT INTO vm_destruction (statement, vm_id, seq) VALUES (?, ?, ?)", (said.statement_sha256, said.vm_id, seq)
     )

@@ -54,6 +54,7 @@ class KeyClaim:
         evidence_since_ms: Since when the node's last evidence must have been judged.
         gives_up_state: Whether the tenant starts it anew although there is a suspended state.
         state_root: Of the suspended state that is to be resumed; empty for a start.
+        may_roll_back: Whether the tenant allows that it is not the newest.
     """
 
     ticket: bytes
@@ -72,6 +73,7 @@ class KeyClaim:
     attested_by: tuple[str, int] | None = None
     gives_up_state: bool = False
     state_root: bytes = b""
+    may_roll_back: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes and times that cannot be."""

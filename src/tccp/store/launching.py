@@ -88,7 +88,7 @@ def release(connection: sqlite3.Connection, claim: KeyClaim) -> VmRecord:
             return before
         raise ConflictError("ticket_used", claim.ticket.hex())
     if before is not None:
-        _check_free(before, claim)
+        check_free(before, claim)
     record = own(connection, EventKind.RELEASE, claim, asker, before)
     connection.execute(
         "INSERT INTO used_ticket (ticket, vm_id, used_ms) VALUES (?, ?, ?)", (claim.ticket, claim.vm_id, claim.at_ms)
@@ -202,7 +202,12 @@ def asks_again(claim: KeyClaim, asker: Asker, before: VmRecord) -> bool:
     return (before.ticket, before.nonce, before.node, before.boot_id, before.state) == asked
 
 
-def _check_free(record: VmRecord, claim: KeyClaim) -> None:
+def check_free(record: VmRecord, claim: KeyClaim) -> None:
+    """Whether nobody runs it, or may.
+
+    Raises:
+        ConflictError: ``vm_running``, ``vm_destroyed``, ``vm_suspended``, ``vm_not_free``.
+    """
     if record.state == VmState.RUNNING:
         raise ConflictError("vm_running", f"{record.vm_id.hex()} runs on {record.node}")
     if record.state == VmState.DESTROYED:

@@ -15,7 +15,11 @@
     [[witness]]
     key = "witness.example.net/w1+<id>+<key>"
 
-Exactly one of the three says whose TPM counts; without PCR values nothing is trusted.
+    [measured_boot.kernel]                  # or, or beside: the sections of a measured-boot policy (docs/POLICIES.md)
+    mode = "enforce"
+    digests = ["<64 hex digits>"]
+
+Exactly one of the three says whose TPM counts; without PCR values or a measured boot nothing is trusted.
 """
 
 import re
@@ -25,7 +29,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tccp.attestation.boot_judge import judge_boot
+from tccp.attestation.boot_policy import KIND, BootPolicy, boot_policy_in
 from tccp.attestation.policy import parse_allowed_pcrs
+from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import ConfigError, PolicyError
 from tccp.model import PcrSelection, PcrValues
 from tccp.transparency.note import NoteKey, SignatureType, parse_note_key
@@ -37,7 +44,7 @@ KEYS = frozenset(
     {
         "identity",
         *("ek_authorities", "ek", "ak"),
-        *("software", "bank", "pcrs"),
+        *("software", "bank", "pcrs", "measured_boot"),
         *("witness", "witnesses_required", "witness_age_s"),
     }
 )
@@ -55,6 +62,7 @@ class TenantPolicy:
         ak_spki: DER.
         software: Versions; empty: any.
         selection: The PCRs that must be quoted; more may be.
+        measured_boot: What its event log must say, beside any PCR values; None: only those count.
     """
 
     identity_key: bytes | None
@@ -68,6 +76,7 @@ class TenantPolicy:
     witnesses_required: int
     witness_age_s: int
     body: bytes = field(repr=False)
+    measured_boot: BootPolicy | None = None
 
     def judge_pcrs(self, quoted: PcrValues) -> None:
         """Check that each PCR of the policy was quoted with a value that it allows.
@@ -75,7 +84,7 @@ class TenantPolicy:
         Raises:
             PolicyError: ``pcr_not_quoted``, ``pcr_not_in_policy``.
         """
-        for index in self.selection.indexes:
+        for index in self.allowed:
             value = quoted.values.get(index)
             if value is None:
                 raise PolicyError("pcr_not_quoted", f"PCR {index} was not quoted, and the policy demands it")
@@ -87,6 +96,23 @@ class TenantPolicy:
                     hint="It booted something else than the policy names. `tccp trust add --event-log FILE` and `tccp "
                     "evidence eventlog FILE` show what; ask its operator why before you change the policy.",
                 )
+
+    def judge_measured_boot(self, quote: VerifiedQuote, event_log: bytes) -> None:
+        """Check that what it booted is what the policy knows, by the log that explains the quoted values.
+
+        Raises:
+            PolicyError: ``pcr_not_quoted``; ``kernel_not_in_policy`` and the like.
+            EventLogError: The log does not explain the values, or there is none.
+        """
+        if self.measured_boot is None:
+            return
+        missing = sorted(set(self.measured_boot.selection.indexes) - set(quote.pcrs.values))
+        if missing:
+            hint = "its operator can have it quoted: [tpm] pcrs"
+            raise PolicyError(
+                "pcr_not_quoted", f"PCR {missing[0]} was not quoted, and the policy demands it", hint=hint
+            )
+        judge_boot(self.measured_boot, quote.of(self.measured_boot.selection), event_log)
 
     def judge_software(self, software: str) -> None:
         """Check the version that the coordinator names; it is as true as the software that its PCRs stand for.
@@ -118,7 +144,12 @@ def parse_tenant_policy(body: bytes, *, folder: Path = Path()) -> TenantPolicy:
         raise _bad(f"{unknown[0]}: unknown key")
     if len([key for key in TPM_KEYS if key in table]) != 1:
         raise _bad(f"one of {', '.join(TPM_KEYS)} must say whose TPM counts, and only one")
-    selection, allowed = parse_allowed_pcrs(table.get("bank", "sha256"), table.get("pcrs"), hint=HINT)
+    boot = _measured_boot(table.get("measured_boot"), table.get("bank", "sha256"), body)
+    allowed: Mapping[int, frozenset[bytes]]
+    if boot is not None and "pcrs" not in table:
+        selection, allowed = boot.selection, {}
+    else:
+        selection, allowed = parse_allowed_pcrs(table.get("bank", "sha256"), table.get("pcrs"), hint=HINT)
     witnesses = _witnesses(table.get("witness", []))
     return TenantPolicy(
         identity_key=_digest(table, "identity"),
@@ -132,6 +163,7 @@ def parse_tenant_policy(body: bytes, *, folder: Path = Path()) -> TenantPolicy:
         witnesses_required=_required(table.get("witnesses_required", len(witnesses)), witnesses),
         witness_age_s=_age(table.get("witness_age_s", WITNESS_AGE_S)),
         body=body,
+        measured_boot=boot,
     )
 
 
@@ -165,6 +197,17 @@ def _folder(value: Any, folder: Path) -> Path | None:
     if not isinstance(value, str) or not value or "\0" in value:
         raise _bad("ek_authorities: not the name of a folder")
     return folder / value
+
+
+def _measured_boot(value: Any, bank: Any, body: bytes) -> BootPolicy | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not {"kind", "name", "version", "bank"}.isdisjoint(value):
+        raise _bad("measured_boot: a table of the sections of a measured-boot policy is needed, and nothing else")
+    policy = boot_policy_in({"kind": KIND, "name": "coordinator", "version": 1, "bank": bank, **value}, body)
+    if policy.ima_sha256 is not None:
+        raise _bad("measured_boot.ima: a coordinator shows no list of IMA")
+    return policy
 
 
 def _software(value: Any) -> frozenset[str]:

@@ -129,7 +129,7 @@ def _problem_of(pinned: PinnedCoordinator) -> str:
         return "no port, or no release key"
     if pinned.head.origin != pinned.note_key.name:
         return "the checkpoint is of another log"
-    return "" if pinned.demands.allowed else "no policy"
+    return "" if pinned.demands.allowed or pinned.demands.measured_boot else "no policy"
 
 
 def write_pinned(pinned: PinnedCoordinator) -> bytes:

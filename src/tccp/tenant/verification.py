@@ -144,6 +144,7 @@ def _judge_platform(shown: Introduction, verified: VerifiedCoordinator, policy: 
         policy.judge_pcrs(pcrs)
     except PolicyError as problem:
         raise PolicyError(problem.reason, problem.detail + explanation(shown, verified), hint=problem.hint) from None
+    policy.judge_measured_boot(verified.quote, shown.event_log)
     policy.judge_software(verified.statement.software)
     indexes = FIRMWARE_PCRS.intersection(pcrs.selection.indexes)
     if shown.event_log and indexes:

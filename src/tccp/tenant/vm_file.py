@@ -23,6 +23,7 @@ from tccp.protocol.encoding import Message, decode, encode
 from tccp.protocol.ticket import (
     DOMAIN,
     DiskState,
+    Permission,
     PolicyDemand,
     Role,
     SignedTicket,
@@ -71,6 +72,7 @@ class TicketTerms:
     policy: PolicyDemand
     attributes: dict[str, str]
     disk_state: DiskState = "registered"
+    permissions: tuple[Permission, ...] = ()
 
 
 def new_vm() -> VmFile:
@@ -107,6 +109,7 @@ def write_ticket(
         policy=terms.policy,
         attributes=terms.attributes,
         disk_state=terms.disk_state,
+        permissions=terms.permissions,
     )
     signed = sign_ticket(ticket, tenant)
     verified = verify_ticket(signed.ticket, signed.signature)  # what we could not read ourselves is not given away

@@ -1,4 +1,4 @@
-"""Taking connections in, at most so many at once."""
+"""Taking connections in, at most so many at once, and at most so many from one address."""
 
 import contextlib
 import errno
@@ -8,6 +8,7 @@ import structlog
 import trio
 
 from tccp.errors import HostError, ProtocolError
+from tccp.transport.addresses import PerAddress, place_of_peer
 from tccp.transport.errors import PeerGoneError
 
 ACCEPT_PAUSE_S = 0.1
@@ -20,11 +21,16 @@ async def serve_connections(
     serve_one: Callable[[trio.SocketStream], Awaitable[None]],
     *,
     connections_max: int,
+    per_address: PerAddress | None = None,
 ) -> None:
     """Serve those who connect until cancelled, each in a task; who comes too many waits in the kernel's backlog.
 
+    One is taken in for each turn of the loop, so that those who are in come first: a crowd waits, and is not served
+    so slowly that all of it gives up.
+
     Args:
         serve_one: Closes its stream, raises nothing that a peer can cause, and returns in bounded time.
+        per_address: Who comes too many from one address is closed at once, without a word. None: there is no limit.
 
     Raises:
         HostError: ``listener_lost``.
@@ -32,9 +38,16 @@ async def serve_connections(
     places = trio.Semaphore(connections_max)
 
     async def serve(stream: trio.SocketStream) -> None:
+        place = place_of_peer(stream) if per_address is not None else ""
+        taken = per_address is None or per_address.take(place)
         try:
-            await serve_one(stream)
+            if taken:
+                await serve_one(stream)
+            else:
+                stream.socket.close()
         finally:
+            if per_address is not None and taken:
+                per_address.release(place)
             places.release()
 
     async def accept(listener: trio.SocketListener) -> None:

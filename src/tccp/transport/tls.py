@@ -34,6 +34,8 @@ def peer_context(own: KeyPair, authority: bytes, *, is_server: bool) -> ssl.SSLC
     """For both ends of a connection between nodes: certificates of leases, from the coordinator's *authority* (PEM)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_server else ssl.PROTOCOL_TLS_CLIENT)
     _harden(context)
+    if is_server:
+        context.num_tickets = 0
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=authority.decode("ascii"))
     _load_from_memory(context, own)

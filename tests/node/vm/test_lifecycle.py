@@ -11,6 +11,7 @@ import trio
 from tccp.errors import DiskError, HostError, SealedImageError
 from tccp.node.vm.description import VmDisk, VmImages
 from tccp.node.vm.opening import open_vm
+from tests.support.guest import CONSOLE
 from tests.support.machines import Guest, GuestImages, TestHost, booted, describe, seal_file, secrets
 
 HOSTILE = 'a,b ,, file=/etc/passwd id=x,if=none --help -S %s $(id) `id` ;id "q" \'q\' {"x":1} opt/org.tccp/x'
@@ -32,10 +33,10 @@ def processes_of(vm_id: bytes) -> list[str]:
 async def test_a_guest_boots_with_its_command_line_its_secrets_and_its_disk(
     host: TestHost, images: GuestImages, live: Path
 ) -> None:
-    description = describe(cmdline=f"console=ttyS0 quiet panic=-1 {HOSTILE}")
+    description = describe(cmdline=f"{CONSOLE} {HOSTILE}")
     keys = secrets(**{"ssh-host-key": b"a\0key\nof,the guest"})
     async with booted(host, images.with_disk(live), description=description, keys=keys) as guest:
-        assert await guest.run("cat /proc/cmdline") == [f"console=ttyS0 quiet panic=-1 {HOSTILE}"]
+        assert await guest.run("cat /proc/cmdline") == [f"{CONSOLE} {HOSTILE}"]
         secret = await guest.run(
             "hexdump -ve '1/1 \"%02x\"' /sys/firmware/qemu_fw_cfg/by_name/opt/org.tccp/ssh-host-key/raw"
         )

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,21 @@ import trio
 
 from tccp.errors import HostError
 from tccp.node.vm.description import VmImages, VmSecrets
-from tccp.node.vm.migration import Pace, Sent
+from tccp.node.vm.migration import Pace
 from tccp.node.vm.opening import open_vm
-from tccp.node.vm.relay import ByteStream
+from tccp.node.vm.preamble import Preamble, encode_preamble
+from tccp.node.vm.streams import Streams, streams_of
 from tccp.node.vm.vm import Vm
+from tccp.protocol.transfer import SourceWord, TransferProgress, TransferSent
+from tccp.transport.bulk_stream import BulkStream
 from tests.node.vm.test_suspend import EXTEND, PCR_16
 from tests.support.machines import Guest, GuestImages, TestHost, a_host, booted, describe, secrets
-from tests.support.wires import tls_wire
+from tests.support.wires import Wires, tls_wires
 
-COUNTER = "(while true; do n=$((n+1)); echo $n > /tmp/count; usleep 2000; done) & echo"
+REST = "dd if=/dev/vda bs=1M skip=2 2>/dev/null | sha256sum"
+COUNTER = (
+    "echo 0 > /tmp/count; (while true; do n=$((n+1)); echo $n > /tmp/c; mv /tmp/c /tmp/count; usleep 2000; done) & echo"
+)
 
 
 @pytest.fixture
@@ -31,41 +38,35 @@ async def elsewhere(vm_folder: Path) -> AsyncIterator[TestHost]:
     assert list((folder / "run").iterdir()) == []
 
 
-@asynccontextmanager
-async def pair() -> AsyncIterator[tuple[trio.abc.Stream, trio.abc.Stream]]:
-    """Two ends of a connection."""
-    ends = trio.socket.socketpair()
-    async with trio.SocketStream(ends[0]) as one, trio.SocketStream(ends[1]) as other:
-        yield one, other
+@dataclass
+class Told:
+    """What each end was told."""
+
+    here: list[TransferProgress] = field(default_factory=list)
+    there: list[SourceWord] = field(default_factory=list)
 
 
 @asynccontextmanager
 async def moving(
-    guest: Guest,
-    keys: VmSecrets,
-    images: VmImages,
-    elsewhere: TestHost,
-    disk: tuple[ByteStream, ByteStream] | None = None,
-) -> AsyncIterator[tuple[Sent, Guest]]:
+    guest: Guest, keys: VmSecrets, images: VmImages, elsewhere: TestHost, *, pace: Pace | None = None
+) -> AsyncIterator[tuple[TransferSent, Guest, Told]]:
     """A guest that was sent and stands still at both ends: what it took, and the guest there."""
     arrived: list[Vm] = []
     came = trio.Event()
     leave = trio.Event()
+    told = Told()
 
-    async def take_in(there: ByteStream) -> None:
-        disks = [disk[1]] if disk else []
-        async with open_vm(
-            guest.vm.description, images, keys, host=elsewhere.vms, incoming=there, incoming_disks=disks
-        ) as vm:
+    async def take_in(there: Streams) -> None:
+        async with open_vm(guest.vm.description, images, keys, host=elsewhere.vms, incoming=there) as vm:
             arrived.append(vm)
             came.set()
             await leave.wait()
 
-    async with tls_wire() as (here, there), trio.open_nursery() as nursery:
-        nursery.start_soon(take_in, there)
-        sent = await guest.vm.send(here, disks=[disk[0]] if disk else [])
+    async with tls_wires(len(images.disks)) as wires, trio.open_nursery() as nursery:
+        nursery.start_soon(take_in, streams_of(wires.there, told.there.append))
+        sent = await guest.vm.send(streams_of(wires.here), pace=pace, on_progress=told.here.append)
         await came.wait()
-        yield sent, Guest(arrived[0])
+        yield sent, Guest(arrived[0]), told
         leave.set()
 
 
@@ -84,11 +85,11 @@ async def test_a_guest_moves_with_its_memory_and_its_vtpm_and_goes_on_counting(
         await guest.run(COUNTER)
         count = await count_of(guest)
         first = guest.vm.vtpm.certificates
-        async with moving(guest, keys, images.diskless, elsewhere) as (sent, there):
+        async with moving(guest, keys, images.diskless, elsewhere) as (sent, there, _):
             # It stands still at both ends until one has let go of it.
             for vm in (guest.vm, there.vm):
                 assert (await vm.qmp.execute("query-status"))["running"] is False
-            assert sent.sent_bytes > 3_000_000
+            assert sent.state_bytes > 3_000_000
             end = await guest.vm.forget()
             assert end.reason == "forgotten"
             assert list(guest.vm.vtpm.state.place.iterdir()) == []
@@ -109,16 +110,22 @@ async def test_a_guest_moves_with_its_disk_while_it_writes_to_it(
     keys = secrets()
     async with booted(host, images.with_disk(live), keys=keys) as guest:
         await guest.run("echo 'written here' | dd of=/dev/vda conv=notrunc,fsync")
+        # A MiB that is new, one as in the image, and zeros where the image has none.
+        await guest.run("dd if=/dev/urandom of=/dev/vda bs=1M seek=2 count=1 conv=notrunc,fsync")
+        await guest.run("dd if=/dev/zero of=/dev/vda bs=64k seek=56 count=1 conv=notrunc,fsync")
+        rest = await guest.run(REST)
         await guest.run(
             "(while true; do n=$((n+1)); echo $n | dd of=/dev/vda bs=4096 seek=$((n % 500 + 1)) conv=notrunc,fsync; "
             "done) >/dev/null 2>&1 & echo"
         )
         there_images = images.with_disk(tmp_path / "there.disk")
-        async with tls_wire() as disk, moving(guest, keys, there_images, elsewhere, disk) as (_, there):
+        async with moving(guest, keys, there_images, elsewhere) as (sent, there, _):
+            assert sent.disk_bytes > 4096
             assert (await guest.vm.forget()).disk_roots == (None,)
             await there.vm.run()
             assert await there.run("head -n 1 /dev/vda") == ["written here"]
             await there.run("kill $!; wait $!; sync")
+            assert await there.run(REST) == rest
             checksum = await there.run("sha256sum /dev/vda")
             end = await there.vm.shut_down()
         (root,) = end.disk_roots
@@ -134,80 +141,79 @@ async def test_a_guest_runs_on_with_its_disk_when_the_copy_of_it_fails(
     async with booted(host, images.with_disk(live), keys=keys) as guest:
         await guest.run("dd if=/dev/urandom of=/dev/vda bs=1M seek=1 count=3 conv=fsync")
         for number, limit in enumerate((1, 100, 2_000_000)):
-            async with pair() as (here, there), pair() as (disk_here, disk_there), trio.open_nursery() as nursery:
-                others = images.with_disk(tmp_path / f"copy-{number}")
-                nursery.start_soon(refusal_there, guest, keys, others, elsewhere, there, (disk_there,))
+            others = images.with_disk(tmp_path / f"copy-{number}")
+            async with tls_wires(1) as wires, trio.open_nursery() as nursery:
+                nursery.start_soon(refusal_there, guest, keys, others, elsewhere, wires)
+                *rest, disk = wires.here
                 with pytest.raises(HostError):
-                    await guest.vm.send(here, disks=[Cut(disk_here, limit)])
-                await here.aclose()
-                await disk_here.aclose()
+                    await guest.vm.send(streams_of([*rest, Cut(disk, limit)]))
+                wires.close_here()
             assert await guest.run(
                 "echo 'still here' | dd of=/dev/vda conv=notrunc,fsync 2>/dev/null; head -n 1 /dev/vda"
             )
-        async with pair() as (disk_here, disk_there):
-            others = images.with_disk(tmp_path / "copy")
-            async with moving(guest, keys, others, elsewhere, (disk_here, disk_there)) as (_, gone):
-                await gone.vm.forget()
-            await guest.vm.run()
+        others = images.with_disk(tmp_path / "copy")
+        async with moving(guest, keys, others, elsewhere) as (_, gone, _):
+            await gone.vm.forget()
+        await guest.vm.run()
         assert await guest.run("head -n 1 /dev/vda") == ["still here"]
 
 
-async def test_a_guest_that_was_sent_may_still_go_on_where_it_was(
+async def test_a_guest_that_was_sent_may_still_go_on_where_it_was_and_both_ends_know_how_far_it_was(
     host: TestHost, elsewhere: TestHost, images: GuestImages
 ) -> None:
     keys = secrets()
     async with booted(host, images.diskless, keys=keys) as guest:
         await guest.run(COUNTER)
         count = await count_of(guest)
-        async with moving(guest, keys, images.diskless, elsewhere) as (_, there):
+        pace = Pace(bytes_per_s=60 << 20)
+        async with moving(guest, keys, images.diskless, elsewhere, pace=pace) as (sent, there, told):
             await there.vm.forget()
+        *progress, last = told.there
+        assert last == sent
+        assert progress == told.here[: len(progress)]  # the last one may have come too late to be said
+        assert any(each.sent_bytes > 0 and each.bytes_per_s > 0 for each in told.here)
+        assert sent.state_bytes >= told.here[-1].sent_bytes > 0
+        assert sent.total_ms > sent.still_ms > 0
         await guest.vm.run()
         assert await count_of(guest) > count
         assert await guest.run(f"exec 3<>/dev/tpm0; {EXTEND}; exec 3>&-") != ["0"]
         # And it may be sent again.
-        async with moving(guest, keys, images.diskless, elsewhere) as (_, there):
+        async with moving(guest, keys, images.diskless, elsewhere) as (_, there, _):
             await guest.vm.forget()
             await there.vm.run()
             assert await there.run("echo here") == ["here"]
 
 
-class Cut(trio.abc.Stream):
+class Cut:
     """A stream that breaks when *limit* bytes have gone through."""
 
-    def __init__(self, inner: trio.abc.Stream, limit: int) -> None:
+    def __init__(self, inner: BulkStream, limit: int) -> None:
         self.inner, self.left = inner, limit
+        self.receive_some, self.fileno, self.read_into = inner.receive_some, inner.fileno, inner.read_into
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        piece = bytes(data)[: self.left]
-        self.left -= len(piece)
-        await self.inner.send_all(piece)
+    async def send_all(self, data: bytes) -> None:
+        await self.inner.send_all(data[: self._take(len(data))])
+
+    def write(self, view: memoryview) -> int:
+        count = self.inner.write(view[: min(len(view), self.left)])
+        self._take(count)
+        return count
+
+    def _take(self, count: int) -> int:
         if self.left == 0:
-            await self.inner.aclose()
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self.inner.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return await self.inner.receive_some(max_bytes)
-
-    async def aclose(self) -> None:
-        await self.inner.aclose()
+            raise BrokenPipeError("cut")
+        taken = min(count, self.left)
+        self.left -= taken
+        return taken
 
 
-async def refusal_there(  # noqa: PLR0917 - for start_soon
-    guest: Guest,
-    keys: VmSecrets,
-    images: VmImages,
-    elsewhere: TestHost,
-    there: trio.abc.Stream,
-    disks: tuple[ByteStream, ...] = (),
+async def refusal_there(
+    guest: Guest, keys: VmSecrets, images: VmImages, elsewhere: TestHost, wires: Wires
 ) -> HostError:
     with pytest.raises(HostError) as refused:
-        async with open_vm(
-            guest.vm.description, images, keys, host=elsewhere.vms, incoming=there, incoming_disks=disks
-        ):
+        async with open_vm(guest.vm.description, images, keys, host=elsewhere.vms, incoming=streams_of(wires.there)):
             pass
-    await there.aclose()
+    wires.close_there()
     return refused.value
 
 
@@ -220,30 +226,33 @@ async def test_a_guest_runs_on_where_it_is_when_the_stream_breaks_or_sending_is_
         for limit in (2, 100, 5000, 20_000_000):
             refusals: list[HostError] = []
 
-            async def take_in(there: trio.abc.Stream, said: list[HostError] = refusals) -> None:
-                said.append(await refusal_there(guest, keys, images.diskless, elsewhere, there))
+            async def take_in(wires: Wires, said: list[HostError] = refusals) -> None:
+                said.append(await refusal_there(guest, keys, images.diskless, elsewhere, wires))
 
-            async with pair() as (here, there), trio.open_nursery() as nursery:
-                nursery.start_soon(take_in, there)
+            async with tls_wires() as wires, trio.open_nursery() as nursery:
+                nursery.start_soon(take_in, wires)
+                talk, state = wires.here
                 with pytest.raises(HostError) as broken:
-                    await guest.vm.send(Cut(here, limit))
+                    await guest.vm.send(streams_of([talk, Cut(state, limit)]))
+                wires.close_here()
             assert broken.value.reason == "stream_broken"
             assert refusals[0].reason == "stream_broken"
             assert await guest.run("echo still here") == ["still here"]
 
-        reports: list[Sent] = []
-        async with pair() as (here, there), trio.open_nursery() as nursery:
-            nursery.start_soon(refusal_there, guest, keys, images.diskless, elsewhere, there)
+        reports: list[TransferProgress] = []
+        async with tls_wires() as wires, trio.open_nursery() as nursery:
+            nursery.start_soon(refusal_there, guest, keys, images.diskless, elsewhere, wires)
             with trio.CancelScope() as scope:
 
-                def on_progress(sent: Sent) -> None:
-                    reports.append(sent)
-                    scope.cancel()
+                def on_progress(progress: TransferProgress) -> None:
+                    reports.append(progress)
+                    if progress.memory_left_bytes:
+                        scope.cancel()
 
-                await guest.vm.send(here, pace=Pace(bytes_per_s=1 << 20), on_progress=on_progress)
+                await guest.vm.send(streams_of(wires.here), pace=Pace(bytes_per_s=1 << 20), on_progress=on_progress)
             assert scope.cancelled_caught
-            await here.aclose()
-        assert reports[0].left_bytes > 0
+            wires.close_here()
+        assert 0 < reports[-1].memory_left_bytes < reports[-1].memory_bytes
         assert await guest.run("echo still here") == ["still here"]
         # The control: nothing else was in the way.
         async with moving(guest, keys, images.diskless, elsewhere):
@@ -257,13 +266,15 @@ async def test_a_process_that_dies_here_while_a_guest_is_sent_ends_it_at_both_en
     keys = secrets()
     async with booted(host, images.diskless, keys=keys) as guest:
         child = {"qemu": guest.vm.qemu, "vtpm": guest.vm.vtpm.child}[whom]
-        async with pair() as (here, there), trio.open_nursery() as nursery:
-            nursery.start_soon(refusal_there, guest, keys, images.diskless, elsewhere, there)
+        async with tls_wires() as wires, trio.open_nursery() as nursery:
+            nursery.start_soon(refusal_there, guest, keys, images.diskless, elsewhere, wires)
             with pytest.raises(HostError):
                 await guest.vm.send(
-                    here, pace=Pace(bytes_per_s=1 << 20), on_progress=lambda _sent: child.send(signal.SIGKILL)
+                    streams_of(wires.here),
+                    pace=Pace(bytes_per_s=1 << 20),
+                    on_progress=lambda _sent: child.send(signal.SIGKILL),
                 )
-            await here.aclose()
+            wires.close_here()
         assert (await guest.vm.ended()).reason in ("killed_by_host", "vtpm_failed")
 
 
@@ -272,21 +283,30 @@ async def test_a_state_that_is_no_state_or_anothers_is_not_taken(
 ) -> None:
     keys = secrets()
     async with booted(host, images.diskless, keys=keys) as guest:
-        for said in (b"\0\0\0\4\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\5\0\0\0\1x" + bytes(4) + b"!"):
-            async with pair() as (here, there):
-                await here.send_all(said)
-                await here.aclose()
-                assert (await refusal_there(guest, keys, images.diskless, elsewhere, there)).reason == "state_malformed"
-        async with pair() as (here, there), trio.open_nursery() as nursery:
-            nursery.start_soon(refusal_of_another, images, elsewhere, there)
+        talked = ((b"\0\0\0\4\0\0\0\0", b""), (b"\xff\xff\xff\xff", b""))
+        for said, state in (*talked, (_introduction(guest), b"no state of QEMU's")):
+            async with tls_wires() as wires:
+                await wires.here[0].send_all(said)
+                await wires.here[1].send_all(state or b"\0")
+                wires.close_here()
+                refusal = await refusal_there(guest, keys, images.diskless, elsewhere, wires)
+                assert refusal.reason == ("stream_broken" if state else "state_malformed")
+        async with tls_wires() as wires, trio.open_nursery() as nursery:
+            nursery.start_soon(refusal_of_another, images, elsewhere, wires)
             with pytest.raises(HostError):
-                await guest.vm.send(here)
+                await guest.vm.send(streams_of(wires.here))
         assert await guest.run("echo still here") == ["still here"]
 
 
-async def refusal_of_another(images: GuestImages, elsewhere: TestHost, there: trio.abc.Stream) -> None:
+def _introduction(guest: Guest) -> bytes:
+    return encode_preamble(Preamble(guest.vm.description.vm_id, guest.vm.vtpm.certificates.keys))
+
+
+async def refusal_of_another(images: GuestImages, elsewhere: TestHost, wires: Wires) -> None:
     with pytest.raises(HostError) as refused:
-        async with open_vm(describe(), images.diskless, secrets(), host=elsewhere.vms, incoming=there):
+        async with open_vm(
+            describe(), images.diskless, secrets(), host=elsewhere.vms, incoming=streams_of(wires.there)
+        ):
             pass
     assert refused.value.reason == "state_malformed"
-    await there.aclose()
+    wires.close_there()

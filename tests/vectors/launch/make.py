@@ -17,7 +17,7 @@ NOW_S = 1_800_000_000
 def fields() -> list[Any]:
     """A ticket as it should be, in plain msgpack objects, so that it can be anything else as well."""
     return [
-        "tccp/v1/ticket",
+        "tccp/v2/ticket",
         bytes(TENANT.verify_key),
         COORDINATOR_ID,
         b"\x03" * 16,
@@ -34,6 +34,7 @@ def fields() -> list[Any]:
         ["tvmm", 3, {"location": "delft"}],
         {"site": "delft"},
         "registered",
+        [],
     ]
 
 
@@ -57,6 +58,11 @@ def put(*path: Any) -> bytes:
 
 
 UEFI = [1, 512, "uefi", "", []]
+
+
+def _version_1(ticket: list[Any]) -> None:
+    ticket[0] = "tccp/v1/ticket"
+    ticket.pop()
 
 
 def _two_data(ticket: list[Any]) -> None:
@@ -84,7 +90,11 @@ def vectors() -> list[tuple[str, str, bytes, bytes]]:
         ("a disk with its own boot loader", "accepted", disk_only),
         ("a kernel that the firmware measures", "accepted", put(7, 2, "uefi")),
         ("a disk in any state", "accepted", put(12, "any")),
-        ("another domain", "ticket_malformed", put(0, "tccp/v1/tickeT")),
+        ("one that allows to go back", "accepted", put(13, ["rollback"])),
+        ("a permission that nobody knows", "ticket_malformed", put(13, ["clone"])),
+        ("a permission twice", "ticket_malformed", put(13, ["rollback", "rollback"])),
+        ("an older version", "ticket_malformed", changed(_version_1)),
+        ("another domain", "ticket_malformed", put(0, "tccp/v2/tickeT")),
         ("a field too few", "ticket_malformed", changed(lambda ticket: ticket.pop())),
         ("a field too many", "ticket_malformed", changed(lambda ticket: ticket.append(b""))),
         ("bytes behind the end", "ticket_malformed", good + b"\xc0"),

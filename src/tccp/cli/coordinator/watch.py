@@ -27,6 +27,7 @@ def add_parser(commands: Commands) -> None:
         examples=(
             "tccp coordinator watch",
             "tccp coordinator watch --since 1200 --no-follow --json > events.jsonl",
+            "tccp watch --kind revoke --kind told --kind refuse",
         ),
     )
     parser.add_argument(
@@ -34,6 +35,9 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "--no-follow", dest="follow", action="store_false", help="stop when all that is there has been shown"
+    )
+    parser.add_argument(
+        "--kind", metavar="KIND", action="append", default=[], help="only entries of this kind; may be given again"
     )
     add_socket(parser, COORDINATOR_SOCKET)
 
@@ -44,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
 
     screen = Screen()
     for event in stream(args, WatchEvents(since=args.since, follow=args.follow), Event):
+        if args.kind and event.kind not in args.kind:
+            continue
         if args.json:
             print_json(plain(event), indent=None)
         else:

@@ -1,4 +1,4 @@
-"""``tccp policy from-packages``: the digests of all files in Debian packages."""
+"""``tccp policy from-packages``: the digests of all files in Debian and RPM packages."""
 
 import argparse
 import sys
@@ -15,23 +15,30 @@ def add_parser(commands: Commands) -> None:
         commands,
         "from-packages",
         run,
-        summary="hash the files in Debian packages",
-        about="Prints a list as sha256sum does, for `tccp policy compile`. The packages' contents are hashed: the\n"
-        "md5sums of an installed system prove nothing. Files of /bin, /sbin and /lib are listed below /usr too.",
-        examples=("tccp policy from-packages /var/cache/apt/archives/*.deb > files.sha256",),
+        summary="list the digests of the files in Debian or RPM packages",
+        about="Prints a list as sha256sum does, for `tccp policy compile`. What is in Debian packages is hashed:\n"
+        "the md5sums of an installed system prove nothing. Files of /bin, /sbin and /lib are listed below /usr too.\n"
+        "Of RPM packages the digests in the header are taken, which their signature covers: check that first\n"
+        "(`rpm -K`).",
+        examples=(
+            "tccp policy from-packages /var/cache/apt/archives/*.deb > files.sha256",
+            "tccp policy from-packages *.rpm > files.sha256",
+        ),
     )
-    add_files(parser, "packages", summary=".deb files")
+    add_files(parser, "packages", summary=".deb or .rpm files")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Hash and print."""
+    """Hash or read, and print."""
     from tccp.attestation.debian_package import package_digests
+    from tccp.attestation.rpm_package import is_rpm, rpm_digests
 
     files: list[tuple[bytes, bytes]] = []
     for path in args.packages:
         try:
             with path.open("rb") as package:
-                files += package_digests(package, str(path))
+                read = rpm_digests if is_rpm(package.peek(4)) else package_digests
+                files += read(package, str(path))
         except OSError as error:
             raise HostError("file_unreadable", f"{path}: {error.strerror}") from error
     if args.json:

@@ -62,6 +62,11 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="take the VM's disk as it is found: after a host died nobody can say that it is the newest",
     )
+    parser.add_argument(
+        "--allow-rollback",
+        action="store_true",
+        help="let the provider keep states of the VM (`tccp vm snapshot`), and have it go on from an older one",
+    )
     parser.add_argument("--vcpus", metavar="N", type=int, default=1, help="processors (default: 1)")
     parser.add_argument("--memory", metavar="MIB", type=int, default=512, help="memory, MiB (default: 512)")
     parser.add_argument("--network", metavar="NAME", action="append", default=[], help="a network to join")
@@ -145,6 +150,7 @@ def _terms(args: argparse.Namespace) -> "TicketTerms":
         policy=PolicyDemand(name, version, attested),
         attributes=attributes,
         disk_state="any" if args.any_disk_state else "registered",
+        permissions=("rollback",) if args.allow_rollback else (),
     )
 
 

@@ -64,6 +64,7 @@ def facts(verified: "VerifiedTicket") -> list[tuple[str, str]]:
         *([("networks", " ".join(shape.networks))] if shape.networks else []),
         *((f"{image.role} image", image.root.hex()) for image in ticket.images),
         *([("disk", "in whatever state it is found")] if ticket.disk_state == "any" else []),
+        *([("allows", " ".join(ticket.permissions))] if ticket.permissions else []),
         ("node", f"policy {ticket.policy.name} version {ticket.policy.version_min} or later"),
         *([("node attests", " ".join(attested))] if attested else []),
         *([("node has", " ".join(demands))] if demands else []),

@@ -10,6 +10,7 @@ from tccp.cli.arguments import COMPLETE_FOLDERS, Parser
 from tccp.cli.output import Screen, print_json
 
 if TYPE_CHECKING:
+    from tccp.tenant.policy import TenantPolicy
     from tccp.tenant.trust import Look
     from tccp.tenant.trust_store import PinnedCoordinator, TrustStore
 
@@ -79,6 +80,16 @@ def when(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _booted(demands: "TenantPolicy") -> list[str]:
+    said = []
+    if demands.allowed:
+        said.append(f"PCR {', '.join(map(str, sorted(demands.allowed)))} have values that the policy allows")
+    if demands.measured_boot is not None:
+        sections = ", ".join(demands.measured_boot.sections)
+        said.append(f"its event log explains what it quoted, and the policy knows all that it booted: {sections}")
+    return said
+
+
 def tell(args: argparse.Namespace, look: "Look", verb: str) -> int:
     """Print what a look has found; returns the exit code. The store holds it already."""
     pinned, head = look.pinned, look.pinned.head
@@ -86,7 +97,7 @@ def tell(args: argparse.Namespace, look: "Look", verb: str) -> int:
     proved = [
         "its identity signed the statement of its keys, for this very connection",
         "a TPM quoted that statement just now, over a number of ours",
-        f"PCR {', '.join(map(str, pinned.demands.selection.indexes))} have values that the policy allows",
+        *_booted(pinned.demands),
         _about_the_tpm(look),
         _about_the_log(look),
     ]

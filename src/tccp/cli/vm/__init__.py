@@ -1,7 +1,7 @@
 """``tccp vm``: the VMs of the node that runs on this machine; and, anywhere, whether a launch was what it should be."""
 
 from tccp.cli.arguments import Commands, add_group
-from tccp.cli.vm import console, destroy, launch, listing, receive, stop, suspend, verify, watch
+from tccp.cli.vm import cancel, console, destroy, launch, listing, receive, snapshot, stop, suspend, verify, watch
 
 
 def add_parser(commands: Commands) -> None:
@@ -19,5 +19,5 @@ def add_parser(commands: Commands) -> None:
             "tccp vm verify web.receipt --vm web.vm",
         ),
     )
-    for command in (launch, listing, console, stop, suspend, receive, destroy, watch, verify):
+    for command in (launch, listing, console, stop, suspend, snapshot, receive, cancel, destroy, watch, verify):
         command.add_parser(group)

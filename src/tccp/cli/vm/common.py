@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tccp.cli.arguments import Parser
 from tccp.cli.control import ask, moment, plain
+from tccp.cli.vm.transfer import MOVING, progress, summary
 from tccp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def facts(vm: "VmInfo") -> dict[str, str]:
         "ended": moment(vm.ended_ms),
         "console": vm.console or "-",
         **({"suspended state": vm.saved} if vm.saved else {}),
+        **({"on its way": progress(vm.transfer)} if vm.transfer and vm.state in MOVING else {}),
+        **({"move": summary(vm.transfer)} if vm.transfer and vm.transfer.total_ms else {}),
     }
 
 

@@ -1,7 +1,6 @@
 """``tccp vm launch``: start the VM of a ticket on this node."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from tccp.cli.control import NODE_SOCKET, add_socket, ask, stream
 from tccp.cli.files import read_file
 from tccp.cli.output import Screen, print_json
 from tccp.cli.vm.common import document, facts
+from tccp.cli.vm.transfer import Follower
 from tccp.errors import ConfigError, HostError, RefusedError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ STEPS = {
     "checking": "looking at the ticket and the images",
     "asking": "asking the coordinator for the keys",
     "starting": "starting the machine",
-    "arriving": "waiting for its node",
+    "arriving": "taking it in from its node, where it runs meanwhile",
     "arrived": "it is here, and waits until nothing is left there",
     "running": "it runs",
 }
@@ -71,20 +71,23 @@ def follow_start(args: argparse.Namespace, request: "LaunchVm | ResumeVm | Recei
     if args.receipt is not None and args.receipt.exists():
         raise ConfigError("file_exists", f"{args.receipt} is there already")
     vm: VmInfo | None = None
-    for vm in stream(args, request, VmInfo):
-        if vm.state in STEPS and not args.json:
-            print(f"{vm.vm_id.hex()[:12]}  {STEPS[vm.state]}", file=sys.stderr, flush=True)
-        if vm.state in {"running", "ended", "failed"}:
-            break
+    follower = Follower(STEPS, as_json=args.json)
+    try:
+        for vm in stream(args, request, VmInfo):
+            follower.show(vm)
+            if vm.state in {"running", "ended", "failed"}:
+                break
+    finally:
+        follower.close()
     if vm is None:
         raise HostError("daemon_gone", "the daemon said nothing")
     if vm.state != "running":
         raise RefusedError(vm.reason or vm.state, vm.detail, hint=vm.hint)
     if args.receipt is not None:
         _write_receipt(args, vm)
-    if args.json:
+    if args.json and vm.transfer is None:  # else it was the last line already
         print_json(document(vm))
-    else:
+    elif not args.json:
         Screen().facts(f"VM {vm.vm_id.hex()}", facts(vm))
     return exit_codes.OK
 

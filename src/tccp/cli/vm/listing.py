@@ -7,6 +7,7 @@ from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.control import NODE_SOCKET, add_socket, ask, moment, plain
 from tccp.cli.output import Screen, print_json
 from tccp.cli.vm.common import add_vm, document, facts, find_vm
+from tccp.cli.vm.transfer import brief
 from tccp.errors import HostError
 
 
@@ -53,10 +54,18 @@ def run_list(args: argparse.Namespace) -> int:
         print_json(plain(answer))
         return exit_codes.OK
     rows = [
-        (vm.vm_id.hex(), vm.state, str(vm.vcpus), f"{vm.memory_mib} MiB", moment(vm.started_ms), vm.reason or "-")
+        (
+            vm.vm_id.hex(),
+            vm.state,
+            str(vm.vcpus),
+            f"{vm.memory_mib} MiB",
+            moment(vm.started_ms),
+            brief(vm),
+            vm.reason or "-",
+        )
         for vm in answer.vms
     ]
-    Screen().table(("vm", "state", "vcpus", "memory", "started", "because"), rows, style_column=1)
+    Screen().table(("vm", "state", "vcpus", "memory", "started", "move", "because"), rows, style_column=1)
     return exit_codes.OK
 
 

@@ -15,7 +15,8 @@ def add_parser(commands: Commands) -> None:
         run,
         summary="take over a running VM from the node where it runs",
         about="On the node where it is to go, with the ticket that started it and its images. The VM is sent while it\n"
-        "runs, and goes on here once its node has wiped it. Ctrl-C before that leaves it where it is.",
+        "runs, and goes on here once its node has wiped it; how far it is, is shown on standard error, or with --json\n"
+        "as one document a line, the last of which says what it took. Ctrl-C leaves it where it is, until all is here.",
         examples=("tccp vm receive web.ticket web.sealed --receipt web.receipt",),
     )
     add_file(parser, "ticket", summary="the ticket that started it last")

@@ -74,20 +74,15 @@ class Worker:
             await serve_connections(listeners, self._hand_over, connections_max=connections_max)
 
     async def _hand_over(self, stream: trio.SocketStream) -> None:
-        """One connection. Its task is not the listener's: it goes on when nobody is taken in any more."""
-        done = trio.Event()
-        self._nursery.start_soon(self._serve, stream, done)
-        await done.wait()
-
-    async def _serve(self, stream: trio.SocketStream, done: trio.Event) -> None:
+        """One connection. Once its handshake is done its task is not the listener's."""
         address = address_of(stream)
-        try:
-            with forgiving(address):
-                await self._relay(address, await handshake(stream, self._context, server_side=True))
-        finally:
-            done.set()
+        with forgiving(address):
+            tls = await handshake(stream, self._context, server_side=True)
+            done = trio.Event()
+            self._nursery.start_soon(self._relay, address, tls, done)
+            await done.wait()
 
-    async def _relay(self, address: str, tls: TlsStream) -> None:
+    async def _relay(self, address: str, tls: TlsStream, done: trio.Event) -> None:
         self._count = number = (self._count + 1) & 0xFFFFFFFF
         relay = self._relays[number] = _Relay(tls)
         opened = encode(Opened(address, tls.peer_certificate()))
@@ -102,6 +97,7 @@ class Worker:
             del self._relays[number]
             self._link.say(Kind.ENDED, number, why.encode())
             tls.close()
+            done.set()
 
     async def _pass_up(self, number: int, relay: _Relay) -> None:
         while data := await relay.stream.receive():
@@ -124,8 +120,6 @@ class Worker:
             self._close(relay)
         elif kind is Kind.PING:
             self._link.say(Kind.PONG)
-        elif kind is Kind.STOP:
-            self._accepting.cancel()
 
     def _send(self, relay: _Relay, data: bytes) -> None:
         try:

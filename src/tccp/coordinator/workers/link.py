@@ -1,13 +1,13 @@
 """What coordinator and worker say to each other, over a pair of sockets: frames about connections, in order.
 
-    coordinator --- START      what a worker needs, keys among it ----> worker
+    coordinator --- PING                                         -->  worker
+                <-- PONG       from now on it can keep a secret
+                --- START      what it needs, keys among it      -->
                 <-- READY      it takes connections in
                 <-- OPENED n   a node: its TLS handshake is done
-                <-- DATA n     what it says               DATA n    -->  what it is told
-                               so much of that was taken  TAKEN n   -->
-                <-- ENDED n    it has closed, or vanished CLOSE n   -->  after what was sent before
-                <-- PONG                                  PING      -->
-                               take nobody in any more    STOP      -->
+                <-- DATA n     what it says               DATA n -->  what it is told
+                               so much of that was taken TAKEN n -->
+                <-- ENDED n    it has closed, or vanished CLOSE n -->  after what was sent before
 
 Nine bytes of header (length of what follows, kind, number of the connection), then the content. Each side writes when
 it comes to it: whatever was said in the meantime leaves in one write.
@@ -52,7 +52,6 @@ class Kind(enum.IntEnum):
     CLOSE = 7
     PING = 8
     PONG = 9
-    STOP = 10
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -89,8 +89,8 @@ class WorkerPool:
     async def _keep(self, number: int, ready: trio.Event) -> None:
         in_vain = 0
         while True:
-            worker = _Worker(number, self._serve, ready)
-            await worker.live(self._start, self._fds)
+            worker = _Worker(number, self._start, self._serve, ready)
+            await worker.live(self._fds)
             self._counters.worker_ends += 1
             in_vain = 0 if worker.was_ready else in_vain + 1
             if in_vain >= STARTS_IN_VAIN_MAX:
@@ -101,13 +101,14 @@ class WorkerPool:
 class _Worker:
     """One process, from its start to its end."""
 
-    def __init__(self, number: int, serve: Serve, ready: trio.Event) -> None:
-        self._number, self._serve, self._ready = number, serve, ready
+    def __init__(self, number: int, start: bytes, serve: Serve, ready: trio.Event) -> None:
+        self._number, self._start, self._serve, self._ready = number, start, serve, ready
         self._streams: dict[int, WorkerStream] = {}
         self._alive = trio.Event()
+        self._is_given_keys = False
         self.was_ready = False
 
-    async def live(self, start: bytes, listener_fds: Sequence[int]) -> None:
+    async def live(self, listener_fds: Sequence[int]) -> None:
         """Start it, and serve those whom it takes in until it ends; when cancelled, end it after our last words."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -119,7 +120,7 @@ class _Worker:
             theirs.close()
             link = Link(ours, on_full=process.kill)
             try:
-                await self._converse(link, start, process)
+                await self._converse(link, process)
                 log.error("worker_ended", worker=self._number, status=process.poll(), connections=len(self._streams))
             finally:
                 with trio.CancelScope(shield=True):
@@ -141,11 +142,10 @@ class _Worker:
             env={name: value for name, value in os.environ.items() if name not in NOT_INHERITED},
         )
 
-    async def _converse(self, link: Link, start: bytes, process: trio.Process) -> None:
+    async def _converse(self, link: Link, process: trio.Process) -> None:
         async with trio.open_nursery() as beside:
             beside.start_soon(link.write)
             beside.start_soon(self._ping, link, process)
-            link.say(Kind.START, content=start)
             async with trio.open_nursery() as sessions:
                 try:
                     async for kind, number, content in link.frames():
@@ -170,6 +170,9 @@ class _Worker:
                 stream.on_end(problem_of(content))
         elif kind is Kind.PONG:
             self._alive.set()
+            if not self._is_given_keys:  # no other process of our user can look into it any more
+                self._is_given_keys = True
+                link.say(Kind.START, content=self._start)
         elif kind is Kind.READY:
             self.was_ready = True
             self._ready.set()

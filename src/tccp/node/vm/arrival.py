@@ -15,23 +15,27 @@ from tccp.node.vm.description import VmDescription
 from tccp.node.vm.migration import take_in
 from tccp.node.vm.mirror import taking_disks
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, preamble_length
+from tccp.node.vm.pump import Pump, state_sockets
 from tccp.node.vm.qmp import Qmp
-from tccp.node.vm.relay import ByteStream, relay_in, say_all_is_here, state_sockets
 from tccp.node.vm.state import ResumedState, open_state
+from tccp.node.vm.streams import BulkStream, Streams
+from tccp.protocol.transfer import SourceWord, TransferHere, TransferSent
 
 
 @dataclass(slots=True)
 class Arrival:
-    """A state on its way, made by `arrive_from_file` and `arrive_from_stream`.
+    """A state on its way, made by `arrive_from_file` and `arrive_from_streams`.
 
     Attributes:
         descriptor: What QEMU reads from.
+        introduced: What is said first of all.
         disks: Streams by which its disks come along.
         taken: Called when QEMU has all of it.
     """
 
     descriptor: int
-    disks: Sequence[ByteStream] = ()
+    introduced: Callable[[], Awaitable[Preamble]]
+    disks: Sequence[BulkStream] = ()
     taken: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
     _problems: list[TccpError] = field(default_factory=list)
 
@@ -42,8 +46,11 @@ class Arrival:
             SealedImageError: It is not the state that was named.
             HostError: It cannot be read, or ``state_malformed``: it is no state of this VM.
         """
-        length = preamble_length(await self._exactly(LENGTH_BYTES))
-        preamble = decode_preamble(await self._exactly(length))
+        try:
+            preamble = await self.introduced()
+        except HostError:
+            self.raise_cause()
+            raise
         if preamble.vm_id != description.vm_id:
             raise HostError("state_malformed", f"the state of another VM, {preamble.vm_id.hex()[:32]}")
         return preamble
@@ -59,7 +66,7 @@ class Arrival:
             try:
                 await take_in(qmp, self.descriptor)
             except HostError as problem:
-                self._raise_cause()
+                self.raise_cause()
                 raise HostError("state_refused", f"QEMU did not take the state: {problem}") from problem
         await self.taken()
 
@@ -67,27 +74,17 @@ class Arrival:
         """What feeds us has failed; said before the stream ends."""
         self._problems.append(problem)
 
-    def _raise_cause(self) -> None:
+    def raise_cause(self) -> None:
+        """What feeds us has failed: say so."""
         if self._problems:
             raise self._problems[0]
-
-    async def _exactly(self, count: int) -> bytes:
-        received = b""
-        while len(received) < count:
-            await trio.lowlevel.wait_readable(self.descriptor)
-            data = os.read(self.descriptor, count - len(received))
-            if not data:
-                self._raise_cause()
-                raise HostError("state_malformed", "the state ends before it has begun")
-            received += data
-        return received
 
 
 def arrive_from_file(state: ResumedState, nursery: trio.Nursery, stack: contextlib.AsyncExitStack) -> Arrival:
     """A suspended state, verified chunk by chunk by a thread that *nursery* waits for; our end goes with *stack*."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     stack.callback(os.close, reader)
-    arrival = Arrival(reader)
+    arrival = Arrival(reader, lambda: _read_preamble(reader))
 
     def feed() -> None:
         try:
@@ -103,23 +100,58 @@ def arrive_from_file(state: ResumedState, nursery: trio.Nursery, stack: contextl
     return arrival
 
 
-def arrive_from_stream(
-    stream: ByteStream,
-    disks: Sequence[ByteStream],
-    nursery: trio.Nursery,
-    stack: contextlib.AsyncExitStack,
-) -> Arrival:
-    """A state that another node sends; its frames are handed on by a task of *nursery*."""
+async def _read_preamble(descriptor: int) -> Preamble:
+    length = preamble_length(await _exactly(descriptor, LENGTH_BYTES))
+    return decode_preamble(await _exactly(descriptor, length))
+
+
+async def _exactly(descriptor: int, count: int) -> bytes:
+    received = b""
+    while len(received) < count:
+        await trio.lowlevel.wait_readable(descriptor)
+        data = os.read(descriptor, count - len(received))
+        if not data:
+            raise HostError("state_malformed", "the state ends before it has begun")
+        received += data
+    return received
+
+
+def arrive_from_streams(streams: Streams, nursery: trio.Nursery, stack: contextlib.AsyncExitStack) -> Arrival:
+    """A state that another node sends; carried by tasks of *nursery*."""
     ours, theirs = state_sockets()
     stack.callback(theirs.close)
-    arrival = Arrival(theirs.fileno(), disks, lambda: say_all_is_here(stream))
+    sent = trio.Event()
+    carrying = trio.CancelScope()
 
-    async def feed() -> None:
-        with trio.socket.from_stdlib_socket(ours) as connection:
+    async def preamble() -> Preamble:
+        found = await streams.talk.preamble()
+        nursery.start_soon(listen)
+        return found
+
+    async def taken() -> None:
+        await sent.wait()
+        arrival.raise_cause()
+        await streams.talk.say(TransferHere())
+
+    arrival = Arrival(theirs.fileno(), preamble, streams.disks, taken)
+
+    async def carry() -> None:
+        with ours, carrying:
             try:
-                await relay_in(stream, connection)
+                await Pump(streams.state, ours).run()
             except HostError as problem:
                 arrival.failed(problem)
 
-    nursery.start_soon(feed)
+    async def listen() -> None:
+        try:
+            word: SourceWord | None = None
+            while not isinstance(word, TransferSent):
+                word = await streams.talk.hear(SourceWord)
+                streams.on_word(word)
+        except HostError as problem:  # who does not talk to us any more does not send, either
+            arrival.failed(problem)
+            carrying.cancel()
+        sent.set()
+
+    nursery.start_soon(carry)
     return arrival

@@ -1,7 +1,7 @@
 """QEMU's migration stream, out and in, through a descriptor that QEMU is handed.
 
 The stream has the guest's memory, its devices, and the state of its vTPM (encrypted once more, under a key that is
-derived from the VM's). Where it goes is for others to say: `tccp.node.vm.state` a sealed file, `tccp.node.vm.relay`
+derived from the VM's). Where it goes is for others to say: `tccp.node.vm.state` a sealed file, `tccp.node.vm.sending`
 another node.
 """
 
@@ -12,17 +12,14 @@ from dataclasses import dataclass
 import trio
 
 from tccp.errors import HostError
-from tccp.node.vm.alone import alone
 from tccp.node.vm.qmp import Qmp, QmpEvent
 
 DESCRIPTOR_NAME = "state"
 NO_LIMIT = 1 << 40  # bytes in a second; QEMU's own default is 128 MiB
-DOWNTIME_MS = 300
+DOWNTIME_MS = 30
 GONE = "gone"
 PRE_SWITCHOVER = "pre-switchover"
 CANCEL_S = 10.0
-PROGRESS_S = 0.2
-_WANTED = {"auto-converge": True, "pause-before-switchover": True}
 _OVER = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -33,12 +30,14 @@ class Pace:
     Attributes:
         bytes_per_s: At most.
         downtime_ms: The guest is stopped once the rest takes no longer than this, by QEMU's reckoning.
+        slows_guest: Take processor time from a guest that writes to its memory faster than it is sent (auto-converge).
         repeats_differences: Send what changed in a page that was sent before (XBZRLE): fewer bytes, more work.
     """
 
     bytes_per_s: int = NO_LIMIT
     downtime_ms: int = DOWNTIME_MS
     repeats_differences: bool = False
+    slows_guest: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,7 @@ class Sent:
     Attributes:
         downtime_ms: How long the guest stood still, as QEMU counts it; 0 before the end.
         left_bytes: Of the guest's memory, as of now.
+        memory_bytes: All of it.
         rounds: How often memory was gone through.
     """
 
@@ -55,6 +55,7 @@ class Sent:
     downtime_ms: int
     sent_bytes: int
     left_bytes: int
+    memory_bytes: int
     rounds: int
 
 
@@ -63,35 +64,32 @@ async def send_out(
     descriptor: int,
     pace: Pace,
     *,
-    on_progress: Callable[[Sent], None] = lambda _sent: None,
-    standing_still: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    standing_still: Callable[[], Awaitable[None]] | None = None,
 ) -> Sent:
     """Write the state to *descriptor*, of which QEMU gets a copy, to the end; the guest stands still afterwards.
 
     When it fails or is cancelled, the guest is as it was before.
 
     Args:
-        standing_still: Called when the guest has been stopped, before the last of its state is written.
+        standing_still: Called when the guest has been stopped, before the last of its state is written; None: the
+            guest need not wait for anything then.
 
     Raises:
         HostError: ``migration_failed``: it could not be written; or as for `Qmp.execute`.
     """
-    await _prepare(qmp, pace)
+    await _prepare(qmp, pace, pauses=standing_still is not None)
     with qmp.listening("MIGRATION") as events:
         await qmp.execute("getfd", {"fdname": DESCRIPTOR_NAME}, descriptor=descriptor)
         await qmp.execute("migrate", {"uri": f"fd:{DESCRIPTOR_NAME}"})
         status = ""
         try:
-            with alone():
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_report, qmp, on_progress)
-                    status = await _end(events, PRE_SWITCHOVER)
-                    if status == PRE_SWITCHOVER:
-                        status = ""
-                        await standing_still()
-                        await qmp.execute("migrate-continue", {"state": PRE_SWITCHOVER})
-                        status = await _end(events)
-                    nursery.cancel_scope.cancel()
+            status = await _end(events, PRE_SWITCHOVER)
+            if status == PRE_SWITCHOVER:
+                status = ""
+                assert standing_still is not None
+                await standing_still()
+                await qmp.execute("migrate-continue", {"state": PRE_SWITCHOVER})
+                status = await _end(events)
         finally:
             if not status:
                 await _cancel(qmp, events)
@@ -133,26 +131,21 @@ async def query(qmp: Qmp) -> Sent:
         downtime_ms=said.get("downtime", 0),
         sent_bytes=ram.get("transferred", 0),
         left_bytes=ram.get("remaining", 0),
+        memory_bytes=ram.get("total", 0),
         rounds=ram.get("dirty-sync-count", 0),
     )
 
 
-async def _prepare(qmp: Qmp, pace: Pace) -> None:
-    wanted = _capabilities(events=True, **_WANTED, xbzrle=pace.repeats_differences)
-    await qmp.execute("migrate-set-capabilities", {"capabilities": wanted})
+async def _prepare(qmp: Qmp, pace: Pace, *, pauses: bool) -> None:
+    wanted = {"events": True, "auto-converge": pace.slows_guest, "pause-before-switchover": pauses}
+    capabilities = _capabilities(**wanted, xbzrle=pace.repeats_differences)
+    await qmp.execute("migrate-set-capabilities", {"capabilities": capabilities})
     parameters = {"max-bandwidth": pace.bytes_per_s, "downtime-limit": pace.downtime_ms}
     await qmp.execute("migrate-set-parameters", parameters)
 
 
 def _capabilities(**wanted: bool) -> list[dict[str, object]]:
     return [{"capability": name, "state": state} for name, state in wanted.items()]
-
-
-async def _report(qmp: Qmp, on_progress: Callable[[Sent], None]) -> None:
-    with contextlib.suppress(HostError):  # who waits for the end learns of it
-        while True:
-            await trio.sleep(PROGRESS_S)
-            on_progress(await query(qmp))
 
 
 def _check_gone(status: str) -> None:

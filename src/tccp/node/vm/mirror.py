@@ -1,6 +1,6 @@
 """Copying a running guest's disks to another node, while it runs: QEMU's mirror to an export of the other QEMU.
 
-    source QEMU -> socket pair -> our relay -> a stream for each disk -> relay there -> NBD server of the other QEMU
+    source QEMU -> socket pair -> our pump -> a stream for each disk -> pump there -> NBD server of the other QEMU
 
     destination     one byte 1, once its disk can be written; then NBD in both directions
 
@@ -11,23 +11,27 @@ from the moment that the guest stands still (`Mirrors.finish`) until either of t
 import contextlib
 import socket
 import tempfile
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import structlog
 import trio
 
 from tccp.errors import HostError
+from tccp.node.vm.pump import Pump
 from tccp.node.vm.qmp import Qmp, QmpEvent
-from tccp.node.vm.relay import BROKEN, ByteStream
+from tccp.node.vm.streams import BulkStream
+from tccp.node.vm.talk import BROKEN
 
 READY = b"\1"
-BLOCK_BYTES = 256 << 10
 GIVE_UP_S = 10.0
 LOOK_S = 0.01
 LISTENER_NAME = "disks"
 _FAILED = frozenset({"aborting"})
 _OVER = frozenset({"concluded", "null"})
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -37,6 +41,21 @@ class Mirrors:
     qmp: Qmp
     count: int
     events: "trio.MemoryReceiveChannel[QmpEvent]"
+    pumps: list[Pump] = field(default_factory=list)
+
+    @property
+    def sent_bytes(self) -> int:
+        """How much has gone over all wires."""
+        return sum(pump.sent_bytes for pump in self.pumps)
+
+    async def left(self) -> tuple[int, int]:
+        """How much is still to be copied, and all that is; bytes of the disks.
+
+        Raises:
+            HostError: QEMU has ended.
+        """
+        jobs = await self.qmp.execute("query-block-jobs") if self.count else []
+        return sum(job["len"] - job["offset"] for job in jobs), sum(job["len"] for job in jobs)
 
     async def finish(self) -> None:
         """Copy the last of it; the guest stands still.
@@ -47,9 +66,6 @@ class Mirrors:
         for number in range(self.count):
             await self.qmp.execute("block-job-cancel", {"device": _job(number)})
         await _until(self.events, self.count, _OVER)
-        for number in range(self.count):
-            await self.qmp.execute("blockdev-del", {"node-name": _target(number)})
-        self.count = 0
 
     async def give_up(self) -> None:
         """Leave the copies as they are, and go on without them."""
@@ -64,47 +80,60 @@ class Mirrors:
 
 
 @contextlib.asynccontextmanager
-async def mirroring(qmp: Qmp, streams: Sequence[ByteStream]) -> AsyncGenerator[Mirrors]:
+async def mirroring(qmp: Qmp, streams: Sequence[BulkStream], begin: Callable[..., None]) -> AsyncGenerator[Mirrors]:
     """Copy each disk through its stream, and keep the copies up to date until the end of the block.
+
+    Args:
+        begin: Starts what runs beside it.
 
     Raises:
         HostError: ``mirror_failed``.
     """
-    async with trio.open_nursery() as nursery:
-        with qmp.listening("JOB_STATUS_CHANGE") as events:
-            mirrors = Mirrors(qmp, 0, events)
-            try:
-                for number, stream in enumerate(streams):
-                    await _add_target(qmp, number, stream, nursery)
-                    mirrors.count += 1
-                    await qmp.execute("blockdev-mirror", _mirror(number))
-                await _until(events, len(streams), frozenset({"ready"}))
-                yield mirrors
-            finally:
-                nursery.cancel_scope.cancel()  # QEMU waits for nobody who is not there
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + GIVE_UP_S):
-                    await mirrors.give_up()
+    with qmp.listening("JOB_STATUS_CHANGE") as events, contextlib.ExitStack() as ends:
+        mirrors = Mirrors(qmp, 0, events)
+        try:
+            for number, stream in enumerate(streams):
+                ours = await _add_target(qmp, number, stream)
+                ends.callback(_cut, ours)
+                mirrors.pumps.append(Pump(stream, ours))
+                begin(_carry, mirrors.pumps[-1], ours)
+                await _use_target(qmp, number)
+                mirrors.count += 1
+                await qmp.execute("blockdev-mirror", _mirror(number))
+            await _until(events, len(streams), frozenset({"ready"}))
+            yield mirrors
+        finally:
+            ends.close()  # QEMU waits for nobody who is not there
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + GIVE_UP_S):
+                await mirrors.give_up()
 
 
-async def _add_target(qmp: Qmp, number: int, stream: ByteStream, nursery: trio.Nursery) -> None:
+async def _add_target(qmp: Qmp, number: int, stream: BulkStream) -> socket.socket:
     # QEMU waits for the export with all that it does; so it asks only once it is there.
     try:
-        said = await stream.receive_some(BLOCK_BYTES)
+        said = await stream.receive_some(len(READY))
     except BROKEN:
         said = b""
-    if bytes(said[:1]) != READY:
+    if bytes(said) != READY:
         raise HostError("mirror_failed", "the other node takes no disk")
     ours, theirs = socket.socketpair()
-    nursery.start_soon(_relay, ours, stream, bytes(said[1:]))
     with theirs:
-        await qmp.execute("getfd", {"fdname": _target(number)}, descriptor=theirs.fileno())
+        try:
+            await qmp.execute("getfd", {"fdname": _target(number)}, descriptor=theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
+    return ours
+
+
+async def _use_target(qmp: Qmp, number: int) -> None:
     server = {"type": "fd", "str": _target(number)}
     node = {"driver": "nbd", "node-name": _target(number), "server": server, "export": _export(number)}
     await qmp.execute("blockdev-add", {**node, "discard": "unmap", "detect-zeroes": "unmap"})
 
 
 @contextlib.asynccontextmanager
-async def taking_disks(qmp: Qmp, streams: Sequence[ByteStream]) -> AsyncGenerator[None]:
+async def taking_disks(qmp: Qmp, streams: Sequence[BulkStream]) -> AsyncGenerator[None]:
     """Let the disks of this QEMU, which waits for its guest's state, be written by the other end of each stream.
 
     Raises:
@@ -127,35 +156,25 @@ async def taking_disks(qmp: Qmp, streams: Sequence[ByteStream]) -> AsyncGenerato
         nursery.cancel_scope.cancel()
 
 
-async def _serve(connection: socket.socket, stream: ByteStream) -> None:
+async def _serve(connection: socket.socket, stream: BulkStream) -> None:
     with contextlib.suppress(*BROKEN):
         await stream.send_all(READY)
-    await _relay(connection, stream)
+        await _carry(Pump(stream, connection), connection)
 
 
-async def _relay(connection: socket.socket, stream: ByteStream, first: bytes = b"") -> None:
-    """*first*, which was read already, to QEMU, then both ways, until either end is closed; the stream is left open."""
+async def _carry(pump: Pump, ours: socket.socket) -> None:
+    """Until either end is closed; who waits for the copy learns from QEMU whether it is whole."""
+    with ours:
+        try:
+            await pump.run()
+        except HostError as problem:
+            log.debug("disk_stream", reason=problem.reason, detail=problem.detail)
 
-    async def there(own: trio.socket.SocketType) -> None:
-        with contextlib.suppress(OSError, *BROKEN):
-            while data := await own.recv(BLOCK_BYTES):
-                await stream.send_all(data)
-        nursery.cancel_scope.cancel()
 
-    async def back(own: trio.socket.SocketType) -> None:
-        with contextlib.suppress(OSError, *BROKEN):
-            data: bytes | bytearray = first
-            while data or (data := await stream.receive_some(BLOCK_BYTES)):
-                view = memoryview(data)
-                while view:
-                    view = view[await own.send(view) :]
-                data = b""
-        nursery.cancel_scope.cancel()
-
-    with trio.socket.from_stdlib_socket(connection) as own:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(there, own)
-            nursery.start_soon(back, own)
+def _cut(ours: socket.socket) -> None:
+    """QEMU finds nobody at the other end any more."""
+    with contextlib.suppress(OSError):  # it was closed
+        ours.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
@@ -193,8 +212,9 @@ async def _jobs_gone(qmp: Qmp) -> None:
 
 
 def _mirror(number: int) -> dict[str, object]:
-    # The first of it finds no copy at all: everything but what is zeros goes over.
-    return {"job-id": _job(number), "device": f"disk{number}", "target": _target(number), "sync": "full"}
+    # Of a disk over nothing, "top" is all that its server calls allocated: what is not as in the image (tccp:changed).
+    # The copy is a new disk over the same image, so it has the rest.
+    return {"job-id": _job(number), "device": f"disk{number}", "target": _target(number), "sync": "top"}
 
 
 def _job(number: int) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import trio
 from tccp.core.child import FIRST_DESCRIPTOR, ChildSpec
 from tccp.errors import HostError, TccpError
 from tccp.node.vm.alone import alone
-from tccp.node.vm.arrival import Arrival, arrive_from_file, arrive_from_stream
+from tccp.node.vm.arrival import Arrival, arrive_from_file, arrive_from_streams
 from tccp.node.vm.certificates import VtpmKeys
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.console import Console, console_socket
@@ -31,7 +31,6 @@ from tccp.node.vm.host import VmHost
 from tccp.node.vm.machine import TCG_BUFFER_MIB, Wiring, qemu_arguments
 from tccp.node.vm.memory_file import memory_file, open_into_memory
 from tccp.node.vm.qmp import Qmp, QmpEvent
-from tccp.node.vm.relay import ByteStream
 from tccp.node.vm.sandbox import (
     FILES_MAX,
     QEMU_DATA,
@@ -42,6 +41,7 @@ from tccp.node.vm.sandbox import (
     qemu_memory_mib,
 )
 from tccp.node.vm.state import ResumedState
+from tccp.node.vm.streams import Streams
 from tccp.node.vm.vm import Vm
 from tccp.node.vm.vtpm import Vtpm, open_vtpm
 from tccp.node.vm.vtpm_state import NOTHING, VtpmDemand
@@ -58,8 +58,7 @@ async def open_vm(
     *,
     host: VmHost,
     resume: ResumedState | None = None,
-    incoming: ByteStream | None = None,
-    incoming_disks: Sequence[ByteStream] = (),
+    incoming: Streams | None = None,
     vtpm: VtpmDemand = NOTHING,
     on_event: Callable[[QmpEvent], None] = lambda _event: None,
 ) -> AsyncGenerator[Vm]:
@@ -68,10 +67,8 @@ async def open_vm(
     Args:
         resume: The state that it goes on from; by default it is switched on. Images and disks must be those that it
             had, and the disks must have the roots that suspending it left.
-        incoming: Or the state that another node sends by `Vm.send`, at the other end of this stream. It must be secret,
-            whole and from that node: see there.
-        incoming_disks: With *incoming*: a stream for each disk. The disks must be new ones: they have no file, and no
-            root is known.
+        incoming: Or what another node sends by `Vm.send`, at the other end of these. The disks must be new ones: they
+            have no file, and no root is known.
         vtpm: What the state of its vTPM must be.
         on_event: Called with what QEMU says unasked.
 
@@ -84,7 +81,7 @@ async def open_vm(
         async with trio.open_nursery() as nursery:
             async with contextlib.AsyncExitStack() as stack:
                 opening = _Opening(description, images, secrets, vtpm, host, user, nursery, stack)
-                arrival = _arrival(resume, incoming, incoming_disks, nursery, stack)
+                arrival = _arrival(resume, incoming, nursery, stack)
                 vm = await opening.start(folder / CONSOLE_NAME, on_event, arrival)
                 nursery.start_soon(vm.supervise)
                 try:
@@ -98,15 +95,14 @@ async def open_vm(
 
 def _arrival(
     resume: ResumedState | None,
-    incoming: ByteStream | None,
-    disks: Sequence[ByteStream],
+    incoming: Streams | None,
     nursery: trio.Nursery,
     stack: contextlib.AsyncExitStack,
 ) -> Arrival | None:
     assert resume is None or incoming is None
     if resume is not None:
         return arrive_from_file(resume, nursery, stack)
-    return None if incoming is None else arrive_from_stream(incoming, disks, nursery, stack)
+    return None if incoming is None else arrive_from_streams(incoming, nursery, stack)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from tccp.errors import HostError
 LINE_BYTES_MAX = 4 << 20
 READ_BYTES = 64 << 10
 SEND_S = 10.0
+# A QEMU that hangs, or waits for a disk or a vTPM that does: whoever asked learns of it, and goes on without.
+ANSWER_S = 60.0
 # Events that somebody waits for and has not taken yet; QEMU says a handful of one kind, and who floods us is cut off.
 EVENTS_WAITING_MAX = 256
 
@@ -110,7 +112,8 @@ class Qmp:
             descriptor: Goes along with the command, as ``getfd`` wants it.
 
         Raises:
-            HostError: ``qmp_refused`` with QEMU's words, ``qmp_gone`` or ``qmp_malformed``.
+            HostError: ``qmp_refused`` with QEMU's words, ``qmp_gone``, ``qmp_malformed``, or ``qmp_silent``: it has not
+                answered, and may yet do what it was told.
         """
         if self._gone is not None:
             raise self._gone
@@ -120,7 +123,10 @@ class Qmp:
         self._calls[number] = call
         try:
             await self._send(json.dumps(request).encode() + b"\n", descriptor)
-            await call.done.wait()
+            with trio.fail_after(ANSWER_S):
+                await call.done.wait()
+        except trio.TooSlowError:
+            raise HostError("qmp_silent", f"{command}: no answer of QEMU in {ANSWER_S:.0f} s") from None
         finally:
             del self._calls[number]
         if call.answer is None:

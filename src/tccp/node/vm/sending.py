@@ -1,62 +1,127 @@
-"""Sending a running guest's state to another node, while it runs; it stands still for the last of it only."""
+"""Sending a running guest to another node: disks and memory while it runs; it stands still for the last of it only."""
 
-from collections.abc import Awaitable, Callable
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import trio
 
 from tccp.errors import HostError
-from tccp.node.vm.migration import Pace, Sent, send_out
-from tccp.node.vm.preamble import Preamble, encode_preamble
+from tccp.node.vm.alone import alone, together
+from tccp.node.vm.migration import Pace, query, send_out
+from tccp.node.vm.mirror import Mirrors, mirroring
+from tccp.node.vm.preamble import Preamble
+from tccp.node.vm.pump import Pump, state_sockets
 from tccp.node.vm.qmp import Qmp
-from tccp.node.vm.relay import ByteStream, relay_out, send_end, send_piece, state_sockets
+from tccp.node.vm.streams import Streams
+from tccp.protocol.transfer import DestinationWord, TransferProgress, TransferSent
+
+PROGRESS_S = 0.2
+
+OnProgress = Callable[[TransferProgress], None]
 
 
-async def announce(preamble: Preamble, stream: ByteStream) -> None:
-    """Say first of all whose state comes, so that the other end can make ready for it.
+async def send_vm(
+    qmp: Qmp, preamble: Preamble, streams: Streams, pace: Pace, on_progress: OnProgress = lambda _progress: None
+) -> TransferSent:
+    """Returns when all of the guest is at the other end, too; it stands still then.
 
-    Raises:
-        HostError: ``stream_broken``.
-    """
-    await send_piece(stream, encode_preamble(preamble))
-
-
-async def send_state(
-    qmp: Qmp,
-    stream: ByteStream,
-    pace: Pace,
-    on_progress: Callable[[Sent], None],
-    standing_still: Callable[[], Awaitable[None]],
-) -> Sent:
-    """Behind `announce`. Returns when all of it is at the other end; the guest stands still then.
+    Args:
+        on_progress: Called now and then; the other end is told as well.
 
     Raises:
         HostError: Something failed: the guest has not stood still, or can go on by ``cont``.
     """
-    ours, theirs = state_sockets()
-    problems: list[HostError] = []
-    relayed = trio.Event()
+    sending = _Sending(qmp, streams, pace, on_progress)
+    await streams.talk.introduce(preamble)
+    async with together() as begin:
+        begin(sending.listen)
+        with alone():
+            async with trio.open_nursery() as beside:
+                beside.start_soon(sending.report)
+                beside.start_soon(sending.note_stop)
+                sent = await sending.send(begin)
+                beside.cancel_scope.cancel()
+        await sending.here.wait()
+    return sent
 
-    async def relay() -> None:
-        with trio.socket.from_stdlib_socket(ours) as connection:  # closed, it ends QEMU's sending
-            try:
-                await relay_out(connection, stream)
-            except HostError as problem:
-                problems.append(problem)
-        relayed.set()
 
-    sent: list[Sent] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(relay)
-        try:
-            with theirs:
-                sent.append(
-                    await send_out(qmp, theirs.fileno(), pace, on_progress=on_progress, standing_still=standing_still)
+@dataclass(slots=True)
+class _Sending:
+    """A guest that is being sent."""
+
+    qmp: Qmp
+    streams: Streams
+    pace: Pace
+    on_progress: OnProgress
+    here: trio.Event = field(default_factory=trio.Event)
+    began_at: float = field(default_factory=time.monotonic)
+    stopped_at: float | None = None
+    mirrors: Mirrors | None = None
+    state: Pump | None = None
+
+    async def send(self, begin: Callable[..., None]) -> TransferSent:
+        """Disks, then memory, then the rest of both; all of it is on its way on return, and the other end knows."""
+        async with mirroring(self.qmp, self.streams.disks, begin) as self.mirrors:
+            finish = self.mirrors.finish if self.streams.disks else None
+            ours, theirs = state_sockets()
+            with ours:
+                with theirs:  # QEMU gets a copy, and is to have the only one
+                    self.state = Pump(self.streams.state, ours)
+                    carried = trio.Event()
+                    begin(self._carry, carried)
+                    await send_out(self.qmp, theirs.fileno(), self.pace, standing_still=finish)
+                await carried.wait()
+            now = time.monotonic()
+            sent = TransferSent(
+                state_bytes=self.state.sent_bytes,
+                disk_bytes=self.mirrors.sent_bytes,
+                total_ms=_ms(now - self.began_at),
+                still_ms=_ms(now - (self.stopped_at or now)),
+            )
+            await self.streams.talk.say(sent)
+        return sent
+
+    async def _carry(self, carried: trio.Event) -> None:
+        assert self.state is not None
+        await self.state.run()
+        carried.set()
+
+    async def listen(self) -> None:
+        """Until the other end says that all is there."""
+        await self.streams.talk.hear(DestinationWord)
+        self.here.set()
+
+    async def note_stop(self) -> None:
+        """Of the guest, by QEMU."""
+        with self.qmp.listening("STOP") as stops:
+            async for _stop in stops:
+                self.stopped_at = time.monotonic()
+
+    async def report(self) -> None:
+        """Tell how far it is."""
+        before, at = 0, time.monotonic()
+        with contextlib.suppress(HostError):  # whoever sends learns of it
+            while True:
+                await trio.sleep(PROGRESS_S)
+                disk_left, disk_bytes = await self.mirrors.left() if self.mirrors else (0, 0)
+                memory = await query(self.qmp)
+                sent = (self.mirrors.sent_bytes if self.mirrors else 0) + (self.state.sent_bytes if self.state else 0)
+                now = time.monotonic()
+                progress = TransferProgress(
+                    disk_bytes=disk_bytes,
+                    disk_left_bytes=disk_left,
+                    memory_bytes=memory.memory_bytes,
+                    memory_left_bytes=memory.left_bytes,
+                    sent_bytes=sent,
+                    bytes_per_s=int((sent - before) / (now - at)),
+                    rounds=memory.rounds,
                 )
-            await relayed.wait()
-        except HostError as problem:
-            problems.append(problem)  # behind what the relay says, which is the cause then
-            nursery.cancel_scope.cancel()
-    if problems:
-        raise problems[0]
-    await send_end(stream)
-    return sent[0]
+                before, at = sent, now
+                self.on_progress(progress)
+                await self.streams.talk.say(progress)
+
+
+def _ms(seconds: float) -> int:
+    return int(1000 * seconds)

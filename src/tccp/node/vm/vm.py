@@ -11,7 +11,7 @@ ended        why it ended, and the disks' roots; never raises
 
 import contextlib
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,20 +21,19 @@ import trio
 
 from tccp.core.image import ImageKey
 from tccp.errors import HostError, TccpError
-from tccp.node.vm.alone import alone
 from tccp.node.vm.child import Child
 from tccp.node.vm.console import Console
 from tccp.node.vm.description import VmDescription
 from tccp.node.vm.disk import DiskProcess
 from tccp.node.vm.keeper import Keeper
-from tccp.node.vm.migration import Pace, Sent
-from tccp.node.vm.mirror import mirroring
+from tccp.node.vm.migration import Pace
 from tccp.node.vm.preamble import Preamble
 from tccp.node.vm.qmp import Qmp
-from tccp.node.vm.relay import ByteStream
-from tccp.node.vm.sending import announce, send_state
+from tccp.node.vm.sending import OnProgress, send_vm
 from tccp.node.vm.state import SuspendedState, write_state
+from tccp.node.vm.streams import Streams
 from tccp.node.vm.vtpm import Vtpm
+from tccp.protocol.transfer import TransferSent
 
 POWER_BUTTON_S = 60.0
 QUIT_S = 10.0
@@ -153,35 +152,25 @@ class Vm:
         return state
 
     async def send(
-        self,
-        stream: ByteStream,
-        *,
-        disks: Sequence[ByteStream] = (),
-        pace: Pace | None = None,
-        on_progress: Callable[[Sent], None] = lambda _sent: None,
-    ) -> Sent:
-        """Send its state to ``open_vm(..., incoming=...)`` at the other end of *stream*, while the guest runs.
+        self, streams: Streams, *, pace: Pace | None = None, on_progress: OnProgress = lambda _progress: None
+    ) -> TransferSent:
+        """Send it to ``open_vm(..., incoming=...)`` at the other end of *streams*, while the guest runs.
 
         On return the guest stands still, and all of it is there, too; the other end runs it only when it is told to,
         and must not be before this end has been told to `forget`. Until then `run` lets the guest go on here.
 
         Args:
-            stream: It carries the guest's memory in plaintext: TLS to the very node that was chosen, and no other.
-            disks: A stream like it for each disk, at whose other end are the *incoming_disks*.
             on_progress: Called now and then.
 
         Raises:
             HostError: It could not be sent; the guest runs on here, unless it has ended. So it does after cancellation.
         """
-        if len(disks) != len(self.disks):
-            raise ValueError(f"{len(self.disks)} disks and {len(disks)} streams for them")
+        if len(streams.disks) != len(self.disks):
+            raise ValueError(f"{len(self.disks)} disks and {len(streams.disks)} streams for them")
         was_running = bool((await self.qmp.execute("query-status"))["running"])
         preamble = Preamble(self.description.vm_id, self.vtpm.certificates.keys)
         try:
-            with alone():
-                await announce(preamble, stream)
-                async with mirroring(self.qmp, disks) as mirrors:
-                    return await send_state(self.qmp, stream, pace or Pace(), on_progress, mirrors.finish)
+            return await send_vm(self.qmp, preamble, streams, pace or Pace(), on_progress)
         except BaseException:
             await self._go_on(was_running)
             raise
@@ -190,7 +179,10 @@ class Vm:
         """End it at once and wipe what is here of it: memory, keys, the vTPM's state. Disks are not closed."""
         self._asked = "forgotten"
         with trio.CancelScope(shield=True):
-            for child in (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)):
+            children = (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks))
+            for child in children:  # all at the same time: a guest stands still at the other end
+                child.send(signal.SIGKILL)
+            for child in children:
                 await child.kill()
             end = await self.ended()
             self.vtpm.state.forget()

@@ -1,0 +1,55 @@
+"""A boot that a policy has judged is known again by the same policy and the same values, and by nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from tccp.attestation.boot_verdict import WARNING_CHARS_MAX, WARNINGS_MAX, JudgedBoot, judge_again, remember_boot
+from tccp.attestation.policy import TrustedPlatform
+from tests.support.boots import HONEST, POLICY, Step, judged, policy, quote_of
+
+PATCHED = [*HONEST, Step(4, 0x0000000D, b"a boot that went on")]
+
+
+def test_the_same_boot_is_known_again_and_trusted_as_before() -> None:
+    platform = judged(HONEST)
+
+    again = judge_again(policy(), quote_of(HONEST), remember_boot(policy(), platform), None)
+
+    assert isinstance(again, TrustedPlatform)
+    assert (again.policy_name, again.policy_version, again.warnings) == ("tvmm", 2, platform.warnings)
+
+
+def test_a_boot_that_was_never_judged_is_not_known() -> None:
+    assert judge_again(policy(), quote_of(HONEST), None, None) is None
+
+
+def test_another_value_of_any_pcr_is_another_boot() -> None:
+    remembered = remember_boot(policy(), judged(HONEST))
+
+    assert judge_again(policy(), quote_of(PATCHED), remembered, None) is None
+
+
+def test_another_policy_judges_anew_though_it_has_the_same_name() -> None:
+    remembered = remember_boot(policy(), judged(HONEST))
+    edited = policy(POLICY.replace('"debug"', '"debug", "single"'))
+
+    assert judge_again(edited, quote_of(HONEST), remembered, None) is None
+
+
+def test_warnings_are_kept_as_far_as_there_is_room() -> None:
+    platform = judged(HONEST)
+    object.__setattr__(platform, "warnings", ("x" * (WARNING_CHARS_MAX + 1),) * (WARNINGS_MAX + 1))
+
+    kept = remember_boot(policy(), platform).warnings
+
+    assert (len(kept), len(kept[0])) == (WARNINGS_MAX, WARNING_CHARS_MAX)
+
+
+def test_nobody_else_makes_one() -> None:
+    remembered = remember_boot(policy(), judged(HONEST))
+
+    with pytest.raises(TypeError, match="remember_boot only"):
+        JudgedBoot(bytes(32), bytes(32), (), object())
+    with pytest.raises(TypeError, match="remember_boot only"):
+        replace(remembered, _token=None)
