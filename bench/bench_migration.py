@@ -39,6 +39,12 @@ DIRTY = (
     " dd if=/dev/urandom of=/tmp/e bs=64k count=32 2>/dev/null; done) & echo"
 )
 
+PACES = {
+    "": Pace(),
+    ", XBZRLE": Pace(repeats_differences=True),
+    ", no auto-converge": Pace(slows_guest=False),
+}
+
 
 class Stay:
     """A VM that is open until it is to leave."""
@@ -132,19 +138,17 @@ class Ours:
         stay.gone.set()
 
 
-async def take_turns(hand: ByHand, ours: Ours, what: str, section: Section) -> None:
-    """Move both, by turns, without and with XBZRLE."""
-    moves: dict[tuple[str, bool], list[Move]] = {}
+async def take_turns(hand: ByHand, ours: Ours, what: str, paces: dict[str, Pace], section: Section) -> None:
+    """Move both, by turns, at each of *paces*."""
+    moves: dict[tuple[str, str], list[Move]] = {}
     for _ in range(MOVES):
-        for differences in (False, True):
+        for words, pace in paces.items():
             for name, guest in (("hand", hand), ("ours", ours)):
                 await guest.qmp.execute("cont")
-                moved = await guest.move(Pace(repeats_differences=differences))
-                moves.setdefault((name, differences), []).append(moved)
+                moves.setdefault((name, words), []).append(await guest.move(pace))
                 await guest.qmp.execute("stop")
-    for differences in (False, True):
-        words = f"{what}{', XBZRLE' if differences else ''}"
-        section.rows += rows(words, median(moves["hand", differences]), median(moves["ours", differences]))
+    for words in paces:
+        section.rows += rows(what + words, median(moves["hand", words]), median(moves["ours", words]))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="VMs run as users of their own")
@@ -166,7 +170,7 @@ async def test_moving_and_suspending_beside_qemu_by_hand(tmp_path_factory: pytes
             for guest in (hand, ours):
                 await guest.run(FILL)
                 await guest.qmp.execute("stop")
-            await take_turns(hand, ours, "idle", section)
+            await take_turns(hand, ours, "idle", {"": Pace()}, section)
             saved: dict[str, list[tuple[float, float]]] = {"hand": [], "ours": []}
             for _ in range(MOVES):
                 for name, each in (("hand", hand), ("ours", ours)):
@@ -177,7 +181,7 @@ async def test_moving_and_suspending_beside_qemu_by_hand(tmp_path_factory: pytes
                 await guest.qmp.execute("cont")
                 await guest.run(DIRTY)
                 await guest.qmp.execute("stop")
-            await take_turns(hand, ours, "writing", section)
+            await take_turns(hand, ours, "writing", PACES, section)
         nursery.cancel_scope.cancel()
     for column, what in enumerate(("suspend", "resume")):
         plain, sealed = (statistics.median([took[column] for took in saved[name]]) for name in ("hand", "ours"))

@@ -152,6 +152,24 @@ int disk_reads_as_zeros(const tccp_disk *disk, uint64_t block)
            (disk->base.is_zero != NULL && disk->base.is_zero(disk->base.context, block));
 }
 
+tccp_status disk_extent_of_state(tccp_disk *disk, uint64_t offset, uint64_t len, uint64_t *ret_state,
+                                 uint64_t *ret_len)
+{
+    if (len == 0 || !disk_inside(disk, offset, len))
+        return TCCP_ERR_USAGE;
+    uint64_t block = offset / DISK_BLOCK, end = (offset + len + DISK_BLOCK - 1) / DISK_BLOCK;
+    (void) pthread_mutex_lock(&disk->lock);
+    const disk_entry *entries = disk->level[0].entries;
+    uint64_t state = disk_state(&entries[block]);
+    while (block + 1 < end && disk_state(&entries[block + 1]) == state)
+        block++;
+    (void) pthread_mutex_unlock(&disk->lock);
+    uint64_t found = (block + 1) * DISK_BLOCK - offset;
+    *ret_state = state;
+    *ret_len = found < len ? found : len;
+    return TCCP_OK;
+}
+
 tccp_status tccp_disk_extent(tccp_disk *disk, uint64_t offset, uint64_t len, int *ret_is_data, uint64_t *ret_len)
 {
     if (disk == NULL || ret_is_data == NULL || ret_len == NULL || len == 0 || !disk_inside(disk, offset, len))

@@ -48,6 +48,7 @@ typedef struct nbd_session {
     int no_zeroes;               /* the client wants no padding behind NBD_OPT_EXPORT_NAME's answer */
     int structured;              /* structured replies were agreed on */
     int allocation;              /* the context base:allocation was agreed on */
+    int changed;                 /* or tccp:changed */
     unsigned options;            /* options seen so far */
     uint8_t *out;                /* NBD_OUT_CAPACITY bytes, to be sent by the caller */
     size_t out_len;

@@ -20,6 +20,7 @@ enum {
 static const uint32_t REPLY_UNSUPPORTED = 0x80000001, REPLY_INVALID = 0x80000003, REPLY_UNKNOWN = 0x80000006;
 
 static const char ALLOCATION[] = "base:allocation";
+static const char CHANGED[] = "tccp:changed";  /* what is not as in the base image; it is not listed */
 
 /* The bytes of one option: a read past the end fails, and everything after it. */
 typedef struct cursor {
@@ -125,14 +126,15 @@ static void answer_meta_context(nbd_session *session, uint32_t option, cursor in
     uint64_t name_len = take_uint(&in, 4);
     (void) take(&in, name_len);
     uint64_t queries = take_uint(&in, 4);
-    int wanted = listing && queries == 0;
+    int wanted = listing && queries == 0, changed = 0;
     for (uint64_t i = 0; i < queries && !in.failed; i++) {
         uint64_t query_len = take_uint(&in, 4);
         const uint8_t *query = take(&in, query_len);
         wanted |= query != NULL && query_matches(query, query_len, listing);
+        changed |= query != NULL && !listing && query_len == strlen(CHANGED) && memcmp(query, CHANGED, query_len) == 0;
     }
     if (!listing)
-        session->allocation = 0;  /* whatever was chosen before */
+        session->allocation = session->changed = 0;  /* whatever was chosen before */
     if (in.failed || in.left != 0 || (!listing && !session->structured)) {
         reply(session, option, REPLY_INVALID, 0);
         return;
@@ -141,13 +143,16 @@ static void answer_meta_context(nbd_session *session, uint32_t option, cursor in
         reply(session, option, REPLY_UNKNOWN, 0);
         return;
     }
-    if (wanted) {
-        reply(session, option, REPLY_META_CONTEXT, 4 + (uint32_t) strlen(ALLOCATION));
+    if (wanted || changed) {  /* one of them at a time */
+        const char *name = wanted ? ALLOCATION : CHANGED;
+        reply(session, option, REPLY_META_CONTEXT, 4 + (uint32_t) strlen(name));
         nbd_put(session, listing ? 0 : CONTEXT_ID, 4);
-        memcpy(session->out + session->out_len, ALLOCATION, strlen(ALLOCATION));
-        session->out_len += strlen(ALLOCATION);
-        if (!listing)
-            session->allocation = 1;
+        memcpy(session->out + session->out_len, name, strlen(name));
+        session->out_len += strlen(name);
+        if (!listing) {
+            session->allocation = wanted;
+            session->changed = !wanted;
+        }
     }
     reply(session, option, REPLY_ACK, 0);
 }

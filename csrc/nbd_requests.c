@@ -105,6 +105,25 @@ static int answer_read(nbd_session *session, const nbd_request *of, int may_wait
     return 1;
 }
 
+static tccp_status extent_of_data(tccp_disk *disk, uint64_t offset, uint64_t len, uint32_t *ret_flags,
+                                  uint64_t *ret_len)
+{
+    int is_data = 1;
+    tccp_status status = tccp_disk_extent(disk, offset, len, &is_data, ret_len);
+    *ret_flags = is_data ? 0 : STATE_HOLE | STATE_ZERO;
+    return status;
+}
+
+/* A hole is what is as in the base image: whoever has that need not be told. */
+static tccp_status extent_of_changes(tccp_disk *disk, uint64_t offset, uint64_t len, uint32_t *ret_flags,
+                                     uint64_t *ret_len)
+{
+    uint64_t state = DISK_STATE_DATA;
+    tccp_status status = disk_extent_of_state(disk, offset, len, &state, ret_len);
+    *ret_flags = state == DISK_STATE_BASE ? STATE_HOLE : state == DISK_STATE_ZERO ? STATE_ZERO : 0;
+    return status;
+}
+
 static void answer_block_status(nbd_session *session, const nbd_request *of)
 {
     uint64_t offset = of->offset, end = of->offset + of->len;
@@ -113,11 +132,12 @@ static void answer_block_status(nbd_session *session, const nbd_request *of)
     put_chunk(session, of, CHUNK_BLOCK_STATUS, 0);
     nbd_put(session, CONTEXT_ID, 4);
     while (offset < end && count < ((of->flags & FLAG_REQ_ONE) != 0 ? 1 : EXTENTS_MAX) && status == TCCP_OK) {
-        int is_data = 1;
         uint64_t len = 0;
-        status = tccp_disk_extent(session->disk, offset, end - offset, &is_data, &len);
+        uint32_t flags = 0;
+        status = session->changed ? extent_of_changes(session->disk, offset, end - offset, &flags, &len)
+                                  : extent_of_data(session->disk, offset, end - offset, &flags, &len);
         nbd_put(session, len, 4);
-        nbd_put(session, is_data ? 0 : STATE_HOLE | STATE_ZERO, 4);
+        nbd_put(session, flags, 4);
         offset += len;
         count++;
     }
@@ -156,7 +176,7 @@ static uint32_t fault_of(const nbd_session *session, const nbd_request *of)
         return of->command == COMMAND_WRITE || of->command == COMMAND_WRITE_ZEROES ? ERROR_NO_SPACE : ERROR_INVALID;
     if (of->command == COMMAND_READ && of->len > NBD_REQUEST_BYTES_MAX)
         return ERROR_INVALID;
-    if (of->command == COMMAND_BLOCK_STATUS && (of->len == 0 || !session->allocation))
+    if (of->command == COMMAND_BLOCK_STATUS && (of->len == 0 || !(session->allocation || session->changed)))
         return ERROR_INVALID;
     return 0;
 }

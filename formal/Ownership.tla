@@ -182,6 +182,10 @@ Abort ==  \* only the source asks for that, which therefore wipes nothing afterw
     /\ target # Nobody /\ ~wiped /\ Works(owner) /\ copy[owner] # "none" /\ target' = Nobody
     /\ UNCHANGED Holdings /\ UNCHANGED <<owner, epoch, wiped, word, latest, generation, acked>> /\ UNCHANGED Platform
 
+GiveUp ==  \* the source can give its word no more: nobody waits for it any longer, and it comes too late
+    /\ owner # Nobody /\ target # Nobody /\ ~Holds(owner) /\ target' = Nobody /\ wiped' = FALSE
+    /\ UNCHANGED Holdings /\ UNCHANGED <<owner, epoch, word, latest, generation, acked>> /\ UNCHANGED Platform
+
 Discard(n) ==
     /\ Works(n) /\ n # owner /\ n # target /\ n \in key /\ copy[n] # "running" /\ Forget(n)
     /\ UNCHANGED <<work, snapshots>> /\ UNCHANGED Platform /\ UNCHANGED Record
@@ -205,7 +209,7 @@ Resume(n, s) ==
     /\ UNCHANGED <<snapshots, target, wiped, generation, acked>> /\ UNCHANGED Platform
 
 Next ==
-    \/ Tick \/ Transfer \/ Wipe \/ Commit \/ Abort \/ Suspend
+    \/ Tick \/ Transfer \/ Wipe \/ Commit \/ Abort \/ GiveUp \/ Suspend
     \/ \E n \in Nodes :
         \/ Stop(n) \/ Renew(n) \/ Freeze(n) \/ Thaw(n) \/ Crash(n) \/ RebootIntoEvil(n) \/ Revoke(n) \/ Compute(n)
         \/ Launch(n) \/ Unpause(n) \/ Prepare(n) \/ GoOnAtSource(n) \/ GoOnAtDestination(n) \/ Discard(n)

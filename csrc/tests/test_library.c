@@ -19,8 +19,8 @@ int main(void)
         fprintf(stderr, "libsodium is said to be %s, its header says %s\n", info.sodium, SODIUM_VERSION_STRING);
         return 1;
     }
-    if (info.lanes_built != 0 && info.lanes_built != 1) {
-        fprintf(stderr, "lanes_built is %d\n", info.lanes_built);
+    if (info.crypto_mb_built != 0 && info.crypto_mb_built != 1) {
+        fprintf(stderr, "crypto_mb_built is %d\n", info.crypto_mb_built);
         return 1;
     }
     return 0;

@@ -187,6 +187,25 @@ static void enter_structured(void)
     CHECK(session.phase == NBD_PHASE_REQUESTS && session.structured && session.allocation);
 }
 
+static void of_two_contexts_the_usual_one_is_chosen_and_of_changes_only_who_asks_hears(void)
+{
+    static const char both[] = "\0\0\0\0\0\0\0\2\0\0\0\14tccp:changed\0\0\0\17base:allocation";
+    enter_structured();
+    CHECK(!session.changed);
+    connect_anew();
+    say(&spoken, 3, 4);
+    say_option(&spoken, 8, NULL, 0);
+    say_option(&spoken, 10, both, sizeof both - 1);
+    (void) hear();
+    CHECK(session.allocation && !session.changed);
+    say_option(&spoken, 10, both, 12 + 12);
+    (void) hear();
+    CHECK(!session.changed);  /* it says two queries, and has one */
+    say_option(&spoken, 10, "\0\0\0\0\0\0\0\1\0\0\0\14tccp:changed", 24);
+    (void) hear();
+    CHECK(session.changed && !session.allocation);
+}
+
 static void structured_replies_come_in_chunks_errors_too(void)
 {
     enter_structured();
@@ -247,6 +266,7 @@ int main(void)
     what_is_no_nbd_is_hung_up_on();
     what_was_written_is_read();
     a_request_that_cannot_be_has_its_error_and_the_next_is_answered();
+    of_two_contexts_the_usual_one_is_chosen_and_of_changes_only_who_asks_hears();
     structured_replies_come_in_chunks_errors_too();
     what_would_wait_is_deferred_and_what_would_not_is_answered();
     tccp_disk_free(disk);

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from tccp.coordinator import published_log
 from tccp.coordinator.published_log import PublishedLog
@@ -64,6 +65,24 @@ async def test_many_who_wait_at_once_share_commits(tmp_path: Path) -> None:
                 nursery.start_soon(act)
         await check_that_all_is_told(tmp_path, store)
     assert len(commits) < 20
+
+
+async def test_who_is_in_a_hurry_does_not_wait_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published_log, "COMMIT_EVERY_S", 10 * DEADLINE_S)
+    async with publishing(tmp_path) as (store, log):
+        with trio.fail_after(DEADLINE_S):
+            await log.included(await append(store))
+        for _ in range(3):
+            seq = await append(store)
+            log.hurry()
+            with trio.fail_after(DEADLINE_S):
+                await log.included(seq)
+        # The control: without that it is not written before its time.
+        seq = await append(store)
+        await store.last_seq()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert log.size < seq
+        log.hurry()
 
 
 async def test_a_receipt_proves_the_event_and_tells_its_details(tmp_path: Path) -> None:

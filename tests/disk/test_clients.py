@@ -66,6 +66,14 @@ def test_nbdinfo_agrees_with_itself_in_every_form(path: Path) -> None:
         assert export["is_read_only"] is False
 
 
+def test_who_asks_for_changes_is_told_what_is_not_as_in_the_image(path: Path) -> None:
+    with served_disk(path) as served:
+        run("qemu-io", "-f", "raw", "-c", "write -P 7 1M 64k", served.uri)
+        told = json.loads(run("nbdinfo", "--map=tccp:changed", "--json", served.uri))
+    changed = {(entry["offset"], entry["length"]): entry["type"] for entry in told if entry["type"] != 1}
+    assert changed == {(MIB, 65_536): 0}
+
+
 def test_nbdinfo_counts_data_and_holes(path: Path, image: Path) -> None:
     with served_disk(path) as served:
         run("nbdcopy", "--flush", image, served.uri)

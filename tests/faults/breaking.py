@@ -59,7 +59,7 @@ async def strike(bench: Bench, fault: Fault, cases: Sequence[Case]) -> None:
     if fault.what == "cut":
         bench.wires.cut(fault.whom)
         bench.holds.release()
-        await _for_a_while(bench, fault)
+        await _for_a_while(bench, fault, cases)
         bench.wires.mend(fault.whom)
     elif fault.whom in DAEMONS and fault.what == "kill":
         await trio.to_thread.run_sync(bench.daemon(fault.whom).kill)
@@ -68,7 +68,7 @@ async def strike(bench: Bench, fault: Fault, cases: Sequence[Case]) -> None:
     elif fault.whom in DAEMONS:
         bench.daemon(fault.whom).signal(signal.SIGSTOP)
         bench.holds.release()
-        await _for_a_while(bench, fault)
+        await _for_a_while(bench, fault, cases)
         bench.daemon(fault.whom).signal(signal.SIGCONT)
     else:
         pids = _processes_of(fault.whom.removeprefix(OF), cases)
@@ -88,11 +88,12 @@ def _processes_of(node: str, cases: Sequence[Case]) -> list[int]:
     return struck
 
 
-async def _for_a_while(bench: Bench, fault: Fault) -> None:
+async def _for_a_while(bench: Bench, fault: Fault, cases: Sequence[Case]) -> None:
+    ours = {case.vm_id for case in cases}
     if not fault.is_long:
         await trio.sleep(SHORT_S)
     elif fault.whom == COORDINATOR:
-        while processes():  # noqa: ASYNC110 - until the nodes have stopped all of their VMs
+        while any(vm_id in ours for _, vm_id, _ in processes()):  # noqa: ASYNC110 - until the nodes have ended them
             await trio.sleep(LOOK_S)
     else:
         await bench.until_lapsed(fault.whom)

@@ -7,7 +7,6 @@ from pathlib import Path
 import trio
 
 import tccp.coordinator.daemon
-import tccp.coordinator.moving
 import tccp.node.daemon
 import tccp.node.peers
 import tccp.node.silence
@@ -30,7 +29,6 @@ def main(name: str, folder: Path, arguments: list[str]) -> int:
     hold_messages(holds)
     if name == "coordinator":
         hold_coordinator(holds)
-        tccp.coordinator.moving.ARRIVED_S = ARRIVE_S
         return tccp.coordinator.daemon.main(arguments)
     hold_node(holds)
     tccp.node.silence.SENDING_S = tccp.node.silence.RECEIVING_S = SILENCE_S

@@ -21,7 +21,7 @@ LEASE_S, SHORT_LEASE_S = 60, 4
 # A node shows these when nothing more happens there by itself.
 AT_REST = frozenset({"running", "ended", "failed", "suspended", "moved", "destroyed"})
 # At these a peer waits with little patience, so they are come to last.
-IMPATIENT = re.compile(r"move: (sending|move_(order|prepared) .*)")
+IMPATIENT = re.compile(r"move: (sending|move_(order|prepared|arrived) .*)")
 
 
 @dataclass(slots=True)
@@ -77,13 +77,14 @@ async def _held(bench: Bench, fault: Fault, nursery: trio.Nursery) -> list[Case]
         async with places:
             cases.append(await begin(bench, step, part, nursery))
 
-    in_order = sorted(fault.strikes(), key=lambda strike: bool(IMPATIENT.fullmatch(str(strike[0]))))
+    impatient = [(step, part) for step, part in fault.strikes() if IMPATIENT.fullmatch(str(step))]
+    patient = [strike for strike in fault.strikes() if strike not in impatient]
     with trio.move_on_after(2 * SETTLE_S):
-        for some in (in_order[:-AT_ONCE], in_order[-AT_ONCE:]):
+        for some in (patient, impatient):
             async with trio.open_nursery() as holding:
                 for step, part in some:
                     holding.start_soon(hold, step, part)
-    missing = {str(step) for step, _ in in_order} - {str(case.step) for case in cases}
+    missing = {str(step) for step, _ in fault.strikes()} - {str(case.step) for case in cases}
     assert not missing, f"never came to {sorted(missing)}"
     return cases
 

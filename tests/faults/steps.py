@@ -21,9 +21,6 @@ from tccp.protocol.messages import (
     MoveRequest,
     MoveStayed,
     MoveWiped,
-    RenewalChallenge,
-    RenewalEvidence,
-    Renewed,
     ResumeRequest,
     VmDestroyed,
     VmDestroyRecorded,
@@ -53,8 +50,6 @@ EXCHANGES: dict[str, Sequence[type[msgspec.Struct]]] = {
     "destroy": (VmDestroyed, VmDestroyRecorded),
     "destroy elsewhere": (VmReportRefused,),
 }
-# What a node says before keys are released to it, when its evidence is too old.
-EVIDENCE: Sequence[type[msgspec.Struct]] = (RenewalChallenge, RenewalEvidence, Renewed)
 # The transaction of the store that a message leads to.
 STORED_BY: dict[type[msgspec.Struct], str] = {
     KeyRequest: "release",
@@ -146,7 +141,6 @@ def steps_of(exchange: str) -> list[Step]:
 
 
 STEPS = [step for exchange in EXCHANGES for step in steps_of(exchange)]
-EVIDENCE_STEPS = [Step("evidence", f"{tag_of(message)} {when}") for message in EVIDENCE for when in (UNSENT, UNHEARD)]
 
 
 def has_copy(step: Step, node: str) -> bool:

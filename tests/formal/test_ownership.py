@@ -35,6 +35,7 @@ STEPS = (
     "Wipe",
     "Commit",
     "Abort",
+    "GiveUp",
     "Suspend",
 )
 

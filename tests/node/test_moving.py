@@ -10,9 +10,10 @@ from tccp.errors import HostError, LaunchError
 from tccp.model import NodeName
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
+from tccp.protocol.messages import MoveOrder
 from tccp.protocol.ticket import PolicyDemand
 from tccp.protocol.vm_control import VmTransfer
-from tccp.store import LeaseRecord, VmRecord
+from tccp.store import KeyClaim, LeaseRecord, VmRecord
 from tccp.tenant.launch import verify_launch
 from tests.node.running import Running, record_of
 from tests.support.launching import Tenant, ticket_file, trust_of
@@ -132,6 +133,37 @@ async def test_a_destination_that_cannot_take_it_leaves_it_where_it_is(
     await stayed(coordinator)
 
     assert (await owner(coordinator, running), runs(alpha, beta)) == (("alpha", 1, "running"), 1)
+
+
+async def test_a_source_that_has_given_a_move_up_says_so_again_when_it_is_prepared_anew(
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    """As when the destination's answer got lost, and it asks again for what is over by then."""
+    beta.hypervisor.problem = HostError("no_memory", "the host has none left")
+    assert (await receive(beta, running))[0] == "failed"
+    await stayed(coordinator)
+    await settled(alpha, beta)
+    record, vm = await record_of(coordinator, running), alpha.node.vms.get(running.vm.vm_id)
+    lease = (await coordinator.leases())["beta"]
+    claim = KeyClaim(
+        ticket=record.ticket,
+        tenant_key=record.tenant_key,
+        vm_id=record.vm_id,
+        images=record.images,
+        policy="tvmm",
+        version_min=1,
+        lease_id=lease.lease_id,
+        nonce=vm.move_id,
+        at_ms=lease.renewed_ms,
+        evidence_since_ms=0,
+    )
+    move = await coordinator.store.prepare_move(claim, "127.0.0.1:1")
+
+    alpha.node.desk.on_order(MoveOrder(move.vm_id, move.epoch, move.move_id, "beta", move.address, bytes(32)))
+    await settled(alpha)
+
+    assert await coordinator.store.move(move.vm_id, claim.at_ms) is None
+    assert (vm.state, runs(alpha, beta)) == ("running", 1)
 
 
 async def test_a_destination_that_gives_up_while_it_waits_for_the_word_has_had_a_vm_that_ended(

@@ -295,6 +295,31 @@ async def test_an_answer_that_was_lost_is_asked_for_again_on_the_next_connection
     assert (await record_of(coordinator, vm)).state == "running"
 
 
+async def test_a_request_that_was_given_up_while_its_answer_got_lost_is_asked_again_and_given_back(
+    coordinator: LiveCoordinator,
+    alpha: LiveNode,
+    tenant: Tenant,
+    disk: SealedFile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or the VM would be this node's for as long as its lease holds, and nobody would run it."""
+    signed, vm = tenant.ticket([disk])
+    receipt = coordinator.services.log.receipt
+
+    async def cut_first(seq: int) -> bytes:
+        monkeypatch.setattr(coordinator.services.log, "receipt", receipt)
+        alpha.node.vms.get(vm.vm_id).end("cancelled")
+        cut(coordinator)
+        return await receipt(seq)
+
+    monkeypatch.setattr(coordinator.services.log, "receipt", cut_first)
+    assert (await alpha.launch(ticket_file(signed), disk.path)).reason == "cancelled"
+
+    await last(coordinator, "stop")
+    assert (await record_of(coordinator, vm)).state == "ended"
+    assert not alpha.hypervisor.vms
+
+
 async def test_whoever_leaves_before_a_vm_runs_gives_it_back(
     coordinator: LiveCoordinator, alpha: LiveNode, tenant: Tenant, disk: SealedFile
 ) -> None:

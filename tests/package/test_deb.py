@@ -26,7 +26,7 @@ from tests.systemd.perimeter import (
 )
 
 UNITS = sorted(path.name for path in (ROOT / "systemd").iterdir() if path.suffix in {".service", ".socket"})
-DPKG_TIMEOUT_S = 200
+BUSY_S = 200
 USERS = ("tccp-coordinator", "tccp-node", "tccp-witness", "tccp-feeder", "tccp-notifier")
 
 
@@ -37,11 +37,15 @@ def inside(path: Path) -> str:
 
 def dpkg(machine: BootedSystemd, *words: str) -> str:
     """What it said. It writes three thousand files, on a machine that does other things, too."""
-    return machine.run("dpkg", "--no-triggers", *words, timeout_s=DPKG_TIMEOUT_S)
+    return machine.run("dpkg", "--no-triggers", *words, timeout_s=BUSY_S)
 
 
 def install(machine: BootedSystemd, package: Path) -> str:
     return dpkg(machine, "--install", inside(package))
+
+
+def enable(machine: BootedSystemd, name: str) -> None:
+    machine.run("systemctl", "enable", "--now", *SOCKETS[name], SERVICES[name], timeout_s=BUSY_S)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +116,7 @@ def test_from_the_package_to_the_first_lease(machine: BootedSystemd) -> None:
     make_tpms(machine)
     machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
     machine.run("tccp", "coordinator", "init")
-    machine.run("systemctl", "enable", "--now", *SOCKETS["coordinator"], SERVICES["coordinator"])
+    enable(machine, "coordinator")
     tccp(machine, "coordinator", "policy", "add", "/etc/tccp/tvmm.toml")
     certificate = read_ek_certificate(machine)
     tccp(machine, "coordinator", "enrol", "alpha", "--policy", "tvmm", "--ek-certificate", certificate)
@@ -121,7 +125,7 @@ def test_from_the_package_to_the_first_lease(machine: BootedSystemd) -> None:
     machine.write("/etc/tccp/node.toml", NODE_TOML)
 
     assert tccp(machine, "config", "check")["verdict"] != "fail"
-    machine.run("systemctl", "enable", "--now", *SOCKETS["node"], SERVICES["node"])
+    enable(machine, "node")
 
     wait_until(machine, lambda: tccp(machine, "node", "status")["state"] == "admitted")
     owners = machine.run("find", "/var/lib/tccp/coordinator", "-printf", "%u\n").split()
@@ -184,7 +188,7 @@ def test_a_purge_deletes_no_key_and_says_where_they_are(machine: BootedSystemd) 
 
 def test_a_machine_that_kept_its_state_goes_on_where_it_was(machine: BootedSystemd, deb: Path) -> None:
     install(machine, deb)
-    machine.run("systemctl", "enable", "--now", *SOCKETS["coordinator"], SERVICES["coordinator"])
+    enable(machine, "coordinator")
 
     assert [node["name"] for node in tccp(machine, "coordinator", "nodes")["nodes"]] == ["alpha"]
 

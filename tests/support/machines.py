@@ -74,7 +74,8 @@ class GuestImages:
         self.kernel = seal_file(guest_kernel(), folder / "kernel.sealed")
         self.initrd = seal_file(self.initramfs, folder / "initrd.sealed")
         plain = folder / "disk"
-        plain.write_bytes(b"hello, disk!\n".ljust(disk_mib << 20, b"\0"))
+        tail = os.urandom(1 << 20)
+        plain.write_bytes(b"hello, disk!\n".ljust((disk_mib << 20) - len(tail), b"\0") + tail)
         self.disk = seal_file(plain, folder / "disk.sealed")
 
     def with_disk(self, live: Path, root: bytes | None = None, mark: bytes | None = None) -> VmImages:

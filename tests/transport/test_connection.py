@@ -162,3 +162,18 @@ async def test_who_waits_to_send_is_woken_when_the_connection_is_closed(world: W
             nursery.start_soon(flush)
             await trio.testing.wait_all_tasks_blocked()
             server.close()
+
+
+@pytest.mark.parametrize("looks", [True, False], ids=["looks", "control"])
+async def test_no_handshake_is_begun_with_those_who_left_while_they_waited(
+    looks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not looks:
+        monkeypatch.setattr("tccp.transport.connection.has_left", lambda _: False)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        client = await trio.open_tcp_stream(*listener.socket.getsockname()[:2])
+        await client.send_all(b"what is no TLS, and would be read")
+        await client.aclose()
+        with pytest.raises(PeerGoneError if looks else ProtocolError):
+            await handshake(await listener.accept(), World().at_the_coordinator(), server_side=True)

@@ -122,6 +122,7 @@ class Moves:
             await self._services.log.included(await self._services.store.abort_move(word))
             return
         record = await self._services.store.commit_move(word)
+        self._services.log.hurry()
         log.info("moved", vm=said.vm_id.hex(), node=str(record.node), epoch=record.epoch, state=record.state)
         await self._services.log.included(await self._services.store.last_seq())
         if record.end_reason == DESTINATION_LOST:

@@ -53,6 +53,7 @@ class PublishedLog:
         self._ask, self._asked = trio.open_memory_channel[Waiting[int, bytes]](RECEIPTS_WAITING_MAX)
         self._remembered: VerifiedCheckpoint | None = None
         self._remember_at = self._commit_at = -math.inf
+        self._hurried = trio.Event()
         self.head = writer.head
         self.committed_at = trio.current_time()  # when `head` was signed, or this run began
         self.problem: StoreError | None = None  # why it cannot be written just now
@@ -75,6 +76,10 @@ class PublishedLog:
         """
         if seq > self.size:
             await self._included.add(seq).outcome()
+
+    def hurry(self) -> None:
+        """What has happened is to be written at once: a guest stands still until it is."""
+        self._hurried.set()
 
     async def receipt(self, seq: int) -> bytes:
         """A receipt of event *seq*, which has happened, with its details, as soon as it is in the log.
@@ -131,7 +136,9 @@ class PublishedLog:
             await self.remember()
         with trio.move_on_at(self._remember_at if self._remembered is not self.head else math.inf):
             await self._store.wait_for_events(self.size)
-            await trio.sleep_until(self._commit_at)
+            with trio.move_on_at(self._commit_at):
+                await self._hurried.wait()
+            self._hurried = trio.Event()
             events = await self._store.events(self.size, EVENTS_PER_COMMIT)
             self._commit_at = trio.current_time() + COMMIT_EVERY_S
             with trio.CancelScope(shield=True):

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import select
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import structlog
@@ -63,26 +62,12 @@ async def serve_connections(
                 log.error("cannot_accept", detail=str(problem))
                 places.release()
                 await trio.sleep(ACCEPT_PAUSE_S)
-                continue
-            if has_left(stream):
-                stream.socket.close()
-                places.release()
             else:
                 nursery.start_soon(serve, stream)
 
     async with trio.open_nursery() as nursery:
         for listener in listeners:
             nursery.start_soon(accept, listener)
-
-
-def has_left(stream: trio.SocketStream) -> bool:
-    """Whether a peer has given up while it waited in the backlog: a handshake would be wasted on it.
-
-    After a restart thousands come at once, and those at the end of the queue are not there any more when it is theirs.
-    """
-    poll = select.poll()
-    poll.register(stream.socket.fileno(), select.POLLRDHUP)
-    return bool(poll.poll(0))
 
 
 def name_of(listener: trio.SocketListener) -> str:

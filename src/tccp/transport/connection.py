@@ -1,6 +1,7 @@
 """One TLS connection with its protocol session: send a message, receive a message, know both ends' keys."""
 
 import os
+import select
 import ssl
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -157,6 +158,16 @@ class Connection:
         self._stream.close()
 
 
+def has_left(stream: trio.SocketStream) -> bool:
+    """Whether a peer has given up while it waited in the backlog: a handshake would be wasted on it.
+
+    After a restart thousands come at once, and those at the end of the queue are not there any more when it is theirs.
+    """
+    poll = select.poll()
+    poll.register(stream.socket.fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
 async def handshake(
     stream: trio.SocketStream, context: ssl.SSLContext, *, server_side: bool, server_name: str | None = None
 ) -> TlsStream:
@@ -166,6 +177,9 @@ async def handshake(
         ProtocolError: ``tls_handshake``: the peer shows no certificate that we accept, or speaks no TLS 1.3.
         PeerGoneError: It vanished, or took longer than `HANDSHAKE_S`.
     """
+    if server_side and has_left(stream):
+        stream.socket.close()
+        raise PeerGoneError("peer_gone", "left before its handshake")
     tls = TlsStream(stream, context, server_side=server_side, server_name=server_name)
     try:
         with trio.fail_after(HANDSHAKE_S):

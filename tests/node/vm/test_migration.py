@@ -22,6 +22,7 @@ from tests.node.vm.test_suspend import EXTEND, PCR_16
 from tests.support.machines import Guest, GuestImages, TestHost, a_host, booted, describe, secrets
 from tests.support.wires import Wires, tls_wires
 
+REST = "dd if=/dev/vda bs=1M skip=2 2>/dev/null | sha256sum"
 COUNTER = (
     "echo 0 > /tmp/count; (while true; do n=$((n+1)); echo $n > /tmp/c; mv /tmp/c /tmp/count; usleep 2000; done) & echo"
 )
@@ -109,6 +110,10 @@ async def test_a_guest_moves_with_its_disk_while_it_writes_to_it(
     keys = secrets()
     async with booted(host, images.with_disk(live), keys=keys) as guest:
         await guest.run("echo 'written here' | dd of=/dev/vda conv=notrunc,fsync")
+        # A MiB that is new, one as in the image, and zeros where the image has none.
+        await guest.run("dd if=/dev/urandom of=/dev/vda bs=1M seek=2 count=1 conv=notrunc,fsync")
+        await guest.run("dd if=/dev/zero of=/dev/vda bs=64k seek=56 count=1 conv=notrunc,fsync")
+        rest = await guest.run(REST)
         await guest.run(
             "(while true; do n=$((n+1)); echo $n | dd of=/dev/vda bs=4096 seek=$((n % 500 + 1)) conv=notrunc,fsync; "
             "done) >/dev/null 2>&1 & echo"
@@ -120,6 +125,7 @@ async def test_a_guest_moves_with_its_disk_while_it_writes_to_it(
             await there.vm.run()
             assert await there.run("head -n 1 /dev/vda") == ["written here"]
             await there.run("kill $!; wait $!; sync")
+            assert await there.run(REST) == rest
             checksum = await there.run("sha256sum /dev/vda")
             end = await there.vm.shut_down()
         (root,) = end.disk_roots

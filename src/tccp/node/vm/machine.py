@@ -97,7 +97,8 @@ def _disk(number: int, descriptor: int) -> list[str]:
     node = f"disk{number}"
     return [
         "-blockdev",
-        _json(driver="nbd", server=server, discard="unmap", **{"node-name": node}),
+        # Of its status QEMU is told what the guest has changed: a move carries that, for the images are there already.
+        _json(driver="nbd", server=server, discard="unmap", **{"node-name": node, "x-dirty-bitmap": "tccp:changed"}),
         "-device",
         _json(driver="virtio-blk-pci", drive=node, id=f"virtio-{node}"),
     ]

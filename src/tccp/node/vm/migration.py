@@ -30,12 +30,14 @@ class Pace:
     Attributes:
         bytes_per_s: At most.
         downtime_ms: The guest is stopped once the rest takes no longer than this, by QEMU's reckoning.
+        slows_guest: Take processor time from a guest that writes to its memory faster than it is sent (auto-converge).
         repeats_differences: Send what changed in a page that was sent before (XBZRLE): fewer bytes, more work.
     """
 
     bytes_per_s: int = NO_LIMIT
     downtime_ms: int = DOWNTIME_MS
     repeats_differences: bool = False
+    slows_guest: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ async def query(qmp: Qmp) -> Sent:
 
 
 async def _prepare(qmp: Qmp, pace: Pace, *, pauses: bool) -> None:
-    wanted = {"events": True, "auto-converge": True, "pause-before-switchover": pauses}
+    wanted = {"events": True, "auto-converge": pace.slows_guest, "pause-before-switchover": pauses}
     capabilities = _capabilities(**wanted, xbzrle=pace.repeats_differences)
     await qmp.execute("migrate-set-capabilities", {"capabilities": capabilities})
     parameters = {"max-bandwidth": pace.bytes_per_s, "downtime-limit": pace.downtime_ms}

@@ -212,8 +212,9 @@ async def _jobs_gone(qmp: Qmp) -> None:
 
 
 def _mirror(number: int) -> dict[str, object]:
-    # The first of it finds no copy at all: everything but what is zeros goes over.
-    return {"job-id": _job(number), "device": f"disk{number}", "target": _target(number), "sync": "full"}
+    # Of a disk over nothing, "top" is all that its server calls allocated: what is not as in the image (tccp:changed).
+    # The copy is a new disk over the same image, so it has the rest.
+    return {"job-id": _job(number), "device": f"disk{number}", "target": _target(number), "sync": "top"}
 
 
 def _job(number: int) -> str:

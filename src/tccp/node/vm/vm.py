@@ -179,7 +179,10 @@ class Vm:
         """End it at once and wipe what is here of it: memory, keys, the vTPM's state. Disks are not closed."""
         self._asked = "forgotten"
         with trio.CancelScope(shield=True):
-            for child in (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)):
+            children = (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks))
+            for child in children:  # all at the same time: a guest stands still at the other end
+                child.send(signal.SIGKILL)
+            for child in children:
                 await child.kill()
             end = await self.ended()
             self.vtpm.state.forget()
