@@ -96,6 +96,29 @@ async def test_an_answer_that_nobody_waits_for_any_more_disturbs_nobody(
         await peer.say({"return": {}, "id": (await peer.command())["id"]})
 
 
+async def test_a_qemu_that_does_not_answer_is_not_waited_for_without_end(
+    talking: tuple[Qmp, Peer, list[QmpEvent]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, peer, _ = talking
+    monkeypatch.setattr(qmp_module, "ANSWER_S", 0.05)
+    with pytest.raises(HostError, match="qmp_silent"):
+        await client.execute("stop")
+
+    # When it goes on it is served as before, and nobody takes the late answer for his.
+    monkeypatch.undo()
+    late = await peer.command()
+    await peer.say({"return": {"late": True}, "id": late["id"]})
+    async with trio.open_nursery() as nursery:
+        answers: list[Any] = []
+
+        async def ask() -> None:
+            answers.append(await client.execute("cont"))
+
+        nursery.start_soon(ask)
+        await peer.say({"return": {}, "id": (await peer.command())["id"]})
+    assert answers == [{}]
+
+
 async def test_a_refusal_of_qemu_comes_with_its_words(
     talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery
 ) -> None:
