@@ -2,6 +2,7 @@
 
 import struct
 import uuid
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -340,3 +341,10 @@ def test_types_have_names_and_unknown_ones_their_number() -> None:
 def test_a_separator_that_is_an_error_says_so() -> None:
     assert Separator(b"\x01\0\0\0").is_error
     assert not Separator(b"\xff" * 4).is_error
+
+
+def test_a_variable_that_is_too_short_is_no_boot_option() -> None:
+    found = variables("keylime/binary_bios_measurements")["Boot0001"]
+
+    assert replace(found, value=found.value[:7]).load_option() is None
+    assert replace(found, value=found.value[:8]).load_option() is not None

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tccp.attestation.ima import ImaPolicy, ImaProgress, Verdict, prove_measurements
+from tccp.attestation.ima import ImaPolicy, ImaProgress, Verdict, boot_aggregates, prove_measurements
 from tccp.attestation.ima_rules import ImaRules, ListedDigest, compile_rules
 from tccp.errors import ConfigError, ImaError
+from tccp.model import PcrBank, PcrSelection, PcrValues
 from tests.support.ima_lists import AGGREGATE, SHA256, Entry, compiled, modsig, ng, quoted, sha256, signed, written
 
 CONTENT = b"contents of a file"
@@ -267,3 +268,27 @@ def test_an_appended_signature_over_attributes_is_none_over_the_file(tmp_path: P
     appended = cms(tmp_path, RSA_KEY)
 
     assert verdict(rules_for(RSA_KEY), modsig(CONTENT, b"/usr/x.ko", appended)) == Verdict.BAD_SIGNATURE
+
+
+def test_only_what_can_be_listed_is_looked_up() -> None:
+    policy = compiled(ImaRules([ListedDigest(sha256(CONTENT))]))
+
+    for bank, digest in ((PcrBank.SHA1, bytes(20)), (PcrBank.SHA256, bytes(31)), (PcrBank.SHA384, bytes(32))):
+        with pytest.raises(ValueError, match="could be listed"):
+            policy.lists(bank, digest, b"/x")
+
+
+def test_a_boot_aggregate_is_of_ten_pcrs() -> None:
+    nine = PcrSelection(PcrBank.SHA256, tuple(range(9)))
+
+    with pytest.raises(ValueError, match="PCR 0 to 9"):
+        boot_aggregates(PcrValues(nine, {index: bytes(32) for index in range(9)}))
+
+
+def test_there_is_no_entry_before_the_first_or_behind_the_last() -> None:
+    proved = prove_measurements(written([AGGREGATE]), ImaProgress.start(), quoted([AGGREGATE]))
+
+    assert proved.entry(0).path == b"boot_aggregate"
+    for at in (-1, 1):
+        with pytest.raises(IndexError):
+            proved.entry(at)

@@ -27,7 +27,7 @@ def folder(
         for number in range(count)
     )
     keys = SimpleNamespace(disk_root=root or None, marks=marks, generation=generation)
-    return VmFolder(path, cast("VmOrder", SimpleNamespace(images=images, keys=keys, incoming=incoming)))
+    return VmFolder(path, cast("VmOrder", SimpleNamespace(images=images, keys=keys, incoming=incoming, state=None)))
 
 
 def ended(count: int, *, reason: str = "killed", vtpm: bytes = VTPM) -> VmEnd:

@@ -84,6 +84,7 @@ async def test_a_vm_is_its_destinations_once_its_source_has_wiped_it(running: St
 async def test_what_was_known_of_the_destination_when_it_got_the_keys_stands_in_both_events(running: Store) -> None:
     said = {"attested": {"hardware": "epyc"}, "attested_by": ("tvmm", 1), "attributes": {"site": "delft"}}
     await running.prepare_move(wish(**said, attested_demands={"hardware": "epyc"}), "there:1")
+    await running.arrive(arrival())
     await running.set_attributes(NodeName("b"), {"site": "paris"}, (), 7_500)
     await running.arrive(arrival())
     await running.commit_move(word())
