@@ -214,6 +214,7 @@ def test_a_vm_whose_disk_process_was_killed_starts_again_and_on_no_older_disk(cl
     vm = cloud.launch(alpha, cloud.ticket("mark1.ticket", "mark.vm"))
     vm_id = vm["vm_id"]
     live = cloud.perimeter.directory / "alpha" / "vms" / vm_id / "disk0.live"
+    wait_until(lambda: registered(cloud, vm_id), "it is registered how far the disk was when it was opened")
     opened = registered(cloud, vm_id)
     older = live.read_bytes()
     console_until(vm, b"still here")

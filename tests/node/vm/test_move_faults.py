@@ -69,6 +69,7 @@ class Move:
         self.guest, self.patience_s = guest, patience_s
         self.before = children()
         self.sending, self.there, self.came = trio.Event(), trio.Event(), trio.Event()
+        self.let_go = trio.Event()  # the destination has noticed that it is over
         self.problems: dict[str, HostError] = {}
 
     async def source(self, streams: list[BulkStream]) -> None:
@@ -97,6 +98,7 @@ class Move:
             self.problems["destination"] = problem
             for stream in streams:
                 stream.close()
+            self.let_go.set()
 
     def _progress(self, progress: TransferProgress) -> None:
         if progress.sent_bytes:
@@ -129,6 +131,9 @@ async def moving(
         async with trio.open_nursery() as sending:
             sending.start_soon(move.source, wires.here)
             yield move
+        if move.problems:
+            with trio.move_on_after(2 * PATIENCE_S):
+                await move.let_go.wait()
         nursery.cancel_scope.cancel()
 
 
