@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-MAKEFILES = (ROOT / "Makefile").read_text() + (ROOT / "csrc" / "native.mk").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILES = MAKEFILE + "".join(
+    (ROOT / part).read_text() for part in re.findall(r"^-include (\S+)", MAKEFILE, re.MULTILINE)
+)
 
 
 def tracked() -> list[Path]:
