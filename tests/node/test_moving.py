@@ -110,10 +110,11 @@ async def test_the_destination_does_not_run_it_before_the_source_has_wiped_it(
     assert runs(alpha, beta) == 1
 
 
+@pytest.mark.parametrize("problem", [HostError("migration_failed", "a device that does not move"), ValueError("a bug")])
 async def test_a_source_that_cannot_send_goes_on_alone_and_the_move_can_be_tried_again(
-    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running, problem: Exception
 ) -> None:
-    alpha.hypervisor.vms[0].problem = HostError("migration_failed", "a device that does not move")
+    alpha.hypervisor.vms[0].problem = problem
 
     assert (await receive(beta, running))[0] == "failed"
     await stayed(coordinator)

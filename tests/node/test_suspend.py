@@ -102,6 +102,16 @@ async def test_what_cannot_be_written_does_not_end_the_vm(
     await running.suspend()
 
 
+async def test_a_bug_in_suspending_costs_no_other_vm(alpha: LiveNode, running: Running) -> None:
+    alpha.hypervisor.vms[0].problem = AssertionError("a bug")
+
+    info = await alpha.suspend(running.vm.vm_id)
+
+    assert (info.state, info.detail) == ("running", "bug: AssertionError: a bug")
+    alpha.hypervisor.vms[0].problem = None
+    await running.suspend()
+
+
 async def test_a_resumption_that_fails_before_the_guest_runs_gives_the_state_back(
     coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
 ) -> None:

@@ -59,8 +59,9 @@ class Departures:
 
     async def _send(self, vm: Vm, running: RunningVm, order: MoveOrder, saving: trio.Event, transfer: Transfer) -> None:
         try:
-            if not await self._sent(vm, running, order, transfer):
-                raise HostError("cancelled", "the move was given up here")
+            with vm.contained():
+                if not await self._sent(vm, running, order, transfer):
+                    raise HostError("cancelled", "the move was given up here")
         except TccpError as problem:
             log.error("not_moved", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
             vm.detail = str(problem)

@@ -1,11 +1,14 @@
 """One VM of this node as it is known here, and how the control socket shows it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
 import trio
 
-from tccp.errors import TccpError
+from tccp.errors import HostError, TccpError
 from tccp.node.hypervisor import RunningVm, SavedState
 from tccp.node.launch import AcceptedTicket
 from tccp.node.transfer import Transfer
@@ -15,6 +18,8 @@ from tccp.protocol.vm_control import VmInfo
 
 RECORDING = frozenset({"recording", "destroying"})
 OVER = frozenset({"ended", "failed", "suspended", "moved", "destroyed"})
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +85,17 @@ class Vm:
         """Note why it came to nothing."""
         self.problem = problem
         self.reason = problem.reason
+
+    @contextmanager
+    def contained(self) -> Iterator[None]:
+        """A bug in what is done here is the fault of this VM alone: ``bug``, and its trace in the log."""
+        try:
+            yield
+        except TccpError:
+            raise
+        except Exception as bug:
+            log.exception("vm_bug", vm=self.vm_id.hex())
+            raise HostError("bug", f"{type(bug).__name__}: {bug}") from None
 
     def end(self, reason: str) -> None:
         """End it now, whatever it is doing; the first reason counts."""

@@ -274,7 +274,7 @@ class Vms:
         """The whole life of a VM. Nothing that happens to it ends the daemon."""
         orders: list[VmOrder] = []
         try:
-            with vm.scope, named_images(vm.accepted.verified, paths) as images:
+            with vm.contained(), vm.scope, named_images(vm.accepted.verified, paths) as images:
                 self._set(vm, "asking")
                 if isinstance(origin, Peers):
                     await self._arrivals.take_over(vm, images, origin, orders)
@@ -282,9 +282,6 @@ class Vms:
                     await self._start(vm, images, origin, orders)
         except TccpError as problem:
             vm.fail(problem)
-        except Exception as bug:
-            log.exception("vm_bug", vm=vm.vm_id.hex())
-            vm.fail(HostError("bug", f"{type(bug).__name__}: {bug}"))
         finally:
             said = self._wind_up(vm, orders)
         if vm.state == "recording" and said is not None:
@@ -346,7 +343,8 @@ class Vms:
 
     async def _suspend(self, vm: Vm, running: RunningVm, saving: trio.Event) -> None:
         try:
-            saved = await running.suspend()
+            with vm.contained():
+                saved = await running.suspend()
             if not vm.is_over:
                 vm.saved = saved
         except TccpError as problem:
