@@ -96,6 +96,17 @@ def test_what_a_policy_cannot_say_is_refused(said: str) -> None:
         parse_any_policy(PCR.format(before, "" if before else said).encode())
 
 
+@pytest.mark.parametrize("tables", [1, 5])
+def test_all_that_a_policy_says_of_one_host_has_room_in_an_event(tables: int) -> None:
+    host = f'[[hosts]]\neks = ["{EK.hex()}"]\n[hosts.attributes]\n'
+    said = (host + "".join(f'a{table}-{number} = "{"x" * 200}"\n' for number in range(10)) for table in range(tables))
+    if tables == 1:
+        policy("".join(said))
+        return
+    with pytest.raises(ConfigError, match="more than 8192 bytes"):
+        policy("".join(said))
+
+
 def test_a_policy_names_so_many_hosts_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tccp.attestation.attributes.HOSTS_MAX", 2)
     eks = [f'"{number:064x}"' for number in range(3)]
@@ -132,7 +143,15 @@ def test_what_is_no_attributes_is_refused(text: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [{"": "x"}, {"A": "x"}, {"a ": "x"}, {"a": "x" * 257}, {f"a{n}": "x" * 250 for n in range(40)}]
+    "said",
+    [
+        {"": "x"},
+        {"A": "x"},
+        {"a ": "x"},
+        {"a": "x" * 257},
+        {f"a{n}": "x" * 250 for n in range(40)},
+        {f"a{n}": "\u4e2d" * 250 for n in range(20)},
+    ],
 )
 def test_what_cannot_be_asserted_is_refused(said: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="attribute"):

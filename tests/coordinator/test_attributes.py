@@ -14,6 +14,7 @@ from tccp.protocol import control as c
 from tccp.protocol.messages import RenewalChallenge, Renewed
 from tccp.protocol.ticket import PolicyDemand, SignedTicket
 from tccp.store import ConflictError
+from tests.coordinator.launch.support import accept_evidence_of
 from tests.support.launching import AskingNode, SealedFile, Tenant
 from tests.support.live_coordinator import POLICY, ZERO, LiveCoordinator
 
@@ -170,6 +171,20 @@ async def test_what_is_asserted_against_the_evidence_does_not_count(
     await paris_by_evidence(coordinator, alpha)
 
     assert await alpha.reason(ticket(tenant, disk, said=DELFT)) == "attribute_not_demanded"
+
+
+async def test_nor_does_it_in_the_moment_before_the_evidence_is_known_to_have_been_recorded(
+    coordinator: LiveCoordinator, alpha: AskingNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    await paris_by_evidence(coordinator, alpha)
+    accept_evidence_of(coordinator, 60)
+    await alpha.keys(ticket(tenant, disk))
+    session = coordinator.services.sessions.get(NodeName("alpha"))
+    assert session is not None
+    session.policy_version -= 1  # as if the renewal by this version had become durable just now
+
+    assert await alpha.reason(ticket(tenant, disk, said=DELFT)) == "attribute_not_demanded"
+    assert alpha.challenges == 1
 
 
 async def test_if_it_did_the_node_would_be_where_the_operator_says(

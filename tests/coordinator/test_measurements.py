@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+import trio
 
 from tccp.attestation import ima
 from tccp.attestation.ima import ImaPolicy, ImaProgress, Measurements
@@ -251,3 +252,31 @@ async def test_one_compiled_policy_is_mapped_once_for_all_nodes(
 
     assert isinstance(coordinator.services.examiner.ima.get(digest), ImaPolicy)
     assert coordinator.services.examiner.ima.get(digest) is coordinator.services.examiner.ima.get(digest)
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["apart", "control"])
+async def test_who_registers_slowly_holds_up_no_host_that_is_admitted(
+    coordinator: LiveCoordinator, alpha: MeasuredNode, apart: bool
+) -> None:
+    """Any number of connections may stall in the name of one host; here one takes the only place."""
+    places = {kind: trio.CapacityLimiter(1) for kind in ("registering", "admitted")}
+    if not apart:
+        places["registering"] = places["admitted"]
+    coordinator.services.examiner._places = places
+    await alpha.register()
+    await alpha.run(DAEMON)
+    slow = MeasuredNode(coordinator, "alpha", alpha.host)
+    slow.firmware_log = alpha.firmware_log
+    challenge = await slow.get_challenge()
+    await slow.connection.send(await slow.answer(challenge))
+    assert isinstance(await slow.connection.receive_any(), HostLogRequest)
+
+    await coordinator.challenge_now("alpha")
+    await alpha.connection.send(await alpha.answer_renewal(await alpha.receive(RenewalChallenge)))
+    if not apart:
+        while not places["admitted"].statistics().tasks_waiting:
+            await trio.lowlevel.checkpoint()
+        slow.leave()
+    await alpha.receive(Renewed)
+    assert bool(places["registering"].borrowed_tokens) == apart  # it is still at it
+    slow.leave()

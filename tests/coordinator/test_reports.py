@@ -95,10 +95,11 @@ async def test_a_suspension_with_odd_marks_is_refused(
     assert (await record_of(coordinator, vm_id)).state == VmState.RUNNING
 
 
+@pytest.mark.parametrize("odd", [b"", b"m" * 39], ids=["none", "short"])
 async def test_odd_marks_are_refused_and_right_ones_recorded(
-    coordinator: LiveCoordinator, alpha: AskingNode, vm_id: bytes
+    coordinator: LiveCoordinator, alpha: AskingNode, vm_id: bytes, odd: bytes
 ) -> None:
-    await alpha.connection.send(VmMarked(vm_id, 1, b"m" * 39))
+    await alpha.connection.send(VmMarked(vm_id, 1, odd))
     refusal = await alpha.receive(VmReportRefused)
     assert (refusal.report, refusal.reason) == ("vm_marked", "marks_malformed")
 

@@ -274,10 +274,15 @@ async def test_a_host_that_does_not_show_it_a_log_is_not_asked_again_and_keeps_i
     assert back.asked_for == []
 
 
+@pytest.mark.parametrize("bound", ["PATIENCE_S", "PATIENCE_OF_LEASE"])
 async def test_a_list_without_end_holds_nobody_up(
-    ima_coordinator: LiveCoordinator, measured: MeasuredNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ima_coordinator: LiveCoordinator,
+    measured: MeasuredNode,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bound: str,
 ) -> None:
-    monkeypatch.setattr(shadows, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(shadows, bound, -1.0)
     other = ima_policy(tmp_path / "ima", ng(b"more", b"/usr/bin/more"))
     await put_beside(ima_coordinator, boot_policy(version=2, ima=other))
 

@@ -1,5 +1,6 @@
 """A coordinator with two workers behind one socket: what each may break, and what it may not."""
 
+import datetime as dt
 import functools
 import os
 import signal
@@ -13,21 +14,25 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from bench.load.coordinator import children_of
 from bench.load.nodes import FAULTS, LoadNode
 from tccp.config import LogConfig
 from tccp.coordinator.workers import child, pool
-from tccp.coordinator.workers.link import WINDOW_BYTES, Frame, Kind, Link, Start
-from tccp.errors import HostError
+from tccp.coordinator.workers.link import WINDOW_BYTES, Frame, Kind, Link, Opened, Start
+from tccp.errors import HostError, ProtocolError
 from tccp.node.identity import make_node_identity
 from tccp.node.registration import door_context
 from tccp.protocol import control as c
+from tccp.protocol.encoding import decode
 from tccp.protocol.messages import RenewalChallenge
 from tccp.store import EventRecord
+from tccp.transport.certificates import KeyPair, fresh_key, key_pem, load_key
 from tccp.transport.connection import RefusalError, handshake
 from tccp.transport.errors import PeerGoneError
-from tccp.transport.tls import SERVER_NAME
+from tccp.transport.tls import SERVER_NAME, node_context
 from tccp.transport.tls_stream import READ_BYTES
 from tests.support.crowd import hear, join, renew
 from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
@@ -205,6 +210,49 @@ async def test_a_coordinator_whose_workers_cannot_start_gives_up(
 
 
 @pytest.mark.parametrize("bounded", [True, False], ids=["bounded", "control"])
+async def test_whoever_shows_a_very_long_certificate_is_not_taken_in(
+    bounded: bool, coordinator: LiveCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every host has the door's key: its administrator makes certificates that no coordinator reads from a worker."""
+    if not bounded:
+        monkeypatch.setattr(child, "CERTIFICATE_BYTES_MAX", 1 << 20)
+    async with worker_alone(coordinator) as (link, frames, port):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        tls = await handshake(stream, long_certificate(coordinator), server_side=False, server_name=SERVER_NAME)
+        if bounded:
+            assert await tls.receive() == b""
+            link.say(Kind.PING)
+            assert (await anext(frames))[0] is Kind.PONG  # and of the connection nothing was said
+        else:
+            kind, _, content = await anext(frames)
+            assert kind is Kind.OPENED
+            with pytest.raises(ProtocolError):
+                decode(content, Opened)
+        tls.close()
+
+
+def long_certificate(coordinator: LiveCoordinator) -> ssl.SSLContext:
+    """A node's context with a certificate that the door's key signed, and OpenSSL takes."""
+    key, door = fresh_key(), x509.load_pem_x509_certificate(coordinator.trust.door.certificate)
+    now = dt.datetime.now(tz=dt.UTC)
+    issued = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(door.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("x")]), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(door.public_key()), critical=False)  # type: ignore[arg-type]
+        .add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(70_000)), False)
+        .sign(load_key(coordinator.trust.door.key), hashes.SHA256())
+    )
+    pair = KeyPair(certificate=issued.public_bytes(serialization.Encoding.PEM), key=key_pem(key))
+    return node_context(pair, coordinator.trust.ca_certificate)
+
+
+@pytest.mark.parametrize("bounded", [True, False], ids=["bounded", "control"])
 async def test_a_node_that_says_more_than_is_taken_waits_at_the_worker(
     bounded: bool, coordinator: LiveCoordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +299,8 @@ async def worker_alone(coordinator: LiveCoordinator) -> AsyncIterator[tuple[Link
             assert (await anext(frames))[0] is Kind.READY
             yield link, frames, listener.socket.getsockname()[1]
         nursery.cancel_scope.cancel()
+    async for _ in frames:  # to its end
+        pass
     link.close()
 
 

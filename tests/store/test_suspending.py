@@ -179,6 +179,15 @@ async def test_a_resumed_vm_that_never_ran_is_given_back_as_it_was(running: Stor
     assert (resumed.epoch, resumed.generation, resumed.node) == (3, 1, NodeName("a"))
 
 
+async def test_an_old_state_is_not_said_to_be_a_new_one(running: Store) -> None:
+    await running.suspend_vm(suspension())
+    await running.resume(wish(2))
+
+    with pytest.raises(ConflictError, match="state_old"):
+        await running.suspend_vm(suspension(2, epoch=2, state=1))
+    assert (await record_of(running)).state == VmState.RUNNING
+
+
 async def test_a_suspended_vm_outlives_the_lease_of_its_node(running: Store) -> None:
     await running.suspend_vm(suspension())
 

@@ -19,7 +19,7 @@ from tccp.errors import ConfigError
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
 VALUE_CHARS_MAX = 256
-TEXT_CHARS_MAX = 8_192
+TEXT_BYTES_MAX = 8_192  # of all that is said of one host: an event has room for what is attested and what is asserted
 NAMES_MAX = 32  # of one table of a policy
 HOSTS_MAX = 4_096  # endorsement keys in one policy
 FROM_TPM = "tpm."  # how the names begin that follow from the TPM; a policy has no such
@@ -95,7 +95,13 @@ def parse_policy_attributes(attributes: Any, hosts: Any) -> PolicyAttributes:
             of_this.update(said)
     if len(by_ek) > HOSTS_MAX:
         raise _bad(f"hosts: {len(by_ek)} endorsement keys, {HOSTS_MAX} are allowed")
-    return PolicyAttributes({} if attributes is None else _table("attributes", attributes), by_ek)
+    found = PolicyAttributes({} if attributes is None else _table("attributes", attributes), by_ek)
+    for ek_id in by_ek:
+        try:
+            check_attributes(found.of(ek_id))
+        except ValueError as problem:
+            raise _bad(f"hosts: {ek_id.hex()}: {problem}") from None
+    return found
 
 
 def attributes_text(attributes: Mapping[str, str]) -> str:
@@ -113,7 +119,7 @@ def attributes_in(details: Mapping[str, object]) -> NodeAttributes:
 
 
 def _read(text: object) -> dict[str, str]:
-    found = json.loads(text) if isinstance(text, str) and len(text) <= 2 * TEXT_CHARS_MAX else None
+    found = json.loads(text) if isinstance(text, str) and len(text) <= 2 * TEXT_BYTES_MAX else None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ValueError("the attributes of the node are none")
     return found
@@ -130,8 +136,8 @@ def check_attributes(attributes: Mapping[str, str]) -> None:
             raise ValueError(f"{name!r} is no name of an attribute: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
         if len(value) > VALUE_CHARS_MAX:
             raise ValueError(f"attribute {name}: more than {VALUE_CHARS_MAX} characters")
-    if len(attributes_text(attributes)) > TEXT_CHARS_MAX:
-        raise ValueError(f"attributes: more than {TEXT_CHARS_MAX} characters")
+    if len(attributes_text(attributes).encode()) > TEXT_BYTES_MAX:
+        raise ValueError(f"attributes: more than {TEXT_BYTES_MAX} bytes")
 
 
 def _table(where: str, table: Any) -> dict[str, str]:

@@ -72,6 +72,8 @@ async def _end(services: Services, session: NodeSession, said: VmEnded) -> VmAns
 
 
 async def _mark(services: Services, session: NodeSession, said: VmMarked) -> VmAnswer:
+    if not said.marks:
+        raise LaunchError("marks_malformed", "none")
     marks = VmMarks(said.vm_id, said.epoch, session.lease.record.lease_id, check_marks(said.marks))
     await services.store.register_marks(marks)
     return VmMarksRecorded(said.vm_id, said.epoch, said.marks)

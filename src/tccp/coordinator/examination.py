@@ -26,7 +26,9 @@ from tccp.protocol import fields as f
 from tccp.protocol.messages import FIRMWARE_LOG, IMA_LIST
 
 PATIENCE_S = 120.0  # for all that a verdict needs: evidence does not grow old while a list goes on and on
-AT_ONCE = 64  # hosts whose lists are on their way; each part is in memory until it is judged
+# Hosts whose lists are on their way, of those that register and of those that are admitted; each part is in memory
+# until it is judged.
+AT_ONCE = 64
 
 # Asks a host for one of its logs from an offset on: ``await fetch(IMA_LIST, 0)``.
 Fetch = Callable[[f.HostLog, int], Awaitable[bytes]]
@@ -73,7 +75,8 @@ class Examiner:
 
     def __init__(self, ima: ImaPolicies, before: MeasuredBefore) -> None:
         self.ima, self._before = ima, before
-        self._lists = trio.CapacityLimiter(AT_ONCE)
+        # Whoever registers may be slow on purpose, on as many connections as it likes: no admitted host waits for it.
+        self._places = {kind: trio.CapacityLimiter(AT_ONCE) for kind in ("registering", "admitted")}
 
     async def examine(
         self,
@@ -88,7 +91,7 @@ class Examiner:
         """The platform behind *quote* as one that *policy* trusts; *known* is brought up to date with the verdict.
 
         Args:
-            event_log: The firmware's log, if the host has sent it already.
+            event_log: The firmware's log, if the host has sent it already: one that registers.
             node: Whose host it is, if what earlier sessions know of it counts, and this verdict shall count later.
 
         Raises:
@@ -101,7 +104,8 @@ class Examiner:
         assert isinstance(policy, BootPolicy)
         accepted = known.accepted
         if policy.ima_sha256 is not None and not _is_of(accepted, policy, quote):
-            accepted = await self._measurements(policy, quote, accepted, fetch, node)
+            places = self._places["registering" if event_log is not None else "admitted"]
+            accepted = await self._measurements(policy, quote, accepted, fetch, node=node, places=places)
         platform = judge_again(policy, quote, known.judged, accepted)
         if platform is None:
             content = event_log if event_log is not None else await fetch(FIRMWARE_LOG, 0)
@@ -118,27 +122,29 @@ class Examiner:
         quote: VerifiedQuote,
         accepted: AcceptedMeasurements | None,
         fetch: Fetch,
+        *,
         node: NodeName | None,
+        places: trio.CapacityLimiter,
     ) -> AcceptedMeasurements:
         """What the host has measured since it was last accepted by the same IMA policy, or since its boot."""
         assert policy.ima_sha256 is not None
         compiled, start = self.ima.get(policy.ima_sha256), ImaProgress.start(policy.bank)
         if accepted is not None and accepted.policy_sha256 == policy.ima_sha256:
-            return await self._take(ListInParts(compiled, accepted.progress, quote.pcrs), fetch)
+            return await self._take(ListInParts(compiled, accepted.progress, quote.pcrs), fetch, places)
         recalled = await self._before.recall(node, quote, policy.ima_sha256) if node is not None else None
         if recalled is not None:
             try:
-                return await self._take(ListInParts(compiled, recalled, quote.pcrs), fetch)
+                return await self._take(ListInParts(compiled, recalled, quote.pcrs), fetch, places)
             except (ImaError, PolicyError) as problem:  # it is only a shortcut
                 log.info("measurements_recalled_in_vain", node=str(node), reason=problem.reason)
-        return await self._take(ListInParts(compiled, start, quote.pcrs), fetch)
+        return await self._take(ListInParts(compiled, start, quote.pcrs), fetch, places)
 
-    async def _take(self, measured: ListInParts, fetch: Fetch) -> AcceptedMeasurements:
+    async def _take(self, measured: ListInParts, fetch: Fetch, places: trio.CapacityLimiter) -> AcceptedMeasurements:
         if measured.is_all:
             found = measured.take(b"")
             assert found is not None
             return found
-        async with self._lists:
+        async with places:
             before = measured.offset
             while True:
                 part = await fetch(IMA_LIST, measured.offset)

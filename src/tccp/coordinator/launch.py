@@ -176,6 +176,8 @@ class Launches:
         if session.ended:  # who asks again on another connection gets it there; nobody else would run it
             raise HostError("node_gone", str(session.node))
         now_ms, said = self._services.clock.now_ms(), attested(self._services, session)
+        if said is None:  # what was asserted would count where evidence says otherwise
+            raise ConflictError("policy_changed", f"{session.node}: not judged by the policy in force yet")
         claim = KeyClaim(
             ticket=verified.sha256,
             tenant_key=ticket.tenant_key,
@@ -185,8 +187,8 @@ class Launches:
             version_min=ticket.policy.version_min,
             attributes=ticket.attributes,
             attested_demands=ticket.policy.attested,
-            attested=said.attributes if said else {},
-            attested_by=(said.policy, said.version) if said else None,
+            attested=said.attributes,
+            attested_by=(said.policy, said.version),
             lease_id=session.lease.record.lease_id,
             nonce=request.nonce,
             at_ms=now_ms,

@@ -6,6 +6,8 @@ destination  move_arrived --> its disks' marks; waits . . . . . . . . . . .
 source       move_wiped, signed --> commit: the destination's, next epoch  --> move_go
 """
 
+import contextlib
+
 import structlog
 import trio
 
@@ -34,6 +36,7 @@ from tccp.store import (
     MoveWord,
     VmState,
 )
+from tccp.transport.errors import PeerGoneError
 
 LOOK_S = 5.0  # whether a destination that waits is still connected
 ARRIVED_S = 30.0
@@ -58,8 +61,9 @@ class Moves:
         receipt = await self._services.log.receipt(move.seq)
         source, marks = await self._lease_of_owner(move)
         session = self._services.sessions.get(source.node)
-        if session is not None:  # else it is told when it comes back
-            await self._tell(session, move)
+        if session is not None:
+            with contextlib.suppress(PeerGoneError):  # it is told when it comes back
+                await self._tell(session, move)
         return MovePrepared(
             move.move_id, move.vm_id, move.epoch + 1, wrapped_keys, source.tls_spki_sha256, marks, receipt
         )

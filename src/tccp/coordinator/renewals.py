@@ -308,7 +308,10 @@ class Renewals:
             return
         with logs_of(session, self._send) as fetch:
             known, at_ms = session.lease.boot_in_shadow, renewal.at_ms
-            await self._services.shadows.examine(shadow, session.node, quote, fetch, known=known, at_ms=at_ms)
+            lease_s = self._services.config.leases.seconds
+            await self._services.shadows.examine(
+                shadow, session.node, quote, fetch, known=known, at_ms=at_ms, lease_s=lease_s
+            )
         if not session.ended:
             self._grant(session, renewal)
 

@@ -66,6 +66,8 @@ async def promote(services: Services, renewals: Renewals, request: s.PromoteShad
         ConflictError: ``no_shadow``; ``shadow_changed``: another has taken its place; ``policy_not_newer``.
     """
     shadow = _get(services, request.name)
+    if shadow.policy.sha256 != request.sha256:  # and not the one that is about to take its place either
+        raise ConflictError("shadow_changed", f"{shadow.policy} is there, another was meant")
     before = info(services, shadow)
     now_ms = services.clock.now_ms()
     seq = await services.store.promote_shadow(request.name, request.sha256, now_ms)

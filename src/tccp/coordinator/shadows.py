@@ -25,8 +25,10 @@ from tccp.model import NodeName, PcrSelection
 from tccp.protocol import fields as f
 from tccp.store import PolicyRecord
 
-# For what is asked of a host for its sake: its lease is renewed already, and the host is told so after that.
+# For what is asked of a host for its sake: its lease is renewed already, and the host is told so after that; so it must
+# not take longer than what is left of the lease that the host knows of, which is nearly half of one.
 PATIENCE_S = 20.0
+PATIENCE_OF_LEASE = 0.25
 DETAIL_CHARS_MAX = 512
 
 log = structlog.get_logger()
@@ -135,16 +137,25 @@ class Shadows:
         return node in shadow.silent
 
     async def examine(
-        self, shadow: Shadow, node: NodeName, quote: VerifiedQuote, fetch: Fetch, *, known: KnownBoot, at_ms: int
+        self,
+        shadow: Shadow,
+        node: NodeName,
+        quote: VerifiedQuote,
+        fetch: Fetch,
+        *,
+        known: KnownBoot,
+        at_ms: int,
+        lease_s: float,
     ) -> None:
         """As `judge`, with logs of the host. Raises what *fetch* does; then it does not ask this node again."""
-        deadline = trio.current_time() + PATIENCE_S
+        patience_s = min(PATIENCE_S, PATIENCE_OF_LEASE * lease_s)
+        deadline = trio.current_time() + patience_s
         shadow.silent.add(node)
         shadow.note(node, ShadowVerdict("no_answer", at_ms=at_ms))
 
         async def fetch_in_time(name: f.HostLog, offset: int) -> bytes:
             if trio.current_time() > deadline:
-                raise PolicyError("shadow_log_too_long", f"{offset} bytes in {PATIENCE_S:.0f} s, and no end")
+                raise PolicyError("shadow_log_too_long", f"{offset} bytes in {patience_s:.1f} s, and no end")
             return await fetch(name, offset)
 
         await self._examine(shadow, node, quote, fetch_in_time, known=known, at_ms=at_ms)

@@ -40,6 +40,11 @@ def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
     # Either made in this epoch; or the one that was to be resumed in this epoch, in which the VM has never run.
     if said.generation != said.epoch and (said.generation, said.state_root) != (record.generation, record.state_root):
         raise ConflictError("state_old", f"generation {said.generation} in epoch {said.epoch}")
+    known = connection.execute(
+        "SELECT generation FROM vm_state WHERE vm_id = ? AND state_root = ?", (said.vm_id, said.state_root)
+    ).fetchone()
+    if known is not None and known[0] != said.generation:
+        raise ConflictError("state_old", f"{said.state_root.hex()} is that of generation {known[0]}")
     connection.execute(
         "UPDATE vm SET state = 'suspended', ended_ms = ?1, end_reason = 'suspended', free_ms = ?1,"
         " generation = ?2, state_root = ?3 WHERE vm_id = ?4",

@@ -80,10 +80,12 @@ class VmStore(abc.ABC):
     async def resume(self, claim: KeyClaim) -> VmRecord:
         """Make the node that asks the owner of a suspended VM, with its next epoch. Event ``resume``.
 
-        By the ticket that started the VM, from its newest suspended state, once; asking again as for `release`.
+        By the ticket that started the VM, from its newest suspended state, once; asking again as for `release`. Where
+        the claim may roll it back, from an older state as well, unless a node runs the VM or may.
 
         Raises:
-            ConflictError: ``vm_unknown``, ``vm_not_suspended``, ``another_ticket``, ``state_old``; as `release` what
+            ConflictError: ``vm_unknown``, ``vm_not_suspended``, ``another_ticket``, ``state_old``; when it is to be
+                rolled back, ``state_unknown``, ``vm_running``, ``vm_not_free``, ``vm_destroyed``; as `release` what
                 concerns tenant, lease, evidence and demands.
         """
 

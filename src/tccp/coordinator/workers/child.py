@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from tccp import logs
-from tccp.coordinator.workers.link import WINDOW_BYTES, Kind, Link, Opened, Start
+from tccp.coordinator.workers.link import CERTIFICATE_BYTES_MAX, WINDOW_BYTES, Kind, Link, Opened, Start
 from tccp.core.disk import harden
 from tccp.errors import ProtocolError
 from tccp.protocol.encoding import encode
@@ -78,15 +78,18 @@ class Worker:
         address = address_of(stream)
         with forgiving(address):
             tls = await handshake(stream, self._context, server_side=True)
+            certificate = tls.peer_certificate()
+            if len(certificate) > CERTIFICATE_BYTES_MAX:  # whoever has the door's key makes them of any length
+                tls.close()
+                raise ProtocolError("tls_certificate", f"{len(certificate)} bytes")
             done = trio.Event()
-            self._nursery.start_soon(self._relay, address, tls, done)
+            self._nursery.start_soon(self._relay, Opened(address, certificate), tls, done)
             await done.wait()
 
-    async def _relay(self, address: str, tls: TlsStream, done: trio.Event) -> None:
+    async def _relay(self, opened: Opened, tls: TlsStream, done: trio.Event) -> None:
         self._count = number = (self._count + 1) & 0xFFFFFFFF
         relay = self._relays[number] = _Relay(tls)
-        opened = encode(Opened(address, tls.peer_certificate()))
-        self._link.say(Kind.OPENED, number, opened)
+        self._link.say(Kind.OPENED, number, encode(opened))
         why = ""
         try:
             with relay.scope:
@@ -142,7 +145,9 @@ class Worker:
             with trio.fail_after(seconds):
                 while not relay.stream.push():
                     await relay.stream.flush()
-        except (PeerGoneError, trio.TooSlowError, trio.BusyResourceError):
+        except trio.TooSlowError:
+            relay.scope.cancel()
+        except (PeerGoneError, trio.BusyResourceError):
             return  # who reads from it, or waits for it already, sees the same
 
     async def _flush_and_close(self, relay: _Relay) -> None:

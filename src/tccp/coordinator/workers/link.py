@@ -38,6 +38,7 @@ WINDOW_BYTES = 256 << 10
 STEP_BYTES = 64 << 10
 # A worker that lets this much wait has stopped reading.
 UNSENT_BYTES_MAX = 64 << 20
+CERTIFICATE_BYTES_MAX = 64 << 10  # OpenSSL takes longer ones
 
 
 class Kind(enum.IntEnum):
@@ -68,7 +69,7 @@ class Opened(Message, frozen=True):
     """A node's connection whose TLS handshake is done."""
 
     address: Annotated[str, Meta(max_length=256)]
-    certificate: Annotated[bytes, Meta(min_length=1, max_length=65_536)]  # that the node showed, DER
+    certificate: Annotated[bytes, Meta(min_length=1, max_length=CERTIFICATE_BYTES_MAX)]  # that the node showed, DER
 
 
 Frame = tuple[Kind, int, bytes]
