@@ -94,6 +94,10 @@ class Launches:
         except HostError as problem:
             # The store or the connection failed; the node asks again.
             log.warning("not_answered", node=str(session.node), reason=problem.reason, detail=problem.detail)
+        except Exception:
+            # A bug that one node brings out costs that node its connection, and nobody else anything.
+            log.exception("request_bug", node=str(session.node), request=type(message).__name__)
+            session.scope.cancel()
         finally:
             session.key_requests -= 1
 

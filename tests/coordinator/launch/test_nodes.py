@@ -9,7 +9,7 @@ from tccp.errors import HostError, LaunchError, ProtocolError
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol.messages import KeyRefused, KeyRelease
-from tccp.store import VmState
+from tccp.store import KeyClaim, VmRecord, VmState
 from tccp.transport.connection import RefusalError
 from tests.coordinator.launch.support import accept_evidence_of, framed, nothing_was_released
 from tests.support.launching import AskingNode, SealedFile, Tenant
@@ -130,6 +130,30 @@ async def test_a_node_that_does_not_wait_for_answers_is_put_off(
         await _receive_for_ever(alpha)
 
     assert (await coordinator.ask(c.GetStatus(), c.CoordinatorStatus)).nodes_enrolled == 1
+
+
+async def test_a_bug_that_a_node_brings_out_costs_that_node_its_connection_and_nobody_else_anything(  # noqa: PLR0917
+    coordinator: LiveCoordinator,
+    alpha: AskingNode,
+    beta: AskingNode,
+    tenant: Tenant,
+    disk: SealedFile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(_: object, claim: KeyClaim) -> VmRecord:
+        monkeypatch.undo()
+        raise ValueError("a bug")
+
+    signed, vm = tenant.ticket([disk])
+    monkeypatch.setattr(type(coordinator.store), "release", fail)
+    with pytest.raises((HostError, ProtocolError)):
+        await alpha.keys(signed)
+
+    await beta.keys(signed)
+
+    record = await coordinator.store.vm(vm.vm_id)
+    assert record is not None
+    assert str(record.node) == "beta"
 
 
 async def _receive_for_ever(node: AskingNode) -> None:
