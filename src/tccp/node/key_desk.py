@@ -273,6 +273,10 @@ class KeyDesk:
         try:
             self._add(key, message)
             await waiting.answered.wait()
+        except BaseException:
+            if isinstance(waiting.answer, KeyRelease):  # it came in the moment in which the wait was given up
+                self._give_back(waiting.answer)
+            raise
         finally:
             del self._waiting[key]
         return waiting
