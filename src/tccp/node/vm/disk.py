@@ -63,6 +63,7 @@ class DiskProcess:
 
         Raises:
             HostError: The process has died.
+            DiskError: It cannot say: it has no room to write, for example.
         """
         self.last_mark = bytes.fromhex((await self._ask("mark"))["mark"])
         return self.last_mark

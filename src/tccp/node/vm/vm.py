@@ -193,6 +193,7 @@ class Vm:
 
         Raises:
             HostError: A disk's process has died.
+            DiskError: A disk cannot say, with no room to write for example.
         """
         return self.vtpm.mark, *[await disk.mark() for disk in self.disks]
 
