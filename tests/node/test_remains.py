@@ -15,7 +15,7 @@ from tccp.tenant.destruction import verify_destruction
 from tests.node.running import Running, record_of
 from tests.support.launching import Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
-from tests.support.live_node import LiveNode, live_node
+from tests.support.live_node import LiveNode, PaperHypervisor, live_node
 
 
 class Rack:
@@ -200,6 +200,42 @@ async def test_a_vm_that_has_left_leaves_no_note(
         with trio.fail_after(DEADLINE_S):
             while rack.notes:  # noqa: ASYNC110
                 await trio.sleep(0.01)
+
+
+async def test_what_is_still_being_removed_does_not_come_back_meanwhile(
+    rack: Rack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rack.boot() as node:
+        running = await launched(node, tenant)
+        await node.node.vms._remains.write(node.node.vms.get(running.vm.vm_id), "leaving")
+    may_destroy = trio.Event()
+    monkeypatch.setattr(PaperHypervisor, "may_destroy", may_destroy)
+    async with rack.boot() as node:
+        again, _ = tenant.ticket([running.disk], running.vm)
+        while node.node.vms._nursery is None or not node.node.lease.allows_vms:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+        with pytest.raises(LaunchError, match="vm_running"):
+            node.node.vms.receive(ticket_file(again), [running.disk.path])
+
+        may_destroy.set()
+        with trio.fail_after(DEADLINE_S):
+            assert [info.state async for info in node.node.vms.steps(node.node.vms.get(running.vm.vm_id))] == ["moved"]
+        assert not rack.notes
+        node.node.vms.receive(ticket_file(again), [running.disk.path])
+
+
+async def test_what_is_doomed_stays_so_whatever_is_recorded_of_it_meanwhile(rack: Rack, tenant: Tenant) -> None:
+    async with rack.boot() as node:
+        vm = node.node.vms.get((await launched(node, tenant)).vm.vm_id)
+        vm.is_doomed = True
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.node.vms._remains.write, vm, "doomed")
+            nursery.start_soon(node.node.vms._remains.write, vm, "suspended")
+
+        (note,) = rack.notes
+        assert read_remains(note.read_bytes()).word == "doomed"
 
 
 async def test_a_note_that_was_altered_is_left_alone_and_harms_nobody(

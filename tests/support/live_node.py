@@ -145,6 +145,8 @@ class PaperVm:
 class PaperHypervisor:
     """Opens images, and starts nothing."""
 
+    may_destroy: trio.Event | None = None
+
     def __init__(self, folder: Path, identity: NodeIdentity) -> None:
         self.folder = folder
         self.issuer = VtpmIssuer(identity.name, identity.signing_key, identity.statement)
@@ -189,6 +191,8 @@ class PaperHypervisor:
         """Tear it up."""
         if self.problem is not None:
             raise self.problem
+        if self.may_destroy is not None:
+            await self.may_destroy.wait()
         for path in self.folder.glob(f"{self.issuer.node}-{vm_id.hex()}-*.state"):
             path.unlink()
 

@@ -59,6 +59,7 @@ class Endings:
             if is_known(vm):
                 with contextlib.suppress(HostError):
                     await self.leave(vm)
+                self.show(vm, vm.state)
         else:
             self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
 
@@ -78,14 +79,18 @@ class Endings:
             self.show(vm, state)
 
     async def leave(self, vm: Vm) -> None:
-        """Remove what is here of a VM that another node has; its disks grow old.
+        """Remove what is here of a VM that another node has; its disks grow old. Until then it does not come back.
 
         Raises:
             HostError: Something is left.
         """
-        await self._note(vm, "leaving")
-        await self.hypervisor.destroy(vm.vm_id)
-        self.remains.forget(vm)
+        vm.is_leaving = True
+        try:
+            await self._note(vm, "leaving")
+            await self.hypervisor.destroy(vm.vm_id)
+            self.remains.forget(vm)
+        finally:
+            vm.is_leaving = False
 
     async def leave_now(self, vm: Vm) -> None:
         """The same, for what an earlier run of the daemon has left."""
@@ -93,6 +98,8 @@ class Endings:
             await self.leave(vm)
         except HostError as problem:
             self._fail(vm, problem)
+        else:
+            self.show(vm, vm.state)
 
     async def doom(self, vm: Vm) -> None:
         """From here on it is destroyed, whatever comes between."""

@@ -345,7 +345,7 @@ class Vms:
         try:
             with vm.contained():
                 saved = await running.suspend()
-            if not vm.is_over:
+            if not vm.is_gone:
                 vm.saved = saved
         except TccpError as problem:
             log.error("not_suspended", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
