@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from tccp.errors import HostError, LaunchError
 from tccp.node.registration import NodeTpm
 from tccp.node.remains import RemainsFolder, read_remains
+from tccp.protocol.encoding import encode
 from tccp.store import VmState
 from tccp.tenant.destruction import verify_destruction
 from tests.node.running import Running, record_of
@@ -261,6 +263,9 @@ async def test_a_note_that_was_altered_is_left_alone_and_harms_nobody(
     ((vm, word),) = RemainsFolder(note.parent).recall(coordinator.services.coordinator_id)
     assert (vm.vm_id, word) == (running.vm.vm_id, "here")
     assert RemainsFolder(note.parent).recall(bytes(32)) == []  # of another coordinator
+    note.write_bytes(encode(msgspec.structs.replace(read_remains(content), word="suspended", saved="/" + "x" * 300)))
+    ((vm, word),) = RemainsFolder(note.parent).recall(coordinator.services.coordinator_id)
+    assert (word, vm.saved) == ("suspended", None)
 
 
 async def test_a_host_that_runs_no_vms_has_nothing_to_remember() -> None:

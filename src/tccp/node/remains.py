@@ -129,9 +129,16 @@ def _recall(path: Path, coordinator_id: bytes) -> tuple[Vm, Word] | None:
     vm = Vm(accepted, remains.launched_ms, STATES[remains.word], remains.epoch, is_leaving=remains.word == "leaving")
     vm.reason = "daemon_ended" if remains.word in {"here", "doomed"} else vm.state
     vm.destruction = remains.receipt
-    if remains.saved and Path(remains.saved).exists():
+    if _is_there(remains.saved):
         vm.saved = SavedState(Path(remains.saved), b"", 0)
     return vm, remains.word
+
+
+def _is_there(saved: str) -> bool:
+    try:
+        return bool(saved) and Path(saved).exists()
+    except OSError:  # no such name is possible
+        return False
 
 
 def _content(path: Path) -> bytes:
