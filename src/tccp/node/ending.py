@@ -7,7 +7,7 @@ later run of the daemon, after a crash or a reboot of the host, wipes what is le
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -29,6 +29,9 @@ class Endings:
 
     Args:
         show: Puts a VM into a state.
+
+    Attributes:
+        leaving: VMs of which what is here is being removed; until then they do not come back.
     """
 
     hypervisor: Hypervisor
@@ -36,6 +39,7 @@ class Endings:
     identity: NodeIdentity
     remains: RemainsFolder
     show: Callable[[Vm, str], None]
+    leaving: set[bytes] = field(default_factory=set, init=False)
 
     def report(self, vm: Vm, keys: ReleasedKeys, outcome: VmOutcome) -> NodeReport:
         """What is to be said of a VM that is ours, and has ended here."""
@@ -79,18 +83,18 @@ class Endings:
             self.show(vm, state)
 
     async def leave(self, vm: Vm) -> None:
-        """Remove what is here of a VM that another node has; its disks grow old. Until then it does not come back.
+        """Remove what is here of a VM that another node has; its disks grow old.
 
         Raises:
             HostError: Something is left.
         """
-        vm.is_leaving = True
+        self.leaving.add(vm.vm_id)
         try:
             await self._note(vm, "leaving")
             await self.hypervisor.destroy(vm.vm_id)
             self.remains.forget(vm)
         finally:
-            vm.is_leaving = False
+            self.leaving.discard(vm.vm_id)
 
     async def leave_now(self, vm: Vm) -> None:
         """The same, for what an earlier run of the daemon has left."""

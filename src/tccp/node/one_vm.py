@@ -45,7 +45,6 @@ class Vm:
     saving: trio.Event | None = field(default=None, repr=False)
     saved: SavedState | None = None
     is_doomed: bool = False  # to be destroyed, from when that was asked for until it is or has failed
-    is_leaving: bool = False  # what is here of it is being removed, for another node has it
     destruction: bytes = b""  # the receipt
     paths: tuple[Path, ...] = ()  # of its images
     kept: Path | None = None  # the newest of its states that were kept while it goes on
@@ -75,7 +74,7 @@ class Vm:
     @property
     def is_over(self) -> bool:
         """Whether nothing more happens to it here by itself."""
-        return self.state in OVER and not self.is_doomed and not self.is_leaving
+        return self.state in OVER and not self.is_doomed
 
     @property
     def left_something(self) -> bool:

@@ -126,7 +126,7 @@ def _recall(path: Path, coordinator_id: bytes) -> tuple[Vm, Word] | None:
     except TccpError as problem:
         log.error("remains_unread", file=str(path), reason=problem.reason, detail=problem.detail)
         return None
-    vm = Vm(accepted, remains.launched_ms, STATES[remains.word], remains.epoch, is_leaving=remains.word == "leaving")
+    vm = Vm(accepted, remains.launched_ms, STATES[remains.word], remains.epoch)
     vm.reason = "daemon_ended" if remains.word in {"here", "doomed"} else vm.state
     vm.destruction = remains.receipt
     if _is_there(remains.saved):
