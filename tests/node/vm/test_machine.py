@@ -49,6 +49,15 @@ def test_there_is_no_device_that_nobody_asked_for() -> None:
     assert "-kernel" not in made
 
 
+@pytest.mark.parametrize("firmware", ["direct", "uefi"])
+def test_a_guests_memory_is_merged_with_no_other_and_in_no_core_file(firmware: str) -> None:
+    made = arguments(description(firmware=firmware))
+
+    machine = dict(word.partition("=")[::2] for word in made[made.index("-M") + 1].split(","))
+    assert machine["mem-merge"] == "off"
+    assert machine["dump-guest-core"] == "off"
+
+
 def test_a_path_of_the_operator_is_no_option_either() -> None:
     made = arguments(description(firmware="uefi"))
 

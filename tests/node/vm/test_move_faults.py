@@ -200,3 +200,47 @@ async def test_a_guest_goes_on_when_its_own_processes_stand_still_for_a_while_an
         assert not move.there.is_set()
         assert "source" in move.problems
         assert (await guest.vm.ended()).reason == "disk_failed"
+
+
+@asynccontextmanager
+async def full_disk(folder: Path, kib: int) -> AsyncIterator[Path]:
+    """A file system that has so much room and no more."""
+    folder.mkdir(mode=0o711)
+    mounted = ["mount", "-t", "tmpfs", "-o", f"mode=711,size={kib}k", "tccp-test", str(folder)]
+    await trio.run_process(mounted)
+    try:
+        yield folder
+    finally:
+        await trio.run_process(["umount", "--lazy", str(folder)])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of its own is mounted, which takes root")
+@pytest.mark.parametrize(
+    ("kib", "who", "reason"),
+    [(64, "destination", "no_space"), (65_800, "source", "mirror_failed")],
+    ids=["from the beginning", "in the middle"],
+)
+async def test_a_guest_goes_on_when_there_is_no_room_where_it_was_to_go(  # noqa: PLR0917
+    host: TestHost,
+    elsewhere: TestHost,
+    images: GuestImages,
+    live: Path,
+    tmp_path: Path,
+    kib: int,
+    who: str,
+    reason: str,
+) -> None:
+    keys = secrets()
+    async with booted(host, images.with_disk(live), keys=keys) as guest, full_disk(tmp_path / "full", kib) as full:
+        await guest.run("head -c 800000 /dev/urandom | dd of=/dev/vda conv=notrunc,fsync 2>/dev/null")
+        with trio.fail_after(DEADLINE_S):
+            async with moving(guest, keys, images.with_disk(full / "copy"), elsewhere) as move:
+                pass
+        assert not move.there.is_set()
+        assert move.problems[who].reason == reason
+        await goes_on(guest, 1)
+
+        with trio.fail_after(DEADLINE_S):
+            async with moving(guest, keys, images.with_disk(tmp_path / "copy"), elsewhere) as move:
+                await move.until("there")
+        assert move.there.is_set(), "elsewhere there is room"

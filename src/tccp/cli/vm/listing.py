@@ -17,7 +17,7 @@ def add_parser(commands: Commands) -> None:
         commands,
         "list",
         run_list,
-        summary="list the VMs that were launched here since the daemon's start",
+        summary="list the VMs of this node, and what an earlier daemon has left of others",
         about="The newest first. States: checking, asking, starting, running, stopping, ended, failed;\n"
         "suspending, recording, suspended; moving, recording, moved; arriving, arrived; destroying, destroyed.",
         examples=("tccp vm list", "tccp vm list --json | jq -r '.vms[].state'"),
