@@ -311,10 +311,10 @@ tccp_status disk_read_blocks(tccp_disk *disk, uint64_t block, uint32_t count, di
                              int *ret_waits);
 /* Read one block's stored bytes into buffer and open them. */
 tccp_status disk_read_slot(tccp_disk *disk, uint64_t block, const disk_entry *entry, uint8_t *buffer);
-/* Like tccp_disk_read, but rather says that it would have to wait for a disk, and then has read nothing. */
-/* How far from *offset* on all blocks are in the same state (DISK_STATE_...), which is *ret_state. */
+/* How far from offset on all blocks are in the same state (DISK_STATE_...), which is *ret_state. */
 tccp_status disk_extent_of_state(tccp_disk *disk, uint64_t offset, uint64_t len, uint64_t *ret_state,
                                  uint64_t *ret_len);
+/* Like tccp_disk_read, but rather says that it would have to wait for a disk, and then has read nothing. */
 tccp_status disk_read_now(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer, int *ret_waits);
 /* disk_write.c: whether a change of these bytes would have to wait: to read what is around them, or for room in the next record. */
 int disk_change_waits(tccp_disk *disk, uint64_t offset, uint64_t len);

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tccp.errors import HostError
+from tccp.errors import DiskError, HostError
 from tccp.node.registration import NodeTpm
 from tccp.store import VmState, ownership
 from tests.node.running import Running, record_of
@@ -40,6 +40,20 @@ async def test_marks_are_registered_at_once_and_whenever_something_was_written(
     with trio.fail_after(DEADLINE_S):
         while vm.kept != [paper_mark(0), paper_mark(3)]:  # noqa: ASYNC110 - the disk is told what is on record
             await trio.sleep(0.01)
+
+
+async def test_a_disk_that_cannot_say_how_far_it_is_costs_no_vm_and_is_asked_again(
+    coordinator: LiveCoordinator, alpha: LiveNode, running: Running
+) -> None:
+    (vm,) = alpha.hypervisor.vms
+    await until_registered(coordinator, running, 0)
+    vm.mark_problem = DiskError("no_space", "the host's disk is full")
+    vm.written = 3
+
+    await until_registered(coordinator, running, 3)
+
+    assert vm.mark_problem is None
+    assert alpha.node.vms.get(running.vm.vm_id).state == "running"
 
 
 async def test_a_node_that_dies_leaves_the_marks_that_the_next_start_demands(

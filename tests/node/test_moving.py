@@ -1,10 +1,13 @@
 """A VM moves from node to node while it runs: at each moment one of them may run it, and all know which."""
 
+import socket
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from tccp.errors import HostError, LaunchError
 from tccp.model import NodeName
@@ -329,3 +332,21 @@ async def test_a_stream_that_is_diverted_to_another_node_of_the_perimeter_carrie
     assert not beta.hypervisor.vms
     assert await owner(coordinator, running) == ("alpha", 1, "running")
     vm.end("cancelled")
+
+
+async def test_a_stranger_who_looks_in_and_is_gone_again_ends_no_arrival(beta: LiveNode) -> None:
+    """As a scan of ports does: connected, and reset before anybody has answered."""
+    async with beta.node.vms._peers.waiting() as waiting, trio.open_nursery() as nursery:
+        with socket.create_connection(waiting.listener.socket.getsockname()) as stranger:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        async def wait_for_source() -> None:
+            async with waiting.accepted(bytes(32), bytes(32), 1):
+                raise AssertionError("nobody has come")
+
+        nursery.start_soon(wait_for_source)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with socket.create_connection(waiting.listener.socket.getsockname()) as stranger:
+            await trio.testing.wait_all_tasks_blocked(0.05)
+        assert nursery.child_tasks
+        nursery.cancel_scope.cancel()

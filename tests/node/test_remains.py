@@ -4,18 +4,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
+import trio.testing
 
 from tccp.errors import HostError, LaunchError
 from tccp.node.registration import NodeTpm
 from tccp.node.remains import RemainsFolder, read_remains
+from tccp.protocol.encoding import encode
 from tccp.store import VmState
 from tccp.tenant.destruction import verify_destruction
 from tests.node.running import Running, record_of
 from tests.support.launching import Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
-from tests.support.live_node import LiveNode, live_node
+from tests.support.live_node import LiveNode, PaperHypervisor, live_node
 
 
 class Rack:
@@ -202,6 +205,43 @@ async def test_a_vm_that_has_left_leaves_no_note(
                 await trio.sleep(0.01)
 
 
+async def test_what_is_still_being_removed_does_not_come_back_meanwhile(
+    rack: Rack, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rack.boot() as node:
+        running = await launched(node, tenant)
+        await node.node.vms._remains.write(node.node.vms.get(running.vm.vm_id), "leaving")
+    may_destroy = trio.Event()
+    monkeypatch.setattr(PaperHypervisor, "may_destroy", may_destroy)
+    async with rack.boot() as node:
+        again, _ = tenant.ticket([running.disk], running.vm)
+        while node.node.vms._nursery is None or not node.node.lease.allows_vms:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+        vm = node.node.vms.receive(ticket_file(again), [running.disk.path])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert vm.state == "checking"
+        assert rack.notes
+
+        may_destroy.set()
+        with trio.fail_after(DEADLINE_S):
+            assert "asking" in [info.state async for info in node.node.vms.steps(vm)]
+        assert not rack.notes
+
+
+async def test_what_is_doomed_stays_so_whatever_is_recorded_of_it_meanwhile(rack: Rack, tenant: Tenant) -> None:
+    async with rack.boot() as node:
+        vm = node.node.vms.get((await launched(node, tenant)).vm.vm_id)
+        vm.is_doomed = True
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.node.vms._remains.write, vm, "doomed")
+            nursery.start_soon(node.node.vms._remains.write, vm, "suspended")
+
+        (note,) = rack.notes
+        assert read_remains(note.read_bytes()).word == "doomed"
+
+
 async def test_a_note_that_was_altered_is_left_alone_and_harms_nobody(
     coordinator: LiveCoordinator, rack: Rack, tenant: Tenant
 ) -> None:
@@ -225,6 +265,9 @@ async def test_a_note_that_was_altered_is_left_alone_and_harms_nobody(
     ((vm, word),) = RemainsFolder(note.parent).recall(coordinator.services.coordinator_id)
     assert (vm.vm_id, word) == (running.vm.vm_id, "here")
     assert RemainsFolder(note.parent).recall(bytes(32)) == []  # of another coordinator
+    note.write_bytes(encode(msgspec.structs.replace(read_remains(content), word="suspended", saved="/" + "x" * 300)))
+    ((vm, word),) = RemainsFolder(note.parent).recall(coordinator.services.coordinator_id)
+    assert (word, vm.saved) == ("suspended", None)
 
 
 async def test_a_host_that_runs_no_vms_has_nothing_to_remember() -> None:

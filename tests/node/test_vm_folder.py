@@ -10,7 +10,7 @@ import pytest
 from tccp.errors import DiskError
 from tccp.node.launch import VmOrder
 from tccp.node.vm.vm import VmEnd
-from tccp.node.vm_folder import VmFolder, marks_of
+from tccp.node.vm_folder import VmFolder, kept_name, marks_of
 
 ROOTS = (b"\x01" * 32, b"\x02" * 32)
 VTPM = b"\x03" * 32
@@ -90,3 +90,17 @@ def test_what_nobody_can_say_is_none(tmp_path: Path) -> None:
     assert folder(tmp_path, 2).left(unknown) == b""
     assert marks_of(unknown) == b""
     assert folder(tmp_path, 1).left(ended(1, vtpm=b"")) == b""
+
+
+def test_a_folder_in_which_nothing_can_be_written_does_not_lose_the_vm(tmp_path: Path) -> None:
+    """It is recorded by its marks, and a state that was sealed can be resumed."""
+    (tmp_path / "disk0.live").write_bytes(b"disk")
+    (tmp_path / "roots").mkdir()
+    (tmp_path / kept_name(1, "disk0.live")).mkdir()
+
+    assert folder(tmp_path, 1).left(ended(1)) == b""
+    assert marks_of(ended(1)) == b"".join(MARKS[:2])
+    folder(tmp_path, 1).keep_disks(1)
+
+    assert (tmp_path / "disk0.live").read_bytes() == b"disk"
+    assert not list(tmp_path.glob("*.partial"))

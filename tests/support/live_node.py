@@ -56,6 +56,7 @@ class PaperVm:
         self.memory = b"memory"  # what a suspended state keeps
         self.state_file = state_file
         self.problem: Exception | None = None
+        self.mark_problem: Exception | None = None  # once
         self.may_forget: trio.Event | None = None
         self.may_send: trio.Event | None = None
         self.console = ""
@@ -88,6 +89,9 @@ class PaperVm:
         """As a disk has them."""
         if self.outcome is not None:
             raise HostError("disk_process_died", "torn")
+        if (problem := self.mark_problem) is not None:
+            self.mark_problem = None
+            raise problem
         return paper_mark(self.written)
 
     async def keep(self, marks: bytes) -> None:
@@ -141,6 +145,8 @@ class PaperVm:
 class PaperHypervisor:
     """Opens images, and starts nothing."""
 
+    may_destroy: trio.Event | None = None
+
     def __init__(self, folder: Path, identity: NodeIdentity) -> None:
         self.folder = folder
         self.issuer = VtpmIssuer(identity.name, identity.signing_key, identity.statement)
@@ -185,6 +191,8 @@ class PaperHypervisor:
         """Tear it up."""
         if self.problem is not None:
             raise self.problem
+        if self.may_destroy is not None:
+            await self.may_destroy.wait()
         for path in self.folder.glob(f"{self.issuer.node}-{vm_id.hex()}-*.state"):
             path.unlink()
 

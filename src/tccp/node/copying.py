@@ -23,6 +23,11 @@ def copy_file(source: Path, target: Path) -> None:
                 _copy(here.fileno(), there.fileno())
             os.fsync(there.fileno())
         partial.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -65,7 +65,7 @@ class Departures:
         except TccpError as problem:
             log.error("not_moved", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
             vm.detail = str(problem)
-            with contextlib.suppress(TccpError):
+            with contextlib.suppress(TccpError), vm.contained():
                 await running.run()
             if vm.state == "moving":
                 self.show(vm, "running")

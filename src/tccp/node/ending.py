@@ -7,7 +7,7 @@ later run of the daemon, after a crash or a reboot of the host, wipes what is le
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -29,6 +29,9 @@ class Endings:
 
     Args:
         show: Puts a VM into a state.
+
+    Attributes:
+        leaving: VMs of which what is here is being removed; until then they do not come back.
     """
 
     hypervisor: Hypervisor
@@ -36,6 +39,7 @@ class Endings:
     identity: NodeIdentity
     remains: RemainsFolder
     show: Callable[[Vm, str], None]
+    leaving: set[bytes] = field(default_factory=set, init=False)
 
     def report(self, vm: Vm, keys: ReleasedKeys, outcome: VmOutcome) -> NodeReport:
         """What is to be said of a VM that is ours, and has ended here."""
@@ -59,6 +63,7 @@ class Endings:
             if is_known(vm):
                 with contextlib.suppress(HostError):
                     await self.leave(vm)
+                self.show(vm, vm.state)
         else:
             self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
 
@@ -83,9 +88,13 @@ class Endings:
         Raises:
             HostError: Something is left.
         """
-        await self._note(vm, "leaving")
-        await self.hypervisor.destroy(vm.vm_id)
-        self.remains.forget(vm)
+        self.leaving.add(vm.vm_id)
+        try:
+            await self._note(vm, "leaving")
+            await self.hypervisor.destroy(vm.vm_id)
+            self.remains.forget(vm)
+        finally:
+            self.leaving.discard(vm.vm_id)
 
     async def leave_now(self, vm: Vm) -> None:
         """The same, for what an earlier run of the daemon has left."""
@@ -93,6 +102,8 @@ class Endings:
             await self.leave(vm)
         except HostError as problem:
             self._fail(vm, problem)
+        else:
+            self.show(vm, vm.state)
 
     async def doom(self, vm: Vm) -> None:
         """From here on it is destroyed, whatever comes between."""

@@ -71,6 +71,7 @@ class RunningVm(Protocol):
 
         Raises:
             HostError: It has ended, or is about to.
+            DiskError: A disk cannot say, with no room to write for example; it goes on.
         """
 
     async def keep(self, marks: bytes) -> None:

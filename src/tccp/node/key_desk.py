@@ -278,7 +278,8 @@ class KeyDesk:
                 self._give_back(waiting.answer)
             raise
         finally:
-            del self._waiting[key]
+            if self._waiting.get(key) is waiting:  # else the same was said anew, and whoever did that waits
+                del self._waiting[key]
         return waiting
 
     def _add(self, key: Key, message: NodeRequest | NodeReport) -> None:

@@ -37,20 +37,22 @@ async def _register(vm: Vm, running: RunningVm, desk: KeyDesk, every_s: float) -
     registered = b""
     with contextlib.suppress(HostError):  # it is ending; whoever waits for that says why
         while True:
-            marks = await running.marks()
-            if marks != registered:
-                registered = await _registered(vm, running, desk, marks)
+            registered = await _registered(vm, running, desk, registered)
             await trio.sleep(every_s)
 
 
-async def _registered(vm: Vm, running: RunningVm, desk: KeyDesk, marks: bytes) -> bytes:
-    """What is on record then; empty when that is unknown."""
+async def _registered(vm: Vm, running: RunningVm, desk: KeyDesk, before: bytes) -> bytes:
+    """What is on record then, where *before* was; empty when that is unknown."""
     try:
+        marks = await running.marks()
+        if marks == before:
+            return before
         answer = await desk.recorded(VmMarked(vm.vm_id, vm.epoch, marks))
         assert isinstance(answer, VmMarksRecorded)
         await running.keep(answer.marks)
     except (LaunchError, DiskError) as problem:
-        # An answer to what was said before, on another connection; or the VM is not ours any more, and is ending.
+        # A disk that cannot write just now; an answer to what was said before, on another connection; or the VM is not
+        # ours any more, and is ending.
         log.warning("marks_not_registered", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
         return b""
     return answer.marks

@@ -141,20 +141,23 @@ class Waiting:
         """Until all are there, or the time is over. A stranger who says nothing keeps nobody else waiting."""
         at_once = trio.Semaphore(STRANGERS_MAX)
 
-        async def look_at(stream: BulkStream) -> None:
-            number = None
+        async def look_at(plain: trio.SocketStream) -> None:
+            stream, number = None, None
             try:
+                stream = self.peers.secured(plain, to=None)
                 await shake_hands(stream, spki_sha256)
                 number = await _expect(stream, move_id, set(range(count)) - set(found))
             except HostError as problem:
                 log.warning("another_peer", reason=problem.reason, detail=problem.detail)
             finally:
                 at_once.release()
-                if number is None:
+                if number is None and stream is not None:
                     stream.close()
+            if stream is None or number is None:
+                return
             if number in found:  # two say that they are the same
                 stream.close()
-            elif number is not None:
+            else:
                 found[number] = stream
                 if len(found) == count:
                     nursery.cancel_scope.cancel()
@@ -163,8 +166,7 @@ class Waiting:
             async with trio.open_nursery() as nursery:
                 while True:
                     await at_once.acquire()
-                    plain = await self.listener.accept()
-                    nursery.start_soon(look_at, self.peers.secured(plain, to=None))
+                    nursery.start_soon(look_at, await self.listener.accept())
 
 
 async def shake_hands(stream: BulkStream, spki_sha256: bytes) -> None:

@@ -139,12 +139,12 @@ class QemuHypervisor:
         folder = VmFolder(self._host.settings.state / order.ticket.ticket.vm_id.hex(), order)
         if order.incoming is not None:  # its disks are where it runs; whatever is here is older
             await trio.to_thread.run_sync(folder.remove_disks)
-        disks, vtpm = folder.demands()
+        disks, vtpm = await trio.to_thread.run_sync(folder.demands)  # it may copy disks
         description, images = _description(order.ticket.ticket), _images(order, disks)
         vm_key = bytes(order.keys.vm_key.buffer)
-        secrets = VmSecrets(SecretBytes(vm_key), await _for_guest(order))
         running: QemuVm | None = None
         try:
+            secrets = VmSecrets(SecretBytes(vm_key), await _for_guest(order))
             opened = open_vm(
                 description,
                 images,
@@ -159,7 +159,9 @@ class QemuHypervisor:
                 running = QemuVm(vm, folder, order)
                 yield running
         finally:
-            if running is not None:
+            if running is None:
+                ImageKey.take(vm_key).wipe()
+            else:
                 with trio.CancelScope(shield=True):
                     await running.ended()
 
@@ -169,8 +171,8 @@ class QemuHypervisor:
 
 
 def _clear_partial(state: Path) -> None:
-    """Suspended states that a killed daemon has left unfinished: nothing can go on from them."""
-    for path in state.glob(f"*/{STATE_NAME.format('*')}.partial"):
+    """States and copies of disks that a killed daemon has left unfinished: nothing can go on from them."""
+    for path in state.glob("*/*.partial"):
         path.unlink()
 
 

@@ -13,7 +13,7 @@ believes it: what the coordinator records is what the boot has signed that wiped
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -79,23 +79,31 @@ class RemainsFolder:
     """
 
     folder: Path | None
+    _writing: trio.Lock = field(default_factory=trio.Lock, init=False, repr=False)
 
     async def write(self, vm: Vm, word: Word) -> None:
-        """Say of *vm* that word; durable on return, and what was said before is gone.
+        """Say of *vm* that word; durable on return, and what was said before is gone. What is doomed stays so.
 
         Raises:
             HostError: ``state_unwritable``.
         """
         assert self.folder is not None
-        saved = str(vm.saved.path) if vm.saved is not None and word == "suspended" else ""
-        signed = vm.accepted.signed
-        said = Remains(word, signed.ticket, signed.signature, vm.epoch, vm.launched_ms, saved, vm.destruction)
-        await trio.to_thread.run_sync(_replace, self._path(vm), encode(said))
+        async with self._writing:  # one after the other, in the order in which they were said
+            if vm.is_doomed and word in {"here", "suspended"}:
+                word = "doomed"
+            saved = str(vm.saved.path) if vm.saved is not None and word == "suspended" else ""
+            signed = vm.accepted.signed
+            said = Remains(word, signed.ticket, signed.signature, vm.epoch, vm.launched_ms, saved, vm.destruction)
+            await trio.to_thread.run_sync(_replace, self._path(vm), encode(said))
 
     def forget(self, vm: Vm) -> None:
-        """Nothing is left of it here."""
-        if self.folder is not None:
+        """Nothing is left of it here. A note that cannot be removed harms nobody: the next run finds nothing more."""
+        if self.folder is None:
+            return
+        try:
             self._path(vm).unlink(missing_ok=True)
+        except OSError as problem:
+            log.error("note_not_removed", file=str(self._path(vm)), detail=str(problem))
 
     def recall(self, coordinator_id: bytes) -> list[tuple[Vm, Word]]:
         """Every VM that an earlier run of the daemon has written down, the oldest first; for the start."""
@@ -121,9 +129,16 @@ def _recall(path: Path, coordinator_id: bytes) -> tuple[Vm, Word] | None:
     vm = Vm(accepted, remains.launched_ms, STATES[remains.word], remains.epoch)
     vm.reason = "daemon_ended" if remains.word in {"here", "doomed"} else vm.state
     vm.destruction = remains.receipt
-    if remains.saved and Path(remains.saved).exists():
+    if _is_there(remains.saved):
         vm.saved = SavedState(Path(remains.saved), b"", 0)
     return vm, remains.word
+
+
+def _is_there(saved: str) -> bool:
+    try:
+        return bool(saved) and Path(saved).exists()
+    except OSError:  # no such name is possible
+        return False
 
 
 def _content(path: Path) -> bytes:

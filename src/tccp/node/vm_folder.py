@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import structlog
+
 from tccp.errors import DiskError, HostError
 from tccp.node.copying import copy_file
 from tccp.node.launch import OpenableImage, VmOrder
@@ -22,6 +24,8 @@ DISK_ROOTS_DOMAIN = b"tccp/v1/disk-roots\0"
 VM_ROOTS_DOMAIN = b"tccp/v1/vm-roots\0"
 ROOT_BYTES = 32
 STATE_NAME = "suspended-{}.sealed"  # with its generation
+
+log = structlog.get_logger()
 
 
 class VmFolder:
@@ -70,14 +74,13 @@ class VmFolder:
     def keep_disks(self, generation: int) -> None:
         """Copy the disks, which are closed, for a later return to this state.
 
-        Raises:
-            HostError: ``state_unwritable``: the state can be resumed as long as the disks stand as they are.
+        Without room for that the state, which is there, can be resumed as long as the disks stand as they are.
         """
         try:
             for path in self._own():
                 copy_file(path, self.path / kept_name(generation, path.name))
         except OSError as problem:
-            raise HostError("state_unwritable", f"a disk of state {generation}: {problem.strerror}") from None
+            log.error("disks_not_kept", folder=str(self.path), generation=generation, detail=str(problem))
 
     def _put_back(self, generation: int) -> None:
         """The disks of that state, where they were kept."""
@@ -94,6 +97,13 @@ class VmFolder:
 
     def left(self, end: VmEnd) -> bytes:
         """The root that the coordinator is to keep; empty when there is none, or nobody can say."""
+        try:
+            return self._left(end)
+        except OSError as problem:  # its marks hold all the same
+            log.error("roots_not_written", folder=str(self.path), detail=str(problem))
+            return b""
+
+    def _left(self, end: VmEnd) -> bytes:
         roots = [root for root in end.disk_roots if root is not None]
         if len(roots) < len(end.disk_roots):
             return b""

@@ -258,6 +258,7 @@ class Vms:
                 self.destroy(vm)
             elif word == "leaving":
                 assert self._nursery is not None
+                self._endings.leaving.add(vm.vm_id)
                 self._nursery.start_soon(self._endings.leave_now, vm)
 
     async def _look_after_lease(self) -> None:
@@ -275,6 +276,8 @@ class Vms:
         orders: list[VmOrder] = []
         try:
             with vm.contained(), vm.scope, named_images(vm.accepted.verified, paths) as images:
+                while vm.vm_id in self._endings.leaving:  # what goes with its folder is not to be what comes into it
+                    await self.wait_for_change(self.change_count)
                 self._set(vm, "asking")
                 if isinstance(origin, Peers):
                     await self._arrivals.take_over(vm, images, origin, orders)
@@ -345,7 +348,7 @@ class Vms:
         try:
             with vm.contained():
                 saved = await running.suspend()
-            if not vm.is_over:
+            if not vm.is_gone:
                 vm.saved = saved
         except TccpError as problem:
             log.error("not_suspended", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)

@@ -42,6 +42,9 @@ class BulkStream:
 
     Attributes:
         sent_bytes, received_bytes: So far, without what TLS adds.
+
+    Raises:
+        PeerGoneError: The peer has reset the connection already.
     """
 
     def __init__(
@@ -49,12 +52,17 @@ class BulkStream:
     ) -> None:
         self.sent_bytes = self.received_bytes = 0
         plain = socket.socket(fileno=stream.socket.detach())
-        plain.setblocking(False)
-        if plain.family != socket.AF_UNIX:
-            _notice_silence(plain)
-        self._tls = context.wrap_socket(
-            plain, server_side=server_side, server_hostname=server_name, do_handshake_on_connect=False
-        )
+        try:
+            plain.setblocking(False)
+            plain.getpeername()  # nobody is there any more where that fails, and Python's TLS would drop the socket
+            if plain.family != socket.AF_UNIX:
+                _notice_silence(plain)
+            self._tls = context.wrap_socket(
+                plain, server_side=server_side, server_hostname=server_name, do_handshake_on_connect=False
+            )
+        except OSError as problem:
+            plain.close()
+            raise PeerGoneError("peer_gone", str(problem)) from None
 
     async def handshake(self) -> None:
         """Agree on keys; each side knows the other's certificate afterwards.

@@ -4,6 +4,8 @@ import signal
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from tccp.errors import DiskError, HostError
 from tccp.node.vm.opening import open_vm
@@ -89,3 +91,21 @@ async def test_a_disk_is_not_made_anew_where_a_mark_is_demanded(
         async with open_vm(describe(), images.with_disk(live, None, mark), secrets(), host=host.vms):
             pass
     assert live.stat().st_size == 0
+
+
+async def test_a_disk_that_hangs_does_not_keep_whoever_asked_it(
+    host: TestHost, images: GuestImages, live: Path
+) -> None:
+    async with open_vm(describe(), images.with_disk(live), secrets(), host=host.vms) as vm:
+        (disk,) = vm.disks
+        disk.child.send(signal.SIGSTOP)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vm.marks)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        disk.child.send(signal.SIGCONT)
+
+        end = await vm.kill()
+
+    assert None not in end.disk_roots
+    assert end.disk_marks != (b"",)

@@ -1,5 +1,6 @@
 """The state of a vTPM is taken as it was left, or as it went on since, and in no older one."""
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from tccp.errors import DiskError, HostError
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.vm import VmEnd
-from tccp.node.vm.vtpm_state import NONE_SHA256, NOTHING, VtpmDemand
+from tccp.node.vm.vtpm_state import NONE_SHA256, NOTHING, VtpmDemand, VtpmState
 from tests.support.machines import GuestImages, TestHost, describe, secrets
 
 
@@ -121,3 +122,24 @@ async def test_a_daemon_that_died_between_two_renames_has_lost_nothing(machine: 
     await machine.run(VtpmDemand(end.vtpm_sha256))
 
     assert [path.name for path in machine.state.parent.iterdir()] == ["vtpm"]
+
+
+def test_a_vtpm_cannot_have_us_read_for_it_what_it_may_not(tmp_path: Path) -> None:
+    """Whoever breaks out of swtpm owns the folder, and not more."""
+    (tmp_path / "ours").write_bytes(b"secret")
+    state = VtpmState(tmp_path / "vm")
+    trap = state.parent / "vtpm" / "tpm2-00.permall"
+    trap.parent.mkdir(parents=True)
+    trap.symlink_to(tmp_path / "ours")
+    assert shutil.copyfile(trap, tmp_path / "copy").read_bytes() == b"secret"  # what a copy without a look would be
+
+    with pytest.raises(HostError, match="is no file"):
+        state.prepare(demanded=None, anew=False)
+    with pytest.raises(OSError, match="is no file"):
+        state.digest()
+    trap.unlink()
+    os.mkfifo(trap)  # nobody writes to it: who reads waits for ever
+    with pytest.raises(HostError, match="is no file"):
+        state.prepare(demanded=None, anew=False)
+
+    assert not list(state.place.iterdir())

@@ -4,6 +4,7 @@ Its preamble is read here, for it says what QEMU's stream fits; QEMU reads the r
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -96,7 +97,9 @@ def arrive_from_file(state: ResumedState, nursery: trio.Nursery, stack: contextl
         finally:
             os.close(writer)
 
-    nursery.start_soon(trio.to_thread.run_sync, feed)
+    # Not one of the threads that all share: it waits for QEMU, which is started with the help of those.
+    own = trio.CapacityLimiter(1)
+    nursery.start_soon(functools.partial(trio.to_thread.run_sync, feed, limiter=own))
     return arrival
 
 

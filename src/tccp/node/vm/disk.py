@@ -38,6 +38,8 @@ HINTS = {
 class DiskProcess:
     """A running disk. `nbd` is QEMU's end of the connection; who passes it on closes it.
 
+    Whoever cancels `mark` or `kept` is done with it: it is only closed, or killed, after that.
+
     Attributes:
         last_mark: The last moment that it has said to have come to; empty before that.
     """
@@ -63,6 +65,7 @@ class DiskProcess:
 
         Raises:
             HostError: The process has died.
+            DiskError: It cannot say: it has no room to write, for example.
         """
         self.last_mark = bytes.fromhex((await self._ask("mark"))["mark"])
         return self.last_mark
@@ -77,11 +80,13 @@ class DiskProcess:
         await self._ask("kept", mark.hex())
 
     async def _ask(self, word: str, argument: str = "") -> dict[str, Any]:
-        with trio.CancelScope() as scope:
-            scope.shield = True  # an answer that nobody read would be taken for the next one
+        try:
             await self._asking.say(f"{word} {argument}")
-            document = await self._asking.document(word)
-        return document  # noqa: RET504 - for the type checker, a scope may swallow what happens in it
+            return await self._asking.document(word)
+        except trio.Cancelled:
+            # An answer that nobody read would be taken for the next one. Nor does a process that hangs keep its VM.
+            self._asking.close()
+            raise
 
     async def close(self) -> bytes:
         """Write everything and end: the root to demand at the next start.
@@ -110,6 +115,10 @@ class _Lines:
         """Nobody who hears it any more is noticed when there is no answer."""
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self._stream.send_all(line.encode() + b"\n")
+
+    def close(self) -> None:
+        """Say and hear nothing more."""
+        self._stream.socket.close()
 
     async def document(self, wanted: str) -> dict[str, Any]:
         """The next one, which has *wanted* in it."""

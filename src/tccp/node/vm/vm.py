@@ -193,6 +193,7 @@ class Vm:
 
         Raises:
             HostError: A disk's process has died.
+            DiskError: A disk cannot say, with no room to write for example.
         """
         return self.vtpm.mark, *[await disk.mark() for disk in self.disks]
 
@@ -240,7 +241,8 @@ class Vm:
         reason, detail = self._why(first, oom_killed=_oom_kills() > oom_before)
         await self.qemu.kill()
         roots = (None,) * len(self.disks) if self._asked == "forgotten" else await self._close_disks()
-        await self.vtpm.child.kill()
+        for child in (self.vtpm.child, *(disk.child for disk in self.disks)):
+            await child.kill()
         marks = tuple(disk.last_mark for disk in self.disks)
         self._end = VmEnd(reason, detail, roots, marks, self._vtpm_sha256(), self.vtpm.mark)
         self._over.set()

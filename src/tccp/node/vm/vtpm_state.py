@@ -8,9 +8,11 @@ So a start that comes to nothing changes nothing, and what was registered of the
 vTPM owns the folder meanwhile.
 """
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -167,11 +169,19 @@ def give(path: Path, owner: int | None) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """What is in a folder that may be its user's: taken back, in order of name. Locks of swtpm are none of it."""
+    """What is in a folder that may be its user's: taken back, in order of name. Locks of swtpm are none of it.
+
+    Raises:
+        OSError: Something in it is no file: its user may have put a link there to what only we can read.
+    """
     if not folder.exists():
         return []
     give(folder, os.geteuid())
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in found:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(errno.ELOOP, f"{path.name} is no file")
+    return found
 
 
 def _remove(folder: Path) -> None:
