@@ -97,7 +97,9 @@ class Moves:
         store = self._services.store
         while not session.ended:
             seq = await store.last_seq()
-            record, move = await store.vm(said.vm_id), await self._under_way(said.vm_id)
+            # In this order: a commit in between makes it the destination's, and would be missed the other way round.
+            move = await self._under_way(said.vm_id)
+            record = await store.vm(said.vm_id)
             lease = session.lease.record
             owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
             if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:
