@@ -196,7 +196,7 @@ async def test_moving_through_the_coordinator() -> None:
     section = Section(
         "A whole move",
         f"Medians of {MOVES} between two nodes under one coordinator, all in one process: a VM of 192 MiB with a disk "
-        f"of {DISK_MIB} MiB, half of it random; from the request to where it runs. The stillstand is from the guest's "
+        f"of {DISK_MIB} MiB, half of it random; from the request to where it runs. The standstill is from the guest's "
         "stop at the source to its going on at the destination: the last of memory and disk, the wiping, and the "
         "commit in database and log.",
         ["", "tccp"],
