@@ -41,12 +41,8 @@ def socket_for_asking(nbd: Path) -> Path:
 def answering(disk: LiveDisk, listener: socket.socket, stop: int, *, read_only: bool) -> Iterator[None]:
     """Answer on *listener* in a thread, until *stop* can be read; that must be so at the end of the block."""
     words = {word: answer for word, answer in _ANSWERS.items() if not (read_only and word in _CHANGES)}
-    thread = threading.Thread(target=_answer_all, args=(disk, words, listener, stop), name="asking")
-    thread.start()
-    try:
+    with _in_a_thread(_answer_all, disk, words, listener, stop):
         yield
-    finally:
-        thread.join()
 
 
 def _answer_all(disk: LiveDisk, words: Words, listener: socket.socket, stop: int) -> None:
@@ -66,7 +62,19 @@ def answering_one(disk: LiveDisk, client: socket.socket, stop: int) -> Iterator[
     """As `answering`, line after line, for whoever has the other end of *client*: only ``mark`` and ``kept``."""
     client.settimeout(CLIENT_TIMEOUT_S)
     words = {word: _ANSWERS[word] for word in ("mark", "kept")}
-    thread = threading.Thread(target=_answer_one, args=(disk, words, client, stop), name="asking")
+    with _in_a_thread(_answer_one, disk, words, client, stop):
+        yield
+
+
+@contextmanager
+def _in_a_thread(
+    answer: Callable[[LiveDisk, Words, socket.socket, int], None],
+    disk: LiveDisk,
+    words: Words,
+    asked_at: socket.socket,
+    stop: int,
+) -> Iterator[None]:
+    thread = threading.Thread(target=answer, args=(disk, words, asked_at, stop), name="asking")
     thread.start()
     try:
         yield
