@@ -11,6 +11,7 @@ import trio.testing
 
 from tccp.errors import HostError, LaunchError
 from tccp.model import NodeName
+from tccp.node.one_vm import Vm
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol.messages import MoveOrder
@@ -47,6 +48,14 @@ async def settled(*nodes: LiveNode) -> None:
     with trio.fail_after(DEADLINE_S):
         for node in nodes:
             await node.node.desk.all_recorded()
+
+
+async def arrived(alpha: LiveNode, beta: LiveNode, running: Running) -> Vm:
+    """All of it is at beta, and alpha is held before it wipes its own."""
+    alpha.hypervisor.vms[0].may_forget = trio.Event()
+    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
+    await beta.until(vm.vm_id, "arrived")
+    return vm
 
 
 async def stayed(coordinator: LiveCoordinator) -> None:
@@ -100,9 +109,7 @@ async def test_the_tenant_can_verify_where_it_has_moved(
 async def test_the_destination_does_not_run_it_before_the_source_has_wiped_it(
     coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
 ) -> None:
-    alpha.hypervisor.vms[0].may_forget = trio.Event()
-    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
-    await beta.until(vm.vm_id, "arrived")
+    vm = await arrived(alpha, beta, running)
 
     # It has everything, and waits; the source stands still, and could go on.
     assert runs(alpha, beta) == 0
@@ -173,9 +180,7 @@ async def test_a_source_that_has_given_a_move_up_says_so_again_when_it_is_prepar
 async def test_a_destination_that_gives_up_while_it_waits_for_the_word_has_had_a_vm_that_ended(
     coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
 ) -> None:
-    alpha.hypervisor.vms[0].may_forget = trio.Event()
-    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
-    await beta.until(vm.vm_id, "arrived")
+    vm = await arrived(alpha, beta, running)
     vm.end("cancelled")
     await beta.until(vm.vm_id, "ended")
 
@@ -230,9 +235,7 @@ async def test_a_move_that_is_cancelled_leaves_the_vm_where_it_is_and_nothing_el
 async def test_a_move_is_not_cancelled_once_everything_has_come(
     alpha: LiveNode, beta: LiveNode, running: Running
 ) -> None:
-    alpha.hypervisor.vms[0].may_forget = trio.Event()
-    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
-    await beta.until(vm.vm_id, "arrived")
+    vm = await arrived(alpha, beta, running)
 
     with pytest.raises(LaunchError, match="too_late"):
         beta.node.vms.give_up(vm)
@@ -246,9 +249,7 @@ async def test_a_move_is_not_cancelled_once_everything_has_come(
 async def test_a_destination_that_was_revoked_meanwhile_gets_nothing(
     coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
 ) -> None:
-    alpha.hypervisor.vms[0].may_forget = trio.Event()
-    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
-    await beta.until(vm.vm_id, "arrived")
+    vm = await arrived(alpha, beta, running)
 
     await coordinator.ask(c.RevokeNode(name="beta", reason="sold"), c.NodeInfo)
     await beta.until(vm.vm_id, "ended", "failed")
@@ -262,9 +263,7 @@ async def test_a_destination_that_was_revoked_meanwhile_gets_nothing(
 async def test_a_source_that_is_revoked_meanwhile_gives_it_to_nobody(
     coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
 ) -> None:
-    alpha.hypervisor.vms[0].may_forget = trio.Event()
-    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
-    await beta.until(vm.vm_id, "arrived")
+    await arrived(alpha, beta, running)
 
     await coordinator.ask(c.RevokeNode(name="alpha", reason="sold"), c.NodeInfo)
     await alpha.until(running.vm.vm_id, "ended", "failed")
@@ -277,9 +276,7 @@ async def test_a_source_that_is_revoked_meanwhile_gives_it_to_nobody(
 async def test_a_broken_connection_to_the_coordinator_delays_a_move_and_no_more(
     coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running, which: str
 ) -> None:
-    alpha.hypervisor.vms[0].may_forget = trio.Event()
-    vm = beta.node.vms.receive(running.ticket, [running.disk.path])
-    await beta.until(vm.vm_id, "arrived")
+    vm = await arrived(alpha, beta, running)
     node = alpha if which == "source" else beta
     session = next(s for s in coordinator.services.sessions.judged_by("tvmm") if s.node.value == node.node.config.name)
 

@@ -6,13 +6,12 @@ The log's entry names the statement by its hash, and the boot that signed it by 
 import hashlib
 from dataclasses import dataclass
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 
 from tccp.errors import LaunchError, ProtocolError
 from tccp.protocol import fields as f
-from tccp.protocol.encoding import Message, decode, encode
-from tccp.protocol.statements import decode_identity
+from tccp.protocol.boot_statement import sign_statement, signed_by_boot
+from tccp.protocol.encoding import Message, decode
 
 DESTRUCTION_DOMAIN = "tccp/v1/vm-destroyed"
 
@@ -48,8 +47,7 @@ class VerifiedDestruction:
 def sign_destruction(destruction: Destruction, key: SigningKey) -> tuple[bytes, bytes]:
     """The statement and its signature."""
     assert destruction.domain == DESTRUCTION_DOMAIN
-    body = encode(destruction)
-    return body, key.sign(body).signature
+    return sign_statement(destruction, key)
 
 
 def verify_destruction_statement(statement: bytes, signature: bytes, *, identity: bytes) -> VerifiedDestruction:
@@ -61,14 +59,8 @@ def verify_destruction_statement(statement: bytes, signature: bytes, *, identity
     Raises:
         LaunchError: ``destruction_malformed``, ``destruction_signature``, ``destruction_of_another``.
     """
-    try:
-        boot = decode_identity(identity)
-        VerifyKey(boot.signing_key).verify(statement, signature)
-        destruction: Destruction = decode(statement, Destruction)
-    except ProtocolError as problem:
-        raise LaunchError("destruction_malformed", problem.detail) from None
-    except (BadSignatureError, ValueError):
-        raise LaunchError("destruction_signature", "the boot that is named has not signed this") from None
+    destruction: Destruction
+    boot, destruction = signed_by_boot(statement, signature, Destruction, identity=identity, word="destruction")
     if destruction.domain != DESTRUCTION_DOMAIN:
         raise LaunchError("destruction_malformed", f"of the domain {destruction.domain!r}")
     if (destruction.node, destruction.boot_id) != (boot.node, boot.boot_id):

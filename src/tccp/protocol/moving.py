@@ -2,13 +2,12 @@
 
 import hashlib
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 
-from tccp.errors import LaunchError, ProtocolError
+from tccp.errors import LaunchError
 from tccp.protocol import fields as f
-from tccp.protocol.encoding import Message, decode, encode
-from tccp.protocol.statements import decode_identity
+from tccp.protocol.boot_statement import sign_statement, signed_by_boot
+from tccp.protocol.encoding import Message
 
 WIPED_DOMAIN = "tccp/v1/vm-wiped"
 
@@ -27,8 +26,7 @@ class Wiped(Message, frozen=True):
 def sign_wiped(wiped: Wiped, key: SigningKey) -> tuple[bytes, bytes]:
     """The statement and its signature."""
     assert wiped.domain == WIPED_DOMAIN
-    body = encode(wiped)
-    return body, key.sign(body).signature
+    return sign_statement(wiped, key)
 
 
 def verify_wiped(statement: bytes, signature: bytes, *, identity: bytes, move: tuple[bytes, int, bytes]) -> bytes:
@@ -40,14 +38,8 @@ def verify_wiped(statement: bytes, signature: bytes, *, identity: bytes, move: t
     Raises:
         LaunchError: ``wiped_malformed``, ``wiped_signature``, ``wiped_of_another``.
     """
-    try:
-        boot = decode_identity(identity)
-        VerifyKey(boot.signing_key).verify(statement, signature)
-        wiped: Wiped = decode(statement, Wiped)
-    except ProtocolError as problem:
-        raise LaunchError("wiped_malformed", problem.detail) from None
-    except (BadSignatureError, ValueError):
-        raise LaunchError("wiped_signature", "the boot that is named has not signed this") from None
+    wiped: Wiped
+    boot, wiped = signed_by_boot(statement, signature, Wiped, identity=identity, word="wiped")
     said = (wiped.domain, wiped.vm_id, wiped.epoch, wiped.move_id, wiped.node, wiped.boot_id)
     if said != (WIPED_DOMAIN, *move, boot.node, boot.boot_id):
         raise LaunchError("wiped_of_another", f"{boot.node} speaks of {wiped.node}, or of another move")
