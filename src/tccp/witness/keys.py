@@ -6,9 +6,10 @@ from pathlib import Path
 
 from nacl.signing import SigningKey
 
+from tccp.durable import sync_folder, write_synced
 from tccp.errors import ConfigError, HostError
 from tccp.transparency.note import NoteSigner, SignatureType
-from tccp.witness.memory import create_memory, sync_folder
+from tccp.witness.memory import create_memory
 
 KEY = "witness.key"
 
@@ -24,11 +25,7 @@ def create_witness(state: Path, name: str) -> NoteSigner:
     signer = NoteSigner(name, SigningKey(seed), SignatureType.COSIGNATURE)
     create_memory(state)
     try:
-        descriptor = os.open(state / KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(seed)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(state / KEY, seed, os.O_CREAT | os.O_EXCL)
         sync_folder(state)
     except OSError as problem:
         raise HostError("state_unwritable", f"{problem.filename}: {problem.strerror}") from None

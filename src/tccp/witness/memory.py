@@ -7,9 +7,9 @@ A memory that was put back from an older copy has forgotten what it cosigned sin
 """
 
 import hashlib
-import os
 from pathlib import Path
 
+from tccp.durable import sync_folder, write_whole
 from tccp.errors import ConfigError, HostError, LogError
 from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint
 from tccp.transparency.note import NOTE_BYTES_MAX, parse_note
@@ -64,12 +64,15 @@ class WitnessMemory:
         """Keep *note* beside the newest of its log, which has the same size and another root; where, or None: too many.
 
         Raises:
-            HostError: ``memory_unwritable``.
+            HostError: ``memory_unreadable``, ``memory_unwritable``.
         """
-        both = self._path(origin).read_bytes() + b"\n" + note
-        path = self._evidence / hashlib.sha256(both).hexdigest()
-        if not path.exists() and len(list(self._evidence.iterdir())) >= EVIDENCE_MAX:
-            return None
+        try:
+            both = self._path(origin).read_bytes() + b"\n" + note
+            path = self._evidence / hashlib.sha256(both).hexdigest()
+            if not path.exists() and len(list(self._evidence.iterdir())) >= EVIDENCE_MAX:
+                return None
+        except OSError as problem:
+            raise HostError("memory_unreadable", f"{problem.filename}: {problem.strerror}") from None
         _write(path, both)
         return path
 
@@ -96,23 +99,7 @@ def create_memory(directory: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    staged = path.with_name(f".{path.name}.new")
     try:
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.rename(path)
-        sync_folder(path.parent)
+        write_whole(path, content)
     except OSError as problem:
         raise HostError("memory_unwritable", f"{path}: {problem.strerror}") from None
-
-
-def sync_folder(path: Path) -> None:
-    """What was renamed into the folder stays there."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
