@@ -26,7 +26,6 @@ from tccp.protocol import vm_control as v
 from tccp.protocol.control import (
     CONTROL_FRAME_BYTES_MAX,
     CONTROL_ITEMS_MAX,
-    Answer,
     CoordinatorStatus,
     Failure,
     GetStatus,
@@ -35,6 +34,7 @@ from tccp.protocol.control import (
     SetNodePolicy,
     ShowNode,
 )
+from tccp.protocol.control_roles import Answer
 from tccp.protocol.encoding import decode, encode
 from tccp.protocol.framing import FrameReader, frame
 from tccp.protocol.vm_control import AddTenant, TenantInfo

@@ -30,8 +30,8 @@ FILE_BYTES_MAX = 512 * 1024
 FORMAT = "tccp/v1/trust"
 RELEASE_KEY_BYTES = 1216  # X-Wing
 
-Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Hex = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+$", max_length=16_384)]
+Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Hex = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+\Z", max_length=16_384)]
 
 
 class PinnedCoordinator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
