@@ -27,6 +27,7 @@ from tccp.protocol.control import (
     CONTROL_FRAME_BYTES_MAX,
     CONTROL_ITEMS_MAX,
     CoordinatorStatus,
+    Done,
     Failure,
     GetStatus,
     NodeInfo,
@@ -301,6 +302,8 @@ class Answers(AsyncIterator[object]):
                 raise StopAsyncIteration
             self._frames.receive_data(data)
         answer: object = decode(payload, Answer, items_max=CONTROL_ITEMS_MAX)
+        if isinstance(answer, Done):
+            raise StopAsyncIteration
         return answer
 
 
