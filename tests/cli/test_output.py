@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tccp.cli.output import Screen, complain, escape, print_json
+from tccp.cli.output import Screen, complain, print_json
+from tccp.printable import escape
 
 HOSTILE = [
     "\x1b[2J\x1b[H",  # clear the screen

@@ -110,6 +110,7 @@ async def test_two_tenants_cannot_be_shown_two_histories(
         ([*NUMBERS[:10], *range(100, 140)], "inconsistent"),
         ([*NUMBERS[:19], 99], "fork"),
         (NUMBERS[:10], "rollback"),
+        ([], "rollback"),
     ]:
         rewrite_log(coordinator, other)
         with pytest.raises(LogError):

@@ -8,6 +8,7 @@ from tccp.cli.evidence.verdict import Report
 from tccp.cli.files import PUBLIC_MODE, refuse_existing, write_new
 from tccp.cli.key_files import add_secret
 from tccp.cli.ticket.pinned import add_coordinator
+from tccp.cli.trust.common import store_of
 
 HINTS = {
     "tenant_unknown": "The operator of the coordinator has not taken in the key of --sign, or removed it.",
@@ -41,13 +42,12 @@ def run(args: argparse.Namespace) -> int:
     from tccp.cli.key_files import tenant_secret
     from tccp.errors import EvidenceError, RefusedError
     from tccp.tenant.probe import probe_node
-    from tccp.tenant.trust_store import TrustStore, default_folder
 
     refuse_existing(args.receipt)
     key = tenant_secret(args.sign)
     report = Report(args.node)
     try:
-        probe, receipt = probe_node(TrustStore(args.store or default_folder()), args.coordinator, args.node, key)
+        probe, receipt = probe_node(store_of(args), args.coordinator, args.node, key)
     except (RefusedError, EvidenceError) as refusal:
         hint = HINTS.get(refusal.reason, refusal.hint)
         return report.end(type(refusal)(refusal.reason, refusal.detail, hint=hint), as_json=args.json)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tccp.cli.arguments import Parser, add_file, hex_bytes
+from tccp.cli.arguments import Parser, add_file, hex_of
 from tccp.errors import HostError
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SIZE_MAX = 16 << 40
-ROOT_BYTES = 32
-MARK_BYTES = 40
+root_bytes = hex_of(32, "a root")
+mark_bytes = hex_of(40, "a mark")
 
 
 def add_disk(parser: Parser, *, root: bool = True) -> None:
@@ -36,22 +36,6 @@ def add_disk(parser: Parser, *, root: bool = True) -> None:
             type=mark_bytes,
             help="refuse the disk unless its history has come by this mark: no rollback after a crash either",
         )
-
-
-def root_bytes(text: str) -> bytes:
-    """The root of a disk; a type for ``add_argument``."""
-    value = hex_bytes(text)
-    if len(value) != ROOT_BYTES:
-        raise argparse.ArgumentTypeError(f"a root has {ROOT_BYTES} bytes, {2 * ROOT_BYTES} hexadecimal digits")
-    return value
-
-
-def mark_bytes(text: str) -> bytes:
-    """A moment of a disk's history; a type for ``add_argument``."""
-    value = hex_bytes(text)
-    if len(value) != MARK_BYTES:
-        raise argparse.ArgumentTypeError(f"a mark has {MARK_BYTES} bytes, {2 * MARK_BYTES} hexadecimal digits")
-    return value
 
 
 def size_bytes(text: str) -> int:
@@ -106,12 +90,3 @@ def opened(args: argparse.Namespace, *, read_only: bool) -> "Iterator[LiveDisk]"
         ) as disk,
     ):
         yield disk
-
-
-def in_units(size: int) -> str:
-    """A size for a person: ``20.0 GiB``."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024  # type: ignore[assignment]
-    return f"{size} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from tccp.cli.arguments import Commands, add_command
-from tccp.cli.disk.common import add_disk, disk_key, in_units, root_bytes, size_bytes
-from tccp.cli.output import Screen, print_json
+from tccp.cli.disk.common import add_disk, disk_key, root_bytes, size_bytes
+from tccp.cli.output import Screen, in_units, print_json
 from tccp.errors import HostError
 
 

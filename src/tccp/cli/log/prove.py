@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_output_file
 from tccp.cli.files import PUBLIC_MODE, read_file, write_file
-from tccp.cli.log.common import OpenLog, add_log, open_log
+from tccp.cli.log.common import OpenLog, add_log, compare_with_seen, open_log
 from tccp.cli.output import Screen, print_json
 from tccp.errors import EvidenceError, LogError
 
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from tccp.transparency.receipt import encode_receipt, verify_receipt
 
     with open_log(args) as log:
+        compare_with_seen(log)
         old = _old_receipt(args.what)
         receipt = _renewed(log, old) if old else _receipt_of(log, int(args.what))
     encoded = encode_receipt(receipt)

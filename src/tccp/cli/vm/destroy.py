@@ -65,7 +65,7 @@ def run_verify(args: argparse.Namespace) -> int:
     """Verify, and tell."""
     from tccp.protocol.launch_proof import RECEIPT_BYTES_MAX
     from tccp.tenant.destruction import verify_destruction
-    from tccp.tenant.launch import trust_in
+    from tccp.tenant.pinned_log import trust_in
     from tccp.tenant.vm_file import read_vm_file
 
     trust = trust_in(pinned_coordinator(args))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_output_file, name_value, number_from_zero
+from tccp.cli.control import LAST_MS
 from tccp.cli.coordinator.keys.common import add_authority, add_config, found_keys, load, now_ms
 from tccp.cli.files import PUBLIC_MODE, read_file, write_new_key
 from tccp.cli.key_files import add_secret, secret_path
@@ -190,7 +191,7 @@ def show(args: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     share = _read_share(args.share)
-    made = datetime.fromtimestamp(share.statement.made_ms / 1000, UTC)
+    made = datetime.fromtimestamp(min(share.statement.made_ms, LAST_MS) / 1000, UTC)
     facts = {
         "coordinator": share.coordinator_id.hex(),
         "number": str(share.statement.number),
