@@ -1,4 +1,4 @@
-"""What came from outside, before it is drawn: it moves no cursor, recolours, reorders and hides nothing, ends no line."""
+"""What came from outside, before it is drawn: it moves no cursor, hides nothing, and ends no line."""
 
 
 def escape(text: str) -> str:

@@ -60,7 +60,7 @@ class BulkStream:
             self._tls = context.wrap_socket(
                 plain, server_side=server_side, server_hostname=server_name, do_handshake_on_connect=False
             )
-        except OSError as problem:
+        except (OSError, ValueError) as problem:  # ValueError: nobody can be called *server_name*
             plain.close()
             raise PeerGoneError("peer_gone", str(problem)) from None
 
