@@ -22,6 +22,10 @@ def test_a_public_area_with_and_without_its_size_is_the_same(content: bytes) -> 
     assert not is_spki(TPMT)
 
 
+def test_a_pem_file_without_a_key_in_it_is_no_key_of_any_kind() -> None:
+    assert not is_spki(public_key_bytes(b"-----BEGIN PUBLIC KEY-----\n\n-----END PUBLIC KEY-----\n"))
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\0\0", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", PEM.replace(b"MAMC", b"MAM")],
