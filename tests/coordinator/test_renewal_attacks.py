@@ -209,7 +209,7 @@ async def test_a_suspension_to_ram_inside_a_lease_ends_it_as_well(
 async def test_not_met_a_host_whose_tpm_was_reset_while_it_runs_registers_as_what_it_says(
     coordinator: LiveCoordinator, own_tpm: SoftTpm
 ) -> None:
-    """A TPM that comes out of S3 with empty PCRs has been reset like one of a host that boots: nothing tells them apart."""
+    """A TPM that comes out of S3 with empty PCRs was reset, like one of a host that boots: nothing tells them apart."""
     async with open_host(own_tpm) as host:
         await coordinator.enrol("alpha", host)
         await host.tpm.extend_pcr(4, PcrBank.SHA256, EVIL)
