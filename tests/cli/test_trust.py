@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tccp.cli.receipt.verify import MEANINGS
+from tccp.store import EventKind
 from tests.cli.running import TCCP, Ended, tccp
 from tests.support.perimeter import ZERO_PCR, Perimeter
 from tests.support.soft_tpm import EkAuthority, SoftTpm
@@ -184,6 +186,10 @@ def test_a_receipt_that_was_altered_or_is_of_a_stranger_proves_nothing(
     strange = {"XDG_CONFIG_HOME": str(tmp_path / "nobody")}
     unknown = tccp("receipt", "verify", tmp_path / "3.receipt", "--json", env=strange)
     assert (unknown.code, unknown.document["error"]) == (4, "not_pinned")
+
+
+def test_every_kind_of_entry_has_a_meaning_to_tell() -> None:
+    assert set(MEANINGS) == {str(kind.value) for kind in EventKind}
 
 
 def test_an_altered_entry_is_found_by_an_audit(perimeter: Perimeter, tmp_path: Path, store: dict[str, str]) -> None:

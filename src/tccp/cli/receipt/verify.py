@@ -24,8 +24,10 @@ HINTS = {
 MEANINGS = {
     "start": "the coordinator started, with these keys and this software",
     "policy": "a policy came in force",
+    "shadow": "a version was put beside a policy to judge without deciding, or was taken away",
     "enrol": "a node was taken into the perimeter",
     "assign": "a node was to be judged by another policy",
+    "attributes": "something else was asserted of a node",
     "admit": "a node proved what it is, and was given a lease",
     "refuse": "a node was refused",
     "end": "the lease of a node ended",

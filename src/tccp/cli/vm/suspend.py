@@ -29,7 +29,7 @@ def add_parser(commands: Commands) -> None:
         summary="have a suspended VM go on, on this node",
         about="With the ticket that started it, the file of its newest state, and its images; once. On another node\n"
         "than before, its live disks must be in that node's state folder first: copy them, they are encrypted.",
-        examples=("tccp vm resume web.ticket /var/lib/tccp/vms/5d4c.../suspended-1.sealed web.sealed",),
+        examples=("tccp vm resume web.ticket /var/lib/tccp/node/vms/5d4c.../suspended-1.sealed web.sealed",),
     )
     add_file(resume, "ticket", summary="the ticket that started it last")
     add_file(resume, "state", summary="its suspended state")
