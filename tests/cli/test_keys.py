@@ -1,9 +1,12 @@
 """Public keys in all their wrappings."""
 
+from pathlib import Path
+
 import pytest
 
 from tccp.cli.keys import is_spki, public_key_bytes
 from tccp.errors import EvidenceError
+from tests.cli.running import tccp
 
 DER = bytes.fromhex("3003020100")
 PEM = b"some text\n-----BEGIN PUBLIC KEY-----\nMAMC\nAQA=\n-----END PUBLIC KEY-----\n"
@@ -33,3 +36,16 @@ def test_a_pem_file_without_a_key_in_it_is_no_key_of_any_kind() -> None:
 def test_what_is_no_public_key_is_refused(content: bytes) -> None:
     with pytest.raises(EvidenceError):
         public_key_bytes(content)
+
+
+def test_the_key_of_a_disk_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
+    key = tmp_path / "vm.key"
+    key.write_bytes(bytes(32))
+    create = ("disk", "create", tmp_path / "vm.disk", "--size", "1M", "--key", key, "--json")
+
+    key.chmod(0o640)
+    refused = tccp(*create)
+    key.chmod(0o600)
+
+    assert (refused.code, refused.document["error"]) == (4, "key_exposed")
+    assert tccp(*create).code == 0

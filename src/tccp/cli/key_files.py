@@ -97,16 +97,29 @@ def _read_secret(path: Path) -> bytes:
 
     handed_over = DESCRIPTOR.fullmatch(str(path))
     try:
-        descriptor = int(handed_over[1]) if handed_over else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not handed_over and stat.S_ISREG(mode) and mode & OTHERS:
-                raise ConfigError(
-                    "key_exposed", f"{path}: others may read or write it", hint=f"chmod 600 {path}; was it ever copied?"
-                )
+        with os.fdopen(int(handed_over[1]) if handed_over else open_secret(path), "rb") as file:
             return file.read(KEY_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise HostError("file_unreadable", f"{path}: {error.strerror}") from error
+
+
+def open_secret(path: Path) -> int:
+    """A descriptor of the file with a secret key; the caller closes it.
+
+    Raises:
+        ConfigError: ``key_exposed``: others than its owner may read it.
+        HostError: It cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HostError("file_unreadable", f"{path}: {error.strerror}") from error
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) and mode & OTHERS:
+        os.close(descriptor)
+        hint = f"chmod 600 {path}; was it ever copied?"
+        raise ConfigError("key_exposed", f"{path}: others may read or write it", hint=hint)
+    return descriptor
 
 
 def secret_path(text: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tccp.cli.arguments import Parser, add_file, hex_of
-from tccp.errors import HostError
+from tccp.cli.key_files import open_secret
 
 if TYPE_CHECKING:
     from tccp.core.disk import DiskKey, LiveDisk
@@ -23,7 +23,7 @@ def add_disk(parser: Parser, *, root: bool = True) -> None:
     """The disk, its key, and the root that it must have."""
     add_file(parser, "disk", summary="the file of the disk")
     source = parser.add_mutually_exclusive_group(required=True)
-    add_file(source, "--key", summary="file with the 32 bytes of the disk's key")
+    add_file(source, "--key", summary="file with the 32 bytes of the disk's key, which nobody else may read")
     source.add_argument("--key-fd", metavar="N", type=int, help="descriptor that the key can be read from")
     add_file(parser, "--base", summary="the sealed image that the disk was made over; its key is the disk's")
     if root:
@@ -52,12 +52,7 @@ def size_bytes(text: str) -> int:
 
 def key_descriptor(args: argparse.Namespace) -> int:
     """A descriptor to read the key from; the caller closes it."""
-    if args.key_fd is not None:
-        return int(args.key_fd)
-    try:
-        return os.open(args.key, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise HostError("file_unreadable", f"{args.key}: {error.strerror}") from error
+    return open_secret(args.key) if args.key_fd is None else int(args.key_fd)
 
 
 @contextmanager

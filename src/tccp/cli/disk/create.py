@@ -20,7 +20,7 @@ def add_parser(commands: Commands) -> None:
         about="The file must not exist. It is sparse: it takes the room of what is written, up to an eighth more,\n"
         "and 64 MiB for the log.",
         examples=(
-            "head -c 32 /dev/urandom > vm.key",
+            "(umask 077 && head -c 32 /dev/urandom > vm.key)",
             "tccp disk create vm.disk --size 20G --key vm.key",
             "tccp disk create vm.disk --base vm.sealed --key vm.key",
         ),
