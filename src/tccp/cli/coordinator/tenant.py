@@ -51,8 +51,8 @@ def add_parser(commands: Commands) -> None:
         "vms",
         run_vms,
         summary="list the VMs in the record, and who owns them",
-        about="States: running (its node may run it), suspended, ended (its node says so), lost (its node lost its lease),\n"
-        "destroyed (nobody gets its keys again).",
+        about="States: running (its node may run it), suspended, ended (its node says so), lost (its node lost its\n"
+        "lease), destroyed (nobody gets its keys again).",
         examples=("tccp coordinator vms", "tccp coordinator vms --json | jq -r '.vms[].node'"),
     )
     for parser in (add, remove, listing, vms):
