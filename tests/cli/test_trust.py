@@ -238,7 +238,7 @@ def test_a_log_that_contradicts_what_was_seen_is_not_shown(
     pinned["seen"] = "\n".join([origin, size, other_root, *rest])  # what the coordinator had shown before
     path.write_text(json.dumps(pinned))
 
-    for words in (["show"], ["tail", "--count", "1", "--first", "0"], ["prove", "3"]):
+    for words in (["show"], ["tail", "--count", "1", "--first", "0"], ["prove", "3"], ["audit"]):
         found = tccp("log", *words, *place, env=store)
         assert (found.code, found.document["error"]) == (1, "fork"), words
     receipt = tccp("receipt", "verify", tmp_path / "3.receipt", "--json", env=store)

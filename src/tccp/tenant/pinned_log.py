@@ -38,11 +38,19 @@ class CoordinatorTrust:
             witnesses=self.witnesses,
             witnesses_required=self.witnesses_required,
         )
-        head, seen = verified.checkpoint.checkpoint, self.seen
-        if seen is not None and head.size == seen.size and head.root != seen.root:
-            hint = "Keep both: the coordinator signed two histories. Show them to its operator, and to others."
-            raise LogError("fork", f"of {head.size} entries you have seen another log", hint=hint)
+        refuse_fork(verified.checkpoint.checkpoint, self.seen)
         return verified
+
+
+def refuse_fork(head: Checkpoint, seen: Checkpoint | None) -> None:
+    """Check that *head* does not contradict the head that was seen: of as many entries there is one log.
+
+    Raises:
+        LogError: ``fork``.
+    """
+    if seen is not None and head.size == seen.size and head.root != seen.root:
+        hint = "Keep both: the coordinator signed two histories. Show them to its operator, and to others."
+        raise LogError("fork", f"of {head.size} entries you have seen another log", hint=hint)
 
 
 def trust_in(pinned: PinnedCoordinator) -> CoordinatorTrust:
