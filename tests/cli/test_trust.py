@@ -10,12 +10,19 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import pytest
 
 from tccp.cli.receipt.verify import MEANINGS
+from tccp.cli.trust.common import _about_the_tpm
 from tccp.store import EventKind
+from tccp.tenant.trust import Look
+from tccp.tenant.trust_store import parse_pinned
+from tccp.tenant.verification import VerifiedIntroduction
 from tests.cli.running import TCCP, Ended, tccp
+from tests.fuzz.tenant_targets import pinned as pinned_bytes
 from tests.support.perimeter import ZERO_PCR, Perimeter
 from tests.support.soft_tpm import EkAuthority, SoftTpm
 
@@ -186,6 +193,15 @@ def test_a_receipt_that_was_altered_or_is_of_a_stranger_proves_nothing(
     strange = {"XDG_CONFIG_HOME": str(tmp_path / "nobody")}
     unknown = tccp("receipt", "verify", tmp_path / "3.receipt", "--json", env=strange)
     assert (unknown.code, unknown.document["error"]) == (4, "not_pinned")
+
+
+def test_another_tpm_that_a_new_policy_names_is_not_called_the_one_that_was_pinned() -> None:
+    former = parse_pinned(pinned_bytes()[0])
+    verified = cast("VerifiedIntroduction", None)  # it says nothing of what was before
+    other = msgspec.structs.replace(former, ak="30" * 91)
+
+    assert "was pinned" in _about_the_tpm(Look(former, verified, former))
+    assert "was pinned" not in _about_the_tpm(Look(other, verified, former))
 
 
 def test_every_kind_of_entry_has_a_meaning_to_tell() -> None:

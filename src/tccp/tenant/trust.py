@@ -32,12 +32,17 @@ class Look:
     """What a look at a coordinator has found.
 
     Attributes:
-        before: The head that was seen last, None at the first look.
+        former: What was pinned of it before, None at the first look.
     """
 
     pinned: PinnedCoordinator
     verified: VerifiedIntroduction
-    before: Checkpoint | None
+    former: PinnedCoordinator | None
+
+    @property
+    def before(self) -> Checkpoint | None:
+        """The head that was seen last, None at the first look."""
+        return self.former.head if self.former is not None else None
 
 
 def add_trust(
@@ -108,7 +113,7 @@ def add_trust(
             checked_s=now_s,
         )
         store.save(pinned)
-        return Look(pinned, verified, known.head if known else None)
+        return Look(pinned, verified, known)
 
 
 def _keep_event_log(connection: TenantConnection, path: Path | None) -> None:
@@ -142,7 +147,7 @@ def check_trust(store: TrustStore, name: str | None) -> Look:
             checked_s=int(time.time()),
         )
         store.save(pinned)
-        return Look(pinned, verified, known.head)
+        return Look(pinned, verified, known)
 
 
 def verify_pinned(connection: TenantConnection, known: PinnedCoordinator) -> VerifiedIntroduction:

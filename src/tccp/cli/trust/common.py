@@ -119,7 +119,7 @@ def tell(args: argparse.Namespace, look: "Look", verb: str) -> int:
 
 def _about_the_tpm(look: "Look") -> str:
     demands = look.pinned.demands
-    if look.before is not None:
+    if look.former is not None and look.former.ak == look.pinned.ak:
         return "its TPM is the one that was pinned"
     if demands.ak_spki is not None:
         return "its TPM holds the attestation key that the policy names"
