@@ -196,8 +196,9 @@ def test_a_full_disk_is_a_fault_of_this_machine() -> None:
 
 def test_a_disk_that_is_full_at_the_very_end_is_one_too() -> None:
     """What is short is written when the command has ended."""
+    command, buffered = [TCCP, "config", "example", "witness"], {**os.environ, "PYTHONUNBUFFERED": ""}
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run([TCCP, "--version"], stdout=full, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=buffered, check=False)
 
     assert (done.returncode, done.stderr) == (exit_codes.HOST, b"tccp: error: os_error: No space left on device\n")
 
