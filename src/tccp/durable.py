@@ -1,34 +1,53 @@
-"""Files that are on the disk once a function returns, and whole whenever somebody looks. All of it raises OSError."""
+"""Small files that are whole on the disk or not there at all, also after a crash."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-PRIVATE = 0o600
+from tccp.errors import HostError
+from tccp.image.output import new_file
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Put *content* at *path*, for our eyes only: whoever looks sees the old file or the new one, also after a crash.
+def replace_file(path: Path, content: bytes, *, mode: int) -> None:
+    """Put *content* at *path*, durably, in place of what was there.
 
-    One at a time for each *path*.
+    Raises:
+        HostError: ``file_unwritable``: what was there is as it was, and nothing else is left.
     """
-    staged = path.with_name(f".{path.name}.new")
-    write_synced(staged, content, os.O_CREAT | os.O_TRUNC)
-    put_in_place(staged, path)
+    try:
+        with new_file(path, mode=mode) as file:
+            _write_all(file.descriptor, content)
+            file.publish()
+    except OSError as problem:
+        raise _unwritable(path, problem) from None
 
 
-def write_synced(path: Path, content: bytes, flags: int) -> None:
-    """Write *content* into the file at *path*, which is opened with *flags*; its name may not be durable yet."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | flags, PRIVATE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def create_file(path: Path, content: bytes, *, mode: int) -> None:
+    """Put *content* into a new file, durably.
 
-
-def put_in_place(staged: Path, path: Path) -> None:
-    """Let the file *staged*, which is beside *path* and durable, be that one."""
-    staged.replace(path)
-    sync_folder(path.parent)
+    Raises:
+        FileExistsError: Something is there.
+        HostError: ``file_unwritable``: nothing is left of it.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        raise
+    except OSError as problem:
+        raise _unwritable(path, problem) from None
+    try:
+        try:
+            _write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(path.parent)
+    except BaseException as problem:
+        with suppress(OSError):
+            path.unlink()
+        if isinstance(problem, OSError):
+            raise _unwritable(path, problem) from None
+        raise
 
 
 def sync_folder(path: Path) -> None:
@@ -38,3 +57,13 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _unwritable(path: Path, problem: OSError) -> HostError:
+    return HostError("file_unwritable", f"{path}: {problem.strerror}")

@@ -22,7 +22,7 @@ import trio
 from tccp import systemd
 from tccp.config import CoordinatorConfig, WebhookConfig, load_config
 from tccp.control.client import ControlClient
-from tccp.durable import write_whole
+from tccp.durable import replace_file
 from tccp.errors import ConfigError, HostError, PeerError, RefusedError
 from tccp.protocol.control import CoordinatorStatus, Event, GetStatus, WatchEvents
 from tccp.service import Program, run_daemon
@@ -133,10 +133,7 @@ class Notifier:
 
     def _note(self, told: int) -> None:
         """Durable and whole, or as it was."""
-        try:
-            write_whole(self.place, b"%d\n" % told)
-        except OSError as problem:
-            raise HostError("place_unwritable", f"{self.place}: {problem.strerror}") from None
+        replace_file(self.place, b"%d\n" % told, mode=0o600)
 
 
 def notifier_of(config: CoordinatorConfig) -> Notifier:

@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tccp.durable import sync_folder
 from tccp.errors import LogError, StoreError
 from tccp.transparency.note import NOTE_BYTES_MAX
 from tccp.transparency.tile import WIDTH_MAX, Tile, narrowed
@@ -97,7 +96,7 @@ class TileDirectory:
         missing = [folder for folder in (self.directory, *self.directory.parents) if not folder.is_dir()]
         self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         for folder in missing or [self.directory]:
-            sync_folder(folder.parent)
+            _sync_folder(folder.parent)
         lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,7 +137,7 @@ class TileDirectory:
             (self._new / str(number)).replace(target)
             changed.add(target.parent)
         changed |= {folder.parent for folder in made}
-        self._at_once(sync_folder, [(folder,) for folder in changed])
+        self._at_once(_sync_folder, [(folder,) for folder in changed])
         self._durable |= made
 
     def _at_once(self, work: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:
@@ -179,3 +178,11 @@ class TileDirectory:
             self._durable.discard(folder)
             with suppress(OSError):
                 shutil.rmtree(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -1,13 +1,12 @@
 """The key of a witness: an Ed25519 seed in a file that nobody else may read."""
 
-import os
 import secrets
 from pathlib import Path
 
 from nacl.signing import SigningKey
 
-from tccp.durable import sync_folder, write_synced
-from tccp.errors import ConfigError, HostError
+from tccp.durable import create_file
+from tccp.errors import ConfigError
 from tccp.transparency.note import NoteSigner, SignatureType
 from tccp.witness.memory import create_memory
 
@@ -25,10 +24,9 @@ def create_witness(state: Path, name: str) -> NoteSigner:
     signer = NoteSigner(name, SigningKey(seed), SignatureType.COSIGNATURE)
     create_memory(state)
     try:
-        write_synced(state / KEY, seed, os.O_CREAT | os.O_EXCL)
-        sync_folder(state)
-    except OSError as problem:
-        raise HostError("state_unwritable", f"{problem.filename}: {problem.strerror}") from None
+        create_file(state / KEY, seed, mode=0o600)
+    except FileExistsError:
+        raise ConfigError("already_initialised", f"{state / KEY} exists") from None
     return signer
 
 

@@ -9,7 +9,7 @@ A memory that was put back from an older copy has forgotten what it cosigned sin
 import hashlib
 from pathlib import Path
 
-from tccp.durable import sync_folder, write_whole
+from tccp.durable import replace_file, sync_folder
 from tccp.errors import ConfigError, HostError, LogError
 from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint
 from tccp.transparency.note import NOTE_BYTES_MAX, parse_note
@@ -58,7 +58,7 @@ class WitnessMemory:
         Raises:
             HostError: ``memory_unwritable``; what was kept before still is.
         """
-        _write(self._path(origin), note)
+        _replace(self._path(origin), note)
 
     def keep_evidence(self, origin: str, note: bytes) -> Path | None:
         """Keep *note* beside the newest of its log, which has the same size and another root; where, or None: too many.
@@ -73,7 +73,7 @@ class WitnessMemory:
                 return None
         except OSError as problem:
             raise HostError("memory_unreadable", f"{problem.filename}: {problem.strerror}") from None
-        _write(path, both)
+        _replace(path, both)
         return path
 
     def _path(self, origin: str) -> Path:
@@ -98,8 +98,8 @@ def create_memory(directory: Path) -> None:
         raise HostError("memory_unwritable", f"{problem.filename}: {problem.strerror}") from None
 
 
-def _write(path: Path, content: bytes) -> None:
+def _replace(path: Path, content: bytes) -> None:
     try:
-        write_whole(path, content)
-    except OSError as problem:
-        raise HostError("memory_unwritable", f"{path}: {problem.strerror}") from None
+        replace_file(path, content, mode=0o600)
+    except HostError as problem:
+        raise HostError("memory_unwritable", problem.detail) from None

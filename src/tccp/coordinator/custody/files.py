@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tccp.durable import PRIVATE, put_in_place, sync_folder, write_synced
+from tccp.durable import sync_folder
 from tccp.errors import HostError
 
-FOLDER_MODE = 0o700
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -21,9 +21,10 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write_synced(staged, content, os.O_CREAT | os.O_TRUNC)
+        _write_synced(staged, content)
         _give_to_owner_of_folder(staged)
-        put_in_place(staged, path)
+        staged.rename(path)
+        sync_folder(path.parent)
     except OSError as problem:
         raise unwritable(problem) from None
 
@@ -57,7 +58,7 @@ def alone_with(path: Path, flags: int = 0) -> Iterator[BinaryIO]:
     """
     with contextlib.ExitStack() as opened:
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, PRIVATE)
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, FILE_MODE)
             file = opened.enter_context(os.fdopen(descriptor, "r+b"))
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(path, file):  # else whoever had it has removed it
@@ -81,6 +82,14 @@ def make_folder(path: Path) -> None:
 def unwritable(problem: OSError) -> HostError:
     """The error for a state directory that takes nothing."""
     return HostError("state_unwritable", f"{problem.filename}: {problem.strerror}")
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _give_to_owner_of_folder(path: Path) -> None:
