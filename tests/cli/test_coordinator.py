@@ -305,6 +305,13 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
     assert ended.document["hint"]
 
 
+def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
+    ended = tccp("coordinator", "status", "--socket", tmp_path / ("x" * 200), "--json")
+
+    assert (ended.code, ended.document["error"]) == (3, "no_daemon")
+    assert ended.document["detail"].endswith(": AF_UNIX path too long")
+
+
 @pytest.mark.parametrize(
     "words",
     [

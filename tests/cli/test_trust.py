@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tccp.cli.receipt.verify import MEANINGS
+from tccp.store import EventKind
 from tests.cli.running import TCCP, Ended, tccp
 from tests.support.perimeter import ZERO_PCR, Perimeter
 from tests.support.soft_tpm import EkAuthority, SoftTpm
@@ -48,6 +50,10 @@ def pin(perimeter: Perimeter, tmp_path: Path, store: dict[str, str]) -> Ended:
 
 def log_of(perimeter: Perimeter) -> Path:
     return perimeter.directory / "state" / "log"
+
+
+def test_every_event_that_a_receipt_may_be_of_has_a_meaning() -> None:
+    assert set(MEANINGS) == {kind.value for kind in EventKind}
 
 
 def test_a_coordinator_is_pinned_looked_at_and_forgotten(

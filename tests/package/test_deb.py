@@ -5,8 +5,10 @@ tests go through that life in the order in which they stand.
 """
 
 import json
+import os
 import re
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,26 @@ def test_manual_pages_and_completion_are_found(machine: BootedSystemd) -> None:
         assert machine.run("zcat", f"/usr/share/man/{page}.gz").startswith('.TH "TCCP')
     loaded = "source /usr/share/bash-completion/completions/tccp-node && complete -p tccp-node"
     assert "tccp-node" in machine.run("bash", "-c", loaded)
+
+
+def test_the_documents_are_there_with_what_they_point_to(deb: Path) -> None:
+    unpack = ["dpkg-deb", "--fsys-tarfile", deb]
+    with (
+        subprocess.Popen(unpack, stdout=subprocess.PIPE) as unpacked,
+        tarfile.open(fileobj=unpacked.stdout, mode="r|") as archive,
+    ):
+        packed = {name.removeprefix("./usr/share/doc/tccp/") for name in archive.getnames()}
+    assert {"README.md", "docs/OPERATIONS.md", "docs/SCALING.md", "systemd/README.md", "bench/RESULTS.md"} <= packed
+    packed |= {name.replace("examples/", "docs/examples/") for name in packed if name.startswith("examples/")}
+    dead = [
+        f"{name}: {link}"
+        for name in packed
+        if name.startswith(("docs/", "systemd/")) and name.endswith(".md")
+        for link in re.findall(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)", (ROOT / name).read_text())
+        if os.path.normpath(Path(name).parent / link) not in packed
+    ]
+
+    assert not dead
 
 
 def test_from_the_package_to_the_first_lease(machine: BootedSystemd) -> None:

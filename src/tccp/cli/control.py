@@ -74,8 +74,13 @@ def _plain(value: Any) -> Any:
 
 
 def moment(at_ms: int) -> str:
-    """A time as people read it; a dash for never."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC" if at_ms else "-"
+    """A time as people read it; a dash for never. Whoever wrote it may have meant no year that a calendar has."""
+    if not at_ms:
+        return "-"
+    try:
+        return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"{at_ms // 1000} s after 1970"
 
 
 def remaining(until_ms: int) -> str:

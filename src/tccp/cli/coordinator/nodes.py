@@ -20,7 +20,8 @@ def add_parser(commands: Commands) -> None:
         "nodes",
         run,
         summary="list the enrolled nodes and their leases",
-        about="States: enrolled (known, no lease now), admitted (holds a lease), revoked (out for ever).\n"
+        about="States: enrolled (known, no lease now), refused (likewise; why is known), admitted (holds a lease),\n"
+        "revoked (out for ever).\n"
         "Attributes are attested (they follow from the evidence of a node that is connected) or asserted by whoever\n"
         "enrolled it.",
         examples=(

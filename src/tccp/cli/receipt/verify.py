@@ -24,8 +24,10 @@ HINTS = {
 MEANINGS = {
     "start": "the coordinator started, with these keys and this software",
     "policy": "a policy came in force",
+    "shadow": "a version of a policy began to judge beside the one in force, or does no more",
     "enrol": "a node was taken into the perimeter",
     "assign": "a node was to be judged by another policy",
+    "attributes": "something else was asserted of a node",
     "admit": "a node proved what it is, and was given a lease",
     "refuse": "a node was refused",
     "end": "the lease of a node ended",

@@ -1,12 +1,12 @@
 """What the commands of ``tccp trust`` share: where the store is, and how a look at a coordinator is told."""
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import COMPLETE_FOLDERS, Parser
+from tccp.cli.control import moment
 from tccp.cli.output import Screen, print_json
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def facts(pinned: "PinnedCoordinator") -> dict[str, str]:
 
 def when(seconds: int) -> str:
     """A time for people, in UTC."""
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return moment(1000 * seconds)
 
 
 def _booted(demands: "TenantPolicy") -> list[str]:
