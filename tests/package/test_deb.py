@@ -192,7 +192,7 @@ def admitted(machine: BootedSystemd) -> bool:
 
 def test_the_database_is_copied_and_the_coordinator_restarted(machine: BootedSystemd) -> None:
     type_(machine, 'sudo sqlite3 /var/lib/tccp/coordinator/coordinator.db ".backup coordinator-backup.db"')
-    assert machine.run("sqlite3", f"{DESK}/coordinator-backup.db", "select name from nodes") == "alpha\n"
+    assert machine.run("sqlite3", f"{DESK}/coordinator-backup.db", "select name from node") == "alpha\n"
 
     type_(machine, "sudo systemctl restart tccp-coordinator")
 
