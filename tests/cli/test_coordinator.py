@@ -324,6 +324,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
         "node attribute rack1-07 --set a=1 --set a=2",
         "node attribute rack1-07 --set a=1 --remove a",
         "watch --since -1",
+        "watch --kind revok",
         "policy show tvmm --version one",
     ],
 )
