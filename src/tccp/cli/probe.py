@@ -38,12 +38,10 @@ def run(args: argparse.Namespace) -> int:
     """Probe, keep the receipt, and say what was proved."""
     from tccp.cli.files import write_new
     from tccp.cli.image.keys import tenant_secret
-    from tccp.errors import ConfigError, EvidenceError, RefusedError
+    from tccp.errors import EvidenceError, RefusedError
     from tccp.tenant.probe import probe_node
     from tccp.tenant.trust_store import TrustStore, default_folder
 
-    if args.receipt is not None and args.receipt.exists():
-        raise ConfigError("file_exists", f"{args.receipt} is there already")
     key = tenant_secret(args.sign)
     report = Report(args.node)
     try:
