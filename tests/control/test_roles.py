@@ -21,6 +21,7 @@ from tccp.errors import ConfigError
 from tccp.protocol import control as c
 from tccp.protocol import shadow_control as s
 from tccp.protocol import vm_control as v
+from tccp.protocol.control_roles import ROLE_NEEDED, ControlRole, CoordinatorRequest, NodeRequest
 from tccp.protocol.encoding import decode, encode
 from tccp.protocol.framing import HEADER_BYTES, frame
 
@@ -64,9 +65,7 @@ async def control(public_folder: Path) -> AsyncIterator[Path]:
     groups = ControlGroups(admin=ADMINS, viewer=VIEWERS)
     async with control_listeners(path, None) as listeners, trio.open_nursery() as nursery:
         nursery.start_soon(
-            lambda: serve_control(
-                listeners, c.CoordinatorRequest | c.NodeRequest, done, own_uid=NOBODY + 1, groups=groups
-            )
+            lambda: serve_control(listeners, CoordinatorRequest | NodeRequest, done, own_uid=NOBODY + 1, groups=groups)
         )
         yield path
         nursery.cancel_scope.cancel()
@@ -135,8 +134,8 @@ def name_of(request: msgspec.Struct) -> str:
 def test_every_request_needs_a_role() -> None:
     tried = {type(request) for request in [*VIEWER_REQUESTS, *ADMIN_REQUESTS]}
 
-    assert tried | WATCHES == set(c.ROLE_NEEDED)
-    assert {kind for kind, role in c.ROLE_NEEDED.items() if role is c.ControlRole.ADMIN} == {
+    assert tried | WATCHES == set(ROLE_NEEDED)
+    assert {kind for kind, role in ROLE_NEEDED.items() if role is ControlRole.ADMIN} == {
         type(request) for request in ADMIN_REQUESTS
     }
 

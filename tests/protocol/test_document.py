@@ -14,6 +14,7 @@ from tccp.core._lib import lib, status_name
 from tccp.merkle import merkle_tree
 from tccp.protocol import binding, control, destruction, launch_proof, moving, statements, ticket
 from tccp.protocol.binding import Channel
+from tccp.protocol.control_roles import ROLE_NEEDED, CoordinatorRequest
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
 from tccp.protocol.launch_proof import LaunchProof, LaunchReceipt
@@ -32,7 +33,7 @@ WIRE = [
     *get_args(AnyMessage),
     *get_args(AnyTenantMessage),
     CoordinatorEvidence,
-    *get_args(control.CoordinatorRequest),
+    *get_args(CoordinatorRequest),
     control.Failure,
 ]
 # Where a refusal of a node can begin.
@@ -216,7 +217,7 @@ def test_what_keys_are_bound_to_is_there() -> None:
 def test_every_role_is_right() -> None:
     roles = {re.findall(r'"([a-z_]+)"', row[0])[0]: row[1] for row in rows("Control sockets")}
 
-    assert roles == {tag(request): role.name.lower() for request, role in control.ROLE_NEEDED.items()}
+    assert roles == {tag(request): role.name.lower() for request, role in ROLE_NEEDED.items()}
 
 
 def test_the_keys_of_the_trust_file_are_there() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tccp.errors import ProtocolError
-from tccp.protocol.control import ROLE_NEEDED, CoordinatorRequest, NodeRequest
+from tccp.protocol.control_roles import ROLE_NEEDED, CoordinatorRequest, NodeRequest
 from tccp.protocol.encoding import ITEMS_MAX, decode, encode
 from tccp.protocol.messages import AnyMessage, Refused, RenewalEvidence
 

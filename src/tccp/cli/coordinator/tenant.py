@@ -67,7 +67,7 @@ def tenant_name(text: str) -> str:
 
 def run_add(args: argparse.Namespace) -> int:
     """Add, and show the tenant."""
-    from tccp.cli.image.keys import tenant_public
+    from tccp.cli.key_files import tenant_public
     from tccp.protocol.vm_control import AddTenant, TenantInfo
 
     info = ask(args, AddTenant(args.name, bytes(tenant_public(args.key))), TenantInfo)

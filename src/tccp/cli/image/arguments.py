@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tccp.cli.arguments import Parser, add_file, hex_bytes
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.files import STDIN
-from tccp.cli.image.keys import recipient_secret, secret_path, tenant_public
+from tccp.cli.key_files import recipient_secret, tenant_public
 from tccp.errors import HostError
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from tccp.image.sealed import SealedImage
 
 ROOT_BYTES = 32
-
-
-def add_secret(parser: Parser, name: str, *, summary: str, required: bool = False) -> None:
-    """An option that names a secret key."""
-    parser.add_argument(name, metavar="FILE", type=secret_path, required=required, help=summary)
 
 
 def add_checks(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""Keys from the command line: public ones from any file, secret ones only from where nobody else can read them."""
+"""Files of keys on a command line: public ones may be anybody's to read, secret ones only their owner's."""
 
 import argparse
 import os
@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from tccp.cli.arguments import COMPLETE_FILES
 from tccp.cli.files import STDIN, read_file
 from tccp.errors import ConfigError, HostError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
     from nacl.signing import SigningKey, VerifyKey
 
     from tccp.image.keys import RecipientPublicKey, RecipientSecretKey
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
 DESCRIPTOR = re.compile(r"fd:([0-9]{1,9})")
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 Key = TypeVar("Key")
+
+
+def add_secret(container: argparse._ActionsContainer, name: str, *, summary: str, required: bool = False) -> None:
+    """An option that names a secret key."""
+    about = f"{summary}, a file or fd:N"
+    action = container.add_argument(name, metavar="FILE", type=secret_path, required=required, help=about)
+    action.complete = COMPLETE_FILES  # type: ignore[attr-defined]
 
 
 def recipient_public(path: Path) -> "RecipientPublicKey":
@@ -40,6 +49,13 @@ def tenant_public(path: Path) -> "VerifyKey":
     return _named(path, read_tenant_public, read_file(path, bytes_max=KEY_FILE_BYTES_MAX))
 
 
+def operator_public(path: Path) -> "VerifyKey":
+    """The public key of an operator."""
+    from tccp.image.keys import KEY_FILE_BYTES_MAX, read_operator_public
+
+    return _named(path, read_operator_public, read_file(path, bytes_max=KEY_FILE_BYTES_MAX))
+
+
 def recipient_secret(path: Path) -> "RecipientSecretKey":
     """The secret key of a recipient, from a file or ``fd:N``."""
     from tccp.image.keys import read_recipient_secret
@@ -52,6 +68,20 @@ def tenant_secret(path: Path) -> "SigningKey":
     from tccp.image.keys import read_tenant_secret
 
     return _named(path, read_tenant_secret, _read_secret(path))
+
+
+def operator_secret(path: Path) -> "SigningKey":
+    """The secret key of an operator, from a file or ``fd:N``."""
+    from tccp.image.keys import read_operator_secret
+
+    return _named(path, read_operator_secret, _read_secret(path))
+
+
+def authority_secret(path: Path) -> "ec.EllipticCurvePrivateKey":
+    """The secret key of an update authority, from a file or ``fd:N``."""
+    from tccp.coordinator.custody.authority import read_authority_secret
+
+    return _named(path, read_authority_secret, _read_secret(path))
 
 
 def _named(path: Path, read: Callable[[bytes], Key], content: bytes) -> Key:
