@@ -202,7 +202,7 @@ def test_the_database_is_copied_and_the_coordinator_restarted(machine: BootedSys
 def test_a_notifier_runs_beside_it(machine: BootedSystemd) -> None:
     type_(machine, "sudo systemctl enable --now tccp-notifier.service")
 
-    assert "starting_here" in type_(machine, "journalctl -u tccp-notifier")
+    wait_until(machine, lambda: "starting_here" in type_(machine, "journalctl -u tccp-notifier"))
 
 
 def test_monitoring_is_switched_on(machine: BootedSystemd) -> None:
