@@ -21,8 +21,8 @@ from .test_main import leaves
 FORESEEN = {exit_codes.OK, exit_codes.REFUSED, exit_codes.USAGE, exit_codes.HOST, exit_codes.CONFIG}
 # A command that begins something in /etc and /var, or looks at the whole machine, is none to be tried on anything.
 NOT_HERE = {"tccp coordinator init", "tccp witness init", "tccp doctor"}
-# These close the process that they run in against its own user.
-ON_ITS_OWN = ("tccp disk", "tccp coordinator keys")
+# These close the process that they run in against its own user; a process for each takes its time.
+ON_ITS_OWN, WITH = "tccp disk", {"missing", "noise"}
 FILES = {"FILE", "DIR", "PATH", "URL|DIR", "NAME=FILE", "ENTRY|RECEIPT"}
 VALUES = {
     "HOST:PORT": "127.0.0.1:1",
@@ -98,17 +98,19 @@ def test_no_command_stumbles_over_a_file(
     monkeypatch.setenv("TCCP_TCTI", f"swtpm:path={tmp_path}/no-tpm")
     tried, problems = 0, []
     for number, command in enumerate(leaves(build_parser())):
-        if command.prog in NOT_HERE:
+        if command.prog in NOT_HERE or (command.prog.startswith(ON_ITS_OWN) and kind not in WITH):
             continue
         folder = tmp_path / str(number)
         folder.mkdir()
         path = folder / "x"
         BAD[kind](path)
         words = command_line(command, path)
+        if kind == "empty" and "--config" in words:  # which is a good one, of this very machine
+            continue
         ended = tccp(*words) if command.prog.startswith(ON_ITS_OWN) else tccp_in_process(capfdbinary, *words)
         tried += 1
         if problem := problem_of(ended):
             problems.append(f"tccp {' '.join(words)}: {problem}")
 
     assert not problems, "\n".join(problems)
-    assert tried > 60
+    assert tried > 50
