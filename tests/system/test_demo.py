@@ -37,12 +37,12 @@ def processes_with(word: str) -> list[str]:
 @contextmanager
 def demo(folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
     """The demo in a process group of its own, as a shell starts it; what it complains of goes into a file."""
-    (folder / "demo").mkdir()
+    (folder / "d").mkdir()
     with (
         (folder / "complaints").open("w") as complaints,
         subprocess.Popen(
             [sys.executable, DEMO, *options],
-            env={**os.environ, "TMPDIR": str(folder / "demo")},
+            env={**os.environ, "TMPDIR": str(folder / "d")},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -77,7 +77,7 @@ def interrupt(running: "subprocess.Popen[str]") -> list[str]:
 
 
 def test_the_demo_tells_its_story_goes_on_until_ctrl_c_and_leaves_nothing_behind() -> None:
-    with tempfile.TemporaryDirectory(prefix="tccp-demo-") as name:
+    with tempfile.TemporaryDirectory(prefix="demo-") as name:
         folder = Path(name)
         with demo(folder, "--keep") as running:
             said = told_until(running, KEPT)
@@ -101,12 +101,12 @@ def test_the_demo_tells_its_story_goes_on_until_ctrl_c_and_leaves_nothing_behind
             assert told in typed.stdout
         left_out = [line for line in excerpt() if not shown(line, [*said, *complaints.splitlines()])]
         assert not left_out, "the README shows what the demo does not say"
-        assert list((folder / "demo").iterdir()) == []
+        assert list((folder / "d").iterdir()) == []
         assert processes_with(name) == []
 
 
 def test_a_demo_that_is_interrupted_leaves_nothing_behind() -> None:
-    with tempfile.TemporaryDirectory(prefix="tccp-demo-") as name:
+    with tempfile.TemporaryDirectory(prefix="demo-") as name:
         folder = Path(name)
         with demo(folder) as running:
             told_until(running, "$ tccp coordinator policy add")  # the coordinator runs
@@ -114,7 +114,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind() -> None:
             assert running.wait() == 130
 
         assert said[-1] == "interrupted: everything was stopped, nothing left behind"
-        assert list((folder / "demo").iterdir()) == []
+        assert list((folder / "d").iterdir()) == []
         assert processes_with(name) == []
 
 
