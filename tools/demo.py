@@ -6,6 +6,7 @@
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -171,7 +172,7 @@ def launch(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
     tenant.vm_id = json.loads(listed.stdout)["vms"][0]["vm_id"]
 
     say("Its console")
-    tail_console(node, tenant.vm_id, until=b"counter 2")
+    tail_console(node, tenant.vm_id, until=2)
 
     say("She verifies the launch, offline: which node, which boot, judged by which policy, released once, and logged")
     tccp(perimeter.control, "vm", "verify", receipt, "--vm", tenant / "web.vm", *tenant.store)
@@ -183,7 +184,7 @@ def move(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
     receipt = tenant / "moved.receipt"
     tccp(node.daemon.control, "vm", "receive", tenant / "web.ticket", *tenant.images, "--receipt", receipt)
     say("The guest goes on counting")
-    tail_console(node, tenant.vm_id, until=b"counter 5")
+    tail_console(node, tenant.vm_id, until=5)
     tccp(perimeter.control, "vm", "verify", receipt, "--vm", tenant / "web.vm", *tenant.store)
 
 
@@ -195,7 +196,7 @@ def suspend(tenant: Tenant, here: Node, there: Node) -> None:
     older.write_bytes(first.read_bytes())
     resume = ("vm", "resume", tenant / "web.ticket")
     tccp(there.daemon.control, *resume, first, *tenant.images)
-    tail_console(there, tenant.vm_id, until=b"counter 7")
+    tail_console(there, tenant.vm_id, until=7)
     say("Suspended again; somebody puts the older state back, and is refused")
     newest = suspended(tenant, there)
     tccp(there.daemon.control, *resume, older, *tenant.images, ends_with=1)
@@ -263,8 +264,8 @@ def to_try(perimeter: Perimeter, tenant: Tenant) -> list[str]:
     ]
 
 
-def tail_console(node: Node, vm_id: str, *, until: bytes) -> None:
-    """Show what the guest says, up to something."""
+def tail_console(node: Node, vm_id: str, *, until: int) -> None:
+    """Show what the guest says, up to some number that it has counted to."""
     print(f"$ tccp vm console {vm_id[:8]}", flush=True)
     command = [SCRIPTS / "tccp", "vm", "console", vm_id[:8]]
     with subprocess.Popen(
@@ -273,7 +274,8 @@ def tail_console(node: Node, vm_id: str, *, until: bytes) -> None:
         assert console.stdout is not None
         for line in console.stdout:
             print(f"| {line.decode(errors='replace').rpartition('c' + chr(27))[2].strip()}", flush=True)
-            if until in line:
+            counted = re.search(rb"counter (\d+)", line)
+            if counted and int(counted[1]) >= until:
                 break
         console.kill()
 

@@ -16,7 +16,7 @@ from tests.test_docs import README
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "tools" / "demo.py"
 DEADLINE_S = 240
-AFTER = ("moved.receipt: accepted", "| counter 7", "web.destroyed: accepted")
+AFTER = ("moved.receipt: accepted", "web.destroyed: accepted")
 KEPT = "== Everything is running. "
 
 
@@ -90,8 +90,11 @@ def test_the_demo_tells_its_story_goes_on_until_ctrl_c_and_leaves_nothing_behind
             assert running.wait() == 0
         complaints = (folder / "complaints").read_text()
         assert said[-1].startswith("done: a VM launched on an attested host and verified; the tampered host got no key")
-        for told in ("| counter 2", "web.receipt: accepted", "PCR 4 is", *AFTER):
+        for told in ("web.receipt: accepted", "PCR 4 is", *AFTER):
             assert any(told in line for line in said), told
+        counted = [int(line.removeprefix("| counter ")) for line in said if line.startswith("| counter ")]
+        assert counted[0] == 1
+        assert counted[-1] >= 7, "it goes on where it was"
         # An older state is refused, and two launches: the tampered host's, and the one with a ticket that was used.
         refusals = [line.split(":")[2].strip() for line in complaints.splitlines() if "tccp: error" in line]
         assert refusals == ["state_old", "pcr_not_in_policy", "ticket_used"]
