@@ -5,7 +5,8 @@
 # Atheris has an environment of its own: nothing but this needs it.
 
 ATHERIS := build/fuzz/atheris
-FUZZ_PYTHON ?= $(if $(filter command environment,$(firstword $(origin FUZZ))),,frames messages control statements coordinator_evidence trust_file policy log_note log_checkpoint log_tile ticket ticket_file launch_receipt vm_file http_request http_response boot_policy signed_policy digest_list keylime_policy image package)
+# All of them, unless FUZZ= picks some in C.
+FUZZ_PYTHON ?= $(if $(filter command environment,$(firstword $(origin FUZZ))),,$(shell $(BIN)/python -m tests.fuzz.targets))
 
 $(ATHERIS)/.installed: tools/fuzz/requirements.lock $(VENV)/.installed
 	rm -rf $(ATHERIS)
