@@ -49,9 +49,6 @@ class PcrBank(enum.IntEnum):
             raise ValueError(f"{name!r} is no PCR bank; one of {known}") from None
 
 
-_DIGEST_BYTES = {bank: hashlib.new(bank.hash_name).digest_size for bank in PcrBank}
-
-
 _DIGEST_BYTES = {PcrBank.SHA1: 20, PcrBank.SHA256: 32, PcrBank.SHA384: 48, PcrBank.SHA512: 64}
 
 

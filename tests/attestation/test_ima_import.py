@@ -156,6 +156,9 @@ def test_expressions_become_patterns(expression: str, pattern: str) -> None:
         {"verification-keys": "{}"},
         {"verification-keys": '{"pubkeys": ["?"]}'},
         {"ima": {"ignored_keyrings": 1}},
+        {"ima": {"ignored_keyrings": ["\ud800"]}},
+        {"digests": {"/\udc80": []}},
+        {"excludes": ["/\udfff"]},
     ],
 )
 def test_what_is_no_policy_of_keylime_is_refused(changed: dict[str, object]) -> None:
