@@ -5,7 +5,7 @@ from nacl.signing import SigningKey
 
 from tccp.attestation.boot_policy import parse_any_policy
 from tccp.attestation.policy_diff import diff_policies
-from tccp.attestation.signed_policy import sign_policy, verify_policy
+from tccp.attestation.signed_policy import is_signed, sign_policy, verify_policy
 from tccp.errors import PolicyError
 from tests.support.boots import KERNEL, POLICY
 
@@ -113,6 +113,11 @@ def test_no_bit_of_a_signed_policy_can_be_changed() -> None:
         altered[position] ^= 1
         with pytest.raises(PolicyError, match=r"malformed|unknown_key|bad_signature"):
             verify_policy(bytes(altered), [KEY.verify_key])
+
+
+def test_a_signed_policy_is_told_from_a_bare_one() -> None:
+    assert is_signed(sign_policy(POLICY.encode(), KEY))
+    assert not is_signed(POLICY.encode())
 
 
 def test_a_policy_by_somebody_else_or_by_nobody_is_refused() -> None:
