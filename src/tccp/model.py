@@ -14,7 +14,9 @@ NONCE_BYTES = 32
 PCR_COUNT = 24
 # PCR 16 (debug) and PCR 23 (application) can be reset by software at any time: they prove nothing.
 RESETTABLE_PCRS = frozenset({16, 23})
-NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+# It becomes part of a name in certificates; with an empty label in it, TLS would take none of them.
+NODE_NAME = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}(?:\.{_LABEL})*")
 
 
 class PcrBank(enum.IntEnum):
