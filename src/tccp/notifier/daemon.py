@@ -10,7 +10,6 @@ delays only what is told to it. Each event is told at least once: a crash betwee
 import hashlib
 import hmac
 import json
-import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import trio
 from tccp import systemd
 from tccp.config import CoordinatorConfig, WebhookConfig, load_config
 from tccp.control.client import ControlClient
+from tccp.durable import replace_file
 from tccp.errors import ConfigError, HostError, PeerError, RefusedError
 from tccp.protocol.control import CoordinatorStatus, Event, GetStatus, WatchEvents
 from tccp.service import Program, run_daemon
@@ -139,15 +139,7 @@ class Notifier:
 
     def _note(self, told: int) -> None:
         """Durable and whole, or as it was."""
-        beside = self.place.with_suffix(".new")
-        try:
-            with beside.open("w", encoding="ascii") as file:
-                file.write(f"{told}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.place)
-        except OSError as problem:
-            raise HostError("place_unwritable", f"{self.place}: {problem.strerror}") from None
+        replace_file(self.place, b"%d\n" % told, mode=0o600)
 
 
 def notifier_of(config: CoordinatorConfig) -> Notifier:
