@@ -60,7 +60,7 @@ class DiskKey:
 
 @dataclass(frozen=True, slots=True)
 class DiskInfo:
-    """What a disk says of itself; see ``tccp_disk_info`` in csrc/tccp.h."""
+    """What a disk says of itself; see ``tccp_disk_info`` in csrc/tccp_disk.h."""
 
     disk_id: bytes
     root: bytes

@@ -15,7 +15,7 @@ _new_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 class ReplayedList:
-    """What ``tccp_ima_replay`` found; see ``tccp_ima_entry`` and ``tccp_ima_replayed`` in csrc/tccp.h.
+    """What ``tccp_ima_replay`` found; see ``tccp_ima_entry`` and ``tccp_ima_replayed`` in csrc/tccp_ima.h.
 
     ``entries[0:count]`` are the C structures themselves, valid as long as this object lives.
     """
