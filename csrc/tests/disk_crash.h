@@ -1,4 +1,5 @@
-/* disk_crash.h: random work on a disk above a file that loses what was not synced, and power failures.
+/* disk_crash.h: random work on a disk above a file that loses what was not synced, and power failures. Now and then the file
+ * system is full, for a while or until the end.
  *
  * After a failure the disk must be what it was after some operation that was not followed by an answered flush, and
  * every block must verify.
@@ -72,6 +73,16 @@ static void model_flushed(void)
     changes_len = 0;
 }
 
+/* A change that failed for want of room: some of it was done, in order, and the disk says what. */
+static tccp_status model_asks(tccp_disk *disk, uint64_t offset, uint64_t len, size_t changes_before)
+{
+    uint64_t first = offset / DISK_BLOCK, last = (offset + len - 1) / DISK_BLOCK;
+    changes_len = changes_before;
+    tccp_status status = tccp_disk_read(disk, first * DISK_BLOCK, (size_t) (last - first + 1) * DISK_BLOCK, contents[first]);
+    model_changed(offset, len);
+    return status;
+}
+
 /* Is the disk what it was after some number of the changes? Then that is where the model goes on. */
 static const char *model_accepts(tccp_disk *disk)
 {
@@ -118,10 +129,13 @@ static tccp_status one_operation(tccp_disk *disk)
         len = BLOCKS * DISK_BLOCK - offset;
     if (kind == 79 || kind == 78) {
         uint64_t freed;
-        return kind == 78 ? tccp_disk_compact(disk, &freed) : disk_prepare(disk, 64);
+        status = kind == 78 ? tccp_disk_compact(disk, &freed) : disk_prepare(disk, 64);
+        return status == TCCP_ERR_NO_SPACE ? TCCP_OK : status;
     }
     if (kind >= 80) {
         status = tccp_disk_flush(disk);
+        if (status == TCCP_ERR_NO_SPACE)
+            return TCCP_OK;
         if (status == TCCP_OK)
             model_flushed();
         if (status == TCCP_OK && kind == 99 && marks_len < MARKS_MAX)
@@ -138,9 +152,11 @@ static tccp_status one_operation(tccp_disk *disk)
     else
         fill(scratch, (size_t) len);
     /* Into the model first: what fails half way may have happened. */
+    size_t changes_before = changes_len;
     memcpy(&contents[0][0] + offset, scratch, (size_t) len);
     model_changed(offset, len);
-    return zero ? tccp_disk_zero(disk, offset, len) : tccp_disk_write(disk, offset, (size_t) len, scratch);
+    status = zero ? tccp_disk_zero(disk, offset, len) : tccp_disk_write(disk, offset, (size_t) len, scratch);
+    return status == TCCP_ERR_NO_SPACE ? model_asks(disk, offset, len, changes_before) : status;
 }
 
 /* What a served disk has beside it: a keeper, and somebody who asks for compaction all the time. */
@@ -187,12 +203,19 @@ static const char *session(fragile_file *file, const tccp_disk_key *key, const t
     tccp_status status = disk_open_io(&io, key, base, NULL, 0, &disk);
     if (status != TCCP_OK && file->calls_left != 0)
         return tccp_status_name(status);
+    uint64_t full_until = random_below(3) == 0 ? random_below(OPERATIONS_MAX) : UINT64_MAX;
+    if (full_until != UINT64_MAX)
+        file->room = file->size + random_below(32) * DISK_BLOCK;
     company beside;
     if (status == TCCP_OK)
         company_comes(&beside, disk);
     int has_company = status == TCCP_OK;
-    for (uint64_t left = random_below(OPERATIONS_MAX); status == TCCP_OK && left > 0; left--)
+    for (uint64_t left = random_below(OPERATIONS_MAX); status == TCCP_OK && left > 0; left--) {
+        if (left == full_until)
+            fragile_has_room(file);
         status = one_operation(disk);
+    }
+    fragile_has_room(file);
     if (has_company)
         company_goes(&beside);
     if (status != TCCP_OK && file->calls_left != 0)

@@ -48,6 +48,7 @@ typedef struct sector_write {
 typedef struct fragile_file {
     uint8_t *now, *durable;
     uint64_t size, size_durable;
+    uint64_t room;               /* the file system is full beyond this */
     sector_write *journal;
     size_t journal_len;
     uint64_t calls_left;         /* until the power fails */
@@ -90,6 +91,8 @@ static int fragile_change(fragile_file *file, const uint8_t *bytes, uint64_t len
 {
     if (offset + len > FILE_MAX || offset % DISK_SECTOR != 0 || len % DISK_SECTOR != 0)
         return EIO;
+    if (bytes != NULL && offset + len > file->room)
+        return ENOSPC;
     if (calls_end(file))
         len = random_of(&file->random) % (len / DISK_SECTOR + 1) * DISK_SECTOR;  /* torn: the rest is never seen */
     for (uint64_t at = 0; at < len; at += DISK_SECTOR) {
@@ -201,7 +204,15 @@ static void fragile_reset(fragile_file *file)
     file->size = file->size_durable = 0;
     file->journal_len = 0;
     file->calls_left = UINT64_MAX;
+    file->room = UINT64_MAX;
     file->random = random_next();
+}
+
+static void fragile_has_room(fragile_file *file)
+{
+    (void) pthread_mutex_lock(&file->lock);
+    file->room = UINT64_MAX;
+    (void) pthread_mutex_unlock(&file->lock);
 }
 
 static void fragile_free(fragile_file *file)
