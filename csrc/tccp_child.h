@@ -59,7 +59,7 @@ TCCP_MUST_USE tccp_status tccp_child_give_up(uint32_t user, int parent, int *ret
 #define TCCP_KEEPER_GUARDED_MAX 8192
 
 /* End processes when their time is over, or when whoever gave it has gone. Returns, when all of them are killed, once
- * the other end of *control*, a SOCK_SEQPACKET socket, is closed or says something else than
+ * the other end of *control*, a SOCK_SEQPACKET socket, is closed, takes no answer, or says something else than
  *
  *     8 bytes                     the deadline for all of them: nanoseconds of CLOCK_BOOTTIME; said again in answer
  *     8 bytes and a descriptor    of a process (pidfd) that is guarded until it has ended
