@@ -10,7 +10,6 @@ __all__ = ["AGGREGATE_BYTES", "CompiledPolicy", "ReplayedList", "ima_from_text",
 Bytes: TypeAlias = bytes | memoryview
 # One digest that a boot aggregate may have: its number of the bank, and the digest padded with zeros.
 AGGREGATE_BYTES = 1 + lib.TCCP_DIGEST_BYTES_MAX
-PCR_BYTES = lib.TCCP_IMA_PCR_BYTES
 _new_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 

@@ -10,7 +10,6 @@ from tccp.core._lib import check, ffi, lib
 from tccp.errors import HostError, SealedImageError
 
 HEADER_BYTES: int = lib.TCCP_IMAGE_HEADER_BYTES
-CHUNK_BYTES: int = lib.TCCP_IMAGE_CHUNK_BYTES
 RECIPIENT_BYTES: int = lib.TCCP_IMAGE_RECIPIENT_BYTES
 RECIPIENTS_MAX: int = lib.TCCP_IMAGE_RECIPIENTS_MAX
 SIZE_MAX: int = lib.TCCP_IMAGE_SIZE_MAX
