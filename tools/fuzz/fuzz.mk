@@ -1,12 +1,13 @@
 # Fuzzing what Python parses (tests/fuzz/targets.py) with Atheris; a part of `make fuzz`.
 #
-#   make fuzz-python       FUZZ_SECONDS each; FUZZ_PYTHON="messages policy" picks some
+#   make fuzz-python       all of them, FUZZ_SECONDS each; FUZZ_PYTHON="messages policy" picks some
 #
 # Atheris has an environment of its own: nothing but this needs it.
 
 ATHERIS := build/fuzz/atheris
-# All of them, unless FUZZ= picks some in C.
-FUZZ_PYTHON ?= $(if $(filter command environment,$(firstword $(origin FUZZ))),,$(shell $(BIN)/python -m tests.fuzz.targets))
+# All of them, unless FUZZ= picks some in C; asked for only inside a recipe, after the environment is there, and once.
+FUZZ_PYTHON ?= $(if $(filter command environment,$(firstword $(origin FUZZ))),,$(ALL_FUZZ_PYTHON))
+ALL_FUZZ_PYTHON = $(eval ALL_FUZZ_PYTHON := $(shell $(BIN)/python -m tests.fuzz.targets))$(ALL_FUZZ_PYTHON)
 
 $(ATHERIS)/.installed: tools/fuzz/requirements.lock $(VENV)/.installed
 	rm -rf $(ATHERIS)
