@@ -178,7 +178,7 @@ def test_a_question_counts_at_one_coordinator_on_one_connection() -> None:
 
 
 async def test_the_command_says_what_is_proved_and_keeps_the_receipt(
-    tenant: Tenant, node: LiveNode, tmp_path: Path
+    tenant: Tenant, node: LiveNode, coordinator: LiveCoordinator, tmp_path: Path
 ) -> None:
     secret, receipt = tmp_path / "acme.key", tmp_path / "alpha.receipt"
     secret.write_bytes(KEY_FILE)
@@ -191,8 +191,12 @@ async def test_the_command_says_what_is_proved_and_keeps_the_receipt(
     probed = await run("probe", "alpha", "--sign", secret, "--receipt", receipt, *store)
     verified = await run("receipt", "verify", receipt, *store)
     refused = await run("probe", "beta", "--sign", secret, "--json", *store)
+    probes = [event.kind for event in await coordinator.log()].count("probe")
+    again = await run("probe", "alpha", "--sign", secret, "--receipt", receipt, "--json", *store)
 
-    assert (probed.code, verified.code, refused.code) == (0, 0, 1)
+    assert (probed.code, verified.code, refused.code, again.code) == (0, 0, 1, 4)
+    assert again.document["error"] == "file_exists"
+    assert [event.kind for event in await coordinator.log()].count("probe") == probes, "nobody was asked"
     assert "its evidence holds by tvmm version 1" in probed.out
     assert "a node quoted because a tenant asked" in verified.out
     assert refused.document["error"] == "node_not_admitted"

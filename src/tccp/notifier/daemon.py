@@ -67,28 +67,34 @@ class Notifier:
         while True:
             try:
                 while True:
-                    await self.tell_new()
+                    looked_at = await self.tell_new()
                     pause_s = PAUSE_FIRST_S
-                    await trio.sleep(POLL_S)
+                    if not looked_at:
+                        await trio.sleep(POLL_S)
             except (HostError, PeerError, ConfigError, RefusedError) as problem:
                 log.warning("not_notified", reason=problem.reason, detail=problem.detail)
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    async def tell_new(self) -> None:
-        """Tell what is new, in order.
+    async def tell_new(self) -> int:
+        """Tell what is new, in order; how many entries were looked at, which may not be all.
 
         Raises:
             HostError: ``not_taken``: the webhook answers anything but 2xx; ``unreachable``; the coordinator is away.
             PeerError: It speaks no HTTP.
         """
         status, told, events = await trio.to_thread.run_sync(self._look, abandon_on_cancel=True)
+        noted = told
         for event in events:
+            told = event.seq
             if event.kind in self.webhook.kinds:
                 await self._tell(status, event)
-            told = event.seq
+                await trio.to_thread.run_sync(self._note, told)
+                noted = told
+        if told != noted:
             await trio.to_thread.run_sync(self._note, told)
         systemd.notify(f"STATUS=told up to entry {told}")
+        return len(events)
 
     def _look(self) -> tuple[CoordinatorStatus, int, Sequence[Event]]:
         """What the coordinator has, how far we are, and what comes next. What was before the first start is left."""
