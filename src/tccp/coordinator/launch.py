@@ -23,11 +23,9 @@ from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
     KeyRequest,
-    MoveArrived,
     MovePrepared,
+    MoveReport,
     MoveRequest,
-    MoveStayed,
-    MoveWiped,
     NodeReport,
     NodeRequest,
     ResumeRequest,
@@ -45,6 +43,7 @@ from tccp.protocol.ticket import (
 from tccp.store import ConflictError, KeyClaim, MoveRecord, VmRecord
 
 REQUESTS_MAX = 16  # of one node at once
+MOVE_REPORTS_MAX = 512  # what may be answered only when another node has spoken is not in the way of the rest
 # Refusals that fresh evidence may turn into a release.
 STALE = frozenset({"evidence_old", "policy_changed"})
 ASKED_AGAIN_MAX = 3  # an answer may be under way already, and the policy may change
@@ -71,9 +70,12 @@ class Launches:
             ProtocolError: ``too_many_requests``: it does not wait for answers.
         """
         assert self._nursery is not None
-        if session.key_requests >= REQUESTS_MAX:
-            raise ProtocolError("too_many_requests", f"more than {REQUESTS_MAX} at once")
-        session.key_requests += 1
+        if isinstance(message, MoveReport):
+            _check_count(session.move_reports, MOVE_REPORTS_MAX)
+            session.move_reports += 1
+        else:
+            _check_count(session.key_requests, REQUESTS_MAX)
+            session.key_requests += 1
         self._nursery.start_soon(self._work, session, message)
 
     def remind(self, session: NodeSession) -> None:
@@ -82,15 +84,16 @@ class Launches:
         self._nursery.start_soon(self._moves.remind, session)
 
     async def _work(self, session: NodeSession, message: NodeRequest | NodeReport) -> None:
-        answer: VmAnswer
+        answer: VmAnswer | None
         try:
             if isinstance(message, NodeRequest):
                 answer = await self._answer(session, message)
-            elif isinstance(message, MoveArrived | MoveWiped | MoveStayed):
+            elif isinstance(message, MoveReport):
                 answer = await self._moves.record(session, message)
             else:
                 answer = await record_report(self._services, session, message)
-            await session.connection.send(answer)
+            if answer is not None:
+                await session.connection.send(answer)
         except HostError as problem:
             # The store or the connection failed; the node asks again.
             log.warning("not_answered", node=str(session.node), reason=problem.reason, detail=problem.detail)
@@ -99,7 +102,10 @@ class Launches:
             log.exception("request_bug", node=str(session.node), request=type(message).__name__)
             session.scope.cancel()
         finally:
-            session.key_requests -= 1
+            if isinstance(message, MoveReport):
+                session.move_reports -= 1
+            else:
+                session.key_requests -= 1
 
     async def _answer(self, session: NodeSession, request: NodeRequest) -> KeyRelease | MovePrepared | KeyRefused:
         try:
@@ -207,6 +213,11 @@ class Launches:
             return await self._services.store.prepare_move(claim, request.address)
         check_validity(verified, now_ms)
         return await self._services.store.release(claim)
+
+
+def _check_count(at_once: int, most: int) -> None:
+    if at_once >= most:
+        raise ProtocolError("too_many_requests", f"more than {most} at once")
 
 
 def _boot_key(session: NodeSession) -> RecipientPublicKey:

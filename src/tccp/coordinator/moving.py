@@ -20,6 +20,7 @@ from tccp.protocol.messages import (
     MoveGo,
     MoveOrder,
     MovePrepared,
+    MoveReport,
     MoveStayed,
     MoveWiped,
     VmAnswer,
@@ -49,6 +50,7 @@ class Moves:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._arrived_at_all = 0  # how many VMs, so that whoever looks for one misses none
         self._arrivals = trio.lowlevel.ParkingLot()
 
     async def prepared(self, move: MoveRecord, wrapped_keys: bytes) -> MovePrepared:
@@ -76,21 +78,28 @@ class Moves:
         except HostError as problem:
             log.warning("not_reminded", node=str(session.node), reason=problem.reason, detail=problem.detail)
 
-    async def record(self, session: NodeSession, said: MoveArrived | MoveWiped | MoveStayed) -> VmAnswer:
-        """The answer to *said*, once it is in the published log.
+    async def record(self, session: NodeSession, said: MoveReport) -> VmAnswer | None:
+        """The answer to *said*, once it is in the published log; None where the same was said before on this
+        connection, and is still to be answered.
 
         Raises:
             HostError: It cannot be recorded now; or ``node_gone``: whoever waits is not there any more.
         """
         word = str(type(said).__struct_config__.tag)
+        waiting = (word, said.vm_id, said.epoch, said.move_id)
+        if waiting in session.said_of_moves:
+            return None
+        session.said_of_moves.add(waiting)
         try:
             if isinstance(said, MoveArrived):
                 return await self._go(session, said)
             await self._end(session, said)
         except (ConflictError, EvidenceError) as problem:
             log.warning("report_refused", node=str(session.node), said=word, reason=problem.reason)
-            return VmReportRefused(word, said.vm_id, said.epoch, problem.reason)
-        return VmReportRecorded(word, said.vm_id, said.epoch)
+            return VmReportRefused(word, said.vm_id, said.epoch, problem.reason, said.move_id)
+        finally:
+            session.said_of_moves.discard(waiting)
+        return VmReportRecorded(word, said.vm_id, said.epoch, said.move_id)
 
     async def _go(self, session: NodeSession, said: MoveArrived) -> MoveGo:
         """Wait for the source's word, as long as it can give one."""
@@ -103,12 +112,14 @@ class Moves:
             lease = session.lease.record
             owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
             if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:
-                return MoveGo(said.vm_id, said.epoch, await self._services.log.receipt(record.seq))
+                receipt = await self._services.log.receipt(record.seq)
+                return MoveGo(said.vm_id, said.epoch, said.move_id, receipt)
             if move is None or (move.move_id, move.node) != (said.move_id, lease.node):
                 raise ConflictError("move_over", f"{said.vm_id.hex()}: {said.move_id.hex()}")
             if move.marks is None:
                 marks = check_marks(said.marks)
                 await store.arrive(MoveArrival(said.vm_id, said.epoch, said.move_id, lease.lease_id, marks))
+                self._arrived_at_all += 1
                 self._arrivals.unpark_all()
             with trio.move_on_after(LOOK_S):
                 await store.wait_for_events(seq)
@@ -120,7 +131,7 @@ class Moves:
         if isinstance(said, MoveWiped):
             move = (said.vm_id, said.epoch, said.move_id)
             wiped = verify_wiped(said.statement, said.signature, identity=lease.identity, move=move)
-            await self._arrived(said)
+            await self._arrived(session, said)
         now_ms = self._services.clock.now_ms()
         word = MoveWord(said.vm_id, said.epoch, said.move_id, lease.lease_id, wiped, now_ms)
         if isinstance(said, MoveStayed):
@@ -134,13 +145,39 @@ class Moves:
         if record.end_reason == DESTINATION_LOST:
             raise ConflictError(DESTINATION_LOST, f"{said.vm_id.hex()}: nobody has it")
 
-    async def _arrived(self, said: MoveWiped) -> None:
-        """Until the destination has said so, which it does at about the same time; who does not has lost the VM."""
-        with trio.move_on_after(ARRIVED_S):
-            while (move := await self._under_way(said.vm_id)) and move.move_id == said.move_id:
-                if move.marks is not None:
+    async def _arrived(self, session: NodeSession, said: MoveWiped) -> None:
+        """Until the destination has said so, which it does at about the same time; who does not has lost the VM.
+
+        One that is away just now may come back as long as it holds its lease, for that long it has the VM; one that is
+        there has `ARRIVED_S`.
+
+        Raises:
+            HostError: ``node_gone``: the source is not there any more, and says it again when it is.
+        """
+        patience_ends = trio.current_time() + ARRIVED_S
+        while not session.ended:
+            seen = self._arrived_at_all
+            move = await self._under_way(said.vm_id)
+            if move is None or move.move_id != said.move_id or move.marks is not None:
+                return
+            if self._is_away(move):
+                if not await self._may_come_back(move):
                     return
-                await self._arrivals.park()
+                patience_ends = trio.current_time() + ARRIVED_S
+            elif trio.current_time() >= patience_ends:
+                return
+            with trio.move_on_after(LOOK_S):
+                while seen == self._arrived_at_all:
+                    await self._arrivals.park()
+        raise HostError("node_gone", str(session.node))
+
+    def _is_away(self, move: MoveRecord) -> bool:
+        destination = self._services.sessions.get(move.node)
+        return destination is None or destination.ended or destination.lease.record.boot_id != move.boot_id
+
+    async def _may_come_back(self, move: MoveRecord) -> bool:
+        lease = await self._services.store.open_lease(move.node)
+        return lease is not None and lease.boot_id == move.boot_id and lease.expires_ms > self._services.clock.now_ms()
 
     async def _under_way(self, vm_id: bytes) -> MoveRecord | None:
         return await self._services.store.move(vm_id, self._services.clock.now_ms())
@@ -150,7 +187,7 @@ class Moves:
         is_there = lease is not None and lease.boot_id == move.boot_id  # else the source shall find nobody
         spki_sha256 = lease.tls_spki_sha256 if lease is not None and is_there else bytes(32)
         order = MoveOrder(move.vm_id, move.epoch, move.move_id, str(move.node), move.address, spki_sha256)
-        await session.connection.send(order)
+        session.connection.send_nowait(order)  # no destination waits for a source that does not read
 
     async def _lease_of_owner(self, move: MoveRecord) -> tuple[LeaseRecord, bytes]:
         record = await self._services.store.vm(move.vm_id)

@@ -65,6 +65,8 @@ class NodeSession:
     parts: trio.MemorySendChannel[bytes] | None = field(default=None, repr=False)  # who waits for one of its logs
     trial: Trial | None = None  # for which it is asked next
     key_requests: int = 0  # that are being worked on
+    move_reports: int = 0  # the same, of what may have to wait for another node
+    said_of_moves: set[tuple[str, bytes, int, bytes]] = field(default_factory=set, repr=False)  # and what it is
     revoked: bool = False  # it is being told, and nothing else
     closed: trio.Event = field(default_factory=trio.Event, repr=False)  # its task is over
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
