@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     if vm.state != "running" or vm.epoch == before.epoch:
         reason = vm.reason if vm.state != "running" else "not_suspended"
         raise RefusedError(reason or "not_resumed", vm.detail or f"the VM is {vm.state}", hint=vm.hint)
+    if not vm.saved:
+        raise RefusedError("disks_not_kept", vm.detail, hint="The VM goes on. Make room for a copy of its disks.")
     if args.json:
         print_json(document(vm))
     else:
