@@ -140,6 +140,31 @@ def hex_bytes(text: str) -> bytes:
         raise argparse.ArgumentTypeError(f"{text!r} is not hexadecimal") from None
 
 
+def hex_of(count: int, what: str) -> Callable[[str], bytes]:
+    """Exactly *count* bytes of *what*, in hexadecimal; makes a type for ``add_argument``."""
+
+    def parse(text: str) -> bytes:
+        value = hex_bytes(text)
+        if len(value) != count:
+            raise argparse.ArgumentTypeError(f"{what} has {count} bytes, {2 * count} hexadecimal digits")
+        return value
+
+    return parse
+
+
+def text_of(most: int) -> Callable[[str], str]:
+    """A text that a daemon takes, of at most so many characters; makes a type for ``add_argument``."""
+
+    def parse(text: str) -> str:
+        if not text.isprintable():
+            raise argparse.ArgumentTypeError("a character in it cannot be printed")
+        if len(text) > most:
+            raise argparse.ArgumentTypeError(f"{len(text)} characters, and {most} are allowed")
+        return text
+
+    return parse
+
+
 def name_value(text: str) -> tuple[str, str]:
     """``NAME=VALUE`` in two; a type for ``add_argument``."""
     name, equals, value = text.partition("=")
@@ -186,4 +211,4 @@ def utc_time(text: str) -> "datetime":
         time = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-23T12:00") from None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, number_from_zero
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask, plain, remaining
-from tccp.cli.output import Screen, escape, print_json
+from tccp.cli.output import Screen, print_json
+from tccp.printable import escape
 
 if TYPE_CHECKING:
     from tccp.protocol.control import CoordinatorStatus, NodeInfo

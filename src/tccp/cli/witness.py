@@ -112,4 +112,5 @@ def _give_to_the_owner_of(state: Path) -> None:
     owner = state.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         for path in state.rglob("*"):
-            os.chown(path, owner.st_uid, owner.st_gid)
+            # What is a link there, the daemon may have made: it would get the file of somebody else.
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -8,6 +8,7 @@ import grp
 import pwd
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,10 @@ import structlog
 import trio
 
 from tccp.errors import ConfigError, HostError, ProtocolError, TccpError
-from tccp.protocol.control import CONTROL_FRAME_BYTES_MAX, CONTROL_ITEMS_MAX, ROLE_NEEDED, ControlRole, Failure
-from tccp.protocol.encoding import decode, encode
-from tccp.protocol.framing import FrameReader, frame
+from tccp.protocol.control import CONTROL_FRAME_BYTES_MAX, CONTROL_ITEMS_MAX, Done, Failure
+from tccp.protocol.control_roles import ROLE_NEEDED, ControlRole
+from tccp.protocol.encoding import ITEMS_MAX, decode, encode
+from tccp.protocol.framing import FRAME_BYTES_MAX, FrameReader, frame
 
 CONNECTIONS_MAX = 64
 IDLE_S = 300.0
@@ -66,20 +68,25 @@ async def serve_control(
     groups: ControlGroups,
 ) -> None:
     """Serve the control socket until cancelled. *answer* may return one message or an async iterator of them."""
-    # Each role has places of its own: viewers who sit on theirs lock no administrator out.
-    places = {role: trio.CapacityLimiter(CONNECTIONS_MAX) for role in ControlRole}
+    # Each role has places of its own: viewers who sit on theirs lock no administrator out. Nobody waits for a place:
+    # whoever waits keeps a descriptor, of which nodes and tenants need some, too.
+    taken = Counter[ControlRole]()
 
     async def serve(stream: trio.SocketStream) -> None:
         peer = peer_of(stream.socket, own_uid=own_uid, groups=groups)
+        taken[peer.role] += 1
         async with stream:
             try:
-                async with places[peer.role]:
-                    if peer.role is ControlRole.NONE:
-                        await _send_last(stream, _not_permitted(peer, "connect", ControlRole.VIEWER))
-                    else:
-                        await _serve_peer(stream, peer, request_kind, answer)
+                if taken[peer.role] > CONNECTIONS_MAX:
+                    await _send(stream, _too_many(peer))
+                elif peer.role is ControlRole.NONE:
+                    await _send_last(stream, _not_permitted(peer, "connect", ControlRole.VIEWER))
+                else:
+                    await _serve_peer(stream, peer, request_kind, answer)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 log.debug("control_peer_left", user=peer.user)
+            finally:
+                taken[peer.role] -= 1
 
     await trio.serve_listeners(serve, listeners)
 
@@ -109,7 +116,10 @@ def _is_member(uid: int, gid: int, group_name: str) -> bool:
 
 
 async def _serve_peer(stream: trio.SocketStream, peer: Peer, request_kind: Any, answer: AnswerFunction) -> None:
-    frames = FrameReader(bytes_max=CONTROL_FRAME_BYTES_MAX)
+    # What a viewer asks is short; so 64 of them cannot fill the memory of a daemon on which all depend.
+    is_admin = peer.role is ControlRole.ADMIN
+    frames = FrameReader(bytes_max=CONTROL_FRAME_BYTES_MAX if is_admin else FRAME_BYTES_MAX)
+    items_max = CONTROL_ITEMS_MAX if is_admin else ITEMS_MAX
     while True:
         with trio.move_on_after(IDLE_S) as idle:
             data = await stream.receive_some(65_536)
@@ -118,7 +128,7 @@ async def _serve_peer(stream: trio.SocketStream, peer: Peer, request_kind: Any, 
         frames.receive_data(data)
         try:
             for payload in frames.frames():
-                await _answer_one(stream, peer, decode(payload, request_kind, items_max=CONTROL_ITEMS_MAX), answer)
+                await _answer_one(stream, peer, decode(payload, request_kind, items_max=items_max), answer)
         except ProtocolError as problem:
             await _send_last(stream, failure_of(problem))
             return
@@ -150,7 +160,9 @@ async def _answer_one(stream: trio.SocketStream, peer: Peer, request: Any, answe
 
 
 async def _send_stream(stream: trio.SocketStream, items: AsyncIterator[msgspec.Struct]) -> None:
-    """Send *items* as they come, and stop when the peer leaves, even while nothing comes: its place is for others.
+    """Send *items* as they come, then how many there were: without that, the peer would take our end for theirs.
+
+    It stops when the peer leaves, even while nothing comes: its place is for others.
 
     Raises:
         TccpError: From *items*.
@@ -163,8 +175,11 @@ async def _send_stream(stream: trio.SocketStream, items: AsyncIterator[msgspec.S
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(_cancel_when_peer_leaves, stream, nursery.cancel_scope)
         try:
+            count = 0
             async for item in items:
                 await _send(stream, item)
+                count += 1
+            await _send(stream, Done(count=count))
             await stream.send_eof()
         except trio.BrokenResourceError:
             log.debug("control_peer_left")
@@ -188,6 +203,12 @@ def _not_permitted(peer: Peer, what: str, needed: ControlRole) -> Failure:
     role = needed.name.lower()
     hint = f"this needs the {role} role: root, the daemon's own user, or its {role} group"
     return Failure(kind="permission", reason="not_permitted", detail=f"user {peer.user} may not {what}", hint=hint)
+
+
+def _too_many(peer: Peer) -> Failure:
+    log.warning("control_too_many", user=peer.user)
+    detail = f"{CONNECTIONS_MAX} connections of the {peer.role.name.lower()} role are open"
+    return Failure(kind="host", reason="too_many_connections", detail=detail, hint="close some of them, and try again")
 
 
 def failure_of(problem: TccpError) -> Failure:

@@ -18,6 +18,7 @@ from tccp.errors import PolicyError
 from tccp.protocol import control as c
 from tccp.protocol import shadow_control as s
 from tccp.protocol import vm_control as v
+from tccp.protocol.control_roles import ROLE_NEEDED, ControlRole
 from tccp.store import EventRecord, NodeRecord, PolicyRecord
 from tccp.transport.trust import CoordinatorTrust, write_trust
 
@@ -60,7 +61,7 @@ class ControlAnswers:
 
     async def __call__(self, request: Any, peer: Peer) -> AnyAnswer:
         """The answer to *request*; raises `TccpError` when it is no."""
-        looks = c.ROLE_NEEDED[type(request)] < c.ControlRole.ADMIN
+        looks = ROLE_NEEDED[type(request)] < ControlRole.ADMIN
         (log.debug if looks else log.info)("control", user=peer.user, request=type(request).__name__)
         return await self._answers[type(request)](request)
 

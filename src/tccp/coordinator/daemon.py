@@ -51,7 +51,7 @@ from tccp.coordinator.tenants import TenantDesk, serve_tenant
 from tccp.coordinator.workers.pool import WorkerPool
 from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError
-from tccp.protocol.control import CoordinatorRequest
+from tccp.protocol.control_roles import CoordinatorRequest
 from tccp.protocol.statements import log_origin
 from tccp.service import Program, run_daemon
 from tccp.store import FencedError, Store, open_store

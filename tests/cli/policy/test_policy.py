@@ -97,6 +97,9 @@ def test_a_signed_policy_is_checked_by_its_key(learned: Path, tmp_path: Path, ru
         ended = tccp_in_process(capfdbinary, "key", "generate", "--type", "operator", tmp_path / f"{name}.key")  # type: ignore[arg-type]
         assert ended.code == 0
     signed = tmp_path / "tvmm.signed"
+    (tmp_path / "operator.key").chmod(0o644)
+    assert run("sign", learned, "--key", tmp_path / "operator.key", "--json").document["error"] == "key_exposed"
+    (tmp_path / "operator.key").chmod(0o600)
     signed.write_text(run("sign", learned, "--key", tmp_path / "operator.key").out)
 
     assert run("check", signed, "--key", tmp_path / "operator.pub").code == 0

@@ -8,7 +8,6 @@ from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, number_from_zero
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, moment, plain, stream
 from tccp.cli.output import Screen, print_json
-from tccp.errors import HostError
 
 SHOWN_CHARACTERS = 200
 
@@ -55,8 +54,6 @@ def run(args: argparse.Namespace) -> int:
         else:
             screen.line(_line(event))
         sys.stdout.flush()
-    if args.follow:
-        raise HostError("daemon_gone", "the coordinator closed the connection", hint="Was it stopped or restarted?")
     return exit_codes.OK
 
 

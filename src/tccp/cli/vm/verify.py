@@ -53,7 +53,8 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify, and tell."""
     from tccp.protocol.launch_proof import RECEIPT_BYTES_MAX
-    from tccp.tenant.launch import trust_in, verify_launch
+    from tccp.tenant.launch import verify_launch
+    from tccp.tenant.pinned_log import trust_in
     from tccp.tenant.vm_file import read_vm_file
 
     trust = trust_in(pinned_coordinator(args))
