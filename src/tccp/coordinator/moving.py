@@ -40,7 +40,7 @@ from tccp.store import (
 from tccp.transport.errors import PeerGoneError
 
 LOOK_S = 5.0  # whether a destination that waits is still connected
-ARRIVED_S = 30.0
+ARRIVED_S = 30.0  # for a destination that is connected to say that all of it has arrived
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Moves:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._arrived_at_all = 0  # how many VMs, so that whoever looks for one misses none
+        self._arrived_at_all = 0  # how many VMs, so that whoever waits for one misses none
         self._arrivals = trio.lowlevel.ParkingLot()
 
     async def prepared(self, move: MoveRecord, wrapped_keys: bytes) -> MovePrepared:
@@ -78,18 +78,13 @@ class Moves:
         except HostError as problem:
             log.warning("not_reminded", node=str(session.node), reason=problem.reason, detail=problem.detail)
 
-    async def record(self, session: NodeSession, said: MoveReport) -> VmAnswer | None:
-        """The answer to *said*, once it is in the published log; None where the same was said before on this
-        connection, and is still to be answered.
+    async def record(self, session: NodeSession, said: MoveReport) -> VmAnswer:
+        """The answer to *said*, once it is in the published log.
 
         Raises:
             HostError: It cannot be recorded now; or ``node_gone``: whoever waits is not there any more.
         """
         word = str(type(said).__struct_config__.tag)
-        waiting = (word, said.vm_id, said.epoch, said.move_id)
-        if waiting in session.said_of_moves:
-            return None
-        session.said_of_moves.add(waiting)
         try:
             if isinstance(said, MoveArrived):
                 return await self._go(session, said)
@@ -97,8 +92,6 @@ class Moves:
         except (ConflictError, EvidenceError) as problem:
             log.warning("report_refused", node=str(session.node), said=word, reason=problem.reason)
             return VmReportRefused(word, said.vm_id, said.epoch, problem.reason, said.move_id)
-        finally:
-            session.said_of_moves.discard(waiting)
         return VmReportRecorded(word, said.vm_id, said.epoch, said.move_id)
 
     async def _go(self, session: NodeSession, said: MoveArrived) -> MoveGo:
@@ -146,48 +139,45 @@ class Moves:
             raise ConflictError(DESTINATION_LOST, f"{said.vm_id.hex()}: nobody has it")
 
     async def _arrived(self, session: NodeSession, said: MoveWiped) -> None:
-        """Until the destination has said so, which it does at about the same time; who does not has lost the VM.
+        """Until the destination has said so, which it does at about the same time.
 
-        One that is away just now may come back as long as it holds its lease, for that long it has the VM; one that is
-        there has `ARRIVED_S`.
+        One that is away, as all are when the coordinator itself was, says so once it is back, and may come as long as
+        it has its lease. Who is there and does not say so, or is out, has lost the VM.
 
         Raises:
             HostError: ``node_gone``: the source is not there any more, and says it again when it is.
         """
-        patience_ends = trio.current_time() + ARRIVED_S
+        deadline = trio.current_time() + ARRIVED_S
         while not session.ended:
             seen = self._arrived_at_all
             move = await self._under_way(said.vm_id)
             if move is None or move.move_id != said.move_id or move.marks is not None:
                 return
-            if self._is_away(move):
-                if not await self._may_come_back(move):
-                    return
-                patience_ends = trio.current_time() + ARRIVED_S
-            elif trio.current_time() >= patience_ends:
+            if await self._lease_of_destination(move) is None:
                 return
-            with trio.move_on_after(LOOK_S):
+            if self._services.sessions.get(move.node) is None:
+                deadline = trio.current_time() + ARRIVED_S
+            elif trio.current_time() >= deadline:
+                return
+            with trio.move_on_at(min(deadline, trio.current_time() + LOOK_S)):
                 while seen == self._arrived_at_all:
                     await self._arrivals.park()
         raise HostError("node_gone", str(session.node))
-
-    def _is_away(self, move: MoveRecord) -> bool:
-        destination = self._services.sessions.get(move.node)
-        return destination is None or destination.ended or destination.lease.record.boot_id != move.boot_id
-
-    async def _may_come_back(self, move: MoveRecord) -> bool:
-        lease = await self._services.store.open_lease(move.node)
-        return lease is not None and lease.boot_id == move.boot_id and lease.expires_ms > self._services.clock.now_ms()
 
     async def _under_way(self, vm_id: bytes) -> MoveRecord | None:
         return await self._services.store.move(vm_id, self._services.clock.now_ms())
 
     async def _tell(self, session: NodeSession, move: MoveRecord) -> None:
-        lease = await self._services.store.open_lease(move.node)
-        is_there = lease is not None and lease.boot_id == move.boot_id  # else the source shall find nobody
-        spki_sha256 = lease.tls_spki_sha256 if lease is not None and is_there else bytes(32)
+        lease = await self._lease_of_destination(move)
+        spki_sha256 = lease.tls_spki_sha256 if lease is not None else bytes(32)  # so that the source finds nobody
         order = MoveOrder(move.vm_id, move.epoch, move.move_id, str(move.node), move.address, spki_sha256)
         session.connection.send_nowait(order)  # no destination waits for a source that does not read
+
+    async def _lease_of_destination(self, move: MoveRecord) -> LeaseRecord | None:
+        """The lease that the boot to which it moves holds now."""
+        lease = await self._services.store.open_lease(move.node)
+        holds = lease is not None and lease.boot_id == move.boot_id and lease.expires_ms > self._services.clock.now_ms()
+        return lease if holds else None
 
     async def _lease_of_owner(self, move: MoveRecord) -> tuple[LeaseRecord, bytes]:
         record = await self._services.store.vm(move.vm_id)
