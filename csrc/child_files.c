@@ -15,8 +15,11 @@
 #define ACCESS_WRITE_FILE (1ULL << 1)
 #define ACCESS_READ_FILE (1ULL << 2)
 #define ACCESS_READ_DIR (1ULL << 3)
+#define ACCESS_REMOVE_FILE (1ULL << 5)
+#define ACCESS_MAKE_REG (1ULL << 8)
+#define ACCESS_TRUNCATE (1ULL << 14)
 #define ACCESS_IOCTL_DEV (1ULL << 15)
-#define ACCESS_ON_FILES (ACCESS_EXECUTE | ACCESS_WRITE_FILE | ACCESS_READ_FILE | (1ULL << 14) | ACCESS_IOCTL_DEV)
+#define ACCESS_ON_FILES (ACCESS_EXECUTE | ACCESS_WRITE_FILE | ACCESS_READ_FILE | ACCESS_TRUNCATE | ACCESS_IOCTL_DEV)
 #define CREATE_RULESET_VERSION 1U
 #define RULE_PATH_BENEATH 1
 
@@ -66,11 +69,14 @@ int tccp_landlock(const tccp_child *child)
     if (ruleset < 0)
         return -1;
     const uint64_t reading = ACCESS_EXECUTE | ACCESS_READ_FILE | ACCESS_READ_DIR;
+    /* Plain files: no links, pipes or folders for whoever looks in there afterwards. */
+    const uint64_t writing = ACCESS_READ_FILE | ACCESS_READ_DIR | ACCESS_WRITE_FILE | ACCESS_REMOVE_FILE | ACCESS_MAKE_REG |
+                             ACCESS_TRUNCATE | ACCESS_IOCTL_DEV;
     for (const char *const *path = child->readable; *path != NULL; path++)
         if (allow(ruleset, *path, reading) != 0)
             return -1;
     for (const char *const *path = child->writable; path != NULL && *path != NULL; path++)
-        if (allow(ruleset, *path, all & ~ACCESS_EXECUTE) != 0)
+        if (allow(ruleset, *path, writing & all) != 0)
             return -1;
     int done = (int) syscall(SYS_landlock_restrict_self, ruleset, 0);
     (void) close(ruleset);

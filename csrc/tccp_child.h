@@ -32,7 +32,7 @@ typedef struct tccp_child {
     uint64_t tasks_max;             /* RLIMIT_NPROC, all of its user's together; not for the same user */
     int keeps_privileges;           /* not 0: until it calls tccp_child_give_up; `user` is of no account then */
     const char *const *readable;    /* files and folders that it may read and execute; NULL: what its user may */
-    const char *const *writable;    /* ... and change, with all below; only beside readable */
+    const char *const *writable;    /* ... and change: plain files, where it is a folder; only beside readable */
 } tccp_child;
 
 /* Where starting a child failed. */

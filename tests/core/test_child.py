@@ -111,6 +111,24 @@ def test_a_child_touches_only_the_files_that_it_is_granted(tmp_path: Path) -> No
     assert (theirs / "x").exists()
 
 
+def test_a_child_makes_plain_files_where_it_may_write_and_nothing_else(tmp_path: Path) -> None:
+    """Links, pipes and folders would be found by whoever looks in there afterwards, with more rights."""
+    tmp_path.chmod(0o777)
+    for above in tmp_path.parents:
+        if not above.stat().st_mode & 0o001:
+            above.chmod(0o711)
+    attempt = f"cd {tmp_path}; mkdir d; ln -s /etc/passwd l; mkfifo p; echo x > new; mv new x; echo y >> x; rm -f gone"
+    (tmp_path / "gone").touch()
+
+    run(attempt, user=USER, readable=LIBRARIES, writable=[str(tmp_path)], file_bytes_max=1 << 20)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"x"}
+    assert (tmp_path / "x").read_text() == "x\ny\n"
+    # The control: without the grant, its user may.
+    run(attempt, user=USER, file_bytes_max=1 << 20)
+    assert {path.name for path in tmp_path.iterdir()} == {"x", "d", "l", "p"}
+
+
 def test_a_child_that_may_write_no_file_writes_none(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file:
         run("echo memory >&3", file.fileno(), user=USER, file_bytes_max=0)

@@ -229,6 +229,10 @@ class ProcessHypervisor:
         for path in self._folder.glob(f"{self._node}-{vm_id.hex()}-*.state"):
             path.unlink()
 
+    async def discard(self, vm_id: bytes) -> bool:
+        await self.destroy(vm_id)
+        return False
+
     async def _start(self, name: str, vm_id: bytes, nursery: trio.Nursery, stack: contextlib.ExitStack) -> Part:
         ours, theirs = socket.socketpair()
         stack.callback(ours.close)

@@ -74,12 +74,12 @@ AGAIN, STILL, STILL_RECORDED = (
 GONE, GONE_RECORDED, NOT_RECORDED = (
     VmDestroyed(ID, 1, BLOB, b"s" * 64),
     VmDestroyRecorded(ID, 1, BLOB),
-    VmReportRefused("vm_suspended", ID, 1, "vm_epoch_over"),
+    VmReportRefused("vm_suspended", ID, 1, "vm_epoch_over", b""),
 )
 TAKER, PREPARED = MoveRequest(BLOB, b"s" * 64, N32, "10.0.0.1:7"), MovePrepared(N32, ID, 2, b"w" * 1200, N32, b"", BLOB)
 SEND_IT, HERE = MoveOrder(ID, 1, N32, "beta", "10.0.0.1:7", N32), MoveArrived(ID, 2, N32, b"")
 LEFT, STAYED = MoveWiped(ID, 1, N32, BLOB, b"s" * 64), MoveStayed(ID, 1, N32, "unreachable")
-GO, REPORTED = MoveGo(ID, 2, BLOB), VmReportRecorded("move_wiped", ID, 1)
+GO, REPORTED = MoveGo(ID, 2, N32, BLOB), VmReportRecorded("move_wiped", ID, 1, N32)
 MOVING = (TAKER, PREPARED, SEND_IT, HERE, LEFT, STAYED, GO, REPORTED)
 ENDING = (AGAIN, STILL, STILL_RECORDED, GONE, GONE_RECORDED, NOT_RECORDED)
 SAMPLES: dict[type, AnyMessage] = {

@@ -39,6 +39,7 @@ from tccp.transport.errors import PeerGoneError
 from tests.image.images import open_bytes, seal_bytes
 from tests.support.live_coordinator import DEADLINE_S, HOST, LiveCoordinator, ask_control
 
+COMING = b"what comes"
 PAPER = RecipientSecretKey.from_seed(bytes(32))  # opens every suspended state of paper
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -59,6 +60,7 @@ class PaperVm:
         self.mark_problem: Exception | None = None  # once
         self.may_forget: trio.Event | None = None
         self.may_send: trio.Event | None = None
+        self.disks_problem = ""  # for which no copies of its disks are kept
         self.console = ""
         self.ek_certificate = ek_certificate
         self.is_running = False
@@ -104,7 +106,8 @@ class PaperVm:
             raise self.problem
         seal_bytes(self.state_file, self.memory, PAPER.public)
         self.end("suspended")
-        return SavedState(self.state_file, root_of_state(self.state_file), self.state_file.stat().st_size)
+        size = self.state_file.stat().st_size
+        return SavedState(self.state_file, root_of_state(self.state_file), size, self.disks_problem)
 
     async def send(self, streams: Streams, on_progress: Callable[[TransferProgress], None]) -> TransferSent:
         """Its disks and its memory, and wait until that is there."""
@@ -179,7 +182,7 @@ class PaperHypervisor:
             assert root_of_state(order.state) == order.keys.state_root
             vm.memory = open_bytes(order.state, PAPER)
         if order.incoming is not None:
-            (self.folder / f"{self.issuer.node}-{vm_id.hex()}-{order.keys.epoch}.state").write_bytes(b"what comes")
+            (self.folder / f"{self.issuer.node}-{vm_id.hex()}-{order.keys.epoch}.state").write_bytes(COMING)
             vm.memory = await _receive(order.incoming)
         self.vms.append(vm)
         try:
@@ -195,6 +198,16 @@ class PaperHypervisor:
             await self.may_destroy.wait()
         for path in self.folder.glob(f"{self.issuer.node}-{vm_id.hex()}-*.state"):
             path.unlink()
+
+    async def discard(self, vm_id: bytes) -> bool:
+        """Tear up what was coming."""
+        if self.problem is not None:
+            raise self.problem
+        states = list(self.folder.glob(f"{self.issuer.node}-{vm_id.hex()}-*.state"))
+        coming = [path for path in states if path.read_bytes() == COMING]
+        for path in coming:
+            path.unlink()
+        return len(states) > len(coming)
 
     def certify(self, order: VmOrder) -> bytes:
         """A certificate for the EK of a vTPM, as if there were one."""

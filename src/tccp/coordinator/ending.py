@@ -53,7 +53,7 @@ async def record_report(
         log.warning("report_refused", node=str(session.node), said=word, reason=problem.reason, detail=problem.detail)
         if isinstance(said, VmEnded):
             return VmEndRecorded(vm_id=said.vm_id, epoch=said.epoch)
-        return VmReportRefused(str(word), said.vm_id, said.epoch, problem.reason)
+        return VmReportRefused(str(word), said.vm_id, said.epoch, problem.reason, b"")
 
 
 async def _end(services: Services, session: NodeSession, said: VmEnded) -> VmAnswer:

@@ -23,11 +23,9 @@ from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
     KeyRequest,
-    MoveArrived,
     MovePrepared,
+    MoveReport,
     MoveRequest,
-    MoveStayed,
-    MoveWiped,
     NodeReport,
     NodeRequest,
     ResumeRequest,
@@ -46,7 +44,6 @@ from tccp.store import ConflictError, KeyClaim, MoveRecord, VmRecord
 
 REQUESTS_MAX = 16  # of one node at once
 MOVE_REPORTS_MAX = 512  # what may be answered only when another node has spoken is not in the way of the rest
-MOVE_REPORTS = MoveArrived | MoveWiped | MoveStayed
 # Refusals that fresh evidence may turn into a release.
 STALE = frozenset({"evidence_old", "policy_changed"})
 ASKED_AGAIN_MAX = 3  # an answer may be under way already, and the policy may change
@@ -75,9 +72,9 @@ class Launches:
         assert self._nursery is not None
         if message in session.working_on:
             return
-        is_of_move = isinstance(message, MOVE_REPORTS)
+        is_of_move = isinstance(message, MoveReport)
         most = MOVE_REPORTS_MAX if is_of_move else REQUESTS_MAX
-        if sum(isinstance(other, MOVE_REPORTS) is is_of_move for other in session.working_on) >= most:
+        if sum(isinstance(other, MoveReport) is is_of_move for other in session.working_on) >= most:
             raise ProtocolError("too_many_requests", f"more than {most} at once")
         session.working_on.add(message)
         self._nursery.start_soon(self._work, session, message)
@@ -104,7 +101,7 @@ class Launches:
     async def _answer(self, session: NodeSession, message: NodeRequest | NodeReport) -> VmAnswer:
         if isinstance(message, NodeRequest):
             return await self._keys(session, message)
-        if isinstance(message, MOVE_REPORTS):
+        if isinstance(message, MoveReport):
             return await self._moves.record(session, message)
         return await record_report(self._services, session, message)
 

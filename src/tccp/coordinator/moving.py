@@ -20,6 +20,7 @@ from tccp.protocol.messages import (
     MoveGo,
     MoveOrder,
     MovePrepared,
+    MoveReport,
     MoveStayed,
     MoveWiped,
     VmAnswer,
@@ -49,6 +50,7 @@ class Moves:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._arrived_at_all = 0  # how many VMs, so that whoever waits for one misses none
         self._arrivals = trio.lowlevel.ParkingLot()
 
     async def prepared(self, move: MoveRecord, wrapped_keys: bytes) -> MovePrepared:
@@ -76,7 +78,7 @@ class Moves:
         except HostError as problem:
             log.warning("not_reminded", node=str(session.node), reason=problem.reason, detail=problem.detail)
 
-    async def record(self, session: NodeSession, said: MoveArrived | MoveWiped | MoveStayed) -> VmAnswer:
+    async def record(self, session: NodeSession, said: MoveReport) -> VmAnswer:
         """The answer to *said*, once it is in the published log.
 
         Raises:
@@ -89,8 +91,8 @@ class Moves:
             await self._end(session, said)
         except (ConflictError, EvidenceError) as problem:
             log.warning("report_refused", node=str(session.node), said=word, reason=problem.reason)
-            return VmReportRefused(word, said.vm_id, said.epoch, problem.reason)
-        return VmReportRecorded(word, said.vm_id, said.epoch)
+            return VmReportRefused(word, said.vm_id, said.epoch, problem.reason, said.move_id)
+        return VmReportRecorded(word, said.vm_id, said.epoch, said.move_id)
 
     async def _go(self, session: NodeSession, said: MoveArrived) -> MoveGo:
         """Wait for the source's word, as long as it can give one."""
@@ -103,12 +105,14 @@ class Moves:
             lease = session.lease.record
             owned = (lease.node, lease.boot_id, said.epoch, said.move_id, VmState.RUNNING)
             if record and (record.node, record.boot_id, record.epoch, record.nonce, record.state) == owned:
-                return MoveGo(said.vm_id, said.epoch, await self._services.log.receipt(record.seq))
+                receipt = await self._services.log.receipt(record.seq)
+                return MoveGo(said.vm_id, said.epoch, said.move_id, receipt)
             if move is None or (move.move_id, move.node) != (said.move_id, lease.node):
                 raise ConflictError("move_over", f"{said.vm_id.hex()}: {said.move_id.hex()}")
             if move.marks is None:
                 marks = check_marks(said.marks)
                 await store.arrive(MoveArrival(said.vm_id, said.epoch, said.move_id, lease.lease_id, marks))
+                self._arrived_at_all += 1
                 self._arrivals.unpark_all()
             with trio.move_on_after(LOOK_S):
                 await store.wait_for_events(seq)
@@ -120,7 +124,7 @@ class Moves:
         if isinstance(said, MoveWiped):
             move = (said.vm_id, said.epoch, said.move_id)
             wiped = verify_wiped(said.statement, said.signature, identity=lease.identity, move=move)
-            await self._arrived(said)
+            await self._arrived(session, said)
         now_ms = self._services.clock.now_ms()
         word = MoveWord(said.vm_id, said.epoch, said.move_id, lease.lease_id, wiped, now_ms)
         if isinstance(said, MoveStayed):
@@ -134,14 +138,18 @@ class Moves:
         if record.end_reason == DESTINATION_LOST:
             raise ConflictError(DESTINATION_LOST, f"{said.vm_id.hex()}: nobody has it")
 
-    async def _arrived(self, said: MoveWiped) -> None:
+    async def _arrived(self, session: NodeSession, said: MoveWiped) -> None:
         """Until the destination has said so, which it does at about the same time.
 
         One that is away, as all are when the coordinator itself was, says so once it is back, and may come as long as
         it has its lease. Who is there and does not say so, or is out, has lost the VM.
+
+        Raises:
+            HostError: ``node_gone``: the source is not there any more, and says it again when it is.
         """
         deadline = trio.current_time() + ARRIVED_S
-        while True:
+        while not session.ended:
+            seen = self._arrived_at_all
             move = await self._under_way(said.vm_id)
             if move is None or move.move_id != said.move_id or move.marks is not None:
                 return
@@ -152,7 +160,9 @@ class Moves:
             elif trio.current_time() >= deadline:
                 return
             with trio.move_on_at(min(deadline, trio.current_time() + LOOK_S)):
-                await self._arrivals.park()
+                while seen == self._arrived_at_all:
+                    await self._arrivals.park()
+        raise HostError("node_gone", str(session.node))
 
     async def _under_way(self, vm_id: bytes) -> MoveRecord | None:
         return await self._services.store.move(vm_id, self._services.clock.now_ms())
@@ -161,7 +171,7 @@ class Moves:
         lease = await self._lease_of_destination(move)
         spki_sha256 = lease.tls_spki_sha256 if lease is not None else bytes(32)  # so that the source finds nobody
         order = MoveOrder(move.vm_id, move.epoch, move.move_id, str(move.node), move.address, spki_sha256)
-        await session.connection.send(order)
+        session.connection.send_nowait(order)  # no destination waits for a source that does not read
 
     async def _lease_of_destination(self, move: MoveRecord) -> LeaseRecord | None:
         """The lease that the boot to which it moves holds now."""

@@ -100,7 +100,7 @@ class NodeAnswers:
         async for info in self._vms.changes():
             if info.vm_id == before.vm_id:
                 yield info
-                if info.state in GONE_ON or (info.state == "suspended" and info.detail):
+                if info.state in GONE_ON or (info.state == "suspended" and info.reason != "suspended"):
                     return
 
     def _destroy(self, request: v.DestroyVm) -> AsyncIterator[msgspec.Struct]:

@@ -5,6 +5,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from tccp.node.vm.durable import sync_folder
+
 FICLONE = 0x40049409  # linux/fs.h
 PIECE_BYTES = 1 << 30
 
@@ -23,11 +25,7 @@ def copy_file(source: Path, target: Path) -> None:
                 _copy(here.fileno(), there.fileno())
             os.fsync(there.fileno())
         partial.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(target.parent)
     finally:
         partial.unlink(missing_ok=True)
 

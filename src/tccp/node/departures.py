@@ -3,7 +3,6 @@
 Until it has wiped its copy a source goes on alone, whatever happens to stream, destination or coordinator.
 """
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +40,7 @@ class Departures:
 
     def begin(self, vm: Vm | None, order: MoveOrder, nursery: trio.Nursery) -> None:
         """The coordinator wants *vm* to be sent to another node; it may say so again."""
-        if vm is not None and vm.move_id == order.move_id and (vm.state == "moving" or vm.wiped):
+        if vm is not None and vm.move_id == order.move_id and (vm.is_being_sent or vm.wiped):
             return
         # A move that was tried and given up is prepared anew when the destination asks again for want of an answer.
         if (
@@ -65,13 +64,24 @@ class Departures:
         except TccpError as problem:
             log.error("not_moved", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
             vm.detail = str(problem)
-            with contextlib.suppress(TccpError), vm.contained():
-                await running.run()
-            if vm.state == "moving":
-                self.show(vm, "running")
+            if not vm.scope.cancel_called and running.outcome is None:
+                await self._go_on(vm, running)
             self.desk.report(MoveStayed(order.vm_id, order.epoch, order.move_id, problem.reason))
         finally:
             saving.set()
+
+    async def _go_on(self, vm: Vm, running: RunningVm) -> None:
+        """As if nobody had wanted to move it; what stands still for ever is ended."""
+        try:
+            with vm.contained():
+                await running.run()
+        except TccpError as problem:
+            log.error("not_continued", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
+            if problem.reason != "qmp_gone":  # then it has ended by itself, and says why
+                vm.end("not_continued")
+        else:
+            if vm.state == "moving":
+                self.show(vm, "running")
 
     async def _sent(self, vm: Vm, running: RunningVm, order: MoveOrder, transfer: Transfer) -> bool:
         """Whether it has been, and nothing is left here; else it was cancelled before that."""
@@ -89,5 +99,5 @@ class Departures:
                     is_there = True
                     transfer.hear(sent)
                     await running.forget()  # from here there is no way back
-                    vm.wiped = not vm.is_gone
+                    vm.wiped = True
         return is_there

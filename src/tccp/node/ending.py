@@ -6,16 +6,18 @@ later run of the daemon, after a crash or a reboot of the host, wipes what is le
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
+import trio
 
 from tccp.errors import HostError, LaunchError, TccpError
 from tccp.node.destruction import destroyed_here, destruction_receipt, wiped_here
 from tccp.node.hypervisor import Hypervisor, VmOutcome
 from tccp.node.identity import NodeIdentity
 from tccp.node.key_desk import KeyDesk, ReleasedKeys, not_started
+from tccp.node.launch import VmOrder
 from tccp.node.one_vm import Vm
 from tccp.node.remains import RemainsFolder, Word
 from tccp.protocol.messages import MoveArrived, NodeReport, VmDestroyRecorded, VmEnded, VmSuspended
@@ -41,6 +43,36 @@ class Endings:
     show: Callable[[Vm, str], None]
     leaving: set[bytes] = field(default_factory=set, init=False)
 
+    async def wind_up(self, vm: Vm, orders: Sequence[VmOrder]) -> NodeReport | None:
+        """Nothing of it runs any more: wipe its keys, and begin to tell the coordinator, if it is ours to tell."""
+        for order in orders:
+            order.wipe()
+        said: NodeReport | None = None
+        try:
+            with vm.contained():
+                with trio.CancelScope(shield=True):
+                    await vm.saved_or_sent()
+                said = self._wind_up(vm, orders)
+        except HostError as bug:
+            vm.running = None
+            vm.fail(bug)
+        if said is not None and (vm.saved is not None or vm.wiped):
+            self.show(vm, "recording")
+        else:
+            self.show(vm, "failed" if vm.problem else "ended")
+        return said
+
+    def _wind_up(self, vm: Vm, orders: Sequence[VmOrder]) -> NodeReport | None:
+        outcome = (vm.running.outcome if vm.running else None) or VmOutcome("stopped")
+        vm.running = None
+        vm.reason, vm.detail = vm.reason or outcome.reason, outcome.detail or vm.detail
+        vm.ended_ms = unix_ms()
+        if vm.arrived is not None or not vm.is_ours:
+            return None
+        said = self.report(vm, orders[0].keys, outcome)
+        self.desk.report(said)
+        return said
+
     def report(self, vm: Vm, keys: ReleasedKeys, outcome: VmOutcome) -> NodeReport:
         """What is to be said of a VM that is ours, and has ended here."""
         if vm.wiped:
@@ -58,24 +90,39 @@ class Endings:
             is_known: Whether the VM has not been asked for anew meanwhile.
         """
         try:
-            await self.desk.recorded(arrived)
+            with vm.contained():
+                await self.desk.recorded(arrived)
+                self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
         except LaunchError:
             if is_known(vm):
-                with contextlib.suppress(HostError):
-                    await self.leave(vm)
-                self.show(vm, vm.state)
-        else:
-            self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
+                with contextlib.suppress(HostError), vm.contained():
+                    await self._discard(vm)
+        except HostError as bug:
+            vm.fail(bug)
+        self.show(vm, vm.state)
+
+    async def _discard(self, vm: Vm) -> None:
+        """Remove what has come of it; but not the states that its tenant lets us go back to, from an earlier stay."""
+        if not vm.may_roll_back:
+            await self.leave(vm)
+            return
+        self.leaving.add(vm.vm_id)
+        try:
+            if not await self.hypervisor.discard(vm.vm_id):
+                self.remains.forget(vm)
+        finally:
+            self.leaving.discard(vm.vm_id)
 
     async def record(self, vm: Vm, said: NodeReport) -> None:
         """It is suspended, or has moved, once the coordinator has recorded that."""
         state = "moved" if vm.wiped else "suspended"
         try:
-            await self.desk.recorded(said)
-            if vm.wiped:
-                await self.leave(vm)
-            else:
-                await self._note(vm, "suspended")
+            with vm.contained():
+                await self.desk.recorded(said)
+                if vm.wiped:
+                    await self.leave(vm)
+                else:
+                    await self._note(vm, "suspended")
         except TccpError as problem:
             self._fail(vm, problem)
         else:
@@ -99,7 +146,8 @@ class Endings:
     async def leave_now(self, vm: Vm) -> None:
         """The same, for what an earlier run of the daemon has left."""
         try:
-            await self.leave(vm)
+            with vm.contained():
+                await self.leave(vm)
         except HostError as problem:
             self._fail(vm, problem)
         else:
@@ -113,25 +161,27 @@ class Endings:
         """Wipe all that there is of a VM that runs no more, and say so until the coordinator has recorded it."""
         self.show(vm, "destroying")
         try:
-            await self.hypervisor.destroy(vm.vm_id)
-            said = destroyed_here(self.identity, vm.vm_id, vm.epoch, at_ms=unix_ms())
-            answer = await self.desk.recorded(said)
+            with vm.contained():
+                await self.hypervisor.destroy(vm.vm_id)
+                said = destroyed_here(self.identity, vm.vm_id, vm.last_epoch, at_ms=unix_ms())
+                answer = await self.desk.recorded(said)
+                assert isinstance(answer, VmDestroyRecorded)
+                vm.destruction = destruction_receipt(said, self.identity, answer)
         except TccpError as problem:
             vm.is_doomed = False
             if isinstance(problem, LaunchError):  # another has it: nothing of it is here, and that is all
                 self.remains.forget(vm)
             self._fail(vm, problem)
             return
-        assert isinstance(answer, VmDestroyRecorded)
         vm.is_doomed, vm.reason, vm.problem = False, "destroyed", None
-        vm.destruction = destruction_receipt(said, self.identity, answer)
         await self._note(vm, "destroyed")
         self.show(vm, "destroyed")
 
     async def _note(self, vm: Vm, word: Word) -> None:
         """Where that cannot be written, it goes on all the same: a full disk does not keep a VM."""
         try:
-            await self.remains.write(vm, word)
+            with vm.contained():
+                await self.remains.write(vm, word)
         except HostError as problem:
             log.error("not_noted", vm=vm.vm_id.hex(), word=word, reason=problem.reason, detail=problem.detail)
 

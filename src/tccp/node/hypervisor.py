@@ -35,11 +35,14 @@ class SavedState:
 
     Attributes:
         root: Names this state and no other, 32 bytes.
+        problem: Why there are no copies of its disks beside it, where its ticket wants some: once the VM has run again,
+            there is no way back to it. Else empty.
     """
 
     path: Path
     root: bytes
     size_bytes: int
+    problem: str = ""
 
 
 class RunningVm(Protocol):
@@ -139,6 +142,14 @@ class Hypervisor(Protocol):
             HostError: Something is left.
         """
 
+    async def discard(self, vm_id: bytes) -> bool:
+        """Remove what has come of a VM that went on elsewhere: live disks and the state of the vTPM. States that were
+        kept here stay, and what belongs to them; whether there is any.
+
+        Raises:
+            HostError: Something else is left.
+        """
+
 
 class NoHypervisor:
     """A host that runs no VMs."""
@@ -157,3 +168,7 @@ class NoHypervisor:
 
     async def destroy(self, vm_id: bytes) -> None:
         """There is nothing."""
+
+    async def discard(self, vm_id: bytes) -> bool:  # noqa: ARG002 - the protocol names it
+        """There is nothing."""
+        return False

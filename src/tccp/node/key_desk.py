@@ -25,6 +25,7 @@ from tccp.protocol.messages import (
     MoveGo,
     MoveOrder,
     MovePrepared,
+    MoveReport,
     MoveRequest,
     NodeReport,
     NodeRequest,
@@ -44,7 +45,9 @@ from tccp.transport.connection import Connection, fresh_nonce
 from tccp.transport.errors import PeerGoneError
 
 ASK_AGAIN_S = 60.0  # the coordinator may have had trouble of its own, and says nothing then
-AT_ONCE_MAX = 8  # the coordinator takes twice as many from a node
+AT_ONCE_MAX = 8  # the coordinator takes twice as many from a node,
+# and as many more of what it may answer only when another node has spoken.
+MOVE_REPORTS_MAX = 256
 
 HINTS = {
     "tenant_unknown": "the operator of the coordinator takes tenants in: `tccp coordinator tenant add`",
@@ -70,7 +73,7 @@ HINTS = {
     "no_fresh_evidence": "this node could not prove its state just now; its log says more",
 }
 
-Key = bytes | tuple[str, bytes, int]  # the nonce of a request; report, VM and epoch
+Key = bytes | tuple[str, bytes, int, bytes]  # the nonce of a request; report, VM, epoch, and move if it is of one
 # What each report is answered by, beside a refusal.
 RECORDED: dict[type[VmAnswer], str] = {
     VmEndRecorded: "vm_ended",
@@ -143,6 +146,7 @@ class KeyDesk:
         self._said_at: dict[Key, float] = {}  # on this connection; trio time
         self._ever_said: set[Key] = set()  # of what is open
         self._waiting: dict[Key, _Waiting] = {}
+        self._newest: dict[bytes, int] = {}  # VM -> the epoch in which it was released to us last
         self._settled = trio.lowlevel.ParkingLot()
 
     # ---- for those who run VMs
@@ -234,7 +238,7 @@ class KeyDesk:
         """What the coordinator said, under the lease that the node holds on this connection."""
         key = _answered_key(message)
         waiting = self._waiting.get(key)
-        if waiting is None and isinstance(message, KeyRelease):
+        if isinstance(message, KeyRelease) and self._is_new(message) and waiting is None:
             self._give_back(message)  # whoever asked has given up
         elif waiting is not None and waiting.answer is None:
             waiting.answer, waiting.lease_id = message, lease_id
@@ -253,20 +257,23 @@ class KeyDesk:
         now = trio.current_time()
         try:
             self._connection.push()
-            for key, message in self._open.items():
-                if self._may_say(key, now):
-                    self._said_at[key] = now
-                    self._ever_said.add(key)
-                    self._connection.send_nowait(message)
+            for key in self._due(now):
+                self._said_at[key] = now
+                self._ever_said.add(key)
+                self._connection.send_nowait(self._open[key])
         except PeerGoneError:
             self._connection = None
 
     # ---- how
 
-    def _may_say(self, key: Key, now: float) -> bool:
-        if key in self._said_at:
-            return self._said_at[key] + ASK_AGAIN_S <= now
-        return len(self._said_at) < AT_ONCE_MAX
+    def _due(self, now: float) -> list[Key]:
+        of_moves = {key for key, message in self._open.items() if isinstance(message, MoveReport)}
+        again = [key for key, said_at in self._said_at.items() if said_at + ASK_AGAIN_S <= now]
+        # What waits for another node is not in the way of all the rest.
+        for keys, most in ((of_moves, MOVE_REPORTS_MAX), (self._open.keys() - of_moves, AT_ONCE_MAX)):
+            room = most - len(keys & self._said_at.keys())
+            again += [key for key in self._open if key in keys and key not in self._said_at][: max(room, 0)]
+        return again
 
     async def _answered(self, key: Key, message: NodeRequest | NodeReport) -> _Waiting:
         waiting = self._waiting[key] = _Waiting()
@@ -292,6 +299,13 @@ class KeyDesk:
         self._ever_said.discard(key)
         self._settled.unpark_all()
         self.say()
+
+    def _is_new(self, release: KeyRelease) -> bool:
+        """Whether it is not the second answer to a request that was said twice; the VM may be running by the first."""
+        if release.epoch <= self._newest.get(release.vm_id, 0):
+            return False
+        self._newest[release.vm_id] = release.epoch
+        return True
 
     def _give_back(self, release: KeyRelease) -> None:
         """The VM is ours in this epoch, and nobody will run it."""
@@ -337,12 +351,14 @@ def not_started(
 
 
 def _key_of(said: NodeReport) -> Key:
-    return str(type(said).__struct_config__.tag), said.vm_id, said.epoch
+    move_id = said.move_id if isinstance(said, MoveReport) else b""
+    return str(type(said).__struct_config__.tag), said.vm_id, said.epoch, move_id
 
 
 def _answered_key(message: VmAnswer) -> Key:
     if isinstance(message, KeyRelease | KeyRefused | MovePrepared):
         return message.nonce
     if isinstance(message, VmReportRefused | VmReportRecorded):
-        return message.report, message.vm_id, message.epoch
-    return RECORDED[type(message)], message.vm_id, message.epoch
+        return message.report, message.vm_id, message.epoch, message.move_id
+    move_id = message.move_id if isinstance(message, MoveGo) else b""
+    return RECORDED[type(message)], message.vm_id, message.epoch, move_id

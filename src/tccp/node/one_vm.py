@@ -17,6 +17,7 @@ from tccp.protocol.messages import MoveArrived
 from tccp.protocol.vm_control import VmInfo
 
 RECORDING = frozenset({"recording", "destroying"})
+TEXT_MAX = 4096
 OVER = frozenset({"ended", "failed", "suspended", "moved", "destroyed"})
 
 log = structlog.get_logger()
@@ -47,6 +48,7 @@ class Vm:
     is_doomed: bool = False  # to be destroyed, from when that was asked for until it is or has failed
     destruction: bytes = b""  # the receipt
     paths: tuple[Path, ...] = ()  # of its images
+    before: "Vm | None" = field(default=None, repr=False)  # an earlier stay that has left something here
     kept: Path | None = None  # the newest of its states that were kept while it goes on
     running: RunningVm | None = field(default=None, repr=False)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
@@ -67,6 +69,11 @@ class Vm:
         return BESIDE_DISKS + sum(image.role == "disk" for image in self.accepted.verified.ticket.images)
 
     @property
+    def is_being_sent(self) -> bool:
+        """Whether its last move from here is still under way; its guest may have been asked to shut down meanwhile."""
+        return self.state != "suspending" and self.saving is not None and not self.saving.is_set()
+
+    @property
     def is_gone(self) -> bool:
         """Whether nothing of it is in memory here any more; the coordinator may not have recorded that yet."""
         return self.state in OVER | RECORDING
@@ -77,9 +84,30 @@ class Vm:
         return self.state in OVER and not self.is_doomed
 
     @property
+    def last_epoch(self) -> int:
+        """Of what is on this host's disk of it: of an earlier stay as long as nothing has come of this one."""
+        return self.epoch or (self.before.epoch if self.before else 0)
+
+    @property
     def left_something(self) -> bool:
         """Whether anything of it is on this host's disk, as far as is known."""
-        return bool(self.epoch) and self.state not in {"moved", "destroyed"}
+        return bool(self.last_epoch) and self.state not in {"moved", "destroyed"}
+
+    @property
+    def saved_at(self) -> Path | None:
+        """The file of the state from which it can go on, or to which it can go back."""
+        if self.state == "destroyed":
+            return None
+        if self.before is not None and not self.epoch:
+            return self.before.saved_at
+        return self.saved.path if self.saved else self.kept
+
+    def come_after(self, before: "Vm") -> None:
+        """Remember what *before*, the same VM as it was known here, has left; until something has come of this one."""
+        self.destruction = before.destruction
+        if before.left_something:
+            self.before = before if before.epoch else before.before
+            before.before = None
 
     def fail(self, problem: TccpError) -> None:
         """Note why it came to nothing."""
@@ -102,6 +130,13 @@ class Vm:
         self.reason = self.reason or reason
         self.scope.cancel()
 
+    async def saved_or_sent(self) -> None:
+        """Until whoever was saving or sending it, which has ended, has said what came of that."""
+        if self.saving is not None:
+            if self.transfer is not None:
+                self.transfer.cancel()  # but what has been sent is still forgotten
+            await self.saving.wait()
+
     def info(self) -> VmInfo:
         """As the control socket shows it."""
         ticket = self.accepted.verified.ticket
@@ -117,10 +152,15 @@ class Vm:
             started_ms=self.started_ms,
             ended_ms=self.ended_ms,
             reason=self.reason,
-            detail=(self.problem.detail if self.problem else self.detail)[:4096],
-            hint=self.problem.hint[:4096] if self.problem else "",
+            detail=_plain(self.problem.detail if self.problem else self.detail),
+            hint=_plain(self.problem.hint if self.problem else ""),
             console=self.running.console if self.running and not self.is_over else "",
             has_receipt=bool(self.receipt),
-            saved="" if self.state == "destroyed" else str(self.saved.path if self.saved else self.kept or ""),
+            saved=str(self.saved_at or ""),
             transfer=self.transfer.info() if self.transfer else None,
         )
+
+
+def _plain(text: str) -> str:
+    """*text*, which may be what a process of the VM has said: JSON has characters that no encoding has."""
+    return text.encode(errors="backslashreplace").decode()[:TEXT_MAX]

@@ -96,7 +96,14 @@ class Peers:
         return self.secured(await call(host.strip("[]"), int(port), within_s=CONNECT_S), to=order.node)
 
     def secured(self, plain: trio.SocketStream, *, to: str | None) -> BulkStream:
-        """TLS over *plain*, before the handshake; *to* is the node that we call, None when we are called."""
+        """TLS over *plain*, before the handshake; *to* is the node that we call, None when we are called.
+
+        Raises:
+            HostError: ``not_admitted``: we have lost our lease; or it is gone already.
+        """
+        if not self.lease.certificate:
+            plain.socket.close()
+            raise HostError("not_admitted", "this node holds no lease any more")
         own = KeyPair(certificate=pem_of(self.lease.certificate), key=key_pem(self.identity.tls_key))
         context = peer_context(own, self.authority, is_server=to is None)
         return BulkStream(plain, context, server_side=to is None, server_name=None if to is None else node_host(to))

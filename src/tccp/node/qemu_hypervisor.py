@@ -1,7 +1,6 @@
 """QEMU as the hypervisor of this node: from what was released by a ticket to what `tccp.node.vm` starts."""
 
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +9,8 @@ import trio
 
 from tccp.config import VmsConfig
 from tccp.core.image import ImageKey
-from tccp.errors import HostError, LaunchError
+from tccp.core.memory import wipe
+from tccp.errors import LaunchError
 from tccp.image.sealed import open_image
 from tccp.model import SecretBytes
 from tccp.node.hypervisor import SavedState, VmOutcome
@@ -24,7 +24,7 @@ from tccp.node.vm.opening import open_vm
 from tccp.node.vm.state import ResumedState, state_key
 from tccp.node.vm.streams import Streams
 from tccp.node.vm.vm import Vm
-from tccp.node.vm_folder import STATE_NAME, VmFolder, marks_of, sealed_file
+from tccp.node.vm_folder import STATE_NAME, VmFolder, marks_of, remove_all, remove_live, sealed_file
 from tccp.protocol.marks import split_marks
 from tccp.protocol.ticket import Ticket
 from tccp.protocol.transfer import TransferProgress, TransferSent
@@ -90,16 +90,16 @@ class QemuVm:
         """Into a file in the VM's folder, under the key of this epoch."""
         epoch = self._order.keys.epoch
         path = self._folder.path / STATE_NAME.format(epoch)
-        key = _state_key(self._order, epoch)
+        key, problem = _state_key(self._order, epoch), ""
         try:
             state = await self._vm.suspend(path, key)
             if self._folder.may_go_back:
                 with trio.CancelScope(shield=True):
                     await self.ended()  # what is known of the disks stands beside them
-                    await trio.to_thread.run_sync(self._folder.keep_disks, epoch)
+                    problem = await trio.to_thread.run_sync(self._folder.keep_disks, epoch)
         finally:
             key.wipe()
-        return SavedState(path, state.root, state.size_bytes)
+        return SavedState(path, state.root, state.size_bytes, problem)
 
     async def send(self, streams: Streams, on_progress: Callable[[TransferProgress], None]) -> TransferSent:
         """QEMU's own migration and mirrors, through *streams*."""
@@ -141,33 +141,42 @@ class QemuHypervisor:
             await trio.to_thread.run_sync(folder.remove_disks)
         disks, vtpm = await trio.to_thread.run_sync(folder.demands)  # it may copy disks
         description, images = _description(order.ticket.ticket), _images(order, disks)
-        vm_key = bytes(order.keys.vm_key.buffer)
+        resume, for_guest = _resumed(order), await _for_guest(order)
+        secrets = VmSecrets(SecretBytes(bytes(order.keys.vm_key.buffer)), for_guest)
         running: QemuVm | None = None
+
+        def let_go() -> None:
+            secrets.wipe()
+            if resume is not None:
+                resume.key.wipe()
+
         try:
-            secrets = VmSecrets(SecretBytes(vm_key), await _for_guest(order))
             opened = open_vm(
                 description,
                 images,
                 secrets,
                 host=self._host,
-                resume=_resumed(order),
+                resume=resume,
                 incoming=order.incoming,
                 vtpm=vtpm,
             )
             async with opened as vm:
-                ImageKey.take(vm_key).wipe()  # the vTPM has what it needs; this copy is wiped where it is
+                let_go()  # vTPM and QEMU have what they need
                 running = QemuVm(vm, folder, order)
                 yield running
         finally:
-            if running is None:
-                ImageKey.take(vm_key).wipe()
-            else:
+            let_go()
+            if running is not None:
                 with trio.CancelScope(shield=True):
                     await running.ended()
 
     async def destroy(self, vm_id: bytes) -> None:
         """See `tccp.node.hypervisor.Hypervisor.destroy`."""
-        await trio.to_thread.run_sync(_remove, self._host.settings.state / vm_id.hex())
+        await trio.to_thread.run_sync(remove_all, self._host.settings.state / vm_id.hex())
+
+    async def discard(self, vm_id: bytes) -> bool:
+        """See `tccp.node.hypervisor.Hypervisor.discard`."""
+        return await trio.to_thread.run_sync(remove_live, self._host.settings.state / vm_id.hex())
 
 
 def _clear_partial(state: Path) -> None:
@@ -187,21 +196,7 @@ def _state_key(order: VmOrder, generation: int) -> ImageKey:
     try:
         return state_key(SecretBytes(vm_key), generation)
     finally:
-        ImageKey.take(vm_key).wipe()  # this copy is wiped where it is
-
-
-def _remove(folder: Path) -> None:
-    """Remove *folder* with all that is in it, and have that durable."""
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
-    except OSError as problem:
-        raise HostError("not_wiped", f"{folder}: {problem.strerror}") from None
+        wipe(vm_key)
 
 
 def _description(ticket: Ticket) -> VmDescription:

@@ -12,7 +12,6 @@ There is no secret in it. Whoever alters it has ciphertext removed, or kept, whi
 believes it: what the coordinator records is what the boot has signed that wiped.
 """
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,6 +24,7 @@ from tccp.errors import HostError, ProtocolError, TccpError
 from tccp.node.hypervisor import SavedState
 from tccp.node.launch import accept_ticket
 from tccp.node.one_vm import Vm
+from tccp.node.vm.durable import replace_file
 from tccp.protocol import fields as f
 from tccp.protocol.encoding import Message, decode, encode
 from tccp.protocol.ticket import SignedTicket
@@ -93,8 +93,8 @@ class RemainsFolder:
                 word = "doomed"
             saved = str(vm.saved.path) if vm.saved is not None and word == "suspended" else ""
             signed = vm.accepted.signed
-            said = Remains(word, signed.ticket, signed.signature, vm.epoch, vm.launched_ms, saved, vm.destruction)
-            await trio.to_thread.run_sync(_replace, self._path(vm), encode(said))
+            said = Remains(word, signed.ticket, signed.signature, vm.last_epoch, vm.launched_ms, saved, vm.destruction)
+            await trio.to_thread.run_sync(_write, self._path(vm), encode(said))
 
     def forget(self, vm: Vm) -> None:
         """Nothing is left of it here. A note that cannot be removed harms nobody: the next run finds nothing more."""
@@ -149,20 +149,9 @@ def _content(path: Path) -> bytes:
         raise HostError("remains_unreadable", f"{path}: {problem.strerror}") from None
 
 
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
+def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(path, content)
     except OSError as problem:
         raise HostError("state_unwritable", f"{path}: {problem.strerror}") from None

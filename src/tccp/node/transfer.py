@@ -7,6 +7,7 @@ import trio
 from tccp.protocol.transfer import SourceWord, TransferProgress, TransferSent
 from tccp.protocol.vm_control import VmTransfer
 
+COUNT_MAX = (1 << 63) - 1
 NOTHING_YET = TransferProgress(0, 0, 0, 0, 0, 0, 0)
 
 
@@ -24,7 +25,6 @@ class Transfer:
     sent_at: float = 0.0
     ended_at: float | None = None  # it runs at the destination; or, at the source, nothing is left of it
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
-    is_cancelled: bool = False
 
     def hear(self, word: SourceWord) -> None:
         """What the source says."""
@@ -39,7 +39,6 @@ class Transfer:
 
     def cancel(self) -> None:
         """Give it up."""
-        self.is_cancelled = True
         self.scope.cancel()
 
     def info(self) -> VmTransfer:
@@ -51,12 +50,19 @@ class Transfer:
             disk_left_bytes=0 if sent else how.disk_left_bytes,
             memory_bytes=how.memory_bytes,
             memory_left_bytes=0 if sent else how.memory_left_bytes,
-            sent_bytes=sent.state_bytes + sent.disk_bytes if sent else how.sent_bytes,
+            sent_bytes=_count(sent.state_bytes + sent.disk_bytes) if sent else how.sent_bytes,
             bytes_per_s=0 if sent else how.bytes_per_s,
             rounds=how.rounds,
             state_sent_bytes=sent.state_bytes if sent else 0,
             disk_sent_bytes=sent.disk_bytes if sent else 0,
             total_ms=0 if self.ended_at is None else int(1000 * (now - self.began_at)),
             # What has passed at each end by its own clock; the way from one to the other is not in it.
-            still_ms=sent.still_ms + int(1000 * (now - self.sent_at)) if sent and self.ended_at is not None else 0,
+            still_ms=_count(sent.still_ms + int(1000 * (now - self.sent_at)))
+            if sent and self.ended_at is not None
+            else 0,
         )
+
+
+def _count(number: int) -> int:
+    """As much as can be said of what another node says."""
+    return min(number, COUNT_MAX)

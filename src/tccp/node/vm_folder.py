@@ -5,8 +5,9 @@ vTPM's state, which stand in a file here. Of a suspended VM, whose vTPM is in it
 alone; with one disk that disk's own, so that the disk is all that must be copied to resume it elsewhere.
 """
 
+import contextlib
 import hashlib
-import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,14 +17,16 @@ from tccp.errors import DiskError, HostError
 from tccp.node.copying import copy_file
 from tccp.node.launch import OpenableImage, VmOrder
 from tccp.node.vm.description import SealedFile, VmDisk
+from tccp.node.vm.durable import replace_file, sync_folder
 from tccp.node.vm.vm import VmEnd
-from tccp.node.vm.vtpm_state import HINT, VtpmDemand
+from tccp.node.vm.vtpm_state import HINT, VtpmDemand, remove
 from tccp.protocol.marks import split_marks
 
 DISK_ROOTS_DOMAIN = b"tccp/v1/disk-roots\0"
 VM_ROOTS_DOMAIN = b"tccp/v1/vm-roots\0"
 ROOT_BYTES = 32
 STATE_NAME = "suspended-{}.sealed"  # with its generation
+LIVE_DISKS, ROOTS, VTPM_FOLDERS = "disk*.live", "roots", "vtpm*"
 
 log = structlog.get_logger()
 
@@ -71,8 +74,8 @@ class VmFolder:
         """Whether states are kept, and the disks that belong to them."""
         return "rollback" in self._order.ticket.ticket.permissions
 
-    def keep_disks(self, generation: int) -> None:
-        """Copy the disks, which are closed, for a later return to this state.
+    def keep_disks(self, generation: int) -> str:
+        """Copy the disks, which are closed, for a later return to this state; all of them, or none: then why.
 
         Without room for that the state, which is there, can be resumed as long as the disks stand as they are.
         """
@@ -81,14 +84,22 @@ class VmFolder:
                 copy_file(path, self.path / kept_name(generation, path.name))
         except OSError as problem:
             log.error("disks_not_kept", folder=str(self.path), generation=generation, detail=str(problem))
+            for path in self.path.glob(kept_name(generation, "*")):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            return f"disks_not_kept: {problem.strerror}; once the VM has run there is no way back to this state"
+        return ""
 
     def _put_back(self, generation: int) -> None:
-        """The disks of that state, where they were kept."""
-        for path in self.path.glob(kept_name(generation, "*")):
-            copy_file(path, self.path / path.name.removeprefix(kept_name(generation, "")))
+        """The disks of that state, where all of them were kept: some of them beside newer ones are no VM's."""
+        count = sum(image.role == "disk" for image in self._order.images)
+        names = [*(f"disk{number}.live" for number in range(count)), *([ROOTS] if count > 1 else [])]
+        if all((self.path / kept_name(generation, name)).is_file() for name in names):
+            for name in names:
+                copy_file(self.path / kept_name(generation, name), self.path / name)
 
     def _own(self) -> list[Path]:
-        return [*self.path.glob("disk*.live"), *([self._file] if self._file.exists() else [])]
+        return [*self.path.glob(LIVE_DISKS), *([self._file] if self._file.exists() else [])]
 
     def remove_states(self) -> None:
         """Suspended states."""
@@ -109,12 +120,12 @@ class VmFolder:
             return b""
         if end.reason == "suspended":
             if len(roots) > 1:
-                self._write_roots(roots)
+                replace_file(self._file, b"".join(roots))
             return _disks_root(roots)
         if not end.vtpm_sha256:
             return b""
         roots.append(end.vtpm_sha256)
-        self._write_roots(roots)
+        replace_file(self._file, b"".join(roots))
         return _vm_root(roots)
 
     def _roots(self, count: int) -> Sequence[bytes | None]:
@@ -148,16 +159,44 @@ class VmFolder:
             raise DiskError("vm_marks", f"{len(marks)} are registered, and the ticket has {count} disks")
         return marks
 
-    def _write_roots(self, roots: Sequence[bytes]) -> None:
-        descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(b"".join(roots))
-            file.flush()
-            os.fsync(file.fileno())
-
     @property
     def _file(self) -> Path:
-        return self.path / "roots"
+        return self.path / ROOTS
+
+
+def remove_all(folder: Path) -> None:
+    """Remove the folder of a VM that does not run, with all that is in it, and have that durable.
+
+    Raises:
+        HostError: ``not_wiped``: something is left.
+    """
+    try:
+        for vtpm in folder.glob(VTPM_FOLDERS):  # if our daemon died, they are still their users'
+            remove(vtpm)
+        if folder.exists():
+            shutil.rmtree(folder)
+        sync_folder(folder.parent)
+    except OSError as problem:
+        raise HostError("not_wiped", f"{folder}: {problem.strerror}") from None
+
+
+def remove_live(folder: Path) -> bool:
+    """Remove live disks and vTPM; whether states that were kept are left in the folder, which goes otherwise.
+
+    Raises:
+        HostError: ``not_wiped``.
+    """
+    try:
+        for path in (*folder.glob(LIVE_DISKS), folder / ROOTS):
+            path.unlink(missing_ok=True)
+        for vtpm in folder.glob(VTPM_FOLDERS):
+            remove(vtpm)
+        if folder.exists() and any(folder.iterdir()):
+            return True
+    except OSError as problem:
+        raise HostError("not_wiped", f"{folder}: {problem.strerror}") from None
+    remove_all(folder)
+    return False
 
 
 def kept_name(generation: int, name: str) -> str:

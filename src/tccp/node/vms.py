@@ -11,7 +11,7 @@ A VM runs only while the node's lease holds. When it lapses, or the node is put 
 wiped without anybody having to reach us.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -21,7 +21,7 @@ from tccp.errors import HostError, LaunchError, TccpError
 from tccp.node.arrivals import Arrivals
 from tccp.node.departures import Departures
 from tccp.node.ending import Endings, unix_ms
-from tccp.node.hypervisor import Hypervisor, RunningVm, VmOutcome
+from tccp.node.hypervisor import Hypervisor, RunningVm
 from tccp.node.identity import NodeIdentity
 from tccp.node.key_desk import KeyDesk
 from tccp.node.launch import (
@@ -40,7 +40,7 @@ from tccp.node.registration import HeldLease
 from tccp.node.remains import RemainsFolder
 from tccp.node.watching import Changes
 from tccp.protocol.encoding import encode
-from tccp.protocol.messages import MoveOrder, NodeReport
+from tccp.protocol.messages import MoveOrder
 from tccp.protocol.vm_control import VmInfo
 
 VMS_MAX = 256
@@ -118,6 +118,8 @@ class Vms:
         if sum(not vm.is_over for vm in self._by_id.values()) >= VMS_MAX:
             raise HostError("too_many_vms", f"{VMS_MAX} run already")
         vm = Vm(accepted, unix_ms(), paths=tuple(paths))
+        if before is not None:
+            vm.come_after(before)
         self._by_id.pop(vm.vm_id, None)
         self._by_id[vm.vm_id] = vm
         self._forget_old()
@@ -154,7 +156,7 @@ class Vms:
         else:
             assert self._nursery is not None
             self._set(vm, "stopping")
-            self._nursery.start_soon(vm.running.kill if force else vm.running.shut_down)
+            self._nursery.start_soon(self._stop, vm, vm.running.kill if force else vm.running.shut_down)
 
     def suspend(self, vm: Vm) -> None:
         """Begin to write it to a file; it is "suspended" once the coordinator has recorded that, else it runs on.
@@ -188,13 +190,15 @@ class Vms:
         if vm.state != "suspended" or vm.saved is None:
             return
         try:
-            again = self._begin(encode(vm.accepted.signed), vm.paths, vm.saved.path)
+            with vm.contained():
+                again = self._begin(encode(vm.accepted.signed), vm.paths, vm.saved.path)
         except TccpError as problem:  # it stays suspended, and can be resumed by hand
             log.error("not_resumed", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
-            vm.detail = str(problem)
+            vm.fail(problem)
             self._changed()
         else:
-            again.kept = vm.saved.path
+            again.detail = vm.saved.problem
+            again.kept = None if vm.saved.problem else vm.saved.path
 
     def destroy(self, vm: Vm) -> None:
         """Begin to end it, and to wipe all that there is of it; "destroyed" once the coordinator has recorded that.
@@ -202,7 +206,7 @@ class Vms:
         Raises:
             LaunchError: ``vm_not_released``: this node never had it.
         """
-        if not vm.epoch:
+        if not vm.last_epoch:
             raise LaunchError("vm_not_released", f"{vm.vm_id.hex()} is {vm.state}, and its keys were not released")
         assert self._nursery is not None
         if not vm.is_doomed and vm.state != "destroyed":
@@ -286,8 +290,10 @@ class Vms:
         except TccpError as problem:
             vm.fail(problem)
         finally:
-            said = self._wind_up(vm, orders)
-        if vm.state == "recording" and said is not None:
+            said = await self._endings.wind_up(vm, orders)
+        if vm.arrived is not None:
+            await self._endings.find_out(vm, vm.arrived, self._is_known)
+        elif vm.state == "recording" and said is not None:
             await self._endings.record(vm, said)
 
     async def _start(self, vm: Vm, images: tuple[NamedImage, ...], state: Path | None, orders: list[VmOrder]) -> None:
@@ -314,42 +320,24 @@ class Vms:
             vm.transfer.end()
         self._set(vm, "running")
         async with marking(vm, running, self._desk, every_s=self._mark_every_s):
-            outcome = await running.ended()
-        if vm.saving is not None:
-            await vm.saving.wait()
-        vm.detail = outcome.detail or vm.detail
-
-    def _wind_up(self, vm: Vm, orders: list[VmOrder]) -> NodeReport | None:
-        """Nothing of it runs any more: wipe its keys, and begin to tell the coordinator."""
-        outcome = (vm.running.outcome if vm.running else None) or VmOutcome("stopped")
-        vm.running = None
-        vm.reason = vm.reason or outcome.reason
-        vm.ended_ms = unix_ms()
-        said: NodeReport | None = None
-        for order in orders:
-            order.wipe()
-            if vm.arrived is not None:
-                assert self._nursery is not None
-                self._nursery.start_soon(self._endings.find_out, vm, vm.arrived, self._is_known)
-            elif vm.is_ours:
-                said = self._endings.report(vm, order.keys, outcome)
-                self._desk.report(said)
-        if said is not None and (vm.saved is not None or vm.wiped):
-            self._set(vm, "recording")
-        else:
-            self._set(vm, "failed" if vm.problem else "ended")
-        return said
+            await running.ended()
 
     def _begin_move(self, order: MoveOrder) -> None:
         assert self._nursery is not None
         self._departures.begin(self._by_id.get(order.vm_id), order, self._nursery)
 
+    async def _stop(self, vm: Vm, stop: Callable[[], Awaitable[object]]) -> None:
+        try:
+            with vm.contained():
+                await stop()
+        except TccpError as problem:
+            vm.end(problem.reason)
+
     async def _suspend(self, vm: Vm, running: RunningVm, saving: trio.Event) -> None:
         try:
             with vm.contained():
-                saved = await running.suspend()
-            if not vm.is_gone:
-                vm.saved = saved
+                vm.saved = await running.suspend()
+            vm.detail = vm.saved.problem
         except TccpError as problem:
             log.error("not_suspended", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
             vm.detail = str(problem)

@@ -6,6 +6,7 @@ from msgspec import Meta
 
 Digest32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Nonce32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+NonceOrNone = Annotated[bytes, Meta(max_length=32)]
 Id16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Ed25519Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Ed25519Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]

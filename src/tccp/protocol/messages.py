@@ -236,6 +236,7 @@ class VmReportRefused(Message, frozen=True, tag="vm_report_refused"):
     vm_id: f.Id16
     epoch: f.Epoch
     reason: f.Reason
+    move_id: f.NonceOrNone  # that it named; empty where it named none
 
 
 class MoveRequest(Message, frozen=True, tag="move_request"):
@@ -303,6 +304,7 @@ class MoveGo(Message, frozen=True, tag="move_go"):
 
     vm_id: f.Id16
     epoch: f.Epoch
+    move_id: f.Nonce32
     receipt: f.LogReceipt  # of the event `moved`
 
 
@@ -312,6 +314,7 @@ class VmReportRecorded(Message, frozen=True, tag="vm_report_recorded"):
     report: f.Reason  # "move_wiped", "move_stayed"
     vm_id: f.Id16
     epoch: f.Epoch
+    move_id: f.Nonce32
 
 
 AnyMessage = (
@@ -351,7 +354,8 @@ AnyMessage = (
 
 # What concerns VMs, beside the lease.
 NodeRequest = KeyRequest | ResumeRequest | MoveRequest
-NodeReport = VmEnded | VmMarked | VmSuspended | VmDestroyed | MoveArrived | MoveWiped | MoveStayed
+MoveReport = MoveArrived | MoveWiped | MoveStayed
+NodeReport = VmEnded | VmMarked | VmSuspended | VmDestroyed | MoveReport
 VmAnswer = (
     KeyRelease
     | KeyRefused

@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
         raise not_so(vm, "not_resumed")
     if vm.epoch == before.epoch:
         raise not_so(vm, "not_suspended")
+    if not vm.saved:
+        raise not_so(vm, "disks_not_kept")  # and it goes on
     if args.json:
         print_json(document(vm))
     else:

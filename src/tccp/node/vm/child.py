@@ -12,7 +12,6 @@ from tccp.core.child import ChildSpec, start_child
 from tccp.errors import HostError
 
 OUTPUT_BYTES_KEPT = 4096
-TERMINATE_S = 10.0
 LAST_WORDS_S = 1.0
 
 
@@ -49,14 +48,6 @@ class Child:
         if self.status is None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
-
-    async def stop(self, within_s: float = TERMINATE_S) -> None:
-        """Ask it to end, and kill it when it does not."""
-        self.send(signal.SIGTERM)
-        with trio.move_on_after(within_s):
-            await self.wait()
-            return
-        await self.kill()
 
     async def kill(self) -> None:
         """Kill it, and return when it is gone."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tccp.core.image import ImageKey
+from tccp.core.memory import wipe
 from tccp.model import SecretBytes
 
 Firmware = Literal["uefi", "direct"]
@@ -136,3 +137,9 @@ class VmSecrets:
                 raise ValueError(f"{name!r} is no name of a secret: a-z, 0-9, '.', '_' and '-', 1 to 40 characters")
             if not 0 < len(secret.value) <= SECRET_BYTES_MAX:
                 raise ValueError(f"a secret has 1 to {SECRET_BYTES_MAX} bytes")
+
+    def wipe(self) -> None:
+        """Wipe all of it where it is: whoever has to do with it has got it."""
+        for secret in (self.vm_key, *self.for_guest.values()):
+            if len(secret.value) > 1:  # Python shares the shorter ones
+                wipe(secret.value)

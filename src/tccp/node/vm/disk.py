@@ -3,13 +3,14 @@
 import contextlib
 import json
 import os
+import re
+import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -20,8 +21,11 @@ from tccp.node.vm.child import Child, start
 from tccp.node.vm.description import VmDisk
 from tccp.node.vm.host import VmHost
 from tccp.node.vm.sandbox import FILES_MAX, TASKS_MAX
+from tccp.protocol.marks import MARK_BYTES
 
 LINE_BYTES_MAX = 4096
+ROOT_BYTES = 32
+REASON = re.compile(r"[a-z0-9_]{1,64}")
 # It runs from the very modules that we run from; the environment names nothing but the interpreter's library.
 _CHILD = (
     "import sys; sys.path[:] = sys.argv.pop(1).split(':'); from tccp.node.vm.disk_child import main; sys.exit(main())"
@@ -58,7 +62,7 @@ class DiskProcess:
             DiskError: The disk is not the one that key, image and root say.
             HostError: This machine failed.
         """
-        await self._supervisor.document("ready")
+        await self._supervisor.document(ready=None)
 
     async def mark(self) -> bytes:
         """The moment that its history has come to, to be demanded after a crash.
@@ -67,7 +71,7 @@ class DiskProcess:
             HostError: The process has died.
             DiskError: It cannot say: it has no room to write, for example.
         """
-        self.last_mark = bytes.fromhex((await self._ask("mark"))["mark"])
+        self.last_mark = await self._ask("mark")
         return self.last_mark
 
     async def kept(self, mark: bytes) -> None:
@@ -79,14 +83,15 @@ class DiskProcess:
         """
         await self._ask("kept", mark.hex())
 
-    async def _ask(self, word: str, argument: str = "") -> dict[str, Any]:
+    async def _ask(self, word: str, argument: str = "") -> bytes:
         try:
             await self._asking.say(f"{word} {argument}")
-            return await self._asking.document(word)
+            (mark,) = await self._asking.document(**{word: MARK_BYTES})
         except trio.Cancelled:
             # An answer that nobody read would be taken for the next one. Nor does a process that hangs keep its VM.
             self._asking.close()
             raise
+        return mark
 
     async def close(self) -> bytes:
         """Write everything and end: the root to demand at the next start.
@@ -96,10 +101,9 @@ class DiskProcess:
         """
         await self._supervisor.say("")
         with trio.move_on_after(CLOSE_S):
-            document = await self._supervisor.document("root")
-            self.last_mark = bytes.fromhex(document["mark"])
+            root, self.last_mark = await self._supervisor.document(root=ROOT_BYTES, mark=MARK_BYTES)
             await self.child.wait()
-            return bytes.fromhex(document["root"])
+            return root
         raise HostError("disk_timeout", f"the disk was not written within {CLOSE_S:.0f} s")
 
 
@@ -120,8 +124,13 @@ class _Lines:
         """Say and hear nothing more."""
         self._stream.socket.close()
 
-    async def document(self, wanted: str) -> dict[str, Any]:
-        """The next one, which has *wanted* in it."""
+    async def document(self, **wanted: int | None) -> list[bytes]:
+        """What is *wanted* of the next one: so many bytes each; None: whatever it says there.
+
+        Raises:
+            HostError: ``disk_process_died``; or ``disk_process_malformed``: it says nonsense, and is killed for that.
+            HostError, DiskError: What it says has gone wrong.
+        """
         while b"\n" not in self._buffer and len(self._buffer) < LINE_BYTES_MAX:
             try:
                 data = await self._stream.receive_some(LINE_BYTES_MAX)
@@ -132,12 +141,26 @@ class _Lines:
                 raise HostError("disk_process_died", f"status {status}: {self._child.said[-300:]}")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
-        document: dict[str, Any] = json.loads(line)
-        if "error" in document:
-            kind = HostError if document.get("fault") == "HostError" else DiskError
-            raise kind(document["error"], document["detail"], hint=HINTS.get(document["error"], ""))
-        assert wanted in document
-        return document
+        try:
+            return _read_document(line, wanted)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            self._child.send(signal.SIGKILL)  # what it says would be passed on, and held against the whole node
+            raise HostError("disk_process_malformed", f"it says {line[:80]!r}") from None
+
+
+def _read_document(line: bytes, wanted: Mapping[str, int | None]) -> list[bytes]:
+    document = json.loads(line)
+    if "error" in document:
+        reason = document["error"]
+        if not REASON.fullmatch(reason):
+            raise ValueError(reason)
+        kind = HostError if document.get("fault") == "HostError" else DiskError
+        raise kind(reason, str(document["detail"]), hint=HINTS.get(reason, ""))
+    found = [(document[name], count) for name, count in wanted.items()]
+    values = [b"" if count is None else bytes.fromhex(value) for value, count in found]
+    if any(count not in {None, len(value)} for value, (_, count) in zip(values, found, strict=True)):
+        raise ValueError(document)
+    return values
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from tccp.errors import HostError
-from tccp.node.vm.qmp import Qmp, QmpEvent
+from tccp.node.vm.qmp import Qmp, QmpEvent, count_of
 
 DESCRIPTOR_NAME = "state"
 NO_LIMIT = 1 << 40  # bytes in a second; QEMU's own default is 128 MiB
@@ -127,12 +127,12 @@ async def query(qmp: Qmp) -> Sent:
     said = await qmp.execute("query-migrate")
     ram = said.get("ram", {})
     return Sent(
-        total_ms=said.get("total-time", 0),
-        downtime_ms=said.get("downtime", 0),
-        sent_bytes=ram.get("transferred", 0),
-        left_bytes=ram.get("remaining", 0),
-        memory_bytes=ram.get("total", 0),
-        rounds=ram.get("dirty-sync-count", 0),
+        total_ms=count_of(said.get("total-time", 0)),
+        downtime_ms=count_of(said.get("downtime", 0)),
+        sent_bytes=count_of(ram.get("transferred", 0)),
+        left_bytes=count_of(ram.get("remaining", 0)),
+        memory_bytes=count_of(ram.get("total", 0)),
+        rounds=count_of(ram.get("dirty-sync-count", 0)),
     )
 
 

@@ -20,7 +20,7 @@ import trio
 
 from tccp.errors import HostError
 from tccp.node.vm.pump import Pump
-from tccp.node.vm.qmp import Qmp, QmpEvent
+from tccp.node.vm.qmp import Qmp, QmpEvent, count_of
 from tccp.node.vm.streams import BulkStream
 from tccp.node.vm.talk import BROKEN
 
@@ -55,7 +55,8 @@ class Mirrors:
             HostError: QEMU has ended.
         """
         jobs = await self.qmp.execute("query-block-jobs") if self.count else []
-        return sum(job["len"] - job["offset"] for job in jobs), sum(job["len"] for job in jobs)
+        left = sum(max(count_of(job["len"]) - count_of(job["offset"]), 0) for job in jobs)
+        return left, sum(count_of(job["len"]) for job in jobs)
 
     async def finish(self) -> None:
         """Copy the last of it; the guest stands still.

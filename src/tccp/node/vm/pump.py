@@ -80,11 +80,6 @@ class Pump:
         """How much has gone to the other node so far."""
         return self._there.carried
 
-    @property
-    def received_bytes(self) -> int:
-        """How much has come from there and was taken by QEMU so far."""
-        return self._back.carried
-
     async def run(self) -> None:
         """Return once QEMU has closed its end, and all that it wrote is on its way.
 

@@ -27,6 +27,7 @@ SEND_S = 10.0
 ANSWER_S = 60.0
 # Events that somebody waits for and has not taken yet; QEMU says a handful of one kind, and who floods us is cut off.
 EVENTS_WAITING_MAX = 256
+COUNT_MAX = 1 << 56  # some of them together are still a number of 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,17 @@ def parse_line(line: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise HostError("qmp_malformed", "QEMU says no JSON object")
     return document
+
+
+def count_of(value: object) -> int:
+    """A count that QEMU gives.
+
+    Raises:
+        HostError: ``qmp_malformed``: it is none, or more than there can be.
+    """
+    if not isinstance(value, int) or not 0 <= value <= COUNT_MAX:
+        raise HostError("qmp_malformed", f"QEMU counts {str(value)[:40]}")
+    return value
 
 
 @dataclass(slots=True)

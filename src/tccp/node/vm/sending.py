@@ -18,6 +18,7 @@ from tccp.node.vm.streams import Streams
 from tccp.protocol.transfer import DestinationWord, TransferProgress, TransferSent
 
 PROGRESS_S = 0.2
+STILL_S = 60.0
 
 OnProgress = Callable[[TransferProgress], None]
 
@@ -33,18 +34,20 @@ async def send_vm(
     Raises:
         HostError: Something failed: the guest has not stood still, or can go on by ``cont``.
     """
-    sending = _Sending(qmp, streams, pace, on_progress)
-    await streams.talk.introduce(preamble)
-    async with together() as begin:
-        begin(sending.listen)
-        with alone():
-            async with trio.open_nursery() as beside:
-                beside.start_soon(sending.report)
-                beside.start_soon(sending.note_stop)
-                sent = await sending.send(begin)
-                beside.cancel_scope.cancel()
-        await sending.here.wait()
-    return sent
+    with trio.CancelScope() as patience:
+        sending = _Sending(qmp, streams, pace, on_progress, patience)
+        await streams.talk.introduce(preamble)
+        async with together() as begin:
+            begin(sending.listen)
+            with alone():
+                async with trio.open_nursery() as beside:
+                    beside.start_soon(sending.report)
+                    beside.start_soon(sending.note_stop)
+                    sent = await sending.send(begin)
+                    beside.cancel_scope.cancel()
+            await sending.here.wait()
+        return sent
+    raise HostError("peer_slow", f"the guest stood still for {STILL_S:.0f} s, and not all of it is at the other node")
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class _Sending:
     streams: Streams
     pace: Pace
     on_progress: OnProgress
+    patience: trio.CancelScope
     here: trio.Event = field(default_factory=trio.Event)
     began_at: float = field(default_factory=time.monotonic)
     stopped_at: float | None = None
@@ -94,10 +98,11 @@ class _Sending:
         self.here.set()
 
     async def note_stop(self) -> None:
-        """Of the guest, by QEMU."""
+        """Of the guest, by QEMU. A peer that takes the rest of it a byte at a time is never silent."""
         with self.qmp.listening("STOP") as stops:
             async for _stop in stops:
                 self.stopped_at = time.monotonic()
+                self.patience.deadline = trio.current_time() + STILL_S
 
     async def report(self) -> None:
         """Tell how far it is."""

@@ -29,11 +29,14 @@ from tccp.core.image import image_seal as core_seal
 from tccp.errors import HostError, SealedImageError
 from tccp.image.sealed import read_sealed_image, thread_count, verify_root, write_header
 from tccp.model import SecretBytes
+from tccp.node.vm.durable import sync_folder
 from tccp.node.vm.migration import Pace, send_out
 from tccp.node.vm.preamble import Preamble, encode_preamble
 from tccp.node.vm.qmp import Qmp
 
 STATE_KEY_INFO = b"tccp/v1/vm-state-key"
+STATE_SHARE_MAX, STATE_BYTES_MORE = 2, 1 << 30  # it has each page of the memory once, and devices
+LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +64,25 @@ class ResumedState:
 def state_key(vm_key: SecretBytes, generation: int) -> ImageKey:
     """The key of the suspended state *generation* of a VM; never used twice, for generations only grow."""
     info = STATE_KEY_INFO + b"\0" + generation.to_bytes(8, "big")
-    return ImageKey.take(bytearray(HKDF(hashes.SHA256(), 32, None, info).derive(vm_key.value)))
+    return ImageKey.take(HKDF(hashes.SHA256(), 32, None, info).derive(vm_key.value))
 
 
-async def write_state(qmp: Qmp, preamble: Preamble, path: Path, key: ImageKey) -> SuspendedState:
+async def write_state(qmp: Qmp, preamble: Preamble, path: Path, key: ImageKey, *, memory_mib: int) -> SuspendedState:
     """Seal the state of a guest that stands still into the file *path*: there as a whole and durable, or not at all.
+
+    Args:
+        memory_mib: Of the guest. A QEMU that says much more than that is not QEMU any more, and would fill the disk.
 
     Raises:
         HostError: It cannot be written; the guest is as it was before.
     """
     with _new_file(path) as file:
-        info = await _seal(qmp, preamble, file, key)
+        info = await _seal(qmp, preamble, file, key, bytes_max=STATE_SHARE_MAX * (memory_mib << 20) + STATE_BYTES_MORE)
         await trio.to_thread.run_sync(_finish, path, file, info, key)
     return SuspendedState(info.root, info.file_bytes)
 
 
-async def _seal(qmp: Qmp, preamble: Preamble, file: int, key: ImageKey) -> ImageInfo:
+async def _seal(qmp: Qmp, preamble: Preamble, file: int, key: ImageKey, *, bytes_max: int) -> ImageInfo:
     reader, writer = os.pipe2(os.O_CLOEXEC)
     sealed: list[ImageInfo] = []
     problems: list[HostError] = []
@@ -92,8 +98,22 @@ async def _seal(qmp: Qmp, preamble: Preamble, file: int, key: ImageKey) -> Image
         finally:
             os.close(reader)  # QEMU does not wait for somebody who has given up
 
+    async def in_thread() -> None:
+        # Of its own: it waits for QEMU, and all others are not to wait for it.
+        await trio.to_thread.run_sync(seal, limiter=trio.CapacityLimiter(1))
+        watching.cancel()
+
+    async def watch() -> None:
+        with watching:
+            while progress.done_bytes <= bytes_max:  # noqa: ASYNC110 - a thread in C tells nobody
+                await trio.sleep(LOOK_S)
+            problems.append(HostError("state_too_large", f"QEMU says more than {bytes_max} bytes"))
+            progress.cancel()
+
+    watching = trio.CancelScope()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.to_thread.run_sync, seal)
+        nursery.start_soon(in_thread)
+        nursery.start_soon(watch)
         try:
             try:
                 os.write(writer, encode_preamble(preamble))  # a pipe has room for it
@@ -115,11 +135,7 @@ def _finish(path: Path, file: int, info: ImageInfo, key: ImageKey) -> None:
         write_header(file, image_header_write(info, [], key))
         os.fsync(file)
         _partial(path).rename(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise HostError("state_unwritable", f"{path}: {error.strerror}") from error
 

@@ -53,6 +53,7 @@ EndReason = Literal[
     "keeper_failed",
     "vtpm_failed",
     "disk_failed",
+    "bug",
 ]
 
 log = structlog.get_logger()
@@ -134,11 +135,10 @@ class Vm:
                 VM has ended and a disk's root is unknown, so nothing can go on from that state; it is removed.
         """
         was_running = bool((await self.qmp.execute("query-status"))["running"])
-        await self.qmp.execute("stop")
         try:
-            state = await write_state(
-                self.qmp, Preamble(self.description.vm_id, self.vtpm.certificates.keys), path, key
-            )
+            await self.qmp.execute("stop")
+            preamble = Preamble(self.description.vm_id, self.vtpm.certificates.keys)
+            state = await write_state(self.qmp, preamble, path, key, memory_mib=self.description.memory_mib)
         except BaseException:
             await self._go_on(was_running)
             raise
@@ -185,7 +185,10 @@ class Vm:
             for child in children:
                 await child.kill()
             end = await self.ended()
-            self.vtpm.state.forget()
+            try:
+                await trio.to_thread.run_sync(self.vtpm.state.forget)
+            except OSError as problem:  # it is encrypted, and goes with the VM's folder
+                log.error("vtpm_state_left", vm=self.description.name, detail=str(problem))
         return end
 
     async def marks(self) -> tuple[bytes, ...]:
@@ -229,9 +232,18 @@ class Vm:
         Beyond cancellation: `kill` and `ended` wait for this, and the disks are to be written whatever happens.
         """
         with trio.CancelScope(shield=True):
-            await self._supervise()
+            try:
+                end = await self._supervised()
+            except Exception as bug:  # who waits for the end, beyond cancellation, waits for ever otherwise
+                log.exception("vm_bug", vm=self.description.name)
+                for child in (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)):
+                    await child.kill()
+                end = VmEnd("bug", f"{type(bug).__name__}: {bug}", (None,) * len(self.disks))
+        self._end = end
+        self._over.set()
+        log.info("vm_ended", vm=self.description.name, reason=end.reason, detail=end.detail)
 
-    async def _supervise(self) -> None:
+    async def _supervised(self) -> VmEnd:
         oom_before = _oom_kills()
         first = await _first_to_end(
             [self.qemu, self.vtpm.child, self.keeper.child, *(disk.child for disk in self.disks)]
@@ -243,10 +255,10 @@ class Vm:
         roots = (None,) * len(self.disks) if self._asked == "forgotten" else await self._close_disks()
         for child in (self.vtpm.child, *(disk.child for disk in self.disks)):
             await child.kill()
+        if reason == "suspended" and None in roots:
+            reason, detail = "disk_failed", "a disk was not closed, so nothing can go on from the state"
         marks = tuple(disk.last_mark for disk in self.disks)
-        self._end = VmEnd(reason, detail, roots, marks, self._vtpm_sha256(), self.vtpm.mark)
-        self._over.set()
-        log.info("vm_ended", vm=self.description.name, reason=reason, detail=detail)
+        return VmEnd(reason, detail, roots, marks, await self._vtpm_sha256(), self.vtpm.mark)
 
     def _why(self, first: Child, *, oom_killed: bool) -> tuple[EndReason, str]:
         if self._asked in ("killed", "suspended", "forgotten"):
@@ -270,11 +282,11 @@ class Vm:
                 return "disk_failed", _obituary(disk.child)
         return "qemu_failed", _obituary(self.qemu)
 
-    def _vtpm_sha256(self) -> bytes:
+    async def _vtpm_sha256(self) -> bytes:
         if self._asked == "forgotten":
             return b""
         try:
-            return self.vtpm.state.digest()
+            return await trio.to_thread.run_sync(self.vtpm.state.digest)
         except OSError as problem:
             log.error("vtpm_state_unread", vm=self.description.name, detail=str(problem))
             return b""

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tccp.attestation.vtpm_certificate import VtpmClaim
 from tccp.core.child import ChildSpec
+from tccp.core.memory import wipe
 from tccp.errors import HostError
 from tccp.model import SecretBytes
 from tccp.node.vm.certificates import VtpmCertificates, VtpmKeys
@@ -75,8 +76,7 @@ async def open_vtpm(
         HostError: ``vtpm_failed``: swtpm does not run, or its state is not of this key.
     """
     state = VtpmState(host.settings.state / name)
-    state.prepare(demanded=demand.state_sha256 if arriving is None else None, anew=arriving is not None)
-    with state.lent(user) as folder:
+    async with _folder(state, demand.state_sha256, user=user, anew=arriving is not None) as folder:
         if arriving is None:
             async with _swtpm("data", folder, vm_key, host, user=user, nursery=nursery) as (maker, data):
                 certificates, starts = await certify_vtpm(data, maker, bytes.fromhex(name), roots, host.issuer)
@@ -87,6 +87,18 @@ async def open_vtpm(
             mark = demand.mark or vtpm_mark(arriving, 0)
         async with _swtpm("control", folder, vm_key, host, user=user, nursery=nursery) as (child, control):
             yield Vtpm(child, control, certificates, state, mark)
+
+
+@contextlib.asynccontextmanager
+async def _folder(state: VtpmState, demanded: bytes | None, *, user: int | None, anew: bool) -> AsyncGenerator[int]:
+    """Where swtpm works. Whatever it has put there: to look through it, and to remove it, holds up nobody."""
+    await trio.to_thread.run_sync(lambda: state.prepare(demanded=None if anew else demanded, anew=anew))
+    try:
+        with state.lent(user) as folder:
+            yield folder
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(state.leave)
 
 
 def _certify_again(keys: VtpmKeys, claim: VtpmClaim, host: VmHost) -> VtpmCertificates:
@@ -137,11 +149,13 @@ async def _swtpm(
 
 
 @contextmanager
-def _pipe(content: bytes) -> Iterator[int]:
+def _pipe(key: bytes) -> Iterator[int]:
+    """What is read from it is *key*, which is wiped here."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        os.write(writer, content)
+        os.write(writer, key)
     finally:
+        wipe(key)
         os.close(writer)
     try:
         yield reader

@@ -10,18 +10,21 @@ vTPM owns the folder meanwhile.
 
 import errno
 import hashlib
+import itertools
 import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tccp.errors import DiskError, HostError
 from tccp.node.vm.certificates import VtpmKeys
+from tccp.node.vm.durable import sync_folder
 
 DOMAIN = b"tccp/v1/vtpm-state-files\0"
+FILES_MAX = 16  # swtpm has three
 NONE_SHA256 = hashlib.sha256(DOMAIN).digest()  # of a vTPM that was never started
 HINT = (
     "Put the newest copy of the VM's folder in its place; or its tenant takes it as it is, by a ticket with"
@@ -99,27 +102,32 @@ class VtpmState:
             if not self._at("vtpm").exists() and self._at("vtpm.old").exists():
                 self._at("vtpm.old").rename(self._at("vtpm"))
             for name in ("vtpm.next", "vtpm.old"):
-                _remove(self._at(name))
+                remove(self._at(name))
             if demanded is not None and self.digest() != demanded:
                 raise DiskError("wrong_vtpm_state", "the vTPM's state is not as the VM has left it", hint=HINT)
             self.place.mkdir(mode=0o700)
-            for path in [] if anew else _files(self._at("vtpm")):
+            for path in [] if anew else _files(self._last()):
                 shutil.copyfile(path, self.place / path.name)
         except OSError as problem:
             raise HostError("state_unwritable", f"{self.parent}: {problem.strerror}") from problem
 
     @contextmanager
     def lent(self, user: int | None) -> Iterator[int]:
-        """A descriptor of the folder, which *user* owns meanwhile; what no VM has run with is removed at the end."""
+        """A descriptor of the folder, which *user* owns meanwhile."""
         folder = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            give(self.place, user)
+            if user is not None:
+                give(self.place, user)
             yield folder
         finally:
             os.close(folder)
-            give(self.place, os.geteuid())
-            if not self.has_begun:
-                _remove(self.place)
+            take_back(self.place)
+
+    def leave(self) -> None:
+        """Remove what no VM has run with; what cannot be removed is left to the next start."""
+        if not self.has_begun:
+            with suppress(OSError):
+                remove(self.place)
 
     def begin(self) -> None:
         """The VM runs: from here on this is its vTPM's state.
@@ -132,67 +140,79 @@ class VtpmState:
         try:
             if self._at("vtpm").exists():
                 self._at("vtpm").rename(self._at("vtpm.old"))
-            self.place.rename(self._at("vtpm"))
+            self.place.rename(self._at("vtpm"))  # between the two, `_last` says which it is
             self.has_begun = True
-            _sync(self.parent)
-            _remove(self._at("vtpm.old"))
+            sync_folder(self.parent)
+            remove(self._at("vtpm.old"))
         except OSError as problem:
             raise HostError("state_unwritable", f"{self.parent}: {problem.strerror}") from problem
 
     def digest(self) -> bytes:
         """SHA-256 over the state with which the VM ran last; its vTPM has ended."""
         digest = hashlib.sha256(DOMAIN)
-        if self._at("vtpm").exists():
-            for path in _files(self._at("vtpm")):
-                content = path.read_bytes()
-                digest.update(len(path.name).to_bytes(2, "big") + path.name.encode())
-                digest.update(len(content).to_bytes(8, "big") + content)
+        for path in _files(self._last()):
+            content = path.read_bytes()
+            digest.update(len(os.fsencode(path.name)).to_bytes(2, "big") + os.fsencode(path.name))
+            digest.update(len(content).to_bytes(8, "big") + content)
         return digest.digest()
 
     def forget(self) -> None:
-        """Remove all of it: it will never be started again here."""
-        give(self.place, os.geteuid())
+        """Remove all of it: it will never be started again here.
+
+        Raises:
+            OSError: Something is left.
+        """
+        take_back(self.place)
         for path in self.place.iterdir():
             path.unlink()
+
+    def _last(self) -> Path:
+        """Where it stands as it was when the VM ran last, wherever `begin` has got to."""
+        return self._at("vtpm" if self._at("vtpm").exists() else "vtpm.old")
 
     def _at(self, name: str) -> Path:
         return self.parent / name
 
 
-def give(path: Path, owner: int | None) -> None:
-    """Make *owner* the owner of the folder and of all that is in it; only its owner may look into it."""
-    if owner is not None:
-        os.chown(path, os.geteuid(), -1)
-        for entry in path.iterdir():
-            os.chown(entry, owner, -1, follow_symlinks=False)
-        os.chown(path, owner, -1)
+def give(folder: Path, user: int) -> None:
+    """Make *user* the owner of the folder and of all that is in it; only its owner may look into it."""
+    for entry in folder.iterdir():
+        os.chown(entry, user, -1, follow_symlinks=False)
+    os.chown(folder, user, -1)
+
+
+def take_back(folder: Path) -> None:
+    """Nobody else gets at what is in it from here on, or puts more into it."""
+    os.chown(folder, os.geteuid(), -1)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, if it is there, that may be its user's.
+
+    Raises:
+        OSError: Something of it is left.
+    """
+    if folder.exists():
+        take_back(folder)
+        shutil.rmtree(folder)
 
 
 def _files(folder: Path) -> list[Path]:
     """What is in a folder that may be its user's: taken back, in order of name. Locks of swtpm are none of it.
 
     Raises:
-        OSError: Something in it is no file: its user may have put a link there to what only we can read.
+        OSError: There is more in it than a vTPM has; or something is no file: its user may have put a link there to
+            what only we can read.
     """
     if not folder.exists():
         return []
-    give(folder, os.geteuid())
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    take_back(folder)
+    with os.scandir(folder) as entries:
+        found = sorted(Path(entry) for entry in itertools.islice(entries, FILES_MAX + 1))
+    if len(found) > FILES_MAX:
+        raise OSError(errno.EFBIG, f"more than {FILES_MAX} files in {folder.name}")
     for path in found:
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise OSError(errno.ELOOP, f"{path.name} is no file")
-    return found
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        give(folder, os.geteuid())
-        shutil.rmtree(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            raise OSError(errno.ELOOP, f"{path.name!r} is no file")
+        os.chown(path, os.geteuid(), -1, follow_symlinks=False)
+    return [path for path in found if not path.name.startswith(".")]
