@@ -94,11 +94,15 @@ async def test_when_a_node_is_put_out(
 async def test_when_a_node_is_reminded_of_moves(
     alpha: HonestNode, beta: HonestNode, bugs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def register_and_listen() -> None:
+        await alpha.register()
+        await alpha.receive(RenewalChallenge)
+
+    await beta.renew()  # so that it was reminded before
     once(monkeypatch, "tccp.coordinator.moving.Moves.remind")
 
-    await alpha.register()
     with pytest.raises(HostError):
-        await alpha.receive(RenewalChallenge)
+        await register_and_listen()
 
     assert "a bug" in bugs.pop()
     await beta.renew()

@@ -124,7 +124,7 @@ class Moves:
         if isinstance(said, MoveWiped):
             move = (said.vm_id, said.epoch, said.move_id)
             wiped = verify_wiped(said.statement, said.signature, identity=lease.identity, move=move)
-            await self._arrived(session, said)
+            await self._arrived(said)
         now_ms = self._services.clock.now_ms()
         word = MoveWord(said.vm_id, said.epoch, said.move_id, lease.lease_id, wiped, now_ms)
         if isinstance(said, MoveStayed):
@@ -138,17 +138,15 @@ class Moves:
         if record.end_reason == DESTINATION_LOST:
             raise ConflictError(DESTINATION_LOST, f"{said.vm_id.hex()}: nobody has it")
 
-    async def _arrived(self, session: NodeSession, said: MoveWiped) -> None:
+    async def _arrived(self, said: MoveWiped) -> None:
         """Until the destination has said so, which it does at about the same time.
 
         One that is away, as all are when the coordinator itself was, says so once it is back, and may come as long as
-        it has its lease. Who is there and does not say so, or is out, has lost the VM.
-
-        Raises:
-            HostError: ``node_gone``: the source is not there any more, and says it again when it is.
+        it has its lease. Who is there and does not say so, or is out, has lost the VM. The source has given its word,
+        and need not be there any more.
         """
         deadline = trio.current_time() + ARRIVED_S
-        while not session.ended:
+        while True:
             seen = self._arrived_at_all
             move = await self._under_way(said.vm_id)
             if move is None or move.move_id != said.move_id or move.marks is not None:
@@ -162,7 +160,6 @@ class Moves:
             with trio.move_on_at(min(deadline, trio.current_time() + LOOK_S)):
                 while seen == self._arrived_at_all:
                     await self._arrivals.park()
-        raise HostError("node_gone", str(session.node))
 
     async def _under_way(self, vm_id: bytes) -> MoveRecord | None:
         return await self._services.store.move(vm_id, self._services.clock.now_ms())

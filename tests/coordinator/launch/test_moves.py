@@ -78,6 +78,19 @@ async def test_a_destination_that_was_away_gets_the_vm_when_it_is_back(
     await alpha.receive(VmReportRecorded)
 
 
+async def test_a_source_that_is_gone_after_its_word_costs_nobody_the_vm(
+    coordinator: LiveCoordinator, alpha: AskingNode, beta: AskingNode, wiped: MoveWiped
+) -> None:
+    await go_away(coordinator, beta)
+    await is_at_work_on(alpha, wiped)
+    await go_away(coordinator, alpha)
+
+    await beta.register()
+    await beta.connection.send(MoveArrived(wiped.vm_id, 2, wiped.move_id, MARK))
+
+    assert (await beta.receive(MoveGo)).epoch == 2
+
+
 async def test_a_destination_that_is_there_and_has_nothing_gets_nothing(
     alpha: AskingNode, wiped: MoveWiped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
