@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tccp.cli.ticket.create import MEMORY_MIB, VCPUS
 from tccp.image.keys import RecipientSecretKey
-from tccp.protocol.ticket import read_ticket_file, verify_ticket
+from tccp.protocol.ticket import VmShape, read_ticket_file, verify_ticket
 from tccp.tenant.trust_store import TrustStore, parse_pinned
 from tccp.tenant.vm_file import VmFile, alone_in, read_vm_file, write_vm_file
 from tests.cli.running import PATIENCE_S, TCCP, Ended, tccp
@@ -88,6 +89,17 @@ def test_a_ticket_for_longer_than_calendars_go_is_shown_none_the_less(desk: Desk
 
     assert shown.code == 0
     assert " s after 1970" in shown.out
+
+
+@pytest.mark.parametrize("shape", ["--vcpus 0", "--vcpus 257", "--memory 15", "--memory 99999999999999999999"])
+def test_a_machine_that_no_ticket_can_ask_for_is_the_callers_mistake(desk: Desk, shape: str) -> None:
+    assert desk.create(*desk.disk, *shape.split()).code == 2
+
+
+def test_the_command_knows_what_a_ticket_can_ask_for() -> None:
+    fields = {field.name: field.type for field in msgspec.inspect.type_info(VmShape).fields}  # type: ignore[attr-defined]
+    for name, numbers in (("vcpus", VCPUS), ("memory_mib", MEMORY_MIB)):
+        assert (fields[name].ge, fields[name].le) == (numbers[0], numbers[-1])
 
 
 def test_the_next_ticket_is_for_the_same_vm(desk: Desk) -> None:

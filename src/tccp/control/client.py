@@ -17,6 +17,7 @@ from tccp.protocol.framing import FrameReader, frame
 A = TypeVar("A", bound=msgspec.Struct)
 
 ANSWER_S = 30.0
+ANOTHER_DAEMON = "is it the socket of another daemon? --socket PATH, or TCCP_SOCKET in the environment, says which"
 
 
 class ControlClient:
@@ -60,7 +61,8 @@ class ControlClient:
         if isinstance(received, Failure):
             raise _failure(received)
         if not isinstance(received, answer):
-            raise HostError("wrong_answer", f"{type(received).__name__} where {answer.__name__} was due")
+            detail = f"{type(received).__name__} where {answer.__name__} was due"
+            raise HostError("wrong_answer", detail, hint=ANOTHER_DAEMON)
         return received
 
     def stream(self, request: msgspec.Struct, answer: type[A]) -> Iterator[A]:
@@ -76,7 +78,8 @@ class ControlClient:
             if isinstance(received, Failure):
                 raise _failure(received)
             if not isinstance(received, answer):
-                raise HostError("wrong_answer", f"{type(received).__name__} where {answer.__name__} was due")
+                detail = f"{type(received).__name__} where {answer.__name__} was due"
+            raise HostError("wrong_answer", detail, hint=ANOTHER_DAEMON)
             yield received
 
     def _send(self, request: msgspec.Struct) -> None:
@@ -112,4 +115,5 @@ def _cannot_connect(path: Path, problem: OSError) -> TccpError:
 
 def _failure(failure: Failure) -> TccpError:
     kinds: dict[str, type[TccpError]] = {"host": HostError, "config": ConfigError, "usage": ConfigError}
-    return kinds.get(failure.kind, RefusedError)(failure.reason, failure.detail, hint=failure.hint)
+    hint = failure.hint or (ANOTHER_DAEMON if failure.reason == "not_a_message" else "")
+    return kinds.get(failure.kind, RefusedError)(failure.reason, failure.detail, hint=hint)
