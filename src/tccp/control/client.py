@@ -60,10 +60,7 @@ class ControlClient:
         received = self._receive()
         if isinstance(received, Failure):
             raise _failure(received)
-        if not isinstance(received, answer):
-            detail = f"{type(received).__name__} where {answer.__name__} was due"
-            raise HostError("wrong_answer", detail, hint=ANOTHER_DAEMON)
-        return received
+        return _is(received, answer)
 
     def stream(self, request: msgspec.Struct, answer: type[A]) -> Iterator[A]:
         """Send *request* and give each *answer* as it comes, until the daemon says that it was the last.
@@ -77,10 +74,7 @@ class ControlClient:
         while not isinstance(received := self._receive(), Done):
             if isinstance(received, Failure):
                 raise _failure(received)
-            if not isinstance(received, answer):
-                detail = f"{type(received).__name__} where {answer.__name__} was due"
-            raise HostError("wrong_answer", detail, hint=ANOTHER_DAEMON)
-            yield received
+            yield _is(received, answer)
 
     def _send(self, request: msgspec.Struct) -> None:
         try:
@@ -111,6 +105,13 @@ def _cannot_connect(path: Path, problem: OSError) -> TccpError:
     hint = "is the daemon running? `systemctl status tccp-coordinator tccp-node`; another socket: --socket PATH"
     # Of a path that is too long for a socket Python itself complains, without a number.
     return HostError("no_daemon", f"{path}: {problem.strerror or problem}", hint=hint)
+
+
+def _is(received: object, answer: type[A]) -> A:
+    if not isinstance(received, answer):
+        detail = f"{type(received).__name__} where {answer.__name__} was due"
+        raise HostError("wrong_answer", detail, hint=ANOTHER_DAEMON)
+    return received
 
 
 def _failure(failure: Failure) -> TccpError:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 ROLES: "tuple[Role, ...]" = ("kernel", "initrd", "disk", "data")
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 EARLY_S = 300  # clocks differ
-# What a ticket can say (`tccp.protocol.ticket.VmShape`, which is slow to import); a test compares.
+# What a ticket can say (`tccp.protocol.ticket`, which is slow to import); a test compares.
+VALID_S_MAX = 366 * 86_400 - EARLY_S
 VCPUS, MEMORY_MIB = range(1, 257), range(16, (1 << 22) + 1)
 
 
@@ -106,7 +107,10 @@ def duration(text: str) -> int:
     found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 30m, 24h or 7d")
-    return int(found[1]) * UNITS_S[found[2]]
+    seconds = int(found[1]) * UNITS_S[found[2]]
+    if seconds > VALID_S_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is longer than the year that a ticket may hold")
+    return seconds
 
 
 def run(args: argparse.Namespace) -> int:
