@@ -131,8 +131,3 @@ def test_what_no_daemon_would_take_is_said_before_it_is_asked() -> None:
     for text, complaint in (("x" * 9, "9 characters, and 8 are allowed"), ("a\nb", "cannot be printed")):
         with pytest.raises(argparse.ArgumentTypeError, match=complaint):
             text_of(8)(text)
-
-
-def test_a_time_in_a_year_that_no_calendar_has_is_shown_none_the_less() -> None:
-    assert moment(1_795_000_000_000) == "2026-11-18 11:06:40 UTC"
-    assert moment((1 << 63) - 1) == "9223372036854775 s after 1970"
