@@ -62,7 +62,7 @@ class Daemon:
     def ask(self, request: object, answer: type) -> object:
         """One request on its control socket."""
         with ControlClient(self.control) as client:
-            return client.ask(request, answer)  # type: ignore[arg-type,type-var]
+            return client.ask(request, answer)  # type: ignore[arg-type]
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
