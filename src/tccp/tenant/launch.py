@@ -84,7 +84,7 @@ def verify_launched_guest(launch: VerifiedLaunch, evidence: GuestEvidence, *, no
 
     Raises:
         LaunchError: ``vtpm_mismatch``: the vTPM belongs to a VM of other images.
-        EnrolmentError, QuoteError: As `verify_guest`.
+        EnrolmentError, QuoteError, ValueError: As `verify_guest`.
     """
     proof = launch.proof
     guest = verify_guest(

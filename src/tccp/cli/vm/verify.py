@@ -83,7 +83,10 @@ def _guest(args: argparse.Namespace, launch: "VerifiedLaunch") -> "VerifiedGuest
     message, signature, _, certificate = (read_file(path, bytes_max=GUEST_FILE_BYTES_MAX) for path in files)
     pcrs = parse_pcr_file(read_file(args.guest_pcrs, bytes_max=PCR_FILE_BYTES_MAX))
     evidence = GuestEvidence(message, signature, pcrs.whole_bank(PcrBank.SHA256), certificate)
-    return verify_launched_guest(launch, evidence, nonce=args.guest_nonce)
+    try:
+        return verify_launched_guest(launch, evidence, nonce=args.guest_nonce)
+    except ValueError as problem:  # what was asked of the guest proves nothing: PCR 16 or 23, too short a nonce
+        raise UsageError("usage", f"--guest-pcrs, --guest-nonce: {problem}") from None
 
 
 def _show(args: argparse.Namespace, launch: "VerifiedLaunch", guest: "VerifiedGuest | None") -> None:
