@@ -31,7 +31,7 @@ def test_watchers_that_left_while_nothing_happened_do_not_keep_others_out(tmp_pa
 def test_a_bug_in_an_answer_is_told_and_ends_nothing(tmp_path: Path, bugs: list[str]) -> None:
     path = tmp_path / "control.sock"
     with (
-        control_daemon(path, c.CoordinatorRequest, {c.ExportNodes: c.PerimeterRecord(())}),
+        control_daemon(path, CoordinatorRequest, {c.ExportNodes: c.PerimeterRecord(())}),
         ControlClient(path) as operator,
     ):
         with pytest.raises(HostError, match="bug"):
@@ -45,7 +45,7 @@ def test_an_answer_that_is_too_long_is_told_and_ends_nothing(tmp_path: Path, mon
     monkeypatch.setattr(server, "CONTROL_FRAME_BYTES_MAX", 1_000)
     path = tmp_path / "control.sock"
     answers = {c.GetTrust: c.TrustFile(bytes(1_000)), c.ExportNodes: c.PerimeterRecord(())}
-    with control_daemon(path, c.CoordinatorRequest, answers), ControlClient(path) as operator:
+    with control_daemon(path, CoordinatorRequest, answers), ControlClient(path) as operator:
         with pytest.raises(HostError, match="answer_too_long"):
             operator.ask(c.GetTrust(), c.TrustFile)
 
