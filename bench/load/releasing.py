@@ -26,6 +26,7 @@ from tccp.protocol.ticket import DOMAIN, PolicyDemand, Ticket, TicketImage, VmSh
 from tccp.protocol.vm_control import AddTenant, TenantInfo
 
 IMAGES = 3
+PATIENCE_S = 300  # for all of them
 SHAPE = VmShape(vcpus=2, memory_mib=2048, firmware="direct", cmdline="console=ttyS0", networks=())
 
 
@@ -90,10 +91,11 @@ async def run(arguments: argparse.Namespace) -> None:
     await trio.to_thread.run_sync(sys.stdin.readline)
     times_s: list[float] = []
     began = time.perf_counter()
-    async with trio.open_nursery() as nursery:
-        for number, node in enumerate(nodes):
-            share = requests[number :: len(nodes)]
-            nursery.start_soon(use_up, node, share, max(arguments.at_once // len(nodes), 1), times_s)
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            for number, node in enumerate(nodes):
+                share = requests[number :: len(nodes)]
+                nursery.start_soon(use_up, node, share, max(arguments.at_once // len(nodes), 1), times_s)
     print(json.dumps({"seconds": time.perf_counter() - began, "times_s": times_s}), flush=True)
     for node in nodes:
         node.connection.close()

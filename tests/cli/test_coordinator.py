@@ -306,6 +306,26 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
     assert ended.document["hint"]
 
 
+def test_nobody_is_revoked_without_a_reason(daemon: ControlDaemon) -> None:
+    assert tccp("coordinator", "revoke", "rack1-07", "--reason", " ", "--socket", daemon.path).code == 2
+    assert daemon.asked == []
+
+
+@pytest.mark.parametrize("command", ["add", "try", "shadow add"])
+def test_an_empty_file_is_no_policy(command: str, daemon: ControlDaemon) -> None:
+    ended = tccp("coordinator", "policy", *command.split(), "/dev/null", "--socket", daemon.path, "--json")
+
+    assert (ended.code, ended.document["error"]) == (4, "bad_policy")
+    assert daemon.asked == []
+
+
+def test_the_socket_of_another_daemon_is_what_is_thought_of_first(daemon: ControlDaemon) -> None:
+    ended = tccp("vm", "list", "--socket", daemon.path, "--json")
+
+    assert (ended.code, ended.document["error"]) == (4, "not_a_message")
+    assert "another daemon" in ended.document["hint"]
+
+
 def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
     ended = tccp("coordinator", "status", "--socket", tmp_path / ("x" * 200), "--json")
 
@@ -326,6 +346,8 @@ def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
         "node attribute rack1-07 --set a=1 --remove a",
         "watch --since -1",
         "watch --kind revok",
+        "node attribute rack1-07 --set Site=delft",
+        "node attribute rack1-07 --remove -",
         "policy show tvmm --version one",
     ],
 )

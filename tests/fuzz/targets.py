@@ -73,9 +73,9 @@ def _value(kind: Any) -> Any:
             value = b"\x5a" * (info.min_length or min(40, info.max_length or 40))
         case msgspec.inspect.StrType():
             value = "a" * max(info.min_length or 0, 5)
-            if info.pattern == "^/":
+            if info.pattern and info.pattern.startswith("^/"):
                 value = f"/{value}"
-            elif info.pattern and info.pattern.endswith(":[0-9]{1,5}$"):
+            elif info.pattern and info.pattern.endswith(r":[0-9]{1,5}\Z"):
                 value = f"{value}:1"
         case msgspec.inspect.LiteralType():
             value = info.values[0]

@@ -349,7 +349,8 @@ def test_an_ima_policy_is_compiled_and_judges_a_list(story: Story) -> None:
 
 
 def test_a_disk_is_served_and_asked(story: Story) -> None:
-    story.prepare("head -c 32 /dev/urandom > vm.key && tccp disk create vm.disk --size 4M --log 64K --key vm.key")
+    story.prepare("umask 077; head -c 32 /dev/urandom > vm.key")
+    story.prepare("tccp disk create vm.disk --size 4M --log 64K --key vm.key")
     story.prepare("chown qemu vm.disk")
     serve = "tccp disk serve vm.disk --key-fd 3 --socket /run/vm.sock --user qemu"
     story.typed.add(serve)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ Run: TypeAlias = Callable[[argparse.Namespace], int]
 COMPLETE_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 COMPLETE_FOLDERS = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
 TCTI_VARIABLE = "TCCP_TCTI"
+ATTRIBUTE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 DEFAULT_TCTI = "device:/dev/tpmrm0"
 
 
@@ -153,9 +155,11 @@ def hex_of(count: int, what: str) -> Callable[[str], bytes]:
 
 
 def text_of(most: int) -> Callable[[str], str]:
-    """A text that a daemon takes, of at most so many characters; makes a type for ``add_argument``."""
+    """A text that a daemon takes, of one to so many characters; makes a type for ``add_argument``."""
 
     def parse(text: str) -> str:
+        if not text.strip():
+            raise argparse.ArgumentTypeError("it says nothing")
         if not text.isprintable():
             raise argparse.ArgumentTypeError("a character in it cannot be printed")
         if len(text) > most:
@@ -173,13 +177,26 @@ def name_value(text: str) -> tuple[str, str]:
     return name, value
 
 
+def attribute_pair(text: str) -> tuple[str, str]:
+    """``NAME=VALUE`` of a node's attribute; a type for ``add_argument``."""
+    name, value = name_value(text)
+    return attribute_name(name), value
+
+
+def attribute_name(text: str) -> str:
+    """The name of an attribute; a type for ``add_argument``."""
+    if not ATTRIBUTE_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
+    return text
+
+
 def add_demands(parser: Parser, *, attribute: str, attested: str) -> None:
     """The options ``--attribute`` and ``--attested``, each of a ``NAME=VALUE`` that a node must have."""
     for option, summary in (("--attribute", attribute), ("--attested", attested)):
         parser.add_argument(
             option,
             metavar="NAME=VALUE",
-            type=name_value,
+            type=attribute_pair,
             action="append",
             default=[],
             help=f"{summary}; may be given again",
@@ -191,6 +208,17 @@ def number_from_zero(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
     return int(text)
+
+
+def number_in(numbers: range) -> Callable[[str], int]:
+    """A whole number among *numbers*; makes a type for ``add_argument``."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) in numbers):
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {numbers[0]} to {numbers[-1]}")
+        return int(text)
+
+    return number
 
 
 def node_name(text: str) -> str:

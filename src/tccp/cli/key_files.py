@@ -117,7 +117,7 @@ def open_secret(path: Path) -> int:
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode) and mode & OTHERS:
         os.close(descriptor)
-        hint = f"chmod 600 {path}; was it ever copied?"
+        hint = f"chmod 600 {path}; was it ever copied? If this is the public key: the secret one is wanted."
         raise ConfigError("key_exposed", f"{path}: others may read or write it", hint=hint)
     return descriptor
 

@@ -17,6 +17,7 @@ from tccp.protocol.framing import FrameReader, frame
 A = TypeVar("A", bound=msgspec.Struct)
 
 ANSWER_S = 30.0
+ANOTHER_DAEMON = "is it the socket of another daemon? --socket PATH, or TCCP_SOCKET in the environment, says which"
 
 
 class ControlClient:
@@ -59,9 +60,7 @@ class ControlClient:
         received = self._receive()
         if isinstance(received, Failure):
             raise _failure(received)
-        if not isinstance(received, answer):
-            raise HostError("wrong_answer", f"{type(received).__name__} where {answer.__name__} was due")
-        return received
+        return _is(received, answer)
 
     def stream(self, request: msgspec.Struct, answer: type[A]) -> Iterator[A]:
         """Send *request* and give each *answer* as it comes, until the daemon says that it was the last.
@@ -75,9 +74,7 @@ class ControlClient:
         while not isinstance(received := self._receive(), Done):
             if isinstance(received, Failure):
                 raise _failure(received)
-            if not isinstance(received, answer):
-                raise HostError("wrong_answer", f"{type(received).__name__} where {answer.__name__} was due")
-            yield received
+            yield _is(received, answer)
 
     def _send(self, request: msgspec.Struct) -> None:
         try:
@@ -110,6 +107,14 @@ def _cannot_connect(path: Path, problem: OSError) -> TccpError:
     return HostError("no_daemon", f"{path}: {problem.strerror or problem}", hint=hint)
 
 
+def _is(received: object, answer: type[A]) -> A:
+    if not isinstance(received, answer):
+        detail = f"{type(received).__name__} where {answer.__name__} was due"
+        raise HostError("wrong_answer", detail, hint=ANOTHER_DAEMON)
+    return received
+
+
 def _failure(failure: Failure) -> TccpError:
     kinds: dict[str, type[TccpError]] = {"host": HostError, "config": ConfigError, "usage": ConfigError}
-    return kinds.get(failure.kind, RefusedError)(failure.reason, failure.detail, hint=failure.hint)
+    hint = failure.hint or (ANOTHER_DAEMON if failure.reason == "not_a_message" else "")
+    return kinds.get(failure.kind, RefusedError)(failure.reason, failure.detail, hint=hint)

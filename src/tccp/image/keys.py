@@ -154,6 +154,10 @@ def _block(label: str, key: bytes) -> bytes:
     return "\n".join([f"-----BEGIN TCCP {label}-----", *lines, f"-----END TCCP {label}-----", ""]).encode("ascii")
 
 
+def _a(what: str) -> str:
+    return f"an {what}" if what[0] in "aeio" else f"a {what}"
+
+
 def _bytes_of(content: bytes, label: str, size: int) -> bytes:
     found = BLOCK.fullmatch(content)
     if found is None or found[1] != found[3]:
@@ -162,7 +166,7 @@ def _bytes_of(content: bytes, label: str, size: int) -> bytes:
         )
     if found[1] != label.encode("ascii"):
         raise ConfigError(
-            "key_of_another_kind", f"a TCCP {found[1].decode('ascii').lower()} instead of a {label.lower()}"
+            "key_of_another_kind", f"a TCCP {found[1].decode('ascii').lower()} instead of {_a(label.lower())}"
         )
     try:
         key = base64.b64decode(b"".join(found[2].split()), validate=True)

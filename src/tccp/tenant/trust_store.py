@@ -202,7 +202,8 @@ class TrustStore:
         pinned = self.find(name) if name else None
         if pinned is None:
             hint = "`tccp trust add HOST:PORT --policy FILE` verifies a coordinator and pins it"
-            raise ConfigError("not_pinned", f"{self.folder}: {name or 'no coordinator'} is not pinned", hint=hint)
+            what = f"{name} is not pinned" if name else "no coordinator is pinned"
+            raise ConfigError("not_pinned", f"{self.folder}: {what}", hint=hint)
         return pinned
 
     def save(self, pinned: PinnedCoordinator) -> None:

@@ -147,6 +147,11 @@ def test_packages_become_a_compiled_policy(tmp_path: Path, run: Run) -> None:
     assert len((tmp_path / "files.sha256").read_text().splitlines()) == 2
 
 
+def test_a_policy_that_allows_nothing_is_not_meant(tmp_path: Path, run: Run) -> None:
+    assert run("compile", tmp_path / "x.ima").code == 2
+    assert not (tmp_path / "x.ima").exists()
+
+
 def test_the_list_of_a_good_host_becomes_a_policy(tmp_path: Path, run: Run) -> None:
     ended = run("compile", tmp_path / "x.ima", "--measured", VECTORS / "direct" / "ima.bin", "--json")
 

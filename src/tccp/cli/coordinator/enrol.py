@@ -2,7 +2,7 @@
 
 import argparse
 
-from tccp.cli.arguments import Commands, add_command, add_file, name_value, node_name, text_of
+from tccp.cli.arguments import Commands, add_command, add_file, attribute_pair, node_name, text_of
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask
 from tccp.cli.coordinator.nodes import show_node
 from tccp.cli.exit_codes import UsageError
@@ -36,7 +36,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--attribute",
         metavar="NAME=VALUE",
-        type=name_value,
+        type=attribute_pair,
         action="append",
         default=[],
         help="something that you assert of the node, for tenants to ask for; may be given again",

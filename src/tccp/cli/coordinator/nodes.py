@@ -4,7 +4,16 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_demands, add_group, name_value, node_name, text_of
+from tccp.cli.arguments import (
+    Commands,
+    add_command,
+    add_demands,
+    add_group,
+    attribute_name,
+    attribute_pair,
+    node_name,
+    text_of,
+)
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask, moment, plain, remaining
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.output import Screen, print_json
@@ -63,8 +72,12 @@ def add_parser(commands: Commands) -> None:
             "tccp coordinator node attribute rack1-07 --remove gpu",
         ),
     )
-    attribute.add_argument("--set", metavar="NAME=VALUE", type=name_value, action="append", default=[], help="say so")
-    attribute.add_argument("--remove", metavar="NAME", action="append", default=[], help="say it no more")
+    attribute.add_argument(
+        "--set", metavar="NAME=VALUE", type=attribute_pair, action="append", default=[], help="say so"
+    )
+    attribute.add_argument(
+        "--remove", metavar="NAME", type=attribute_name, action="append", default=[], help="say it no more"
+    )
     for parser in (show, policy, attribute):
         parser.add_argument("name", metavar="NAME", type=node_name, help="name of the node")
         add_socket(parser, COORDINATOR_SOCKET)

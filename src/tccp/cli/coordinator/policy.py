@@ -8,9 +8,8 @@ from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_group, number_from_zero, text_of
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask, moment, plain
 from tccp.cli.coordinator import shadow
-from tccp.cli.files import read_file
 from tccp.cli.output import Screen, print_json
-from tccp.cli.policy.common import SIGNED_POLICY_BYTES_MAX
+from tccp.cli.policy.common import policy_file
 from tccp.printable import escape
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def run_add(args: argparse.Namespace) -> int:
     """Hand the file over."""
     from tccp.protocol.control import AddPolicy, PolicyInfo
 
-    policy = ask(args, AddPolicy(read_file(args.file, bytes_max=SIGNED_POLICY_BYTES_MAX)), PolicyInfo)
+    policy = ask(args, AddPolicy(policy_file(args.file)), PolicyInfo)
     if args.json:
         print_json(_document(policy))
     else:
@@ -94,7 +93,7 @@ def run_try(args: argparse.Namespace) -> int:
     """Have it tried, and show the verdicts."""
     from tccp.protocol.control import PolicyTrial, TryPolicy
 
-    trial = ask(args, TryPolicy(read_file(args.file, bytes_max=SIGNED_POLICY_BYTES_MAX)), PolicyTrial)
+    trial = ask(args, TryPolicy(policy_file(args.file)), PolicyTrial)
     refused = any(node.verdict == "refused" for node in trial.nodes)
     if args.json:
         print_json(plain(trial))

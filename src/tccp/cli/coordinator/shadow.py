@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, Parser, Run, add_command, add_file, add_group, text_of
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask, moment, plain
-from tccp.cli.files import read_file
 from tccp.cli.output import Screen, print_json
-from tccp.cli.policy.common import SIGNED_POLICY_BYTES_MAX
+from tccp.cli.policy.common import policy_file
 from tccp.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def run_add(args: argparse.Namespace) -> int:
     """Hand the file over."""
     from tccp.protocol.shadow_control import AddShadow, ShadowInfo
 
-    shadow = ask(args, AddShadow(read_file(args.file, bytes_max=SIGNED_POLICY_BYTES_MAX)), ShadowInfo)
+    shadow = ask(args, AddShadow(policy_file(args.file)), ShadowInfo)
     return _show(args, shadow, f"judges in the shadow of version {shadow.in_force}")
 
 

@@ -27,6 +27,18 @@ def read_policy(path: Path) -> "PcrPolicy | BootPolicy":
     return parse_any_policy(policy_body(read_file(path, bytes_max=SIGNED_POLICY_BYTES_MAX)))
 
 
+def policy_file(path: Path) -> bytes:
+    """What stands in a file with a policy, signed or not, for a coordinator to look at.
+
+    Raises:
+        ConfigError: ``bad_policy``: nothing does.
+    """
+    content = read_file(path, bytes_max=SIGNED_POLICY_BYTES_MAX)
+    if not content:
+        raise ConfigError("bad_policy", f"{path}: it is empty")
+    return content
+
+
 def policy_body(content: bytes) -> bytes:
     """The policy in *content* without the head of a signature; nothing is verified."""
     from tccp.attestation.signed_policy import HEADER

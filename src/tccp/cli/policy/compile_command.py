@@ -51,8 +51,11 @@ def run(args: argparse.Namespace) -> int:
 
     from tccp.attestation.ima import ImaPolicy
     from tccp.attestation.ima_rules import ImaRules, compile_rules
+    from tccp.cli.exit_codes import UsageError
     from tccp.cli.keys import public_key_bytes
 
+    if not any((args.list, args.measured, args.signed, args.exclude, args.buffer)):
+        raise UsageError("usage", "nothing would be allowed: say what by --list, --measured, --signed and the like")
     imported = [_import(path, any_path=args.any_path) for path in args.list]
     imported += [_measured(path, any_path=args.any_path) for path in args.measured]
     keys = [public_key_bytes(read_file(path, bytes_max=PUBLIC_KEY_BYTES_MAX)) for path in args.key]

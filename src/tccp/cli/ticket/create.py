@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_demands, add_file
+from tccp.cli.arguments import Commands, add_command, add_demands, add_file, number_in
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.files import PUBLIC_MODE, refuse_existing, write_new
 from tccp.cli.key_files import add_secret
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ROLES: "tuple[Role, ...]" = ("kernel", "initrd", "disk", "data")
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 EARLY_S = 300  # clocks differ
+# What a ticket can say (`tccp.protocol.ticket`, which is slow to import); a test compares.
+VALID_S_MAX = 366 * 86_400 - EARLY_S
+VCPUS, MEMORY_MIB = range(1, 257), range(16, (1 << 22) + 1)
 
 
 def add_parser(commands: Commands) -> None:
@@ -68,8 +71,10 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="let the provider keep states of the VM (`tccp vm snapshot`), and have it go on from an older one",
     )
-    parser.add_argument("--vcpus", metavar="N", type=int, default=1, help="processors (default: 1)")
-    parser.add_argument("--memory", metavar="MIB", type=int, default=512, help="memory, MiB (default: 512)")
+    parser.add_argument("--vcpus", metavar="N", type=number_in(VCPUS), default=1, help="processors (default: 1)")
+    parser.add_argument(
+        "--memory", metavar="MIB", type=number_in(MEMORY_MIB), default=512, help="memory, MiB (default: 512)"
+    )
     parser.add_argument("--network", metavar="NAME", action="append", default=[], help="a network to join")
     parser.add_argument(
         "--policy",
@@ -102,7 +107,10 @@ def duration(text: str) -> int:
     found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 30m, 24h or 7d")
-    return int(found[1]) * UNITS_S[found[2]]
+    seconds = int(found[1]) * UNITS_S[found[2]]
+    if seconds > VALID_S_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is longer than the year that a ticket may hold")
+    return seconds
 
 
 def run(args: argparse.Namespace) -> int:

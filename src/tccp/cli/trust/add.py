@@ -51,6 +51,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, pin, and say what was proved."""
+    from tccp.errors import ProtocolError
     from tccp.tenant.policy import POLICY_BYTES_MAX, parse_tenant_policy
     from tccp.tenant.trust import add_trust, split_address
 
@@ -58,12 +59,19 @@ def run(args: argparse.Namespace) -> int:
     policy = parse_tenant_policy(
         read_file(args.policy, bytes_max=POLICY_BYTES_MAX), folder=args.policy.resolve().parent
     )
-    look = add_trust(
-        store_of(args),
-        args.name or host.lower().replace(":", "."),
-        args.address,
-        policy,
-        accept_first_identity=args.accept_first_identity,
-        keep_event_log=args.event_log,
-    )
+    try:
+        look = add_trust(
+            store_of(args),
+            args.name or host.lower().replace(":", "."),
+            args.address,
+            policy,
+            accept_first_identity=args.accept_first_identity,
+            keep_event_log=args.event_log,
+        )
+    except ProtocolError as problem:
+        hint = (
+            problem.hint
+            or f"Is {args.address} the coordinator's port for tenants? It has others for nodes and readers."
+        )
+        raise ProtocolError(problem.reason, problem.detail, hint=hint) from None
     return tell(args, look, "pinned")

@@ -63,7 +63,8 @@ def settled(args: argparse.Namespace, request: "msgspec.Struct") -> "VmInfo":
 
 def not_so(vm: "VmInfo", reason: str) -> RefusedError:
     """What was asked for has not come to be: because of what the daemon says, or else for this *reason*."""
-    return RefusedError(vm.reason or reason, vm.detail or f"the VM is {vm.state}", hint=vm.hint)
+    detail = vm.detail or ("" if vm.reason else f"the VM is {vm.state}")
+    return RefusedError(vm.reason or reason, detail, hint=vm.hint)
 
 
 def facts(vm: "VmInfo") -> dict[str, str]:
