@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -95,7 +95,7 @@ def nbdkit_file(folder: Path) -> Iterator[str]:
         yield uri
 
 
-SERVERS: dict[str, tuple[str | None, Callable[..., object]]] = {
+SERVERS: dict[str, tuple[str | None, Callable[[Path], AbstractContextManager[str]]]] = {
     "tccp": (None, tccp_disk),
     "qemu-nbd raw": ("qemu-nbd", qemu_raw),
     "qemu-nbd LUKS": ("qemu-nbd", qemu_luks),
@@ -116,7 +116,7 @@ def fio(uri: str, kind: str, block: str, depth: int, *more: str) -> tuple[float,
 def test_disks_under_fio() -> None:
     with TemporaryDirectory(dir=FOLDER, prefix="bench-disk-") as name, ExitStack() as stack:
         uris = {
-            server: stack.enter_context(start(Path(name)))  # type: ignore[arg-type]
+            server: stack.enter_context(start(Path(name)))
             for server, (program, start) in SERVERS.items()
             if program is None or shutil.which(program)
         }

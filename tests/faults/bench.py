@@ -26,8 +26,8 @@ from tccp.protocol import vm_control as v
 from tccp.protocol.control import (
     CONTROL_FRAME_BYTES_MAX,
     CONTROL_ITEMS_MAX,
-    Answer,
     CoordinatorStatus,
+    Done,
     Failure,
     GetStatus,
     NodeInfo,
@@ -35,6 +35,7 @@ from tccp.protocol.control import (
     SetNodePolicy,
     ShowNode,
 )
+from tccp.protocol.control_roles import Answer
 from tccp.protocol.encoding import decode, encode
 from tccp.protocol.framing import FrameReader, frame
 from tccp.protocol.vm_control import AddTenant, TenantInfo
@@ -301,6 +302,8 @@ class Answers(AsyncIterator[object]):
                 raise StopAsyncIteration
             self._frames.receive_data(data)
         answer: object = decode(payload, Answer, items_max=CONTROL_ITEMS_MAX)
+        if isinstance(answer, Done):
+            raise StopAsyncIteration
         return answer
 
 

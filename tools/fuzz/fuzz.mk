@@ -5,9 +5,9 @@
 # Atheris has an environment of its own: nothing but this needs it.
 
 ATHERIS := build/fuzz/atheris
+# All of them, unless FUZZ= picks some in C; asked for only inside a recipe, after the environment is there, and once.
 FUZZ_PYTHON ?= $(if $(filter command environment,$(firstword $(origin FUZZ))),,$(ALL_FUZZ_PYTHON))
-# Asked for only inside a recipe, after the environment is there, and only once.
-ALL_FUZZ_PYTHON = $(eval ALL_FUZZ_PYTHON := $(shell $(BIN)/python -c "from tests.fuzz.targets import TARGETS; print(*TARGETS)"))$(ALL_FUZZ_PYTHON)
+ALL_FUZZ_PYTHON = $(eval ALL_FUZZ_PYTHON := $(shell $(BIN)/python -m tests.fuzz.targets))$(ALL_FUZZ_PYTHON)
 
 $(ATHERIS)/.installed: tools/fuzz/requirements.lock $(VENV)/.installed
 	rm -rf $(ATHERIS)
