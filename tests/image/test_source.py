@@ -60,8 +60,9 @@ def everything(source: Source) -> bytes:
         data(0, b"x" * 20_000) + hole(20_000, 30_000) + data(50_000, b"x" * 10_000, DONE),
         data(0, b"x" * 20_000) + hole(20_000, 30_000) + data(50_000, b"x" * 10_000) + chunk(0, b"", flags=DONE),
         data(0, b"x" * 20_000) + hole(20_000, 1) + hole(20_001, 29_999) + data(50_000, b"x" * 10_000, DONE),
+        chunk(0, b"") + data(0, b"x" * 20_000) + hole(20_000, 30_000) + data(50_000, b"x" * 10_000, DONE),
     ],
-    ids=["done with data", "done by itself", "two holes"],
+    ids=["done with data", "done by itself", "two holes", "nothing first"],
 )
 def test_data_and_holes_come_out_in_order(answers: bytes) -> None:
     with source_of(answers) as source:
@@ -77,6 +78,7 @@ def test_data_and_holes_come_out_in_order(answers: bytes) -> None:
         (data(0, b"x" * 20_000), "hung up"),
         (hole(1, SIZE - 1, DONE), "other bytes"),
         (hole(0, SIZE + 1, DONE), "other bytes"),
+        (data(0, b"x" * 20_000) + hole(20_000, SIZE, DONE), "other bytes"),
         (data(0, b"x" * (SIZE + 1), DONE), "other bytes"),
         (hole(0, SIZE) + hole(0, SIZE, DONE), "other bytes"),
         (chunk(5, bytes(SIZE), flags=DONE), "unknown kind"),
@@ -92,8 +94,9 @@ def test_data_and_holes_come_out_in_order(answers: bytes) -> None:
 def test_any_other_answer_fails_the_image(answers: bytes, problem: str) -> None:
     with source_of(answers) as source:
         came = everything(source)
-        with pytest.raises(HostError, match=problem):
+        with pytest.raises(HostError, match=problem) as failed:
             source.check(len(came))
+        assert failed.value.reason == "source_failed"
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,13 @@ def test_a_server_of_another_protocol_is_refused(hello: bytes) -> None:
     with pytest.raises(HostError, match="source_failed"), source_of(b"", hello):
         pass
     assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_server_that_pads_is_understood() -> None:
+    hello = GREETING[:-1] + b"\x01" + STRUCTURED + EXPORT + bytes(124)
+    with source_of(hole(0, SIZE, DONE), hello) as source:
+        assert everything(source) == bytes(SIZE)
+        source.check(SIZE)
 
 
 # ---- formats
@@ -174,6 +184,19 @@ def test_an_image_draws_in_no_file_that_nobody_named(
     with open_source(image, "qcow2") as source:
         assert everything(source) == SECRET
         source.check(len(SECRET))
+
+
+def test_an_image_of_several_pieces_comes_out_as_it_is(tmp_path: Path) -> None:
+    content = os.urandom(1_500_000) + bytes(3 << 20) + os.urandom(500_000)
+    content += bytes(-len(content) % 512)
+    (tmp_path / "raw").write_bytes(content)
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", tmp_path / "raw", tmp_path / "disk"], check=True)
+
+    with open_source(tmp_path / "disk") as source:
+        assert everything(source) == content
+        source.check(len(content))
+        with pytest.raises(HostError):
+            source.check(len(content) - 1)
 
 
 def test_a_raw_file_is_sealed_as_it_is(tmp_path: Path) -> None:
