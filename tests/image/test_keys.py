@@ -1,7 +1,6 @@
 """Key files: each kind is written, read, and never taken for another."""
 
 import base64
-import functools
 import hashlib
 from collections.abc import Callable
 
@@ -33,20 +32,17 @@ READERS = {f"{kind} {half}": pair[at] for kind, pair in PAIRS.items() for at, ha
 NAMES = list(READERS)
 
 
-@functools.cache
-def written(kind: str) -> tuple[bytes, bytes]:
-    return PAIRS[kind][0]()
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    """A file of each kind; the two halves of a kind belong together."""
+    pairs = {kind: write() for kind, (write, _, _) in PAIRS.items()}
+    return {name: pairs[name.split()[0]][name.endswith("PUBLIC")] for name in NAMES}
 
 
-def file_of(name: str) -> bytes:
-    kind, half = name.split()
-    return written(kind)[half == "PUBLIC"]
-
-
-def test_the_halves_of_a_recipient_belong_together() -> None:
+def test_the_halves_of_a_recipient_belong_together(files: dict[str, bytes]) -> None:
     secret, public = (
-        read_recipient_secret(file_of("RECIPIENT SECRET")),
-        read_recipient_public(file_of("RECIPIENT PUBLIC")),
+        read_recipient_secret(files["RECIPIENT SECRET"]),
+        read_recipient_public(files["RECIPIENT PUBLIC"]),
     )
 
     assert secret.public == public
@@ -55,10 +51,10 @@ def test_the_halves_of_a_recipient_belong_together() -> None:
 
 
 @pytest.mark.parametrize("kind", ["TENANT", "OPERATOR"])
-def test_what_one_half_signs_the_other_verifies(kind: str) -> None:
+def test_what_one_half_signs_the_other_verifies(kind: str, files: dict[str, bytes]) -> None:
     secret, public = (
-        READERS[f"{kind} SECRET"](file_of(f"{kind} SECRET")),
-        READERS[f"{kind} PUBLIC"](file_of(f"{kind} PUBLIC")),
+        READERS[f"{kind} SECRET"](files[f"{kind} SECRET"]),
+        READERS[f"{kind} PUBLIC"](files[f"{kind} PUBLIC"]),
     )
 
     assert isinstance(secret, SigningKey)
@@ -68,19 +64,19 @@ def test_what_one_half_signs_the_other_verifies(kind: str) -> None:
 
 @pytest.mark.parametrize("made", NAMES)
 @pytest.mark.parametrize("wanted", NAMES)
-def test_no_kind_is_taken_for_another(made: str, wanted: str) -> None:
+def test_no_kind_is_taken_for_another(made: str, wanted: str, files: dict[str, bytes]) -> None:
     if made == wanted:
-        assert READERS[wanted](file_of(made)) is not None
+        assert READERS[wanted](files[made]) is not None
         return
     with pytest.raises(ConfigError) as refused:
-        READERS[wanted](file_of(made))
+        READERS[wanted](files[made])
     assert refused.value.reason == "key_of_another_kind"
     assert refused.value.detail == f"a TCCP {made.lower()} key instead of a {wanted.lower()} key"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_is_one_block_of_short_lines(name: str) -> None:
-    lines = file_of(name).decode("ascii").split("\n")
+def test_a_file_is_one_block_of_short_lines(name: str, files: dict[str, bytes]) -> None:
+    lines = files[name].decode("ascii").split("\n")
 
     assert lines[0] == f"-----BEGIN TCCP {name} KEY-----"
     assert lines[-2:] == [f"-----END TCCP {name} KEY-----", ""]
@@ -90,10 +86,10 @@ def test_a_file_is_one_block_of_short_lines(name: str) -> None:
     base64.b64decode("".join(body), validate=True)
 
 
-def test_blanks_around_and_inside_do_not_matter() -> None:
-    spread = file_of("TENANT PUBLIC").replace(b"\n", b"\r\n \n")
+def test_blanks_around_and_inside_do_not_matter(files: dict[str, bytes]) -> None:
+    spread = files["TENANT PUBLIC"].replace(b"\n", b"\r\n \n")
 
-    assert read_tenant_public(b"\n\n" + spread + b"\n") == read_tenant_public(file_of("TENANT PUBLIC"))
+    assert read_tenant_public(b"\n\n" + spread + b"\n") == read_tenant_public(files["TENANT PUBLIC"])
 
 
 def tenant_file(body: bytes, label: bytes = b"TENANT SECRET KEY", end: bytes | None = None) -> bytes:
@@ -130,8 +126,8 @@ def test_a_recipient_has_bytes_that_ml_kem_allows() -> None:
     assert refused.value.reason == "key_malformed"
 
 
-def test_a_key_is_not_shown() -> None:
-    secret = read_recipient_secret(file_of("RECIPIENT SECRET"))
+def test_a_key_is_not_shown(files: dict[str, bytes]) -> None:
+    secret = read_recipient_secret(files["RECIPIENT SECRET"])
 
     assert "hpke" not in repr(secret)
     assert secret.public.raw.hex() not in repr(secret)
