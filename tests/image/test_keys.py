@@ -32,7 +32,7 @@ READERS = {f"{kind} {half}": pair[at] for kind, pair in PAIRS.items() for at, ha
 NAMES = list(READERS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def files() -> dict[str, bytes]:
     """A file of each kind; the two halves of a kind belong together."""
     pairs = {kind: write() for kind, (write, _, _) in PAIRS.items()}
