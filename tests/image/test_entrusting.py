@@ -6,6 +6,7 @@ from tccp.core.image import ImageKey
 from tccp.errors import LaunchError
 from tccp.image.entrusting import unwrap_keys, wrap_keys
 from tccp.image.keys import RecipientSecretKey
+from tccp.image.recipients import HPKE
 
 OURS, OTHERS = RecipientSecretKey.from_seed(b"\x01" * 32), RecipientSecretKey.from_seed(b"\x02" * 32)
 PLAIN = [b"\x0a" * 32, b"\x0b" * 32, b"\x0c" * 32]
@@ -43,6 +44,16 @@ def test_no_byte_of_the_box_can_be_changed() -> None:
     for cut in (b"", wrapped[:-1], wrapped + b"\x00"):
         with pytest.raises(LaunchError, match="keys_unopened"):
             opened(cut)
+
+
+@pytest.mark.parametrize("length", [31, 95, 97])
+def test_a_box_of_another_size_holds_no_keys(length: int) -> None:
+    wrapped = HPKE.encrypt(bytes(length), OURS.public.hpke_key(), b"vm 1")
+
+    for count in (length // 32, 3):
+        with pytest.raises(LaunchError) as refused:
+            opened(wrapped, count=count)
+        assert refused.value.reason == "keys_unopened"
 
 
 def test_a_wiped_key_opens_nothing_any_more() -> None:

@@ -29,15 +29,21 @@ PAIRS: dict[str, tuple[Callable[[], tuple[bytes, bytes]], Reader, Reader]] = {
     "OPERATOR": (write_operator_keys, read_operator_secret, read_operator_public),
 }
 READERS = {f"{kind} {half}": pair[at] for kind, pair in PAIRS.items() for at, half in ((1, "SECRET"), (2, "PUBLIC"))}
-FILES = {
-    f"{kind} {half}": content
-    for kind, (write, _, _) in PAIRS.items()
-    for half, content in zip(("SECRET", "PUBLIC"), write(), strict=True)
-}
+NAMES = list(READERS)
 
 
-def test_the_halves_of_a_recipient_belong_together() -> None:
-    secret, public = read_recipient_secret(FILES["RECIPIENT SECRET"]), read_recipient_public(FILES["RECIPIENT PUBLIC"])
+@pytest.fixture
+def files() -> dict[str, bytes]:
+    """A file of each kind; the two halves of a kind belong together."""
+    pairs = {kind: write() for kind, (write, _, _) in PAIRS.items()}
+    return {name: pairs[name.split()[0]][name.endswith("PUBLIC")] for name in NAMES}
+
+
+def test_the_halves_of_a_recipient_belong_together(files: dict[str, bytes]) -> None:
+    secret, public = (
+        read_recipient_secret(files["RECIPIENT SECRET"]),
+        read_recipient_public(files["RECIPIENT PUBLIC"]),
+    )
 
     assert secret.public == public
     assert public.key_id == hashlib.sha256(b"tccp recipient id v1\0" + public.raw).digest()
@@ -45,10 +51,10 @@ def test_the_halves_of_a_recipient_belong_together() -> None:
 
 
 @pytest.mark.parametrize("kind", ["TENANT", "OPERATOR"])
-def test_what_one_half_signs_the_other_verifies(kind: str) -> None:
+def test_what_one_half_signs_the_other_verifies(kind: str, files: dict[str, bytes]) -> None:
     secret, public = (
-        READERS[f"{kind} SECRET"](FILES[f"{kind} SECRET"]),
-        READERS[f"{kind} PUBLIC"](FILES[f"{kind} PUBLIC"]),
+        READERS[f"{kind} SECRET"](files[f"{kind} SECRET"]),
+        READERS[f"{kind} PUBLIC"](files[f"{kind} PUBLIC"]),
     )
 
     assert isinstance(secret, SigningKey)
@@ -56,21 +62,21 @@ def test_what_one_half_signs_the_other_verifies(kind: str) -> None:
     assert public.verify(secret.sign(b"a root")) == b"a root"
 
 
-@pytest.mark.parametrize("written", FILES)
-@pytest.mark.parametrize("wanted", READERS)
-def test_no_kind_is_taken_for_another(written: str, wanted: str) -> None:
-    if written == wanted:
-        assert READERS[wanted](FILES[written]) is not None
+@pytest.mark.parametrize("made", NAMES)
+@pytest.mark.parametrize("wanted", NAMES)
+def test_no_kind_is_taken_for_another(made: str, wanted: str, files: dict[str, bytes]) -> None:
+    if made == wanted:
+        assert READERS[wanted](files[made]) is not None
         return
     with pytest.raises(ConfigError) as refused:
-        READERS[wanted](FILES[written])
+        READERS[wanted](files[made])
     assert refused.value.reason == "key_of_another_kind"
-    assert refused.value.detail == f"a TCCP {written.lower()} key instead of a {wanted.lower()} key"
+    assert refused.value.detail == f"a TCCP {made.lower()} key instead of a {wanted.lower()} key"
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_is_one_block_of_short_lines(name: str) -> None:
-    lines = FILES[name].decode("ascii").split("\n")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_one_block_of_short_lines(name: str, files: dict[str, bytes]) -> None:
+    lines = files[name].decode("ascii").split("\n")
 
     assert lines[0] == f"-----BEGIN TCCP {name} KEY-----"
     assert lines[-2:] == [f"-----END TCCP {name} KEY-----", ""]
@@ -80,10 +86,10 @@ def test_a_file_is_one_block_of_short_lines(name: str) -> None:
     base64.b64decode("".join(body), validate=True)
 
 
-def test_blanks_around_and_inside_do_not_matter() -> None:
-    spread = FILES["TENANT PUBLIC"].replace(b"\n", b"\r\n \n")
+def test_blanks_around_and_inside_do_not_matter(files: dict[str, bytes]) -> None:
+    spread = files["TENANT PUBLIC"].replace(b"\n", b"\r\n \n")
 
-    assert read_tenant_public(b"\n\n" + spread + b"\n") == read_tenant_public(FILES["TENANT PUBLIC"])
+    assert read_tenant_public(b"\n\n" + spread + b"\n") == read_tenant_public(files["TENANT PUBLIC"])
 
 
 def tenant_file(body: bytes, label: bytes = b"TENANT SECRET KEY", end: bytes | None = None) -> bytes:
@@ -99,10 +105,11 @@ def tenant_file(body: bytes, label: bytes = b"TENANT SECRET KEY", end: bytes | N
         (tenant_file(base64.b64encode(bytes(32)), end=b"TENANT PUBLIC KEY"), "no TCCP tenant secret key"),
         (tenant_file(base64.b64encode(bytes(32))) * 2, "no TCCP tenant secret key"),
         (tenant_file(b"AAA"), "no base64"),
+        (tenant_file(b"=" + base64.b64encode(bytes(32))), "no base64"),
         (tenant_file(base64.b64encode(bytes(31))), "has 32 bytes, not 31"),
         (tenant_file(base64.b64encode(bytes(33))), "has 32 bytes, not 33"),
     ],
-    ids=["empty", "text", "no key", "two labels", "two blocks", "no base64", "short", "long"],
+    ids=["empty", "text", "no key", "two labels", "two blocks", "no base64", "base64 and more", "short", "long"],
 )
 def test_anything_else_is_no_key(content: bytes, detail: str) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -119,8 +126,8 @@ def test_a_recipient_has_bytes_that_ml_kem_allows() -> None:
     assert refused.value.reason == "key_malformed"
 
 
-def test_a_key_is_not_shown() -> None:
-    secret = read_recipient_secret(FILES["RECIPIENT SECRET"])
+def test_a_key_is_not_shown(files: dict[str, bytes]) -> None:
+    secret = read_recipient_secret(files["RECIPIENT SECRET"])
 
     assert "hpke" not in repr(secret)
     assert secret.public.raw.hex() not in repr(secret)

@@ -3,12 +3,13 @@
 import contextlib
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from tccp.errors import HostError
-from tccp.image.output import new_file
+from tccp.image.output import copy_to_end, is_regular, new_file, spool
 
 
 @pytest.fixture(params=["unnamed files", "no unnamed files"])
@@ -30,10 +31,11 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_appears_when_it_is_published_and_not_before(folder: Path) -> None:
+def test_a_file_appears_when_it_is_published_and_not_before(folder: Path, request: pytest.FixtureRequest) -> None:
     with new_file(folder / "out") as file:
         os.write(file.descriptor, b"content")
         assert "out" not in names(folder)
+        assert len(names(folder)) == ("no unnamed files" in request.node.name)
         file.publish()
     assert names(folder) == ["out"]
     assert (folder / "out").read_bytes() == b"content"
@@ -60,5 +62,23 @@ def test_nothing_is_left_of_a_file_that_is_not_published(folder: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_the_hosts_fault(folder: Path) -> None:
-    with pytest.raises(HostError, match="file_unwritable"), new_file(folder / "nowhere" / "out"):
+    with pytest.raises(HostError) as refused, new_file(folder / "nowhere" / "out"):
         pass
+    assert refused.value.reason == "file_unwritable"
+
+
+def test_everything_from_where_it_stands_to_its_end_is_copied(tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    (tmp_path / "source").write_bytes(b"before" + content)
+    with (tmp_path / "source").open("rb", buffering=0) as source:
+        source.seek(6)
+        reader, writer = os.pipe()
+        assert not is_regular(reader)
+        with os.fdopen(reader, "rb") as pipe:
+            copying = threading.Thread(target=lambda: (copy_to_end(source.fileno(), writer), os.close(writer)))
+            copying.start()
+            assert pipe.read() == content
+            copying.join()
+        assert is_regular(source.fileno())
+    with spool() as spooled:
+        assert is_regular(spooled)

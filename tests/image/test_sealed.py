@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 
 from tccp.core.image import SUITES, ImageKey, ImageProgress, image_open, image_seal
 from tccp.errors import SealedImageError
-from tccp.image.sealed import open_image, unlock_image, verify_root, verify_signature
+from tccp.image.sealed import (
+    open_image,
+    unlock_image,
+    verify_chunks,
+    verify_root,
+    verify_signature,
+    verify_tags,
+)
 from tests.image.images import (
     CHUNK,
     GROUP,
@@ -145,6 +153,24 @@ def test_an_unsigned_image_is_no_tenants(tmp_path: Path) -> None:
         open_bytes(path, OWNER.recipient, OWNER.tenant.verify_key)
     with sealed(path) as image, pytest.raises(SealedImageError, match="unsigned"):
         verify_signature(image.info)
+    for half in ({"tenant": bytes(32)}, {"signature": bytes(64)}):
+        with pytest.raises(SealedImageError, match="unsigned"):
+            verify_signature(replace(info, **half))
+
+
+def test_whoever_verifies_may_watch(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    seal_bytes(path, b"x" * 200_000, OWNER.recipient.public)
+    seen: list[int] = []
+
+    with sealed(path) as image:
+        verify_tags(image, watch=lambda progress: seen.append(progress.total_bytes))
+        assert len(seen) > 0
+        seen.clear()
+        verify_chunks(
+            image, unlock_image(image, OWNER.recipient), watch=lambda progress: seen.append(progress.done_bytes)
+        )
+        assert seen[-1] == 200_000
 
 
 def test_another_tenants_image_is_refused(tmp_path: Path) -> None:

@@ -1,16 +1,17 @@
-"""What a server of an image may answer, and what is refused. The servers here are scripts; the real one is qemu-nbd."""
+"""What is sealed, and what a server of it may answer. The servers here are scripts, but for the real one: qemu-nbd."""
 
 import os
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tccp.errors import HostError
-from tccp.image.source import CONNECTIONS, NbdSource, Source
+from tccp.errors import ConfigError, HostError
+from tccp.image.source import CONNECTIONS, NbdSource, Source, detect_format, open_source
 
 SIZE = 60_000
 GREETING = b"NBDMAGIC" + b"IHAVEOPT" + struct.pack(">H", 3)
@@ -59,8 +60,9 @@ def everything(source: Source) -> bytes:
         data(0, b"x" * 20_000) + hole(20_000, 30_000) + data(50_000, b"x" * 10_000, DONE),
         data(0, b"x" * 20_000) + hole(20_000, 30_000) + data(50_000, b"x" * 10_000) + chunk(0, b"", flags=DONE),
         data(0, b"x" * 20_000) + hole(20_000, 1) + hole(20_001, 29_999) + data(50_000, b"x" * 10_000, DONE),
+        chunk(0, b"") + data(0, b"x" * 20_000) + hole(20_000, 30_000) + data(50_000, b"x" * 10_000, DONE),
     ],
-    ids=["done with data", "done by itself", "two holes"],
+    ids=["done with data", "done by itself", "two holes", "nothing first"],
 )
 def test_data_and_holes_come_out_in_order(answers: bytes) -> None:
     with source_of(answers) as source:
@@ -76,6 +78,7 @@ def test_data_and_holes_come_out_in_order(answers: bytes) -> None:
         (data(0, b"x" * 20_000), "hung up"),
         (hole(1, SIZE - 1, DONE), "other bytes"),
         (hole(0, SIZE + 1, DONE), "other bytes"),
+        (data(0, b"x" * 20_000) + hole(20_000, SIZE, DONE), "other bytes"),
         (data(0, b"x" * (SIZE + 1), DONE), "other bytes"),
         (hole(0, SIZE) + hole(0, SIZE, DONE), "other bytes"),
         (chunk(5, bytes(SIZE), flags=DONE), "unknown kind"),
@@ -91,8 +94,9 @@ def test_data_and_holes_come_out_in_order(answers: bytes) -> None:
 def test_any_other_answer_fails_the_image(answers: bytes, problem: str) -> None:
     with source_of(answers) as source:
         came = everything(source)
-        with pytest.raises(HostError, match=problem):
+        with pytest.raises(HostError, match=problem) as failed:
             source.check(len(came))
+        assert failed.value.reason == "source_failed"
 
 
 @pytest.mark.parametrize(
@@ -109,3 +113,104 @@ def test_a_server_of_another_protocol_is_refused(hello: bytes) -> None:
     with pytest.raises(HostError, match="source_failed"), source_of(b"", hello):
         pass
     assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_server_that_pads_is_understood() -> None:
+    hello = GREETING[:-1] + b"\x01" + STRUCTURED + EXPORT + bytes(124)
+    with source_of(hole(0, SIZE, DONE), hello) as source:
+        assert everything(source) == bytes(SIZE)
+        source.check(SIZE)
+
+
+# ---- formats
+
+SECRET = b"a file of the host that nobody named\n".ljust(1 << 20, b".")
+
+
+def made(path: Path, *options: str) -> Path:
+    """A qcow2 image of 1 MiB, by QEMU's own tool."""
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *options, str(path), "1M"], check=True)
+    return path
+
+
+def format_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return detect_format(file.fileno())
+
+
+@pytest.mark.parametrize("version", ["compat=0.10", "compat=1.1"])
+def test_a_qcow2_image_that_stands_alone_is_one(tmp_path: Path, version: str) -> None:
+    assert format_of(made(tmp_path / "disk", "-o", version)) == "qcow2"
+
+
+@pytest.mark.parametrize("content", [b"", b"QFI", b"\xfbIFQ" * 100, bytes(80)])
+def test_anything_else_is_raw(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "disk").write_bytes(content)
+    assert format_of(tmp_path / "disk") == "raw"
+
+
+def test_a_qcow2_image_that_is_cut_off_is_for_qemu_to_refuse(tmp_path: Path) -> None:
+    whole = made(tmp_path / "whole").read_bytes()
+    (tmp_path / "disk").write_bytes(whole[:20])
+    assert format_of(tmp_path / "disk") == "qcow2"
+    with pytest.raises(HostError, match="source_failed"), open_source(tmp_path / "disk"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("reason", "options"),
+    [
+        ("backing_file", ["-o", "compat=0.10", "-b", "secret", "-F", "raw"]),
+        ("backing_file", ["-o", "compat=1.1", "-b", "secret", "-F", "raw"]),
+        ("data_file", ["-o", "data_file=secret,data_file_raw=on,preallocation=metadata"]),
+    ],
+    ids=["backing file, old", "backing file", "data file"],
+)
+def test_an_image_draws_in_no_file_that_nobody_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, options: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    image = made(tmp_path / "disk", *options)
+    secret.write_bytes(SECRET)  # making an image clears its data file
+
+    with pytest.raises(ConfigError) as refused, open_source(image):
+        pass
+    assert refused.value.reason == reason
+    assert reason.replace("_", " ") in refused.value.detail
+    assert "--format" in refused.value.hint
+    # The control: whoever asks for the format gets what the image names.
+    with open_source(image, "qcow2") as source:
+        assert everything(source) == SECRET
+        source.check(len(SECRET))
+
+
+def test_an_image_of_several_pieces_comes_out_as_it_is(tmp_path: Path) -> None:
+    content = os.urandom(1_500_000) + bytes(3 << 20) + os.urandom(500_000)
+    content += bytes(-len(content) % 512)
+    (tmp_path / "raw").write_bytes(content)
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", tmp_path / "raw", tmp_path / "disk"], check=True)
+
+    with open_source(tmp_path / "disk") as source:
+        assert everything(source) == content
+        source.check(len(content))
+        with pytest.raises(HostError):
+            source.check(len(content) - 1)
+
+
+def test_a_raw_file_is_sealed_as_it_is(tmp_path: Path) -> None:
+    image = made(tmp_path / "disk")
+    with open_source(image, "raw") as source:
+        source.check(0)
+        assert os.pread(source.descriptor, 4, 0) == b"QFI\xfb"
+    with pytest.raises(HostError) as refused, open_source(tmp_path / "nowhere"):
+        pass
+    assert refused.value.reason == "file_unreadable"
+
+
+def test_a_pipe_is_raw_whatever_comes_out_of_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "pipe").open("r+b", buffering=0) as both, open_source(tmp_path / "pipe") as source:
+        both.write(b"QFI\xfb")
+        assert os.read(source.descriptor, 4) == b"QFI\xfb"

@@ -24,7 +24,9 @@ STDIN = Path("-")
 RAW = "raw"
 FORMATS = (RAW, "qcow2", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc")
 QCOW2_MAGIC = b"QFI\xfb"
-QCOW2_HEADER = struct.Struct(">4sIQ")
+QCOW2_HEADER = struct.Struct(">4sIQ")  # magic, version, where the name of a backing file stands
+QCOW2_FEATURES = struct.Struct(">Q")  # what a reader must know
+QCOW2_VERSION_WITH_FEATURES, QCOW2_FEATURES_OFFSET, QCOW2_EXTERNAL_DATA = 3, 72, 1 << 2
 
 NBD_GREETING = struct.Struct(">8s8sH")
 NBD_CLIENT_FLAGS = struct.Struct(">I")
@@ -71,13 +73,19 @@ def detect_format(descriptor: int) -> str:
     Raises:
         ConfigError: A qcow2 file that draws on another file: whoever made it chose which one.
     """
-    header = os.pread(descriptor, QCOW2_HEADER.size, 0)
+    header = os.pread(descriptor, QCOW2_FEATURES_OFFSET + QCOW2_FEATURES.size, 0)
     if not header.startswith(QCOW2_MAGIC):
         return RAW
-    if len(header) == QCOW2_HEADER.size and QCOW2_HEADER.unpack(header)[2] != 0:
+    header = header.ljust(QCOW2_FEATURES_OFFSET + QCOW2_FEATURES.size, b"\0")
+    _, version, backing = QCOW2_HEADER.unpack_from(header)
+    (features,) = QCOW2_FEATURES.unpack_from(header, QCOW2_FEATURES_OFFSET)
+    other = "backing_file" if backing != 0 else None
+    if version >= QCOW2_VERSION_WITH_FEATURES and features & QCOW2_EXTERNAL_DATA:
+        other = "data_file"
+    if other is not None:
         raise ConfigError(
-            "backing_file",
-            "the qcow2 image has a backing file, whose content would be sealed with it",
+            other,
+            f"the qcow2 image has a {other.replace('_', ' ')}, whose content would be sealed with it",
             hint="Say --format=qcow2 if that is what you want, or --format=raw to seal the file as it is.",
         )
     return "qcow2"
