@@ -143,6 +143,7 @@ class KeyDesk:
         self._said_at: dict[Key, float] = {}  # on this connection; trio time
         self._ever_said: set[Key] = set()  # of what is open
         self._waiting: dict[Key, _Waiting] = {}
+        self._released: dict[bytes, int] = {}  # VM -> the last epoch whose keys somebody here has got
         self._settled = trio.lowlevel.ParkingLot()
 
     # ---- for those who run VMs
@@ -234,11 +235,13 @@ class KeyDesk:
         """What the coordinator said, under the lease that the node holds on this connection."""
         key = _answered_key(message)
         waiting = self._waiting.get(key)
-        if waiting is None and isinstance(message, KeyRelease):
-            self._give_back(message)  # whoever asked has given up
-        elif waiting is not None and waiting.answer is None:
+        if waiting is not None and waiting.answer is None:
             waiting.answer, waiting.lease_id = message, lease_id
             waiting.answered.set()
+            if isinstance(message, KeyRelease):
+                self._released[message.vm_id] = message.epoch
+        elif isinstance(message, KeyRelease) and self._released.get(message.vm_id) != message.epoch:
+            self._give_back(message)  # whoever asked has given up; but what was asked twice is answered twice
         if isinstance(message, VmReportRefused):
             log.error("report_refused", said=message.report, vm=message.vm_id.hex(), reason=message.reason)
         self._settle(key)
