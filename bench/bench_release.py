@@ -67,9 +67,7 @@ def release(loaded: LoadedCoordinator, *, first: int, nodes: int, tickets: int, 
     ) as load:
         assert load.stdout is not None
         assert load.stdin is not None
-        registered, ready = json.loads(load.stdout.readline()), json.loads(load.stdout.readline())
-        assert registered["failures"] == 0, registered
-        assert ready["ready"]
+        assert json.loads(load.stdout.readline())["ready"]
         before = loaded.cpu_s
         load.stdin.write("\n")
         load.stdin.flush()

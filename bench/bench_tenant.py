@@ -58,7 +58,14 @@ def perimeter() -> Iterator[Perimeter]:
 
 
 def policy_of(perimeter: Perimeter, *, by_ak: bool) -> TenantPolicy:
-    words = [Path(sys.executable).parent / "tccp", "coordinator", "trust", "--tenant", "--socket", perimeter.control]
+    words: list[str | Path] = [
+        Path(sys.executable).parent / "tccp",
+        "coordinator",
+        "trust",
+        "--tenant",
+        "--socket",
+        perimeter.control,
+    ]
     text = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     if not by_ak:
         authorities = f'ek_authorities = "{perimeter.directory}/ek-authorities"'

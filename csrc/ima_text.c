@@ -26,18 +26,19 @@ static void put(writer *out, const void *bytes, size_t len)
 
 static void put_u32(writer *out, size_t value)
 {
-    for (unsigned shift = 0; shift < 32; shift += 8) {
-        const uint8_t byte = (uint8_t) (value >> shift);
-        put(out, &byte, 1);
-    }
+    const uint8_t bytes[4] = {(uint8_t) value, (uint8_t) (value >> 8), (uint8_t) (value >> 16), (uint8_t) (value >> 24)};
+    put(out, bytes, sizeof bytes);
 }
 
+/* The value of a hexadecimal digit, or -1: half of a list is digits, so they are looked up. */
 static int hex_digit(uint8_t c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    static const uint8_t value_and_1[256] = {
+        ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+        ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+        ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+    };
+    return value_and_1[c] - 1;
 }
 
 static bool put_hex(writer *out, span text)
@@ -46,14 +47,14 @@ static bool put_hex(writer *out, span text)
         out->failed = true;
     if (text.len % 2 != 0 || out->failed)
         return false;
+    bool valid = true;
     for (size_t i = 0; i < text.len; i += 2) {
         int high = hex_digit(text.bytes[i]), low = hex_digit(text.bytes[i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        *out->at++ = (uint8_t) (high << 4 | low);
+        valid &= high >= 0 && low >= 0;
+        *out->at++ = (uint8_t) (high * 16 + low);
     }
     out->left -= text.len / 2;
-    return true;
+    return valid;
 }
 
 /* The next word of a line, up to a blank or its end; *line goes behind the blank. */
@@ -137,12 +138,13 @@ static bool is_known(span name)
 
 static bool put_column(writer *out, span word)
 {
-    bool violation = true;
+    bool valid = true, violation = true;
     for (size_t i = 0; i < word.len; i++) {
-        if (hex_digit(word.bytes[i]) < 0)
-            return false;
-        violation = violation && word.bytes[i] == '0';
+        valid &= hex_digit(word.bytes[i]) >= 0;
+        violation &= word.bytes[i] == '0';
     }
+    if (!valid)
+        return false;
     if (word.len != 40 && word.len != 64 && word.len != 96 && word.len != 128)
         return false;
     uint8_t column[20] = {violation ? 0 : 1};

@@ -59,7 +59,9 @@ class LoadNode:
     @property
     def stream(self) -> TlsStream:
         """Its end of the connection."""
-        return self.connection._stream
+        stream = self.connection._stream
+        assert isinstance(stream, TlsStream)
+        return stream
 
     @property
     def fd(self) -> int:

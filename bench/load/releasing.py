@@ -49,6 +49,7 @@ def make_request(tenant: SigningKey, coordinator: CoordinatorStatement) -> KeyRe
         policy=PolicyDemand("tvmm", 1, {}),
         attributes={},
         disk_state="registered",
+        permissions=(),
     )
     signed = sign_ticket(ticket, tenant)
     return KeyRequest(signed.ticket, signed.signature, os.urandom(32))

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import structlog
 
+from tccp import printable
 from tccp.errors import ConfigError
 from tccp.model import SecretBytes
 
@@ -73,9 +74,7 @@ def escape(text: str) -> str:
     r"""*text* on one line, with everything that is not plainly visible as ``\x1b`` or ``\u202e``, cut at 2048."""
     if len(text) > TEXT_CHARACTERS_MAX:
         text = f"{text[:TEXT_CHARACTERS_MAX]} ... ({len(text) - TEXT_CHARACTERS_MAX} characters more)"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return printable.escape(text)
 
 
 def _stderr_is_the_journal() -> bool:

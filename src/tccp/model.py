@@ -14,7 +14,9 @@ NONCE_BYTES = 32
 PCR_COUNT = 24
 # PCR 16 (debug) and PCR 23 (application) can be reset by software at any time: they prove nothing.
 RESETTABLE_PCRS = frozenset({16, 23})
-NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+# It becomes part of a name in certificates; with an empty label in it, TLS would take none of them.
+NODE_NAME = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}(?:\.{_LABEL})*")
 
 
 class PcrBank(enum.IntEnum):
@@ -47,9 +49,6 @@ class PcrBank(enum.IntEnum):
         except KeyError:
             known = ", ".join(bank.hash_name for bank in cls)
             raise ValueError(f"{name!r} is no PCR bank; one of {known}") from None
-
-
-_DIGEST_BYTES = {bank: hashlib.new(bank.hash_name).digest_size for bank in PcrBank}
 
 
 _DIGEST_BYTES = {PcrBank.SHA1: 20, PcrBank.SHA256: 32, PcrBank.SHA384: 48, PcrBank.SHA512: 64}

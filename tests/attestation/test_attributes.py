@@ -9,13 +9,20 @@ from tccp.attestation.attributes import (
     NAMES_MAX,
     NodeAttributes,
     attributes_in,
+    attributes_of_tpm,
     attributes_text,
     check_attributes,
 )
 from tccp.attestation.boot_policy import AnyPolicy, parse_any_policy
+from tccp.attestation.ek_id import ek_id_of, ek_spki_of
+from tccp.attestation.enrolment import EkAuthorities, bind_ek, pinned_ek, verify_ek_certificate
 from tccp.attestation.policy_diff import diff_policies
+from tccp.attestation.quote import verify_quote
 from tccp.errors import ConfigError
+from tests.attestation.test_quote import AK, FORGER, NONCE, PCRS, good_attest
+from tests.support import certificates as make
 from tests.support.measured_host import boot_policy
+from tests.support.public_areas import ek_area
 
 EK, OTHER_EK = b"\x0a" * 32, b"\x0b" * 32
 PCR = f'name = "tvmm"\nversion = 1\n{{}}\n[pcrs]\n0 = "{"00" * 32}"\n{{}}'
@@ -48,6 +55,22 @@ def test_what_must_be_attested_is_not_there_by_being_asserted() -> None:
     assert not NODE.lacking_evidence({"location": "delft"})
     assert NODE.lacking_evidence({"gpu": "yes"}) == "gpu is None by evidence, asserted is yes, not yes"
     assert NodeAttributes().lacking_evidence({"gpu": "yes"}) == "gpu is None by evidence, not yes"
+
+
+def test_a_tpm_says_what_it_is_as_far_as_somebody_certified_it() -> None:
+    attest = good_attest().encode()
+    quote = verify_quote(attest, FORGER.sign(attest), PCRS, ak=AK, qualifying_data=NONCE)
+    key, root = make.new_key(), make.Authority()
+    certificate = verify_ek_certificate(root.issue(key), [], authorities=EkAuthorities([root.der]), now=make.NOW)
+    area = ek_area(key)
+    pinned = pinned_ek(area, pinned_sha256=ek_id_of(area))
+
+    assert attributes_of_tpm(pinned, quote) == {"tpm.firmware": "2020031200120003"}
+    found = attributes_of_tpm(bind_ek(area, certificate), quote)
+    assert found.pop("tpm.firmware") == "2020031200120003"
+    said = {"tpm.manufacturer": certificate.manufacturer, "tpm.model": certificate.model}
+    assert found == {name: value for name, value in {**said, "tpm.version": certificate.version}.items() if value}
+    assert ek_id_of(ek_spki_of(area)) == pinned.id
 
 
 # ---- what a policy says ----
@@ -136,7 +159,7 @@ def test_what_is_written_is_read_again_whatever_the_values_are() -> None:
     assert (read.attested, read.asserted) == (said, {})
 
 
-@pytest.mark.parametrize("text", ["", "7", "[]", '{"a": 1}', '{"a": "' + "x" * 20_000 + '"}', 7, b"{}"])
+@pytest.mark.parametrize("text", ["", "[" * 16_000, "7", "[]", '{"a": 1}', '{"a": "' + "x" * 20_000 + '"}', 7, b"{}"])
 def test_what_is_no_attributes_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match=r"attributes|Expecting"):
         attributes_in({"asserted": text})

@@ -4,10 +4,12 @@ import re
 
 import pytest
 
-from tccp.attestation.boot_judge import judge_boot, judge_platform
+from tccp.attestation import boot_judge
+from tccp.attestation.boot_judge import FINDINGS_MAX, explain_boot, findings, judge_boot
+from tccp.attestation.command_line import TEXT_CHARACTERS_MAX, load_options
 from tccp.attestation.event_data import EventType as T
 from tccp.attestation.event_log import explain, replay_event_log
-from tccp.attestation.policy import TrustedPlatform, parse_policy
+from tccp.attestation.policy import TrustedPlatform
 from tccp.errors import EventLogError, PolicyError
 from tests.support.boots import (
     AUTHORITY,
@@ -59,6 +61,7 @@ def test_the_control_an_honest_boot_is_trusted() -> None:
         ([*HONEST, Step(0, T.EV_EFI_PLATFORM_FIRMWARE_BLOB, bytes(16), b"more")], "firmware_not_in_policy"),
         ([step for step in HONEST if step != FIRMWARE[1]], "firmware_not_in_policy"),
         ([FIRMWARE[1], FIRMWARE[0], *HONEST[2:]], "firmware_not_in_policy"),
+        ([FIRMWARE[0], *HONEST[2:], FIRMWARE[1]], "firmware_not_in_policy"),
         ([*HONEST, Step(2, T.EV_EFI_BOOT_SERVICES_DRIVER, b"card", b"option ROM")], "drivers_not_in_policy"),
         (replaced(HONEST, (LOADER, EVIL)), "boot_loader_not_in_policy"),
         ([*HONEST, EVIL], "boot_loader_not_in_policy"),
@@ -72,7 +75,8 @@ def test_the_control_an_honest_boot_is_trusted() -> None:
         (replaced(HONEST, (AUTHORITY, AUTHORITY._replace(data=variable("db", b"hers")))), "secure_boot_not_in_policy"),
     ],
     ids=[
-        *("firmware", "more firmware", "less firmware", "firmware in another order", "option ROM", "loader"),
+        *("firmware", "more firmware", "less firmware", "firmware in another order", "firmware by the system"),
+        *("option ROM", "loader"),
         *("one more image", "kernel", "initrd", "second initrd", "no initrd", "no kernel"),
         *("no command line", "loader after the kernel", "authority"),
     ],
@@ -109,6 +113,22 @@ def test_a_host_that_extends_pcr_7_later_cannot_put_secure_boot_on() -> None:
     for shown in (measured, relabelled, hidden):
         explain(replay_event_log(log_of(shown)), quote_of(measured).pcrs)  # the control: the log explains the quote
         assert refusal(measured, shown, any_authority) == "secure_boot_not_in_policy"
+
+
+def test_what_stands_around_what_was_measured_makes_no_authority_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a variable firmware may have hashed the value alone, so a log can put any value into one that is called db."""
+    off = SECURE_BOOT[0]._replace(data=variable("SecureBoot", b"\x00"))
+    measured = [*replaced(HONEST, (SECURE_BOOT[0], off)), SECURE_BOOT[0], SEPARATORS[7]]
+    wrapped = {
+        step: Step(7, T.EV_EFI_VARIABLE_AUTHORITY, variable("db", step.data), step.data)
+        for step in (off, SEPARATORS[7])
+    }
+    shown = [*replaced(measured[:-1], *wrapped.items()), SEPARATORS[7]]
+    any_authority = policy(re.sub(r"authorities = .*", "", POLICY))
+
+    assert refusal(measured, shown, any_authority) == "secure_boot_not_in_policy"
+    monkeypatch.setattr(boot_judge, "_names_authority", lambda measured: measured is not None)
+    assert refusal(measured, shown, any_authority) == ""  # the control: secure boot would be on
 
 
 def test_a_driver_may_have_an_authority_before_the_separator() -> None:
@@ -206,6 +226,17 @@ def test_a_command_that_looks_like_a_good_command_line_covers_no_bad_one() -> No
     assert refusal(measured) == "command_line_not_in_policy"
 
 
+def test_the_text_that_systemd_measured_says_which_digest_the_kernel_may_leave() -> None:
+    def booted(told: str, taken: str) -> list[Step]:
+        text = Step(12, T.EV_IPL, f"{told}\0".encode("utf-16-le"))
+        options = Step(9, T.EV_EVENT_TAG, b"LOADED_IMAGE::LoadOptions\0", load_options(taken)[0])
+        return [*(step for step in HONEST if step.pcr != 8), text, options]
+
+    assert refusal(booted(LINE, LINE)) == ""
+    assert refusal(booted(LINE, f"{LINE} init=/bin/sh")) == "command_line_not_in_policy"
+    assert refusal(booted(f"{LINE} init=/bin/sh", LINE)) == "command_line_not_in_policy"
+
+
 def test_commands_that_nobody_listed_are_refused() -> None:
     assert refusal([*HONEST, grub("grub_cmd", "insmod evil")]) == "command_line_not_in_policy"
     assert refusal([*HONEST, COMMANDS[0]]) == ""
@@ -232,17 +263,6 @@ def test_a_log_that_ends_before_the_firmware_does_is_refused() -> None:
 
     with pytest.raises(EventLogError, match=r"event_log_incomplete|event_log_mismatch"):
         judge_boot(policy(), quote_of(HONEST), cut)
-
-
-def test_policies_of_both_kinds_are_judged_at_one_place() -> None:
-    quote = quote_of(HONEST)
-    values = "\n".join(f'{index} = "{value.hex()}"' for index, value in quote.pcrs.values.items())
-    exact = parse_policy(f'name = "x"\nversion = 1\n[pcrs]\n{values}'.encode())
-
-    assert judge_platform(exact, quote, b"").policy_name == "x"
-    assert judge_platform(policy(), quote, log_of(HONEST)).policy_name == "tvmm"
-    with pytest.raises(EventLogError):
-        judge_platform(policy(), quote, b"")
 
 
 # ---- modes and verdicts ------------------------------------------------------------------------------------------
@@ -283,6 +303,21 @@ def test_text_of_the_host_cannot_drive_a_terminal() -> None:
 
     assert "\x1b" not in caught.value.detail
     assert "\n" not in caught.value.detail
+
+
+def test_a_host_that_measures_thousands_of_things_makes_nobody_write_long_books() -> None:
+    digests = ", ".join(f'"{number:064x} {"a title " * 100}"' for number in range(100))
+    rules = policy(POLICY.replace('[drivers]\nmode = "enforce"', f'[drivers]\nmode = "warn"\ndigests = [{digests}]'))
+    drivers = [Step(2, T.EV_EFI_BOOT_SERVICES_DRIVER, b"card", b"%d" % number) for number in range(1000)]
+    host = [*HONEST, *drivers, grub("grub_cmd", "x" * 100_000)]
+
+    found = findings(rules, explain_boot(rules, quote_of(host, rules).pcrs, log_of(host)))
+
+    assert len(found) == FINDINGS_MAX + 1
+    assert max(len(str(finding)) for finding in found) < 2 * TEXT_CHARACTERS_MAX
+    assert "and 92 more" in str(found[0])
+    # What only warns keeps nothing out that is enforced.
+    assert refusal(host, rules=rules) == "command_line_not_in_policy"
 
 
 def test_nobody_but_a_policy_makes_a_trusted_platform() -> None:

@@ -62,6 +62,10 @@ WRONG = {
     "a command line without rules": (HEAD + '[command_line]\nmode = "enforce"\n', "command_line"),
     "no lines": (HEAD + '[command_line]\nmode = "enforce"\nlines = []\n', "command_line.lines"),
     "another state": (HEAD + '[secure_boot]\nmode = "enforce"\nstate = "maybe"\n', "state"),
+    "an IMA policy beside another bank": (
+        f'bank = "sha384"\n{HEAD}[drivers]\nmode = "warn"\n[ima]\nsha256 = "{DIGEST}"\n',
+        "ima",
+    ),
     "a short hash of an IMA policy": (HEAD + KERNEL + '[ima]\nsha256 = "ab"\n', "ima.sha256"),
 }
 

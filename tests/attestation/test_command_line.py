@@ -32,15 +32,56 @@ def test_a_line_with_what_is_required_and_nothing_forbidden_conforms() -> None:
         (f"{GOOD}\xa0init=/bin/sh", "characters that the kernel may read differently"),
         (f"{GOOD}\ninit=/bin/sh", "characters that the kernel may read differently"),
         (f"{GOOD}\0init=/bin/sh", "characters that the kernel may read differently"),
-        (GOOD + " x" * 3000, "4096 are allowed"),
+        (f'{GOOD} x="a init=/bin/sh b"', "init=/bin/sh is forbidden"),
+        (f"{GOOD} x='a debug b'", "debug is forbidden"),
+        (f"{GOOD} sys'temd.debug'-shell=1", "systemd.debug_shell=1 is forbidden"),
+        (f'{GOOD} x="a lockdown=none b"', "lockdown=none contradicts"),
+        (GOOD + " x" * 1000, "2047 are allowed"),
     ],
 )
 def test_a_line_that_goes_around_the_rules_does_not(line: str, told: str) -> None:
     assert any(told in problem for problem in problems(line, RULES))
 
 
-def test_words_are_split_as_the_kernel_does() -> None:
-    assert words('a  b="c d" "e f" g-h=i-j "" k') == ("a", "b=c d", "e f", "g_h=i-j", "", "k")
+@pytest.mark.parametrize(
+    "word", ['lockdown="int"egrity', 'lockdown=integ"rity"', 'lock"down"=integrity', '"lockdown"=integrity']
+)
+def test_a_quote_inside_of_a_word_makes_it_another_for_the_kernel(word: str) -> None:
+    line = GOOD.replace("lockdown=integrity", word)
+
+    assert "lockdown=integrity" in line.replace('"', "").split()  # the control: who drops all quotes finds it
+    assert "lockdown=integrity is missing" in problems(line, RULES)
+
+
+def test_what_systemd_takes_for_a_part_of_something_else_is_not_there() -> None:
+    line = f"x=' {GOOD} '"
+
+    assert "lockdown=integrity" in words(line)  # the control: single quotes mean nothing to the kernel
+    assert "lockdown=integrity is missing" in problems(line, RULES)
+
+
+def test_a_word_that_the_kernel_does_not_read_any_more_is_not_there() -> None:
+    """Of a line of 2048 characters, the last one makes room for the NUL."""
+    filling = f"/vmlinuz module.sig_enforce=1 {'x' * 2047}"
+    fits = f"{filling[: 2047 - len(' lockdown=integrity')]} lockdown=integrity"
+
+    assert (len(fits), problems(fits, RULES)) == (2047, ())
+    assert problems(fits.replace("x ", "xx "), RULES) == ("it has 2048 characters, 2047 are allowed",)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('a  b="c d" "e f" g-h=i-j "" k', ("a", "b=c d", "e f", "g_h=i-j", "", "k")),
+        ('"a=b c" d', ("a=b c", "d")),
+        ('a"b"c d="e"f g=h"i" "j"k', ('a"b"c', 'd=e"f', 'g=h"i"', 'j"k')),
+        ('a="b c', ("a=b c",)),
+        ('="a" =b="c"', ('="a"', "=b=c")),
+        ("a='b c'", ("a='b", "c'")),
+    ],
+)
+def test_words_are_split_and_unquoted_as_the_kernel_does(line: str, expected: tuple[str, ...]) -> None:
+    assert words(line) == expected
 
 
 @pytest.mark.parametrize(

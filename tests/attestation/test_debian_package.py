@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from tccp.attestation.debian_package import package_digests
+from tccp.attestation.debian_package import MEMBERS_MAX, package_digests
 from tccp.errors import ConfigError
 
 
@@ -60,6 +60,24 @@ def test_a_hard_link_is_the_file_that_it_links_to() -> None:
     assert found[b"/usr/bin/y"] == found[b"/usr/bin/x"]
 
 
+def test_what_is_no_file_is_not_listed() -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:") as tar:
+        for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE):
+            member = tarfile.TarInfo("./usr/x")
+            member.type, member.linkname = kind, "y"
+            tar.addfile(member)
+
+    assert digests(b"!<arch>\n" + _member("data.tar", content.getvalue())) == {}
+
+
+def test_a_package_of_endless_files_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tccp.attestation.debian_package.FILES_MAX", 2)
+    assert len(digests(deb({"./x": b"", "./y": b""}))) == 2
+    with pytest.raises(ConfigError, match="more than 2 files"):
+        digests(deb({"./x": b"", "./y": b"", "./z": b""}))
+
+
 def test_a_package_of_dpkg_is_read(tmp_path: Path) -> None:
     (tmp_path / "p" / "DEBIAN").mkdir(parents=True)
     (tmp_path / "p" / "DEBIAN" / "control").write_text(
@@ -80,9 +98,20 @@ def test_a_package_of_dpkg_is_read(tmp_path: Path) -> None:
         deb({"./x": b"x"})[:-20],
         deb({"./x": b"x"})[:70],
         deb({}, links={"./y": "./nothing"}),
+        b"!<arch>\n" + _member("debian-binary", b"2.0\n") * (MEMBERS_MAX + 1) + _member("data.tar", b""),
+        b"!<arch>\n" + _member("data.tar", bytes(1024)).replace(b"1024", b"9999"),
         b"!<arch>\n" + _member("data.tar.zst", b"\x28\xb5\x2f\xfd" + bytes(64)),
     ],
-    ids=["nothing", "no members", "cut", "no files", "a link to nothing", "zstd"],
+    ids=[
+        "nothing",
+        "no members",
+        "cut",
+        "no files",
+        "a link to nothing",
+        "too many members",
+        "shorter than it says",
+        "zstd",
+    ],
 )
 def test_what_is_no_package_is_refused(package: bytes) -> None:
     with pytest.raises(ConfigError, match="bad_package"):

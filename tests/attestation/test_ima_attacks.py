@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from tccp.attestation.ima import (
+    SHOWN_PATH_BYTES,
     AcceptedMeasurements,
     ImaProgress,
     Verdict,
@@ -92,6 +93,16 @@ def test_the_evil_entry_is_refused_by_name() -> None:
     with pytest.raises(PolicyError, match=r"entry 2: /usr/bin/rootkit sha256:[0-9a-f]{64}: not_listed") as caught:
         POLICY.judge(prove_measurements(written(HONEST), ImaProgress.start(), quoted(HONEST)))
     assert caught.value.hint
+
+
+def test_a_path_without_an_end_fills_no_log() -> None:
+    """Who may extend PCR 10 measures what he likes, under a name as long as he likes."""
+    entries = [AGGREGATE, *(ng(b"%d" % number, b"/" + b"\xff" * 500_000) for number in range(3))]
+    proved = prove_measurements(written(entries), ImaProgress.start(), quoted(entries))
+
+    with pytest.raises(PolicyError, match="ima_entry_refused") as caught:
+        compiled(ImaRules()).judge(proved)
+    assert len(caught.value.detail) < 3 * (4 * SHOWN_PATH_BYTES + 150)
 
 
 def test_progress_that_was_not_earned_leads_nowhere() -> None:

@@ -124,6 +124,12 @@ def test_a_runtime_policy_of_keylime_means_the_same_here(entry: Entry, expected:
     assert verdict(entry) == expected
 
 
+def test_a_policy_without_keys_trusts_no_signature() -> None:
+    rules = import_keylime(json.dumps(KEYLIME | {"verification-keys": ""}).encode()).rules
+
+    assert (list(rules.keys), list(rules.signed)) == ([], [])
+
+
 def test_weak_digests_of_keylime_are_counted() -> None:
     assert import_keylime(json.dumps(KEYLIME).encode()).weak == 1
 
@@ -149,6 +155,7 @@ def test_expressions_become_patterns(expression: str, pattern: str) -> None:
     [
         {"digests": []},
         {"digests": {"/x": "ab"}},
+        {"keyrings": [1]},
         {"digests": {"/x": ["zz"]}},
         {"digests": {"/x": ["abcd"]}},
         {"excludes": "x"},
@@ -156,6 +163,9 @@ def test_expressions_become_patterns(expression: str, pattern: str) -> None:
         {"verification-keys": "{}"},
         {"verification-keys": '{"pubkeys": ["?"]}'},
         {"ima": {"ignored_keyrings": 1}},
+        {"ima": {"ignored_keyrings": ["\ud800"]}},
+        {"digests": {"/\udc80": []}},
+        {"excludes": ["/\udfff"]},
     ],
 )
 def test_what_is_no_policy_of_keylime_is_refused(changed: dict[str, object]) -> None:

@@ -61,6 +61,14 @@ def test_a_list_without_one_of_its_entries_never_leads_there(policy: ImaPolicy, 
         taken(policy, written([*LIST[:at], *LIST[at + 1 :]]), LIST, sizes)
 
 
+def test_a_host_that_has_measured_nothing_since_needs_to_show_nothing(policy: ImaPolicy) -> None:
+    accepted = taken(policy, written(LIST), LIST, [1000])
+
+    assert ListInParts(policy, accepted.progress, quoted(LIST)).is_all
+    assert not ListInParts(policy, accepted.progress, quoted([*LIST, EVIL])).is_all
+    assert not ListInParts(policy, ImaProgress.start(), quoted([])).is_all  # IMA is off, which somebody has to say
+
+
 def test_a_list_without_an_end_is_given_up(policy: ImaPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ima_parts, "LIST_BYTES_MAX", 500)
 

@@ -117,10 +117,38 @@ def test_a_unified_image_is_predicted_by_its_sections(kernel: bytes) -> None:
     assert [event.digest for event in events if event.section == "initrd"] == [sha256(b"the initrd")]
 
 
-def unified(contents: dict[str, bytes]) -> bytes:
+def test_an_image_of_32_bits_has_its_fields_elsewhere() -> None:
+    plain, wide = unified({".text": b"code"}, magic=0x10B), unified({".text": b"code"})
+    size_at = 64 + 24 + 96 + 4 * 8 + 4  # of the directory of signatures
+
+    assert plain[: 64 + 24] == wide[: 64 + 24]
+    altered = plain[: size_at - 4] + b"\x99" * 4 + plain[size_at:]
+    assert authenticode_hash(altered) == authenticode_hash(plain)
+    wide_altered = wide[: size_at - 4] + b"\x99" * 4 + wide[size_at:]
+    assert authenticode_hash(wide_altered) != authenticode_hash(wide)
+
+
+def test_what_stands_behind_the_sections_and_before_the_signature_is_measured() -> None:
+    image, size_at = unified({".text": b"code", ".bss": b""}), 64 + 24 + 112 + 4 * 8 + 4
+    whole = image + b"more" + b"SIGNED"
+    signed = whole[:size_at] + struct.pack("<I", 6) + whole[size_at + 4 :]
+
+    assert authenticode_hash(image + b"more") != authenticode_hash(image)
+    assert authenticode_hash(signed) == authenticode_hash(image + b"more")
+
+
+def test_an_image_that_reaches_beyond_itself_is_none() -> None:
+    image = unified({".text": b"code"})
+    for at, value in ((64 + 24, 0x10C), (64 + 24 + 60, len(image) + 1), (64 + 24 + 240 + 16, len(image)), (64 + 6, 97)):
+        size = 2 if at in {64 + 24, 64 + 6} else 4
+        with pytest.raises(EvidenceError, match="malformed"):
+            authenticode_hash(image[:at] + value.to_bytes(size, "little") + image[at + size :])
+
+
+def unified(contents: dict[str, bytes], *, magic: int = 0x20B) -> bytes:
     """A PE32+ image of nothing but these sections."""
     optional = bytearray(240)
-    struct.pack_into("<H", optional, 0, 0x20B)
+    struct.pack_into("<H", optional, 0, magic)
     headers_end = 64 + 24 + len(optional) + 40 * len(contents)
     struct.pack_into("<I", optional, 60, headers_end)
     table, body = b"", b""

@@ -5,7 +5,7 @@ from nacl.signing import SigningKey
 
 from tccp.attestation.boot_policy import parse_any_policy
 from tccp.attestation.policy_diff import diff_policies
-from tccp.attestation.signed_policy import sign_policy, verify_policy
+from tccp.attestation.signed_policy import is_signed, sign_policy, verify_policy
 from tccp.errors import PolicyError
 from tests.support.boots import KERNEL, POLICY
 
@@ -60,6 +60,38 @@ def test_a_section_that_is_gone_allows_more() -> None:
     assert changes(POLICY, gone) == [("drivers", "is enforced", True), ("drivers", "is judged", True)]
 
 
+SECTIONS = {
+    "firmware": f'[firmware]\nmode = "warn"\nbuilds = [{{ events = ["EV_IPL {"ab" * 32}"] }}]\n',
+    "drivers": '[drivers]\nmode = "warn"\n',
+    "secure_boot": f'[secure_boot]\nmode = "warn"\nstate = "any"\nPK = ["{"ab" * 32}"]\n',
+    "boot_loader": f'[boot_loader]\nmode = "warn"\ndigests = ["{"ab" * 32}"]\n',
+    "initrd": f'[initrd]\nmode = "warn"\ndigests = ["{"ab" * 32}"]\n',
+    "command_line": '[command_line]\nmode = "warn"\nrequired = ["quiet"]\n',
+}
+ALONE = f'kind = "measured-boot"\nname = "x"\nversion = 1\n[kernel]\nmode = "enforce"\ndigests = ["{"ab" * 32}"]\n'
+
+
+@pytest.mark.parametrize(("name", "section"), SECTIONS.items(), ids=SECTIONS)
+def test_a_section_more_allows_less_but_for_what_it_lists(name: str, section: str) -> None:
+    there = changes(ALONE, ALONE + section)
+
+    assert (name, "is judged", False) in there
+    assert {where.split(".")[0] for where, *_ in there} == {name}
+    listed = {where for where, _, more in there if more}
+    assert listed <= {f"{name}.digests", f"{name}.builds", f"{name}.PK"}
+    assert [(where, value, not more) for where, value, more in there] == changes(ALONE + section, ALONE)
+
+
+def test_authorities_that_are_not_listed_any_more_are_any() -> None:
+    gone = "\n".join(line for line in POLICY.splitlines() if not line.startswith("authorities"))
+
+    assert ("secure_boot.authorities", "is judged", True) in changes(POLICY, gone)
+
+
+def test_a_policy_of_the_other_kind_is_another_altogether() -> None:
+    assert {where for where, *_ in changes(ALONE, PCRS)} == {"kernel", "kernel.digests", "pcrs.0", "pcrs.7"}
+
+
 def test_policies_of_pcr_values_are_compared_too() -> None:
     assert changes(PCRS, PCRS.replace(f', "{"cd" * 32}"', "")) == [("pcrs.7", "cd" * 32, False)]
 
@@ -81,6 +113,11 @@ def test_no_bit_of_a_signed_policy_can_be_changed() -> None:
         altered[position] ^= 1
         with pytest.raises(PolicyError, match=r"malformed|unknown_key|bad_signature"):
             verify_policy(bytes(altered), [KEY.verify_key])
+
+
+def test_a_signed_policy_is_told_from_a_bare_one() -> None:
+    assert is_signed(sign_policy(POLICY.encode(), KEY))
+    assert not is_signed(POLICY.encode())
 
 
 def test_a_policy_by_somebody_else_or_by_nobody_is_refused() -> None:

@@ -11,23 +11,16 @@ from tests.support.forger import AK_ATTRIBUTES, Forger, private_key, tpm2b
 
 FORGER = Forger("p256", "ecdsa", "sha256")
 SPKI = FORGER.public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-PEM = FORGER.public_key.public_bytes(
-    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-).decode()
 
 
 @pytest.mark.parametrize("kind", ["rsa2048", "rsa3072", "rsa4096", "p256", "p384"])
 def test_a_key_is_the_same_in_each_form(kind: str) -> None:
     forger = Forger(kind, "ecdsa" if kind.startswith("p") else "rsassa", "sha256")
-    spki, pem = (
-        forger.public_key.public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
-        for encoding in (serialization.Encoding.DER, serialization.Encoding.PEM)
-    )
+    spki = forger.public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     area = forger.tpm_public()
 
-    bare, text, whole = AkKey.from_spki(spki), AkKey.from_pem(pem.decode()), AkKey.from_tpm_public(area)
+    bare, whole = AkKey.from_spki(spki), AkKey.from_tpm_public(area)
 
-    assert bare == text
     assert (bare.spki, bare.name, bare.kind) == (spki, b"", kind)
     assert AkKey.from_tpm_public(tpm2b(area)) == whole
     assert (whole.spki, whole.kind, len(whole.name)) == (spki, kind, 34)
@@ -40,24 +33,6 @@ FIXED_TPM, FIXED_PARENT, ORIGIN, RESTRICTED, DECRYPT, SIGN = 1 << 1, 1 << 4, 1 <
 def test_a_key_with_one_attribute_of_no_attestation_key_is_refused(bit: int) -> None:
     with pytest.raises(EnrolmentError, match="key_attributes"):
         AkKey.from_tpm_public(FORGER.tpm_public(attributes=AK_ATTRIBUTES ^ bit))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "not PEM",
-        PEM.replace("PUBLIC", "PRIVATE"),
-        PEM + PEM,
-        PEM.replace("-----END", "=-----END"),
-        "-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----\n",
-        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
-        PEM + "\n" * 5000,
-    ],
-)
-def test_text_that_is_not_one_public_key_is_refused(text: str) -> None:
-    with pytest.raises(EnrolmentError, match="malformed"):
-        AkKey.from_pem(text)
 
 
 def test_the_key_of_a_certificate_authority_is_refused() -> None:
@@ -84,7 +59,7 @@ def test_a_point_off_its_curve_is_refused() -> None:
 
 
 def test_a_key_does_not_print_its_handle() -> None:
-    assert "cdata" not in repr(AkKey.from_pem(PEM))
+    assert "cdata" not in repr(AkKey.from_spki(SPKI))
 
 
 # ---- bare signatures ----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tccp.attestation.quote import AkKey, VerifiedQuote, inspect_quote, verify_quote, wrap_signature
+from tccp.cli.keys import public_key_bytes
 from tccp.errors import QuoteError
 from tccp.model import PcrBank, PcrSelection, PcrValues
 from tccp.tpm import KeyKind, open_tpm
@@ -85,7 +86,7 @@ def test_the_quote_of_each_kind_of_ak_is_accepted(tools: Tools, kind: str, schem
 
     assert (quote.pcrs, quote.ak.name) == (pcrs, tools.read("ak.name"))
     assert verify_quote(
-        attest, signature, pcrs, ak=AkKey.from_pem(tools.read("ak.pem").decode()), qualifying_data=NONCE
+        attest, signature, pcrs, ak=AkKey.from_spki(public_key_bytes(tools.read("ak.pem"))), qualifying_data=NONCE
     ).safe
     with pytest.raises(QuoteError, match="nonce_mismatch"):
         verify_quote(attest, signature, pcrs, ak=ak, qualifying_data=bytes(32))

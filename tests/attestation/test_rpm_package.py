@@ -14,6 +14,7 @@ from tccp.attestation.rpm_package import (
     DIGESTS,
     DIRECTORIES,
     DIRECTORY_OF,
+    FILES_MAX,
     INT16,
     INT32,
     LEAD_BYTES,
@@ -99,6 +100,13 @@ def test_a_package_without_files_lists_none() -> None:
     assert digests(rpm({})) == {}
 
 
+def test_a_package_without_lists_of_files_lists_none() -> None:
+    package = rpm()
+    at = package.rindex(rpm_package.HEADER_MAGIC)
+
+    assert digests(package[:at] + header({5000: (INT32, [1])})) == {}
+
+
 @pytest.mark.parametrize(
     "package",
     [
@@ -112,6 +120,10 @@ def test_a_package_without_files_lists_none() -> None:
         rpm(DIRECTORY_OF=(INT32, [0, 7])),
         rpm(DIGESTS=(STRINGS, [b"zz", b"zz"])),
         rpm(DIGESTS=(STRINGS, [b"00", b"00"])),
+        rpm(DIGESTS=(STRINGS, [b"\xff", b"\xff"])),
+        rpm(ALGORITHM=(INT32, [])),
+        rpm(NAMES=(INT32, [1, 2])),
+        LEAD_MAGIC + bytes(LEAD_BYTES - 4) + header({tag: (INT32, []) for tag in range(5000)}),
         LEAD_MAGIC + bytes(LEAD_BYTES - 4) + rpm_package.HEADER_MAGIC + bytes(4) + b"\xff" * 8,
     ],
 )
@@ -121,7 +133,16 @@ def test_what_is_no_package_of_ours_is_refused(package: bytes) -> None:
 
 
 def test_a_count_beyond_the_data_is_refused_before_memory_is_taken() -> None:
-    damaged = rpm().replace(struct.pack(">2I", NAMES, STRINGS), struct.pack(">2I", NAMES, STRINGS), 1)
-    at = damaged.index(struct.pack(">2I", NAMES, STRINGS)) + 12
-    with pytest.raises(ConfigError, match="bad_package"):
-        digests(damaged[:at] + b"\xff\xff\xff\xff" + damaged[at + 4 :])
+    package = rpm()
+    at = package.index(struct.pack(">2I", NAMES, STRINGS)) + 12
+    for count in (b"\xff\xff\xff\xff", (FILES_MAX + 1).to_bytes(4, "big"), b"\0\0\0\x63"):
+        with pytest.raises(ConfigError, match="bad_package"):
+            digests(package[:at] + count + package[at + 4 :])
+
+
+def test_an_offset_beyond_the_data_is_refused() -> None:
+    package = rpm()
+    for tag, kind in ((NAMES, STRINGS), (MODES, INT16)):
+        at = package.index(struct.pack(">2I", tag, kind)) + 8
+        with pytest.raises(ConfigError, match="bad_package"):
+            digests(package[:at] + b"\x7f\xff\xff\xff" + package[at + 4 :])

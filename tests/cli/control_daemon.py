@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ import trio
 
 from tccp.control.server import ControlGroups, Peer, serve_control
 from tccp.errors import TccpError
+from tccp.protocol.encoding import encode
+from tccp.protocol.framing import frame
 
 Item = msgspec.Struct | TccpError
 Prepared = Item | list[Item]
@@ -38,6 +41,24 @@ class ControlDaemon:
             yield item
         if endless:
             await trio.sleep_forever()
+
+
+@contextlib.contextmanager
+def dying_daemon(path: Path, *said: msgspec.Struct) -> Iterator[None]:
+    """A daemon that dies after it has said so much to the first who asks."""
+
+    def serve() -> None:
+        with listener.accept()[0] as stream:
+            stream.recv(65_536)
+            stream.sendall(b"".join(frame(encode(message)) for message in said))
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join()
 
 
 @contextlib.contextmanager

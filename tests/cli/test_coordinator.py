@@ -14,6 +14,7 @@ import pytest
 from tccp.errors import ConfigError, HostError, PolicyError, TccpError
 from tccp.protocol import control as c
 from tccp.protocol import shadow_control as s
+from tccp.protocol.control_roles import CoordinatorRequest
 
 from .control_daemon import ControlDaemon, control_daemon
 from .running import PATIENCE_S, TCCP, tccp
@@ -99,7 +100,7 @@ ANSWERS: dict[type, object] = {
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[ControlDaemon]:
-    with control_daemon(tmp_path / "control.sock", c.CoordinatorRequest, ANSWERS) as running:  # type: ignore[arg-type]
+    with control_daemon(tmp_path / "control.sock", CoordinatorRequest, ANSWERS) as running:  # type: ignore[arg-type]
         yield running
 
 
@@ -210,7 +211,7 @@ def test_without_a_shadow_nothing_is_promoted(daemon: ControlDaemon) -> None:
 def test_a_report_of_nodes_that_would_be_refused_ends_with_1(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     refused = s.ShadowedNode("rack1-07", "refused", "admitted", "kernel_not_in_policy", HOSTILE, (), 1_795_000_000_000)
-    with control_daemon(path, c.CoordinatorRequest, {s.ReportShadow: s.ShadowReport(SHADOW, (refused,))}):
+    with control_daemon(path, CoordinatorRequest, {s.ReportShadow: s.ShadowReport(SHADOW, (refused,))}):
         ended = tccp("coordinator", "policy", "shadow", "report", "tvmm", "--socket", path)
 
     assert ended.code == 1
@@ -236,7 +237,7 @@ def test_nodes_are_chosen_by_what_is_said_of_them_and_by_whom(tmp_path: Path) ->
     path = tmp_path / "control.sock"
     said = msgspec.structs.replace(NODE, name="said", attributes={"site": "delft"})
     proved = msgspec.structs.replace(NODE, name="proved", attributes={"site": "paris"}, attested={"site": "delft"})
-    with control_daemon(path, c.CoordinatorRequest, {c.ListNodes: c.Nodes((said, proved)), c.ShowNode: proved}):
+    with control_daemon(path, CoordinatorRequest, {c.ListNodes: c.Nodes((said, proved)), c.ShowNode: proved}):
         both = tccp("coordinator", "nodes", "--attribute", "site=delft", "--json", "--socket", path)
         one = tccp("coordinator", "nodes", "--attested", "site=delft", "--socket", path)
         shown = tccp("coordinator", "node", "show", "proved", "--socket", path)
@@ -288,7 +289,7 @@ def test_a_policy_comes_back_byte_for_byte(daemon: ControlDaemon) -> None:
 )
 def test_what_the_daemon_refuses_ends_by_whose_fault_it_was(tmp_path: Path, problem: TccpError, code: int) -> None:
     path = tmp_path / "control.sock"
-    with control_daemon(path, c.CoordinatorRequest, {c.ShowNode: problem}):
+    with control_daemon(path, CoordinatorRequest, {c.ShowNode: problem}):
         as_text = tccp("coordinator", "node", "show", "rack1-07", "--socket", path)
         as_json = tccp("coordinator", "node", "show", "rack1-07", "--socket", path, "--json")
 
@@ -305,6 +306,13 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
     assert ended.document["hint"]
 
 
+def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
+    ended = tccp("coordinator", "status", "--socket", tmp_path / ("x" * 200), "--json")
+
+    assert (ended.code, ended.document["error"]) == (3, "no_daemon")
+    assert ended.document["detail"].endswith(": AF_UNIX path too long")
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -317,6 +325,7 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
         "node attribute rack1-07 --set a=1 --set a=2",
         "node attribute rack1-07 --set a=1 --remove a",
         "watch --since -1",
+        "watch --kind revok",
         "policy show tvmm --version one",
     ],
 )
@@ -347,7 +356,7 @@ def test_ctrl_c_ends_watching_without_a_traceback(daemon: ControlDaemon) -> None
 
 def test_a_coordinator_that_ends_while_watched_is_told(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
-    with control_daemon(path, c.CoordinatorRequest, ANSWERS):  # type: ignore[arg-type]
+    with control_daemon(path, CoordinatorRequest, ANSWERS):  # type: ignore[arg-type]
         child = subprocess.Popen(
             [TCCP, "coordinator", "watch", "--socket", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -380,7 +389,7 @@ def test_a_policy_shown_on_a_terminal_cannot_drive_it(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     hostile = c.PolicyInfo("tvmm", 3, EK_ID, 1, True, 2, b'description = "\x1b[2J"\n')
     terminal, child_end = pty.openpty()
-    with control_daemon(path, c.CoordinatorRequest, {c.ShowPolicy: hostile}):
+    with control_daemon(path, CoordinatorRequest, {c.ShowPolicy: hostile}):
         subprocess.run(
             [TCCP, "coordinator", "policy", "show", "tvmm", "--socket", str(path)], stdout=child_end, check=True
         )

@@ -194,6 +194,15 @@ def test_a_full_disk_is_a_fault_of_this_machine() -> None:
     assert done.stderr.startswith(b"tccp: error: ")
 
 
+def test_a_disk_that_is_full_at_the_very_end_is_one_too() -> None:
+    """What is short is written when the command has ended."""
+    command, buffered = [TCCP, "config", "example", "witness"], {**os.environ, "PYTHONUNBUFFERED": ""}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=buffered, check=False)
+
+    assert (done.returncode, done.stderr) == (exit_codes.HOST, b"tccp: error: os_error: No space left on device\n")
+
+
 def test_characters_that_the_terminal_cannot_show_are_numbered() -> None:
     ended = tccp("schön", env={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
 

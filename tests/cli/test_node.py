@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from tccp.protocol import control as c
+from tccp.protocol.control_roles import NodeRequest
 
 from .control_daemon import control_daemon
 from .running import tccp
@@ -38,7 +39,7 @@ REFUSED = msgspec.structs.replace(
 
 def test_an_admitted_node_shows_its_lease(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
-    with control_daemon(path, c.NodeRequest, {c.GetStatus: ADMITTED}) as daemon:
+    with control_daemon(path, NodeRequest, {c.GetStatus: ADMITTED}) as daemon:
         text = tccp("node", "status", "--socket", path)
         document = tccp("node", "status", "--socket", path, "--json").document
 
@@ -52,7 +53,7 @@ def test_an_admitted_node_shows_its_lease(tmp_path: Path) -> None:
 
 def test_a_refused_node_says_why_and_when_it_tries_again(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
-    with control_daemon(path, c.NodeRequest, {c.GetStatus: REFUSED}):
+    with control_daemon(path, NodeRequest, {c.GetStatus: REFUSED}):
         text = tccp("node", "status", "--socket", path).out
 
     assert "pcr_not_in_policy\\x1b[31m" in text

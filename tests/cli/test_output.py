@@ -1,5 +1,6 @@
 """What a person or a program gets to see, with strings from outside in it."""
 
+import argparse
 import json
 import re
 import subprocess
@@ -9,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tccp.cli.output import Screen, complain, escape, print_json
+from tccp.cli.arguments import text_of, utc_time
+from tccp.cli.control import LAST_MS, moment
+from tccp.cli.output import Screen, complain, print_json
+from tccp.printable import escape
 
 HOSTILE = [
     "\x1b[2J\x1b[H",  # clear the screen
@@ -100,3 +104,30 @@ def test_plain_tables_line_up_and_are_not_cut(capsys: pytest.CaptureFixture[str]
 def test_what_json_cannot_say_is_a_bug() -> None:
     with pytest.raises(TypeError):
         print_json({"set": {1}})
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "text"),
+    [
+        (0, "-"),
+        (-1, "-"),
+        (1, "1970-01-01 00:00:00 UTC"),
+        (LAST_MS, "9999-12-31 23:59:59 UTC"),
+        (LAST_MS + 1000, "after the year 9999"),
+        (1000 * (1 << 64), "after the year 9999"),
+    ],
+)
+def test_a_time_that_somebody_else_says_is_shown_whatever_it_is(at_ms: int, text: str) -> None:
+    assert moment(at_ms) == text
+
+
+def test_a_time_on_a_command_line_is_one_of_utc_wherever_it_was_said() -> None:
+    assert utc_time("2026-11-23T12:00+02:00").isoformat() == "2026-11-23T10:00:00+00:00"
+    assert utc_time("2026-11-23T12:00").isoformat() == "2026-11-23T12:00:00+00:00"
+
+
+def test_what_no_daemon_would_take_is_said_before_it_is_asked() -> None:
+    assert text_of(8)("schön") == "schön"
+    for text, complaint in (("x" * 9, "9 characters, and 8 are allowed"), ("a\nb", "cannot be printed")):
+        with pytest.raises(argparse.ArgumentTypeError, match=complaint):
+            text_of(8)(text)

@@ -1,5 +1,7 @@
 """``tccp ticket``: what a tenant is told, what she keeps, and what is refused before anything is signed."""
 
+import contextlib
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -8,8 +10,8 @@ import pytest
 from tccp.image.keys import RecipientSecretKey
 from tccp.protocol.ticket import read_ticket_file, verify_ticket
 from tccp.tenant.trust_store import TrustStore, parse_pinned
-from tccp.tenant.vm_file import read_vm_file
-from tests.cli.running import Ended, tccp
+from tccp.tenant.vm_file import VmFile, alone_in, read_vm_file, write_vm_file
+from tests.cli.running import PATIENCE_S, TCCP, Ended, tccp
 from tests.fuzz.tenant_targets import pinned as pinned_bytes
 
 RELEASE_KEY = RecipientSecretKey.from_seed(b"\x07" * 32)
@@ -34,9 +36,17 @@ class Desk:
 
     def create(self, *more: str | Path, out: str = "t", vm: str = "vm", policy: str = "tvmm") -> Ended:
         """Create a ticket."""
+        return tccp(*self._words(*more, out=out, vm=vm, policy=policy))
+
+    def begin(self, *more: str | Path, out: str) -> subprocess.Popen[bytes]:
+        """Begin to create one."""
+        words = map(str, self._words(*more, out=out, vm="vm", policy="tvmm"))
+        return subprocess.Popen([TCCP, *words], stdout=subprocess.DEVNULL)
+
+    def _words(self, *more: str | Path, out: str, vm: str, policy: str) -> list[str | Path]:
         keys = ("--sign", self.folder / "tenant.key", "--key", self.folder / "me.key")
         where = (self.folder / out, "--vm", self.folder / vm, "--store", self.folder / "trust")
-        return tccp("ticket", "create", *where, *keys, "--policy", policy, *more, "--json")
+        return ["ticket", "create", *where, *keys, "--policy", policy, *more, "--json"]
 
     @property
     def disk(self) -> tuple[str, Path]:
@@ -69,6 +79,15 @@ def test_a_ticket_says_what_was_asked_for_and_its_vm_is_kept(desk: Desk) -> None
     assert ended.document["vm_id"] == ticket.vm_id.hex() == vm.vm_id.hex()
     assert ended.document["sha256"] == vm.tickets[0].hex()
     assert (desk.folder / "vm").stat().st_mode & 0o077 == 0
+
+
+def test_a_ticket_for_longer_than_calendars_go_is_shown_none_the_less(desk: Desk) -> None:
+    assert desk.create(*desk.disk, "--valid", "9999999d").code == 0
+
+    shown = tccp("ticket", "show", desk.folder / "t")
+
+    assert shown.code == 0
+    assert " s after 1970" in shown.out
 
 
 def test_the_next_ticket_is_for_the_same_vm(desk: Desk) -> None:
@@ -133,6 +152,29 @@ def test_a_vm_file_that_others_can_read_is_not_used(desk: Desk) -> None:
     (desk.folder / "vm").chmod(0o644)
 
     assert desk.create(*desk.disk, out="t2").document["error"] == "vm_file_exposed"
+
+
+def test_two_tickets_that_are_signed_at_once_are_both_remembered(desk: Desk) -> None:
+    desk.create(*desk.disk)
+    before = read_vm_file(desk.folder / "vm")
+
+    with alone_in(desk.folder):
+        child = desk.begin(*desk.disk, out="t2")
+        while child.poll() is None and not waits_for_a_lock(child.pid):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(0.05)
+        other = VmFile(before.vm_id, before.vm_key, (*before.tickets, bytes(32)))
+        write_vm_file(desk.folder / "vm", other)
+
+    assert child.wait(PATIENCE_S) == 0
+    assert read_vm_file(desk.folder / "vm").tickets[:2] == other.tickets
+    assert len(read_vm_file(desk.folder / "vm").tickets) == 3
+
+
+def waits_for_a_lock(pid: int) -> bool:
+    """As the kernel says: ``1: -> FLOCK ADVISORY WRITE 4711 ...``."""
+    waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+    return any(words[2:6] == ["FLOCK", "ADVISORY", "WRITE", str(pid)] for words in waiting)
 
 
 def test_show_verifies_before_it_shows(desk: Desk) -> None:

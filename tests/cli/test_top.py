@@ -14,6 +14,7 @@ import pytest
 from tccp.cli.top import Glance, rates
 from tccp.protocol import control as c
 from tccp.protocol import vm_control as v
+from tccp.protocol.control_roles import CoordinatorRequest
 
 from .control_daemon import ControlDaemon, control_daemon
 from .running import PATIENCE_S, TCCP, tccp
@@ -28,7 +29,7 @@ VM = v.OwnedVm(b"\x5d" * 16, "acme", "running", 3, "rack1-07", 1_795_000_000_000
 def daemon(tmp_path: Path) -> Iterator[ControlDaemon]:
     """A coordinator with two nodes, one of them refused, and a VM."""
     answers = {c.GetStatus: STATUS, c.ListNodes: c.Nodes((CALM, REFUSED)), v.ListOwnedVms: v.OwnedVms((VM,))}
-    with control_daemon(tmp_path / "control.sock", c.CoordinatorRequest, answers) as running:
+    with control_daemon(tmp_path / "control.sock", CoordinatorRequest, answers) as running:
         yield running
 
 

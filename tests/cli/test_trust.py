@@ -1,5 +1,6 @@
 """A tenant's day at the command line: a real coordinator, its log as files, nothing but `tccp`."""
 
+import base64
 import functools
 import http.server
 import json
@@ -9,10 +10,19 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import msgspec
 import pytest
 
+from tccp.cli.receipt.verify import MEANINGS
+from tccp.cli.trust.common import _about_the_tpm
+from tccp.store import EventKind
+from tccp.tenant.trust import Look
+from tccp.tenant.trust_store import parse_pinned
+from tccp.tenant.verification import VerifiedIntroduction
 from tests.cli.running import TCCP, Ended, tccp
+from tests.fuzz.tenant_targets import pinned as pinned_bytes
 from tests.support.perimeter import ZERO_PCR, Perimeter
 from tests.support.soft_tpm import EkAuthority, SoftTpm
 
@@ -48,6 +58,10 @@ def pin(perimeter: Perimeter, tmp_path: Path, store: dict[str, str]) -> Ended:
 
 def log_of(perimeter: Perimeter) -> Path:
     return perimeter.directory / "state" / "log"
+
+
+def test_every_event_that_a_receipt_may_be_of_has_a_meaning() -> None:
+    assert set(MEANINGS) == {kind.value for kind in EventKind}
 
 
 def test_a_coordinator_is_pinned_looked_at_and_forgotten(
@@ -101,6 +115,11 @@ def test_a_coordinator_with_other_pcrs_is_refused(perimeter: Perimeter, tmp_path
     )
     assert (refused.code, refused.document["error"]) == (1, "pcr_not_in_policy")
     assert "no event log" in refused.document["detail"]
+
+    # That its event log can be kept nowhere hides nothing of that.
+    add = ["trust", "add", f"127.0.0.1:{perimeter.tenants_port}", "--policy", tmp_path / "tc.toml", "--json"]
+    again = tccp(*add, "--event-log", tmp_path / "nowhere" / "log", env=store)
+    assert (again.code, again.document["error"]) == (1, "pcr_not_in_policy")
 
 
 def test_nobody_at_the_other_end_is_no_refusal(tmp_path: Path, perimeter: Perimeter, store: dict[str, str]) -> None:
@@ -180,6 +199,15 @@ def test_a_receipt_that_was_altered_or_is_of_a_stranger_proves_nothing(
     assert (unknown.code, unknown.document["error"]) == (4, "not_pinned")
 
 
+def test_another_tpm_that_a_new_policy_names_is_not_called_the_one_that_was_pinned() -> None:
+    former = parse_pinned(pinned_bytes()[0])
+    verified = cast("VerifiedIntroduction", None)  # it says nothing of what was before
+    other = msgspec.structs.replace(former, ak="30" * 91)
+
+    assert "was pinned" in _about_the_tpm(Look(former, verified, former))
+    assert "was pinned" not in _about_the_tpm(Look(other, verified, former))
+
+
 def test_an_altered_entry_is_found_by_an_audit(perimeter: Perimeter, tmp_path: Path, store: dict[str, str]) -> None:
     pin(perimeter, tmp_path, store)
     copy = tmp_path / "copy"
@@ -211,6 +239,30 @@ def test_an_older_copy_of_a_log_is_found_by_an_audit(
 
     audited = tccp("log", "audit", "--log", copy, "--json", env=store)
     assert (audited.code, audited.document["error"]) == (1, "rollback")
+
+
+def test_a_log_that_contradicts_what_was_seen_is_not_shown(
+    perimeter: Perimeter, tmp_path: Path, store: dict[str, str]
+) -> None:
+    pin(perimeter, tmp_path, store)
+    place = ["--log", str(log_of(perimeter)), "--json"]
+    assert tccp("log", "prove", "3", *place, "--output", tmp_path / "3.receipt", env=store).code == 0
+    path = tmp_path / "config" / "tccp" / "trust" / "ete.json"
+    pinned = json.loads(path.read_text())
+    origin, size, root, *rest = pinned["seen"].split("\n")
+    other_root = base64.b64encode(bytes(32)).decode()
+    pinned["seen"] = "\n".join([origin, size, other_root, *rest])  # what the coordinator had shown before
+    path.write_text(json.dumps(pinned))
+
+    for words in (["show"], ["tail", "--count", "1", "--first", "0"], ["prove", "3"], ["audit"]):
+        found = tccp("log", *words, *place, env=store)
+        assert (found.code, found.document["error"]) == (1, "fork"), words
+    receipt = tccp("receipt", "verify", tmp_path / "3.receipt", "--json", env=store)
+    assert (receipt.code, receipt.document["error"]) == (1, "fork")
+    # Whoever has seen nothing cannot know.
+    key = tccp("trust", "show", "--json", env=store).document["log"]["key"]
+    assert tccp("log", "show", *place, "--key", key, env=store).code == 0
+    assert root != other_root
 
 
 def test_new_entries_are_printed_as_they_come(perimeter: Perimeter, tmp_path: Path, store: dict[str, str]) -> None:

@@ -245,10 +245,12 @@ async def test_a_guest_proves_more_with_a_quote_of_its_vtpm(launched: Desk, host
     good = await verify(launched, *options, "--guest-nonce", nonce.hex(), "--json")
     stale = await verify(launched, *options, "--guest-nonce", "00" * 32, "--json")
     half = await verify(launched, *options, "--json")
+    short = await verify(launched, *options, "--guest-nonce", "00", "--json")
 
     assert (good.code, set(good.document["guest"]["pcrs"])) == (0, {"0", "9"})
     assert (stale.code, stale.document["error"]) == (1, "nonce_mismatch")
     assert (half.code, half.document["error"]) == (2, "usage")
+    assert (short.code, short.document["error"]) == (2, "usage")
 
 
 async def test_without_a_daemon_there_is_a_clear_error(tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
 """A witness is made, named and run by `tccp`; the daemon is the real one."""
 
+import os
+import pwd
 import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from tccp.cli.witness import _give_to_the_owner_of
 from tccp.transparency.note import SignatureType, parse_note_key
 from tests.cli.running import TCCP, tccp
 from tests.support.perimeter import wait_until
@@ -34,6 +39,22 @@ def test_a_witness_is_made_once_and_runs(tmp_path: Path) -> None:
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(30) == 0
     assert str(key) in log.read_text()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_link_in_the_folder_of_a_witness_gives_it_no_file_of_somebody_else(tmp_path: Path) -> None:
+    precious, state, nobody = tmp_path / "precious", tmp_path / "state", pwd.getpwnam("nobody").pw_uid
+    precious.write_bytes(b"of root")
+    state.mkdir()
+    (state / "link").symlink_to(precious)
+    (state / "file").write_bytes(b"made by root")
+    os.chown(state, nobody, -1)
+
+    _give_to_the_owner_of(state)
+
+    assert [path.lstat().st_uid for path in (precious, state / "file", state / "link")] == [0, nobody, nobody]
+    os.chown(state / "link", nobody, -1)  # as whoever follows links does
+    assert precious.stat().st_uid == nobody
 
 
 def test_a_witness_without_a_name_is_not_made(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Who may do what on a control socket is decided by the credentials that the kernel gives, and by nothing else."""
 
+import contextlib
 import grp
 import os
 import pwd
@@ -21,8 +22,9 @@ from tccp.errors import ConfigError
 from tccp.protocol import control as c
 from tccp.protocol import shadow_control as s
 from tccp.protocol import vm_control as v
+from tccp.protocol.control_roles import ROLE_NEEDED, ControlRole, CoordinatorRequest, NodeRequest
 from tccp.protocol.encoding import decode, encode
-from tccp.protocol.framing import HEADER_BYTES, frame
+from tccp.protocol.framing import FRAME_BYTES_MAX, HEADER_BYTES, frame
 
 # Being somebody else takes root; elsewhere the one user that there is owns the daemon, and may do everything.
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can connect as somebody else")
@@ -64,18 +66,16 @@ async def control(public_folder: Path) -> AsyncIterator[Path]:
     groups = ControlGroups(admin=ADMINS, viewer=VIEWERS)
     async with control_listeners(path, None) as listeners, trio.open_nursery() as nursery:
         nursery.start_soon(
-            lambda: serve_control(
-                listeners, c.CoordinatorRequest | c.NodeRequest, done, own_uid=NOBODY + 1, groups=groups
-            )
+            lambda: serve_control(listeners, CoordinatorRequest | NodeRequest, done, own_uid=NOBODY + 1, groups=groups)
         )
         yield path
         nursery.cancel_scope.cancel()
 
 
-async def ask_as(path: Path, group: str, request: msgspec.Struct) -> c.Done | c.Failure:
-    """The answer to a process of the user nobody in *group*."""
+async def ask_as(path: Path, group: str, request: msgspec.Struct | bytes) -> c.Done | c.Failure:
+    """The answer to a process of the user nobody in *group*, who says a request, or just these bytes."""
     person = ["setpriv", f"--reuid={NOBODY}", f"--regid={grp.getgrnam(group).gr_gid}", "--clear-groups", "--"]
-    asked = frame(encode(request)).hex()
+    asked = (request if isinstance(request, bytes) else frame(encode(request))).hex()
     with trio.fail_after(DEADLINE_S):
         finished = await trio.run_process(
             [*person, PYTHON, "-I", "-S", "-c", ASK, str(path), asked], capture_stdout=True
@@ -135,8 +135,8 @@ def name_of(request: msgspec.Struct) -> str:
 def test_every_request_needs_a_role() -> None:
     tried = {type(request) for request in [*VIEWER_REQUESTS, *ADMIN_REQUESTS]}
 
-    assert tried | WATCHES == set(c.ROLE_NEEDED)
-    assert {kind for kind, role in c.ROLE_NEEDED.items() if role is c.ControlRole.ADMIN} == {
+    assert tried | WATCHES == set(ROLE_NEEDED)
+    assert {kind for kind, role in ROLE_NEEDED.items() if role is ControlRole.ADMIN} == {
         type(request) for request in ADMIN_REQUESTS
     }
 
@@ -180,6 +180,46 @@ async def test_viewers_who_keep_all_connections_do_not_lock_administrators_out(c
         finally:
             viewer.kill()
             nursery.start_soon(viewer.wait)
+
+
+async def test_what_a_viewer_asks_is_short_and_an_administrator_may_bring_a_whole_record(control: Path) -> None:
+    """Else those who may only look could fill the memory of the daemon."""
+    longer = FRAME_BYTES_MAX + 1
+    begun = longer.to_bytes(HEADER_BYTES, "big")
+
+    answer = await ask_as(control, VIEWERS, begun)
+    assert isinstance(answer, c.Failure)
+    assert answer.reason == "frame_size"
+
+    async with await trio.open_unix_socket(str(control)) as administrator:
+        with trio.fail_after(DEADLINE_S):
+            await administrator.send_all(begun + b"\xc0" * longer)
+            assert b"not_a_message" in await administrator.receive_some()
+
+
+async def test_who_comes_when_all_places_are_taken_is_told_so_and_keeps_nothing(control: Path) -> None:
+    async def answer_to(stream: trio.SocketStream) -> bytes:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(frame(encode(c.GetStatus())))
+        return bytes(await stream.receive_some())
+
+    async def another() -> bytes:
+        async with await trio.open_unix_socket(str(control)) as stream:
+            return await answer_to(stream)
+
+    async with contextlib.AsyncExitStack() as kept:
+        with trio.fail_after(DEADLINE_S):
+            streams = [
+                await kept.enter_async_context(await trio.open_unix_socket(str(control)))
+                for _ in range(CONNECTIONS_MAX)
+            ]
+            for stream in streams:
+                assert b"done" in await answer_to(stream)
+            assert b"too_many_connections" in await another()
+
+            await streams[0].aclose()
+            while b"done" not in await another():
+                await trio.lowlevel.checkpoint()
 
 
 async def test_a_second_daemon_on_the_same_socket_is_told_so_and_the_first_keeps_it(control: Path) -> None:

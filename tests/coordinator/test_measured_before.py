@@ -77,6 +77,14 @@ async def again(running: Running, node: MeasuredNode) -> str:
         return ""
 
 
+async def go_on(coordinator: LiveCoordinator, node: MeasuredNode) -> None:
+    """*node* registers, runs a program, and renews: all that it has measured is accepted."""
+    node.coordinator = coordinator
+    await node.register()
+    await node.run(DAEMON)
+    await node.renew()
+
+
 # ---- what it spares ----
 
 
@@ -94,10 +102,7 @@ async def test_a_host_that_measured_nothing_since_is_asked_for_nothing(running: 
 
 async def test_what_renewals_have_accepted_is_known_as_well(running: Running, node: MeasuredNode) -> None:
     async with running() as between:
-        node.coordinator = between
-        await node.register()
-        await node.run(DAEMON)
-        await node.renew()
+        await go_on(between, node)
         node.leave()
     node.asked_for.clear()
     await node.run(INIT)
@@ -108,10 +113,7 @@ async def test_what_renewals_have_accepted_is_known_as_well(running: Running, no
 
 async def test_a_new_session_with_the_same_coordinator_needs_no_more(running: Running, node: MeasuredNode) -> None:
     async with running() as coordinator:
-        node.coordinator = coordinator
-        await node.register()
-        await node.run(DAEMON)
-        await node.renew()
+        await go_on(coordinator, node)
         node.leave()
         node.asked_for.clear()
         await node.register()
@@ -240,10 +242,7 @@ async def test_what_is_not_written_before_a_crash_is_asked_for_again(
         return
 
     async with running() as coordinator:
-        node.coordinator = coordinator
-        await node.register()
-        await node.run(DAEMON)
-        await node.renew()
+        await go_on(coordinator, node)
         node.leave()
         monkeypatch.setattr(MeasuredBefore, "_write", crash)
     monkeypatch.undo()
@@ -263,10 +262,7 @@ async def test_a_store_that_cannot_be_written_or_read_keeps_nobody_out(
     async with running() as coordinator:
         monkeypatch.setattr(type(coordinator.store), "measured", fail)
         monkeypatch.setattr(type(coordinator.store), "keep_measured", fail)
-        node.coordinator = coordinator
-        await node.register()
-        await node.run(DAEMON)
-        await node.renew()
+        await go_on(coordinator, node)
     assert node.asked_for == [ima_from(), ima_from(*BOOTED)]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tccp.errors import StoreError
-from tccp.measures import Tally
 from tccp.node.registration import NodeTpm
 from tests.support.live_coordinator import ZERO, HonestNode, LiveCoordinator, live_coordinator
 from tests.support.monitoring import page, promtool
@@ -99,13 +98,3 @@ async def test_nothing_but_three_pages_is_there(measured: LiveCoordinator) -> No
 
 async def test_nobody_listens_for_monitoring_unless_it_is_wanted(coordinator: LiveCoordinator) -> None:
     assert coordinator.services.metrics_listening == ""
-
-
-def test_reasons_beyond_the_bound_count_together() -> None:
-    tally = Tally()
-    for number in range(1000):
-        tally.add(f"reason_{number}")
-
-    assert len(tally) == 1000
-    assert len(tally.by_name) == 65
-    assert tally.by_name["other"] == 936

@@ -191,6 +191,35 @@ async def test_a_reboot_inside_a_lease_ends_it_and_the_host_may_register_again(
         assert await HonestNode(coordinator, "alpha", after).is_admitted()
 
 
+async def test_a_suspension_to_ram_inside_a_lease_ends_it_as_well(
+    coordinator: LiveCoordinator, own_tpm: SoftTpm
+) -> None:
+    """Whoever holds the memory meanwhile may change it; the TPM's PCRs stay as they were."""
+    async with open_host(own_tpm) as before:
+        await coordinator.enrol("alpha", before)
+        node = HonestNode(coordinator, "alpha", before)
+        await node.register()
+    own_tpm.sleep_and_wake()
+    async with open_host(own_tpm) as after:
+        node.host = after
+
+        assert await node.is_put_out() == "rebooted"
+
+
+async def test_not_met_a_host_whose_tpm_was_reset_while_it_runs_registers_as_what_it_says(
+    coordinator: LiveCoordinator, own_tpm: SoftTpm
+) -> None:
+    """A TPM that comes out of S3 with empty PCRs was reset, like one of a host that boots: nothing tells them apart."""
+    async with open_host(own_tpm) as host:
+        await coordinator.enrol("alpha", host)
+        await host.tpm.extend_pcr(4, PcrBank.SHA256, EVIL)
+        assert not await HonestNode(coordinator, "alpha", host).is_admitted()
+    own_tpm.reset()
+    async with open_host(own_tpm) as as_if_booted:
+        # What a good boot would have extended; here that is nothing.
+        assert await HonestNode(coordinator, "alpha", as_if_booted).is_admitted()
+
+
 async def test_the_store_would_notice_the_reboot_as_well(
     coordinator: LiveCoordinator, own_tpm: SoftTpm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,11 +26,12 @@ from tccp.protocol import vm_control as v
 from tccp.protocol.control import (
     CONTROL_FRAME_BYTES_MAX,
     CONTROL_ITEMS_MAX,
-    Answer,
+    Done,
     Failure,
     NodeInfo,
     ShowNode,
 )
+from tccp.protocol.control_roles import Answer
 from tccp.protocol.encoding import decode, encode
 from tccp.protocol.framing import FrameReader, frame
 from tccp.protocol.vm_control import AddTenant, TenantInfo
@@ -286,6 +287,8 @@ class Answers(AsyncIterator[object]):
                 raise StopAsyncIteration
             self._frames.receive_data(data)
         answer: object = decode(payload, Answer, items_max=CONTROL_ITEMS_MAX)
+        if isinstance(answer, Done):
+            raise StopAsyncIteration
         return answer
 
 

@@ -19,6 +19,7 @@ from tccp.model import PcrBank, PcrSelection, PcrValues, spki_sha256
 from tccp.node.coordinator_check import check_coordinator
 from tccp.protocol import control as c
 from tccp.protocol.binding import Channel
+from tccp.protocol.control_roles import Answer, CoordinatorRequest, NodeRequest
 from tccp.protocol.encoding import decode, encode
 from tccp.protocol.framing import FrameReader, frame
 from tccp.protocol.messages import AnyMessage, CoordinatorEvidence
@@ -134,7 +135,7 @@ def feed_tenant_messages(data: bytes) -> bool:
 
 def feed_control(data: bytes) -> bool:
     """Likewise, requests and answers of control sockets."""
-    kinds = (c.CoordinatorRequest, c.NodeRequest, c.Answer)
+    kinds = (CoordinatorRequest, NodeRequest, Answer)
     accepted = [_accepted(data, kind, items_max=c.CONTROL_ITEMS_MAX) for kind in kinds]
     return any(accepted)
 
@@ -252,7 +253,7 @@ TARGETS: dict[str, Target] = {
     "tenant_messages": Target(feed_tenant_messages, lambda: _all_of(AnyTenantMessage), is_msgpack=True),
     "tenant_policy": Target(tenant_targets.feed_policy, tenant_targets.policies),
     "pinned": Target(tenant_targets.feed_pinned, tenant_targets.pinned),
-    "control": Target(feed_control, lambda: _all_of(c.CoordinatorRequest | c.NodeRequest | c.Answer), is_msgpack=True),
+    "control": Target(feed_control, lambda: _all_of(CoordinatorRequest | NodeRequest | Answer), is_msgpack=True),
     "statements": Target(feed_statements, _statements, is_msgpack=True),
     "coordinator_evidence": Target(feed_coordinator_evidence, _evidence, is_msgpack=True),
     "trust_file": Target(feed_trust_file, lambda: [write_trust(_coordinator()[0])]),
@@ -295,3 +296,6 @@ TARGETS: dict[str, Target] = {
     "package": Target(policy_targets.feed_package, policy_targets.packages),
     "rpm": Target(policy_targets.feed_rpm, policy_targets.rpms),
 }
+
+if __name__ == "__main__":
+    print(*TARGETS)  # noqa: T201 - for `make fuzz`

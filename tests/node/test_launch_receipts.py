@@ -63,7 +63,9 @@ async def test_a_receipt_of_another_vm_ticket_coordinator_or_log_is_refused(
     refused("proof_mac", encode(msgspec.structs.replace(receipt, proof=others.proof, mac=others.mac)))
     refused("ticket_for_another_coordinator", content, coordinator_id=bytes(32))
     refused("unsigned", content, log_key=NoteKey(trust.origin, bytes(31) + b"\x01"))
-    verify_launch(content, vm=vm, trust=trust)
+    head = verify_launch(content, vm=vm, trust=trust).release.checkpoint.checkpoint
+    refused("fork", content, seen=replace(head, root=bytes(32)))
+    verify_launch(content, vm=vm, trust=replace(trust, seen=head))
 
 
 @pytest.mark.parametrize("lie", ["vm", "images", "boot"])

@@ -14,6 +14,7 @@ from tccp.core._lib import lib, status_name
 from tccp.merkle import merkle_tree
 from tccp.protocol import binding, control, destruction, launch_proof, moving, statements, ticket
 from tccp.protocol.binding import Channel
+from tccp.protocol.control_roles import ROLE_NEEDED, CoordinatorRequest
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
 from tccp.protocol.launch_proof import LaunchProof, LaunchReceipt
@@ -32,7 +33,7 @@ WIRE = [
     *get_args(AnyMessage),
     *get_args(AnyTenantMessage),
     CoordinatorEvidence,
-    *get_args(control.CoordinatorRequest),
+    *get_args(CoordinatorRequest),
     control.Failure,
 ]
 # Where a refusal of a node can begin.
@@ -104,13 +105,20 @@ def test_every_domain_is_there() -> None:
 
 
 def test_the_table_of_the_order_is_the_one_that_both_sides_run() -> None:
-    documented = {tuple(cell.strip("`") for cell in row) for row in rows("Order")}
+    documented = {tuple(cell.strip("`") for cell in row) for row in rows("Order") if len(row) == 4}
+    beside = {
+        (sender, said)
+        for sender, *cells in rows("Order")
+        if len(cells) == 1
+        for said in re.findall(r"`(\w+)`", cells[0])
+    }
+    admitted = ("admitted", "renewal_challenged", "renewal_answered", "renewal_log_asked")
 
-    assert documented == {
+    assert {row[0] for row in documented} == {state.value for state in State} - {State.CLOSED.value}
+    assert documented | {(state, sender, said, state) for state in admitted for sender, said in beside} == {
         (before.value, sender.value, tag(message), after.value)
         for (sender, before, message), after in TRANSITIONS.items()
     }
-    assert {row[0] for row in documented} == {state.value for state in State} - {State.CLOSED.value}
 
 
 def test_the_table_of_the_order_with_tenants_is_the_one_that_both_sides_run() -> None:
@@ -216,7 +224,7 @@ def test_what_keys_are_bound_to_is_there() -> None:
 def test_every_role_is_right() -> None:
     roles = {re.findall(r'"([a-z_]+)"', row[0])[0]: row[1] for row in rows("Control sockets")}
 
-    assert roles == {tag(request): role.name.lower() for request, role in control.ROLE_NEEDED.items()}
+    assert roles == {tag(request): role.name.lower() for request, role in ROLE_NEEDED.items()}
 
 
 def test_the_keys_of_the_trust_file_are_there() -> None:

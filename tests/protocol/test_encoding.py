@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tccp.errors import ProtocolError
-from tccp.protocol.control import ROLE_NEEDED, CoordinatorRequest, NodeRequest
+from tccp.protocol.control_roles import ROLE_NEEDED, CoordinatorRequest, NodeRequest
 from tccp.protocol.encoding import ITEMS_MAX, decode, encode
 from tccp.protocol.messages import AnyMessage, Refused, RenewalEvidence
 
@@ -52,6 +52,7 @@ def test_a_changed_byte_gives_another_message_or_a_protocol_error(position: int,
         ["refused", b"reason"],
         ["refused", "Reason with spaces"],
         ["refused", "r" * 65],
+        ["refused", "reason\n"],
         {"type": "refused", "reason": "x"},
         ["renewal_evidence", "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh", b"s" * 64, [b"p" * 32]],  # base64 is not bytes
         ["renewal_evidence", b"a" * 2305, b"s" * 64, [b"p" * 32]],

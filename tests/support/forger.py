@@ -8,7 +8,7 @@ import dataclasses
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -141,6 +141,6 @@ class Forger:
             return head + b"".join(tpm2b(scalar.to_bytes(size, "big")) for scalar in scalars)
         if self.scheme == "rsassa":
             return head + tpm2b(key.sign(attest, padding.PKCS1v15(), algorithm))
-        names = {"digest": padding.PSS.DIGEST_LENGTH, "max": padding.PSS.MAX_LENGTH}
+        names: dict[str, Any] = {"digest": padding.PSS.DIGEST_LENGTH, "max": padding.PSS.MAX_LENGTH}
         salt = self.salt if isinstance(self.salt, int) else names[self.salt]
         return head + tpm2b(key.sign(attest, padding.PSS(padding.MGF1(algorithm), salt), algorithm))

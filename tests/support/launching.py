@@ -28,7 +28,7 @@ from tccp.protocol.messages import (
 from tccp.protocol.statements import log_origin
 from tccp.protocol.ticket import PolicyDemand, Role, SignedTicket, VmShape, release_info, verify_ticket
 from tccp.protocol.vm_control import AddTenant, TenantInfo
-from tccp.tenant.launch import CoordinatorTrust
+from tccp.tenant.pinned_log import CoordinatorTrust
 from tccp.tenant.vm_file import TicketTerms, UnlockedImage, VmFile, new_vm, write_ticket
 from tccp.transparency.note import NoteKey
 from tests.image.images import seal_bytes, sealed

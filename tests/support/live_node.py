@@ -31,7 +31,7 @@ from tccp.node.vm.alone import together
 from tccp.node.vm.certificates import VtpmIssuer
 from tccp.node.vm.streams import Streams
 from tccp.protocol import vm_control as v
-from tccp.protocol.control import NodeRequest
+from tccp.protocol.control_roles import NodeRequest
 from tccp.protocol.ticket import Ticket
 from tccp.protocol.transfer import DestinationWord, SourceWord, TransferHere, TransferProgress, TransferSent
 from tccp.transport.certificates import fresh_key, spki_of_key

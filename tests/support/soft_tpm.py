@@ -24,6 +24,7 @@ _DEADLINE_S = 60
 # What swtpm's control channel understands (swtpm_ioctls(3)): ask for the capabilities, 8 bytes.
 _CMD_GET_CAPABILITY = (1).to_bytes(4, "big")
 _TPM2_SHUTDOWN_CLEAR = bytes.fromhex("8001 0000000c 00000145 0000")
+_TPM2_SHUTDOWN_STATE = bytes.fromhex("8001 0000000c 00000145 0001")
 _CERTIFICATES = ("swtpm-localca-rootca-cert.pem", "issuercert.pem")
 
 
@@ -125,8 +126,8 @@ class SoftTpm:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Power on, and return when it answers."""
+    def start(self, *, startup: str = "clear") -> None:
+        """Power on, and return when it answers; *startup* is "clear" or "state" (TPM2_Startup)."""
         assert not self.running, "it runs already"
         assert threading.current_thread() is threading.main_thread(), "the TPM would end with this thread"
         for path in (self.socket_path, self._control_path):
@@ -137,7 +138,7 @@ class SoftTpm:
                     *("setpriv", "--pdeathsig", "KILL", "--", "swtpm", "socket", "--tpm2"),
                     *("--tpmstate", f"dir={self._state}", "--server", f"type=unixio,path={self.socket_path}"),
                     *("--ctrl", f"type=unixio,path={self._control_path}"),
-                    *("--flags", "not-need-init,startup-clear", "--seccomp", "action=kill"),
+                    *("--flags", f"not-need-init,startup-{startup}", "--seccomp", "action=kill"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -166,6 +167,12 @@ class SoftTpm:
         """Power off and on again: PCRs return to their start, resetCount grows, clients lose their connection."""
         self.stop()
         self.start()
+
+    def sleep_and_wake(self) -> None:
+        """As a machine suspends to RAM: PCRs stay as they are, restartCount grows, clients lose their connection."""
+        self._send_without_a_client(_TPM2_SHUTDOWN_STATE)
+        self._end(signal.SIGTERM)
+        self.start(startup="state")
 
     def restore(self) -> None:
         """Be as new: the state that was manufactured, whatever has happened since. It must not be running."""

@@ -251,6 +251,7 @@ def test_a_vm_is_launched_suspended_resumed_moved_stopped_and_destroyed(story: S
     (story / "web.receipt").unlink()
     story.type("tccp vm launch web.ticket web.sealed --receipt web.receipt", socket=OTHER_NODE)
     story.type("tccp vm destroy 5d4c --receipt web.destroyed", put=vm, socket=OTHER_NODE)
+    story.type("tccp vm verify-destruction web.destroyed --vm web.vm")
     assert "destroyed" in story.type("tccp coordinator vms")
 
 

@@ -27,7 +27,7 @@ def test_what_is_saved_is_found(tmp_path: Path, pinned: PinnedCoordinator) -> No
     assert (store.folder / "tc.json").stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("step", ["fsync", "rename"])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_save_that_is_cut_off_leaves_the_old_one(
     step: str, tmp_path: Path, pinned: PinnedCoordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

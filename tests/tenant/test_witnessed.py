@@ -1,5 +1,6 @@
 """With witnesses no two tenants can be shown two histories: whoever shows them gets no cosignature for one."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -110,6 +111,7 @@ async def test_two_tenants_cannot_be_shown_two_histories(
         ([*NUMBERS[:10], *range(100, 140)], "inconsistent"),
         ([*NUMBERS[:19], 99], "fork"),
         (NUMBERS[:10], "rollback"),
+        ([], "rollback"),
     ]:
         rewrite_log(coordinator, other)
         with pytest.raises(LogError):
@@ -148,6 +150,22 @@ async def test_an_old_cosignature_does_not_vouch_for_what_came_since(
     assert await reason_of(tenant, coordinator) == "witnesses"
     patient = who_wants_it(coordinator_tpm, tmp_path / "b", witness.key, age_s=(1 << 31) - 1)
     await patient.add(coordinator.tenants_port)
+
+
+async def test_a_cosignature_from_the_future_does_not_vouch_for_ever(
+    coordinator: LiveCoordinator, witness: LiveWitness, coordinator_tpm: SoftTpm, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A witness whose clock was wrong once: what it said then could be shown for years."""
+    tomorrow_s = time.time() + 86_400
+    monkeypatch.setattr("tccp.witness.answers.time.time", lambda: tomorrow_s)
+    await witness.cosign(coordinator.tenants_port)
+    monkeypatch.undo()
+    tenant = who_wants_it(coordinator_tpm, tmp_path / "a", witness.key)
+    assert await reason_of(tenant, coordinator) == "witnesses"
+
+    monkeypatch.setattr("tccp.tenant.verification.CLOCK_SKEW_S", 1 << 40)
+    await tenant.add(coordinator.tenants_port)
 
 
 # ---- what is brought to the coordinator

@@ -78,7 +78,6 @@ async def record_all(tcti: str, tools: Tpm2Tools) -> list[tuple[Scenario, list[b
             Tpm.storage_name,
             lambda tpm: tpm.seal(bytes(32), bytes(32)),
             Tpm.read_ek,
-            lambda tpm: tpm.get_random(100),
             lambda tpm: tpm.read_pcrs(ALL_PCRS),
             lambda tpm: tpm.extend_pcr(8, PcrBank.SHA256, bytes(32)),
         ):

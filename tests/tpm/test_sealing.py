@@ -211,6 +211,16 @@ async def test_an_index_that_is_no_counter_does_not_stand_in_for_it(
         assert await refusal(tpm, blob, old) == "tpm_rc_value"
 
 
+async def test_an_index_that_somebody_else_uses_is_named(soft_tpm: SoftTpm, tmp_path: Path) -> None:
+    tools = Tpm2Tools(soft_tpm, tmp_path)
+    tools.run("nvdefine", hex(COUNTER_INDEX), "-C", "o", "-s", "9", "-a", "ownerwrite|ownerread|authread|no_da")
+    tools.run("nvwrite", hex(COUNTER_INDEX), "-C", "o", "-i", tools.write("nine", b"\xff" * 9))
+
+    async with open_tpm(soft_tpm.tcti) as tpm:
+        with pytest.raises(TpmError, match="another_nv_index"):
+            await tpm.read_generation()
+
+
 async def test_the_state_survives_a_reset_of_the_tpm(soft_tpm: SoftTpm, authority: Authority) -> None:
     async with open_tpm(soft_tpm.tcti) as tpm:
         blob = await tpm.seal(SECRET, authority.policy)

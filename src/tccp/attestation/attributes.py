@@ -119,7 +119,10 @@ def attributes_in(details: Mapping[str, object]) -> NodeAttributes:
 
 
 def _read(text: object) -> dict[str, str]:
-    found = json.loads(text) if isinstance(text, str) and len(text) <= 2 * TEXT_BYTES_MAX else None
+    try:
+        found = json.loads(text) if isinstance(text, str) and len(text) <= 2 * TEXT_BYTES_MAX else None
+    except RecursionError:
+        found = None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ValueError("the attributes of the node are none")
     return found

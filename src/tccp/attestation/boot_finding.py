@@ -1,8 +1,11 @@
 """What a measured boot has that its policy does not allow, in words for the person who has to do something."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from tccp.attestation.boot_policy import Digests, Mode
+from tccp.attestation.command_line import TEXT_CHARACTERS_MAX
 from tccp.attestation.event_data import (
     Action,
     CommandLine,
@@ -18,6 +21,8 @@ from tccp.attestation.event_log import ExplainedEvent
 from tccp.attestation.firmware_variable import FirmwareVariable
 
 SUMMARY_CHARACTERS = 200
+# Of what a policy allows: a host can have a finding about each of thousands of events.
+LISTED_MAX = 8
 WHAT_TO_DO = {
     "firmware": "if this firmware is to be trusted, `tccp policy learn` from a host that runs it gives its build",
     "drivers": "find out which card or option brought this driver; add its digest, or take the card out",
@@ -80,7 +85,22 @@ def _summary(entry: ExplainedEvent) -> str:
     return printable(summary[:SUMMARY_CHARACTERS])
 
 
-def listed_digests(digests: Digests) -> str:
+def listed_digests(*rules: Digests) -> str:
     """Digests and their titles, short enough for a line."""
-    names = [f"{digest.hex()[:12]}... {title}".rstrip() for digest, title in digests.items()]
-    return ", ".join(names) if names else "nothing"
+    shown = islice(chain.from_iterable(rule.items() for rule in rules), LISTED_MAX)
+    names = ", ".join(f"{digest.hex()[:12]}... {title[:SUMMARY_CHARACTERS]}".rstrip() for digest, title in shown)
+    return _and_more(names, sum(len(rule) for rule in rules)) if names else "nothing"
+
+
+def listed_lines(lines: Collection[str]) -> str:
+    """Texts, short enough for a line."""
+    return _and_more("; ".join(line[:SUMMARY_CHARACTERS] for line in islice(lines, LISTED_MAX)), len(lines))
+
+
+def shown_text(text: str) -> str:
+    """A text of the host's, as much of it as the kernel would read of a command line."""
+    return repr(printable(text[:TEXT_CHARACTERS_MAX]))
+
+
+def _and_more(shown: str, count: int) -> str:
+    return f"{shown}, and {count - LISTED_MAX} more" if count > LISTED_MAX else shown

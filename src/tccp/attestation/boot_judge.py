@@ -6,16 +6,17 @@ host writes over an event, it can only become one that is known by having been m
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 
-from tccp.attestation.boot_finding import WHAT_TO_DO, Finding, describe_event, listed_digests
+from tccp.attestation.boot_finding import WHAT_TO_DO, Finding, describe_event, listed_digests, listed_lines, shown_text
 from tccp.attestation.boot_policy import IMA_PCR, BootPolicy, Digests, Mode
 from tccp.attestation.command_line import load_options, matches, problems
-from tccp.attestation.event_data import EventType, event_type_name, printable
+from tccp.attestation.event_data import EventType, decode_event_data, event_type_name
 from tccp.attestation.event_log import ExplainedEvent, ExplainedEventLog, explain, replay_event_log
 from tccp.attestation.firmware_variable import FirmwareVariable
 from tccp.attestation.ima import AcceptedMeasurements
-from tccp.attestation.policy import PcrPolicy, TrustedPlatform, judged_platform
+from tccp.attestation.policy import TrustedPlatform, judged_platform
 from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import PolicyError
 from tccp.model import PcrValues
@@ -30,6 +31,7 @@ ACTIONS = (
 )
 IMAGE_TYPES = frozenset({_T.EV_EFI_BOOT_SERVICES_APPLICATION})
 FILE_TYPES = frozenset({_T.EV_IPL, _T.EV_EVENT_TAG})
+FINDINGS_MAX = 256  # of each mode; what comes behind them is one more reason, and a host can have thousands
 
 
 def _secure_boot_data(value: bytes) -> bytes:
@@ -46,21 +48,6 @@ STATES: dict[str, tuple[bytes, ...]] = {
 }
 NO_AUTHORITIES = frozenset({"SecureBoot", "PK", "KEK", "dbx"})
 STATES["any"] = STATES["on"] + STATES["off"]
-
-
-def judge_platform(
-    policy: PcrPolicy | BootPolicy,
-    quote: VerifiedQuote,
-    event_log: bytes,
-    measurements: AcceptedMeasurements | None = None,
-) -> TrustedPlatform:
-    """The platform behind *quote* as one that a policy of either kind trusts; as `judge_boot`.
-
-    A policy of PCR values needs no log: whether one explains the values is then for whoever wants to know.
-    """
-    if isinstance(policy, PcrPolicy):
-        return policy.judge(quote)
-    return judge_boot(policy, quote, event_log, measurements)
 
 
 def judge_boot(
@@ -120,10 +107,11 @@ def check_measurements(policy: BootPolicy, pcrs: PcrValues, accepted: AcceptedMe
 
 
 def findings(policy: BootPolicy, explained: ExplainedEventLog) -> tuple[Finding, ...]:
-    """Everything that *policy* does not allow about a boot, in the order of the PCRs and of the log."""
+    """What *policy* does not allow about a boot, PCR by PCR in the order of the log: the first 256 of each mode."""
     judge = _Judge(policy, explained)
-    for pcr in sorted(policy.boot_pcrs):
-        _PCR_JUDGES[pcr](judge, [entry for entry in explained.events if entry.event.pcr == pcr])
+    for pcr, judge_pcr in _PCR_JUDGES.items():
+        if pcr in policy.boot_pcrs:
+            judge_pcr(judge, [entry for entry in explained.events if entry.event.pcr == pcr])
     judge.require_roles()
     return tuple(judge.found)
 
@@ -135,6 +123,7 @@ class _Judge:
         self.policy = policy
         self.bank = explained.selection.bank
         self.found: list[Finding] = []
+        self._counted: Counter[Mode] = Counter()
         self.roles: set[str] = set()
         self._separators = tuple(self._hash(value) for value in SEPARATORS)
         command_line = policy.command_line
@@ -157,6 +146,9 @@ class _Judge:
         """Note what does not hold. An unknown event counts against the strictest section of its PCR."""
         sections = self.policy.sections
         mode = self.policy.mode_of(entry.event.pcr) if entry is not None else sections[section]
+        self._counted[mode] += 1
+        if self._counted[mode] > FINDINGS_MAX:
+            return
         text = found or (describe_event(entry) if entry is not None else "nothing")
         self.found.append(Finding(section, mode, entry, expected, text, WHAT_TO_DO[section]))
 
@@ -177,6 +169,8 @@ class _Judge:
         firmware = self.policy.firmware
         assert firmware is not None
         rest = self._without_separator("firmware", 0, events)
+        if rest != events[: len(rest)]:  # what comes behind it may be the running system's
+            self.add("firmware", "nothing behind the separator in PCR 0", events[-1])
         measured = tuple((entry.event.claimed_type, entry.digest) for entry in rest)
         if any(build.events == measured for build in firmware.builds):
             return
@@ -232,7 +226,7 @@ class _Judge:
             else:
                 once = "" if name in missing else ", once"
                 missing.discard(name)
-                listed = ", ".join(sorted(digest.hex() for digest in allowed[name]))
+                listed = listed_digests(dict.fromkeys(sorted(allowed[name]), ""))
                 self.add("secure_boot", f"{name} with one of {listed}{once}", entry)
         elif name not in {"PK", "KEK", "db", "dbx"}:
             self.add("secure_boot", "no variable of that name", entry)
@@ -241,16 +235,10 @@ class _Judge:
         """Who vouched for an image: before the separator for a driver, behind it for what was booted.
 
         Even where any authority will do, it must be one: else the separator, or the state, could go for one, and a host
-        that extends PCR 7 later could put others in their place.
+        that extends PCR 7 later could put others in their place. What it is called counts as far as it was measured.
         """
-        content = entry.event.content()
-        is_authority = (
-            entry.event.claimed_type == _T.EV_EFI_VARIABLE_AUTHORITY
-            and isinstance(content, FirmwareVariable)
-            and content.name not in NO_AUTHORITIES
-            and (authorities is None or entry.digest in authorities)
-        )
-        if not is_authority or (authorities is None and entry.measured is None):
+        is_known = _names_authority(entry.measured) if authorities is None else entry.digest in authorities
+        if entry.event.claimed_type != _T.EV_EFI_VARIABLE_AUTHORITY or not is_known:
             self.add("secure_boot", f"an authority of {listed_digests(authorities or {})}", entry)
 
     def _without_separator(self, section: str, pcr: int, events: list[ExplainedEvent]) -> list[ExplainedEvent]:
@@ -284,7 +272,7 @@ class _Judge:
             elif is_image and entry.digest in loaders:
                 self.add("boot_loader", "nothing that is started after the kernel", entry)
             else:
-                self.add(section, f"one of {listed_digests({**loaders, **kernels})}", entry)
+                self.add(section, f"one of {listed_digests(loaders, kernels)}", entry)
 
     # ---- what boot loaders read and were told: PCR 8, 9 and 12
 
@@ -319,10 +307,9 @@ class _Judge:
 
     def _expected_in_pcr_9(self, section: str, known: list[tuple[str, Digests]]) -> str:
         if section == "command_line":
-            lines = "; ".join(dict.fromkeys(self._line_digests.values())) or "none is listed whole"
+            lines = listed_lines(dict.fromkeys(self._line_digests.values())) or "none is listed whole"
             return f"the digest of one of these lines: {lines}"
-        files = [digests for name, digests in known if name != "command_line"]
-        return f"one of {listed_digests({digest: title for digests in files for digest, title in digests.items()})}"
+        return f"one of {listed_digests(*(digests for name, digests in known if name != 'command_line'))}"
 
     def pcr_12(self, events: list[ExplainedEvent]) -> None:
         """Command lines that systemd-boot or systemd's stub were given."""
@@ -337,23 +324,30 @@ class _Judge:
             return
         wrong = problems(text, rule.rules)
         if wrong:
-            self.add("command_line", "; ".join(wrong), entry, f"{printable(text)!r}")
+            self.add("command_line", listed_lines(wrong), entry, shown_text(text))
         elif rule.lines is not None and not any(matches(line, text) for line in rule.lines):
-            self.add("command_line", f"one of {'; '.join(rule.lines)}", entry, f"{printable(text)!r}")
+            self.add("command_line", f"one of {listed_lines(rule.lines)}", entry, shown_text(text))
         else:
             self.roles.add("command_line")
             self._know_line(text)
 
 
+# In this order: of the command lines whose texts are in PCR 8 and 12, the kernel's EFI stub leaves digests in PCR 9.
 _PCR_JUDGES: dict[int, Callable[[_Judge, list[ExplainedEvent]], None]] = {
     0: _Judge.pcr_0,
     2: _Judge.pcr_2,
     4: _Judge.pcr_4,
     7: _Judge.pcr_7,
     8: _Judge.pcr_8,
-    9: _Judge.pcr_9,
     12: _Judge.pcr_12,
+    9: _Judge.pcr_9,
 }
+
+
+def _names_authority(measured: bytes | None) -> bool:
+    """Whether what was measured is a variable that vouches for images, and not one that says what secure boot is."""
+    content = decode_event_data(_T.EV_EFI_VARIABLE_AUTHORITY, measured) if measured is not None else None
+    return isinstance(content, FirmwareVariable) and content.name not in NO_AUTHORITIES
 
 
 def _common(one: Iterable[object], two: Iterable[object]) -> int:

@@ -1,16 +1,26 @@
-"""Kernel command lines: what the kernel makes of the text, and rules about it.
+"""Kernel command lines: what those who read them make of the text, and rules about it.
 
-The kernel splits at blanks outside of double quotes, drops the quotes, takes ``-`` and ``_`` in names for the same, and
-hands what follows ``--`` to init. Of most parameters the last one counts, so a required one may not be contradicted.
+The kernel splits at blanks outside of double quotes, drops the quotes around a word or around its value and no others,
+takes ``-`` and ``_`` in names for the same, and hands what follows ``--`` to init. Of most parameters the last one
+counts, so a required one may not be contradicted.
 
-Source: Linux, lib/cmdline.c (next_arg), kernel/params.c (parse_args, parameq).
+Others read the same text, each in its own way: systemd drops single quotes too, and quotes inside of words; scripts of
+an initrd, and the kernel before it has unpacked itself, split at every blank. So what is required must be there for
+the kernel and for systemd, and what is forbidden for nobody.
+
+Source: Linux, lib/cmdline.c (next_arg), kernel/params.c (parse_args, parameq), arch/x86/lib/cmdline.c; systemd,
+src/basic/proc-cmdline.c and extract-word.c.
 """
 
 import fnmatch
+import functools
 import re
 from dataclasses import dataclass
 
-TEXT_CHARACTERS_MAX = 4096
+# COMMAND_LINE_SIZE of x86 and arm64 without the NUL: of a longer line the kernel reads the beginning only.
+TEXT_CHARACTERS_MAX = 2047
+_PATTERNS_KEPT = 8192
+_QUOTED = re.compile(r""""([^"]*)"?|'([^']*)'?""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +38,7 @@ class CommandLineRules:
 
 def words(text: str) -> tuple[str, ...]:
     """The words as the kernel sees them, names with ``_`` for every ``-``; what follows ``--`` is among them."""
-    found: list[str] = []
-    word: list[str] = []
-    quoted = started = False
-    for character in text:
-        if character == '"':
-            quoted, started = not quoted, True
-        elif character.isspace() and not quoted:
-            if started:
-                found.append("".join(word))
-            word, started = [], False
-        else:
-            word.append(character)
-            started = True
-    if started:
-        found.append("".join(word))
-    return tuple(_normal(one) for one in found)
+    return tuple(_normal(_without_kernel_quotes(word)) for word in _split(text, '"'))
 
 
 def problems(text: str, rules: CommandLineRules) -> tuple[str, ...]:
@@ -52,19 +47,24 @@ def problems(text: str, rules: CommandLineRules) -> tuple[str, ...]:
         return (f"it has {len(text)} characters, {TEXT_CHARACTERS_MAX} are allowed",)
     if not text.isascii() or not text.isprintable():
         return ("it holds characters that the kernel may read differently",)
-    all_words = words(text)
-    for_kernel = all_words[: all_words.index("__")] if "__" in all_words else all_words
-    found = [f"{word} is missing" for word in rules.required if _normal(word) not in for_kernel]
+    of_kernel, of_systemd = words(text), _words_of_systemd(text)
+    for_kernel = of_kernel[: of_kernel.index("__")] if "__" in of_kernel else of_kernel
+    for_anybody = tuple(dict.fromkeys((*of_kernel, *of_systemd, *_words_at_every_blank(text))))
+    found = [
+        f"{word} is missing"
+        for word in rules.required
+        if _normal(word) not in for_kernel or _normal(word) not in of_systemd
+    ]
     found += [
         f"{word} contradicts {wanted}"
         for wanted in rules.required
-        for word in all_words
+        for word in for_anybody
         if _name(word) == _name(_normal(wanted)) and word != _normal(wanted)
     ]
     found += [
         f"{word} is forbidden ({pattern})"
         for pattern in rules.forbidden
-        for word in all_words
+        for word in for_anybody
         if matches(_normal(pattern), word)
     ]
     return tuple(found)
@@ -72,8 +72,14 @@ def problems(text: str, rules: CommandLineRules) -> tuple[str, ...]:
 
 def matches(pattern: str, text: str) -> bool:
     """Whether *text* is what *pattern* says: ``*`` stands for any run of characters, and nothing else is special."""
+    return _compiled(pattern).match(text) is not None
+
+
+@functools.lru_cache(maxsize=_PATTERNS_KEPT)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Once for all boots: a policy may have hundreds of patterns, each of which meets every text of a log."""
     escaped = "*".join(re.sub(r"[\[\]?]", lambda special: f"[{special[0]}]", part) for part in pattern.split("*"))
-    return fnmatch.fnmatchcase(text, escaped)
+    return re.compile(fnmatch.translate(escaped))
 
 
 def load_options(text: str) -> tuple[bytes, ...]:
@@ -83,6 +89,43 @@ def load_options(text: str) -> tuple[bytes, ...]:
     of the kernel with which its own text of the line begins.
     """
     return tuple(form.encode("utf-16-le") for form in (f"{text}\0", text, f"BOOT_IMAGE={text}"))
+
+
+def _split(text: str, quotes: str) -> tuple[str, ...]:
+    """*text* cut at the blanks that stand outside of *quotes*; the quotes stay where they are."""
+    found: list[str] = []
+    word, quote = "", ""
+    for character in text:
+        if character.isspace() and not quote:
+            found.append(word)
+            word = ""
+            continue
+        word += character
+        if character == quote:
+            quote = ""
+        elif not quote and character in quotes:
+            quote = character
+    return tuple(word for word in (*found, word) if word)
+
+
+def _without_kernel_quotes(word: str) -> str:
+    """Quotes go when a word begins with them, or its value does; ``lockdown="int"egrity`` is no lockdown."""
+    is_quoted = word.startswith('"')
+    body = word.removeprefix('"')
+    value_at = body.find("=", 1) + 1
+    if value_at and body.startswith('"', value_at):
+        return body[:value_at] + body[value_at + 1 :].removesuffix('"')
+    return body.removesuffix('"') if is_quoted else body
+
+
+def _words_of_systemd(text: str) -> tuple[str, ...]:
+    return tuple(
+        _normal(_QUOTED.sub(lambda quoted: quoted[1] or quoted[2] or "", word)) for word in _split(text, "\"'")
+    )
+
+
+def _words_at_every_blank(text: str) -> tuple[str, ...]:
+    return tuple(_normal(word.replace('"', "").replace("'", "")) for word in text.split())
 
 
 def _name(word: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import InitVar, dataclass
 from tccp.attestation.enrolment import TrustedEk, pinned_ek
 from tccp.attestation.quote import AkKey, VerifiedQuote, verify_quote
 from tccp.attestation.vtpm_certificate import VtpmClaim, VtpmKey, verify_vtpm_certificate
-from tccp.errors import EnrolmentError, QuoteError
+from tccp.errors import EnrolmentError
 from tccp.model import PcrValues, spki_sha256
 
 _PROVED = object()
@@ -59,6 +59,7 @@ def verify_guest(
     Raises:
         EnrolmentError: The certificate does not hold, or is about another VM (``another_vm``).
         QuoteError: The quote does not hold.
+        ValueError: What was asked of the guest proves nothing: as `verify_quote`.
     """
     key = verify_vtpm_certificate(evidence.ak_certificate, "ak", statement=statement, signing_key=signing_key)
     _demand_vm(key, vm_id)
@@ -66,8 +67,6 @@ def verify_guest(
         ak = AkKey.from_spki(key.spki)
     except EnrolmentError as problem:
         raise EnrolmentError("key_attributes", f"a key that cannot quote: {problem.reason}") from None
-    except ValueError as problem:
-        raise QuoteError("unsupported", str(problem)) from None
     quote = verify_quote(evidence.attest, evidence.signature, evidence.pcrs, ak=ak, qualifying_data=qualifying_data)
     return VerifiedGuest(claim=key.claim, quote=quote, proof=_PROVED)
 

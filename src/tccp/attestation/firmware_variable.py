@@ -14,8 +14,6 @@ from tccp.attestation.device_path import device_path_text, utf16_text
 
 NAME_BYTES_MAX = 65536
 SIGNATURES_MAX = 16384
-_X509 = uuid.UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
-_SHA256 = uuid.UUID("c1c41626-504c-4092-aca9-41f936934328")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +23,6 @@ class Signature:
     kind: uuid.UUID
     owner: uuid.UUID
     data: bytes
-
-    @property
-    def is_certificate(self) -> bool:
-        """``data`` is a DER certificate (EFI_CERT_X509_GUID)."""
-        return self.kind == _X509
-
-    @property
-    def is_sha256(self) -> bool:
-        """``data`` is the SHA-256 of an image (EFI_CERT_SHA256_GUID)."""
-        return self.kind == _SHA256
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +53,6 @@ class FirmwareVariable:
             return _signature_lists(self.value)
         except (struct.error, ValueError):
             return None
-
-    def boot_order(self) -> tuple[int, ...]:
-        """The numbers of the ``Boot####`` variables in ``BootOrder``."""
-        return struct.unpack(f"<{len(self.value) // 2}H", self.value[: len(self.value) & ~1])
 
     def load_option(self) -> LoadOption | None:
         """The value of a ``Boot####`` variable (EFI_LOAD_OPTION); None when it is none."""

@@ -29,13 +29,14 @@ BANKS = (PcrBank.SHA256, PcrBank.SHA1)
 # In which bytes the template digest of an entry is given: by /sys/kernel/security/ima/binary_runtime_measurements 20.
 COLUMN_BYTES = 20
 SHOWN_REFUSALS = 5
+SHOWN_PATH_BYTES = 512
 _BANK_NUMBERS = {PcrBank.SHA1: 1, PcrBank.SHA256: 2, PcrBank.SHA384: 3, PcrBank.SHA512: 4}
 _BANK_NAMES = {number: bank.hash_name for bank, number in _BANK_NUMBERS.items()}
 _MADE = object()
 
 
 class Template(enum.IntEnum):
-    """What an entry's fields are: ``tccp_ima_template`` in csrc/tccp.h."""
+    """What an entry's fields are: ``tccp_ima_template`` in csrc/tccp_ima.h."""
 
     OTHER = 0
     IMA = 1
@@ -46,7 +47,7 @@ class Template(enum.IntEnum):
 
 
 class Verdict(enum.IntEnum):
-    """What a policy says of an entry: ``tccp_ima_verdict`` in csrc/tccp.h."""
+    """What a policy says of an entry: ``tccp_ima_verdict`` in csrc/tccp_ima.h."""
 
     LISTED = 0
     SIGNED = 1
@@ -344,8 +345,8 @@ class ImaPolicy:
 
 
 def describe_entry(entry: ImaEntry, verdict: Verdict) -> str:
-    """An entry and what is said of it, in a line; the path may hold any character."""
-    path = entry.path.decode("utf-8", "backslashreplace")
+    """An entry and what is said of it, in a line; the path, cut where it is long, may hold any character."""
+    path = entry.path[:SHOWN_PATH_BYTES].decode("utf-8", "backslashreplace")
     digest = f" {entry.digest_name}:{entry.digest.hex()}" if entry.digest else ""
     return f"entry {entry.number}: {path}{digest}: {verdict.name.lower()}"
 

@@ -23,6 +23,7 @@ BOOT_AGGREGATE = b"boot_aggregate"
 STRONG_BYTES = frozenset({32, 48, 64})
 WEAK_BYTES = frozenset({16, 20, 28})
 _LINE = re.compile(rb"(\\?)([0-9a-fA-F]{32,128})[ \t]+\*?(.+)")
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # JSON can name them
 _REGEX_SPECIAL = frozenset("[](){}|+?")
 KEYS_MAX = 64
 
@@ -126,7 +127,8 @@ class _Counted:
         table = policy.get(key) or {}
         if not isinstance(table, dict):
             raise ConfigError("bad_list", f"{key}: a table is needed")
-        for name, values in table.items():
+        for name in _texts(list(table), key):
+            values = table[name]
             for value in _texts(values, f"{key}: {name[:80]}"):
                 try:
                     digest = bytes.fromhex(value)
@@ -144,6 +146,8 @@ def _texts(values: Any, where: str) -> list[str]:
     listed = [] if values is None else values
     if not isinstance(listed, list) or not all(isinstance(value, str) for value in listed):
         raise ConfigError("bad_list", f"{where}: a list of texts is needed")
+    if any(_NO_TEXT.search(value) for value in listed):
+        raise ConfigError("bad_list", f"{where}: half of a character, which UTF-8 cannot say")
     return listed
 
 

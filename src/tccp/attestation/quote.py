@@ -9,24 +9,19 @@ caller bound it to a TPM when the node was enrolled.
 Source: TPM 2.0 Library, Part 1, 36 (attestation), Part 2, 10.12 (TPMS_ATTEST), Part 3, 18.4 (TPM2_Quote).
 """
 
-import base64
-import binascii
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 from tccp.core import quote as core
-from tccp.errors import EnrolmentError, QuoteError
+from tccp.errors import QuoteError
 from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues
 
 # TCG Algorithm Registry, table 3.
 _RSASSA, _RSAPSS, _ECDSA = 0x0014, 0x0016, 0x0018
 _SCHEMES = {_RSASSA: "rsassa", _RSAPSS: "rsapss", _ECDSA: "ecdsa"}
 _RESETTABLE_MASK = sum(1 << index for index in RESETTABLE_PCRS)
-_PEM_CHARACTERS_MAX = 4096
-_PEM = re.compile(r"\s*-----BEGIN PUBLIC KEY-----\s([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +41,6 @@ class AkKey:
             EnrolmentError: It is no RSA-2048, -3072, -4096, P-256 or P-384 key in its canonical encoding.
         """
         return cls(core.ak_from_spki(spki))
-
-    @classmethod
-    def from_pem(cls, text: str) -> Self:
-        """From a PEM file with one PUBLIC KEY (RFC 7468, section 13); else as `from_spki`."""
-        match = _PEM.fullmatch(text) if len(text) <= _PEM_CHARACTERS_MAX else None
-        if match is None:
-            raise EnrolmentError("malformed", "the AK is no PEM text with one PUBLIC KEY")
-        try:
-            spki = base64.b64decode("".join(match[1].split()), validate=True)
-        except binascii.Error as error:
-            raise EnrolmentError("malformed", f"the AK's PEM text: {error}") from None
-        return cls.from_spki(spki)
 
     @classmethod
     def from_tpm_public(cls, public: bytes) -> Self:

@@ -51,7 +51,7 @@ def _files(header: "_Header", name: str) -> Iterator[tuple[bytes, bytes]]:
     names, digests = header.strings(NAMES), header.strings(DIGESTS)
     directories, of = header.strings(DIRECTORIES), header.numbers(DIRECTORY_OF, INT32)
     modes = header.numbers(MODES, INT16)
-    if not len(names) == len(digests) == len(of) == len(modes) <= FILES_MAX:
+    if not len(names) == len(digests) == len(of) == len(modes):
         raise ValueError("its lists of files have different lengths")
     if names and header.numbers(ALGORITHM, INT32) != (SHA256,):
         hint = "It was built for an old rpm: unpack it and hash its files with sha256sum."
@@ -117,6 +117,6 @@ class _Header:
         if entry is None:
             return None
         found, offset, count = entry
-        if found != kind or not (offset <= len(self._data) and count <= len(self._data)):
+        if found != kind or count > FILES_MAX:
             raise ValueError(f"tag {tag} is not what it should be")
         return offset, count

@@ -131,7 +131,13 @@ def verify_vtpm_certificate(certificate: bytes, role: KeyRole, *, statement: byt
 
 
 def _parse(certificate: bytes) -> x509.Certificate:
-    """What the library only warns of (a serial number below one), we never make: refuse it."""
+    """What the library only warns of (a serial number below one), we never make: refuse it.
+
+    Nor does it look at the second name of the signature's algorithm, which the signature does not cover.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("error", CryptographyDeprecationWarning)
-        return x509.load_der_x509_certificate(certificate)
+        parsed = x509.load_der_x509_certificate(certificate)
+    if parsed.signature_algorithm_oid != x509.SignatureAlgorithmOID.ED25519:
+        raise ValueError("another algorithm")
+    return parsed

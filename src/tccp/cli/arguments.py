@@ -140,6 +140,31 @@ def hex_bytes(text: str) -> bytes:
         raise argparse.ArgumentTypeError(f"{text!r} is not hexadecimal") from None
 
 
+def hex_of(count: int, what: str) -> Callable[[str], bytes]:
+    """Exactly *count* bytes of *what*, in hexadecimal; makes a type for ``add_argument``."""
+
+    def parse(text: str) -> bytes:
+        value = hex_bytes(text)
+        if len(value) != count:
+            raise argparse.ArgumentTypeError(f"{what} has {count} bytes, {2 * count} hexadecimal digits")
+        return value
+
+    return parse
+
+
+def text_of(most: int) -> Callable[[str], str]:
+    """A text that a daemon takes, of at most so many characters; makes a type for ``add_argument``."""
+
+    def parse(text: str) -> str:
+        if not text.isprintable():
+            raise argparse.ArgumentTypeError("a character in it cannot be printed")
+        if len(text) > most:
+            raise argparse.ArgumentTypeError(f"{len(text)} characters, and {most} are allowed")
+        return text
+
+    return parse
+
+
 def name_value(text: str) -> tuple[str, str]:
     """``NAME=VALUE`` in two; a type for ``add_argument``."""
     name, equals, value = text.partition("=")
@@ -179,11 +204,11 @@ def node_name(text: str) -> str:
 
 
 def utc_time(text: str) -> "datetime":
-    """An ISO 8601 date or time; UTC where it says nothing else. A type for ``add_argument``."""
+    """An ISO 8601 date or time, in UTC, which it is where it says nothing else. A type for ``add_argument``."""
     from datetime import UTC, datetime
 
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-23T12:00") from None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 COORDINATOR_SOCKET = Path("/run/tccp/coordinator/control.sock")
 NODE_SOCKET = Path("/run/tccp/node/control.sock")
 SOCKET_VARIABLE = "TCCP_SOCKET"
+LAST_MS = 253_402_300_799_000  # the last second that a datetime can be
 
 A = TypeVar("A", bound="msgspec.Struct")
 
@@ -74,8 +75,12 @@ def _plain(value: Any) -> Any:
 
 
 def moment(at_ms: int) -> str:
-    """A time as people read it; a dash for never."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC" if at_ms else "-"
+    """A time as people read it, whoever says it; a dash for never."""
+    if at_ms <= 0:
+        return "-"
+    if at_ms > LAST_MS:
+        return "after the year 9999"
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def remaining(until_ms: int) -> str:

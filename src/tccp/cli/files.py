@@ -1,6 +1,5 @@
 """Reading the files that a command line names, never more of them than makes sense, and writing new ones."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -46,34 +45,76 @@ def read_folder(path: Path, *, suffixes: frozenset[str], bytes_max: int) -> dict
     return {entry: read_file(entry, bytes_max=bytes_max) for entry in paths}
 
 
+def refuse_existing(path: Path | None) -> None:
+    """Say that `write_new` would refuse *path*, before anything is done; None is a file that nobody wants.
+
+    Raises:
+        ConfigError: ``file_exists``.
+    """
+    if path is not None and path.is_file():
+        raise _exists(path)
+
+
 def write_new(path: Path, content: bytes, mode: int) -> None:
-    """Put *content* into a new file, durably; what is there is never overwritten.
+    """Put *content* into a new file, durably; what is there is never overwritten. A device or a pipe gets it as it is.
+
+    Raises:
+        ConfigError: ``file_exists``.
+        HostError: ``file_unwritable``; nothing is left of the file.
+    """
+    from tccp.durable import create_file
+
+    try:
+        if not _written_as_it_is(path, content):
+            create_file(path, content, mode=mode)
+    except FileExistsError:
+        raise _exists(path) from None
+
+
+def write_new_key(path: Path, content: bytes, mode: int) -> None:
+    """Put a key into a new file, durably; what is there is never overwritten.
 
     Raises:
         ConfigError: ``key_exists``.
         HostError: ``file_unwritable``; nothing is left of the file.
     """
+    from tccp.durable import create_file
+
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        create_file(path, content, mode=mode)
     except FileExistsError as error:
-        raise ConfigError(
-            "key_exists", f"{path} is there already", hint="Choose another name: a lost key opens nothing any more."
-        ) from error
+        hint = "Choose another name: a lost key opens nothing any more."
+        raise ConfigError("key_exists", f"{path} is there already", hint=hint) from error
+
+
+def write_file(path: Path, content: bytes, mode: int) -> None:
+    """Put *content* into a file, durably, in place of what was there. A device or a pipe gets it as it is.
+
+    Raises:
+        HostError: ``file_unwritable``; what was there is as it was.
+    """
+    from tccp.durable import replace_file
+
+    if not _written_as_it_is(path, content):
+        replace_file(path.resolve(), content, mode=mode)
+
+
+def _written_as_it_is(path: Path, content: bytes) -> bool:
+    """Whether it was: nothing takes the place of what is no file."""
+    if not path.exists() or path.is_file():
+        return False
+    try:
+        path.write_bytes(content)
     except OSError as error:
         raise HostError("file_unwritable", f"{path}: {error.strerror}") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException as error:
-        path.unlink()
-        if isinstance(error, OSError):
-            raise HostError("file_unwritable", f"{path}: {error.strerror}") from error
-        raise
+    return True
+
+
+def _exists(path: Path) -> ConfigError:
+    return ConfigError("file_exists", f"{path} is there already", hint="Choose another name, or move it away.")
 
 
 def _hint(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return "Run as a user who may read it: event logs of the kernel are root's."
+        return "Run as a user who may read it; the kernel's logs below /sys/kernel/security are root's."
     return ""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_group
-from tccp.cli.files import PUBLIC_MODE, SECRET_MODE, write_new
+from tccp.cli.files import PUBLIC_MODE, SECRET_MODE, write_new_key
 from tccp.cli.output import Screen, print_json
 
 SECRET_SUFFIX = ".key"  # noqa: S105 - of a file name
@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         secret, public = keys.write_recipient_keys()
         key_id = keys.read_recipient_public(public).key_id
-    write_new(out, secret, SECRET_MODE)
+    write_new_key(out, secret, SECRET_MODE)
     try:
-        write_new(public_path, public, PUBLIC_MODE)
+        write_new_key(public_path, public, PUBLIC_MODE)
     except BaseException:
         out.unlink()
         raise

@@ -6,7 +6,7 @@ from tccp.errors import EvidenceError
 
 PUBLIC_KEY_BYTES_MAX = 4096
 PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+?)-----END PUBLIC KEY-----")
-DER_SEQUENCE = 0x30
+DER_SEQUENCE = b"\x30"
 
 
 def public_key_bytes(content: bytes) -> bytes:
@@ -28,7 +28,7 @@ def public_key_bytes(content: bytes) -> bytes:
 
 def is_spki(key: bytes) -> bool:
     """Whether *key*, from `public_key_bytes`, is DER; a TPMT_PUBLIC begins with a zero byte (TPMI_ALG_PUBLIC)."""
-    return key[0] == DER_SEQUENCE
+    return key[:1] == DER_SEQUENCE
 
 
 def _from_pem(content: bytes) -> bytes:

@@ -91,6 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_output()
         return exit_codes.BROKEN_PIPE
+    except OSError as error:  # there was no room for the last of it
+        _discard_output()
+        with contextlib.suppress(OSError):
+            complain("os_error", error.strerror or str(error), "")
+        return exit_codes.exit_code_of(error)
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):
             print("tccp: interrupted", file=sys.stderr)

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tccp.printable import escape
+
 # On a terminal; plain output carries the words alone, which is why no meaning may lie in a style only.
 STYLES = {
     "ok": "green",
@@ -20,21 +22,7 @@ STYLES = {
 }
 
 SHORT_CELL_CHARACTERS = 34
-
-
-def escape(text: str) -> str:
-    """*text* on one line and without effect on a terminal: what is not printable is written as ``\\x1b``.
-
-    Not printable are control characters, and the invisible ones that reorder or hide text (Unicode categories Cc,
-    Cf, Cs, Co, Cn, Zl, Zp, and spaces other than U+0020).
-    """
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def print_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
@@ -57,6 +45,14 @@ def complain(reason: str, detail: str, hint: str) -> None:
     print(f"tccp: error: {escape(text)}", file=sys.stderr)
     if hint:
         print(f"tccp: hint: {escape(hint)}", file=sys.stderr)
+
+
+def in_units(size: int) -> str:
+    """A size in bytes for a person: ``20.0 GiB``."""
+    value, unit = float(size), 0
+    while value >= 1024 and unit + 1 < len(UNITS):
+        value, unit = value / 1024, unit + 1
+    return f"{value:.1f} {UNITS[unit]}" if unit else f"{size} bytes"
 
 
 class Screen:

@@ -2,10 +2,13 @@
 
 import argparse
 
-from tccp.cli.arguments import Commands, add_command, add_file, add_output_file, node_name
+from tccp.cli.arguments import Commands, add_command, add_output_file, node_name
 from tccp.cli.control import moment
 from tccp.cli.evidence.verdict import Report
+from tccp.cli.files import PUBLIC_MODE, refuse_existing, write_new
+from tccp.cli.key_files import add_secret
 from tccp.cli.ticket.pinned import add_coordinator
+from tccp.cli.trust.common import store_of
 
 HINTS = {
     "tenant_unknown": "The operator of the coordinator has not taken in the key of --sign, or removed it.",
@@ -29,28 +32,27 @@ def add_parser(commands: Commands) -> None:
         ),
     )
     parser.add_argument("node", metavar="NODE", type=node_name, help="name of the node at the coordinator")
-    add_file(parser, "--sign", summary="your secret tenant key, which the coordinator knows", required=True)
+    add_secret(parser, "--sign", summary="your secret tenant key, which the coordinator knows", required=True)
     add_output_file(parser, "--receipt", summary="where the receipt of the coordinator's log goes")
     add_coordinator(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Probe, keep the receipt, and say what was proved."""
-    from tccp.cli.files import write_new
-    from tccp.cli.image.keys import tenant_secret
+    from tccp.cli.key_files import tenant_secret
     from tccp.errors import EvidenceError, RefusedError
     from tccp.tenant.probe import probe_node
-    from tccp.tenant.trust_store import TrustStore, default_folder
 
+    refuse_existing(args.receipt)
     key = tenant_secret(args.sign)
     report = Report(args.node)
     try:
-        probe, receipt = probe_node(TrustStore(args.store or default_folder()), args.coordinator, args.node, key)
+        probe, receipt = probe_node(store_of(args), args.coordinator, args.node, key)
     except (RefusedError, EvidenceError) as refusal:
         hint = HINTS.get(refusal.reason, refusal.hint)
         return report.end(type(refusal)(refusal.reason, refusal.detail, hint=hint), as_json=args.json)
     if args.receipt:
-        write_new(args.receipt, receipt, 0o644)
+        write_new(args.receipt, receipt, PUBLIC_MODE)
     policy, version = probe.policy
     head = probe.receipt.checkpoint.checkpoint
     report.checked = [

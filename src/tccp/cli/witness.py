@@ -92,9 +92,11 @@ def run_key(args: argparse.Namespace) -> int:
 
 
 def run_serve(args: argparse.Namespace) -> int:
-    """Become the daemon."""
+    """Become the daemon, whose own complaints are text, when its configuration is one."""
+    from tccp.config import WitnessConfig, load_config
     from tccp.witness.daemon import main
 
+    load_config(args.config, WitnessConfig)
     return main(["--config", str(args.config)])
 
 
@@ -112,4 +114,5 @@ def _give_to_the_owner_of(state: Path) -> None:
     owner = state.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         for path in state.rglob("*"):
-            os.chown(path, owner.st_uid, owner.st_gid)
+            # What is a link there, the daemon may have made: it would get the file of somebody else.
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

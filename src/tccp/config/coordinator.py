@@ -82,7 +82,7 @@ class TenantsConfig(Table, frozen=True):
 
     log_url: Annotated[
         str,
-        Meta(max_length=512, pattern=r"^$|^https?://[!-~]+$", title="an http:// or https:// URL, or empty"),
+        Meta(max_length=512, pattern=r"^\Z|^https?://[!-~]+\Z", title="an http:// or https:// URL, or empty"),
     ] = ""
     """What tenants are told about where the log is served: `https://log.example.net/`."""
 
@@ -132,7 +132,7 @@ class WebhookConfig(Table, frozen=True):
     """Gets a POST of JSON for each event, in order, until it answers 2xx."""
 
     kinds: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^[a-z_]{1,64}$", title="the kind of an event")], ...],
+        tuple[Annotated[str, Meta(pattern=r"^[a-z_]{1,64}\Z", title="the kind of an event")], ...],
         Meta(min_length=1, max_length=32),
     ] = ("revoke", "refuse", "told")
     """Of which events, as `tccp coordinator watch` names them."""

@@ -40,7 +40,7 @@ class NodeCoordinatorConfig(Table, frozen=True):
     address: Annotated[
         str,
         Meta(
-            pattern=r"^[^\s:]+:[0-9]{1,5}$|^\[[0-9a-fA-F:]+\]:[0-9]{1,5}$",
+            pattern=r"^[^\s:]+:[0-9]{1,5}\Z|^\[[0-9a-fA-F:]+\]:[0-9]{1,5}\Z",
             title="HOST:PORT or [IPV6]:PORT",
             examples=["coordinator.example.org:7443"],
         ),

@@ -12,7 +12,7 @@ from msgspec import Meta
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/", title="an absolute path")]
 PcrIndex = Annotated[int, Meta(ge=0, le=23)]
-HttpUrl = Annotated[str, Meta(max_length=512, pattern=r"^https?://[!-~]+$", title="an http:// or https:// URL")]
+HttpUrl = Annotated[str, Meta(max_length=512, pattern=r"^https?://[!-~]+\Z", title="an http:// or https:// URL")]
 IMA_LIST = "/sys/kernel/security/ima/binary_runtime_measurements"
 EVENT_LOG = "/sys/kernel/security/tpm0/binary_bios_measurements"
 

@@ -9,7 +9,8 @@ from typing import TypeVar
 import msgspec
 
 from tccp.errors import ConfigError, HostError, RefusedError, TccpError
-from tccp.protocol.control import CONTROL_FRAME_BYTES_MAX, CONTROL_ITEMS_MAX, Answer, Failure
+from tccp.protocol.control import CONTROL_FRAME_BYTES_MAX, CONTROL_ITEMS_MAX, Done, Failure
+from tccp.protocol.control_roles import Answer
 from tccp.protocol.encoding import decode, encode
 from tccp.protocol.framing import FrameReader, frame
 
@@ -63,37 +64,38 @@ class ControlClient:
         return received
 
     def stream(self, request: msgspec.Struct, answer: type[A]) -> Iterator[A]:
-        """Send *request* and give each *answer* as it comes, until the daemon closes the connection."""
+        """Send *request* and give each *answer* as it comes, until the daemon says that it was the last.
+
+        Raises:
+            RefusedError: As `ask`.
+            HostError: ``daemon_gone``: it went away before; what has come is not all.
+        """
         self._send(request)
         self._socket.settimeout(None)
-        while (received := self._receive_or_end()) is not None:
+        while not isinstance(received := self._receive(), Done):
             if isinstance(received, Failure):
                 raise _failure(received)
-            if isinstance(received, answer):
-                yield received
+            if not isinstance(received, answer):
+                raise HostError("wrong_answer", f"{type(received).__name__} where {answer.__name__} was due")
+            yield received
 
     def _send(self, request: msgspec.Struct) -> None:
         try:
             self._socket.sendall(frame(encode(request), bytes_max=CONTROL_FRAME_BYTES_MAX))
         except OSError as problem:
-            raise HostError("daemon_gone", f"{self._path}: {problem.strerror}") from None
+            raise HostError("daemon_gone", f"{self._path}: {problem.strerror or problem}") from None
 
     def _receive(self) -> object:
-        received = self._receive_or_end()
-        if received is None:
-            raise HostError("daemon_gone", f"{self._path}: closed before it answered")
-        return received
-
-    def _receive_or_end(self) -> object | None:
         while (payload := self._frames.next_frame()) is None:
             try:
                 data = self._socket.recv(65_536)
             except TimeoutError:
                 raise HostError("daemon_silent", f"{self._path}: no answer in {ANSWER_S:.0f} s") from None
             except OSError as problem:
-                raise HostError("daemon_gone", f"{self._path}: {problem.strerror}") from None
+                raise HostError("daemon_gone", f"{self._path}: {problem.strerror or problem}") from None
             if not data:
-                return None
+                hint = "Was the daemon stopped or restarted? Its log says why (journalctl)."
+                raise HostError("daemon_gone", f"{self._path}: the daemon went away before its last word", hint=hint)
             self._frames.receive_data(data)
         received: object = decode(payload, Answer, items_max=CONTROL_ITEMS_MAX)
         return received
@@ -104,7 +106,8 @@ def _cannot_connect(path: Path, problem: OSError) -> TccpError:
         hint = "ask to be put into the daemon's viewer or admin group, or run as root"
         return ConfigError("control_socket_forbidden", f"{path}: permission denied", hint=hint)
     hint = "is the daemon running? `systemctl status tccp-coordinator tccp-node`; another socket: --socket PATH"
-    return HostError("no_daemon", f"{path}: {problem.strerror}", hint=hint)
+    # Of a path that is too long for a socket Python itself complains, without a number.
+    return HostError("no_daemon", f"{path}: {problem.strerror or problem}", hint=hint)
 
 
 def _failure(failure: Failure) -> TccpError:

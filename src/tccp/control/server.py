@@ -8,6 +8,7 @@ import grp
 import pwd
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,12 @@ import msgspec
 import structlog
 import trio
 
+from tccp.bugs import contained
 from tccp.errors import ConfigError, HostError, ProtocolError, TccpError
-from tccp.protocol.control import CONTROL_FRAME_BYTES_MAX, CONTROL_ITEMS_MAX, ROLE_NEEDED, ControlRole, Failure
-from tccp.protocol.encoding import decode, encode
-from tccp.protocol.framing import FrameReader, frame
+from tccp.protocol.control import CONTROL_FRAME_BYTES_MAX, CONTROL_ITEMS_MAX, Done, Failure
+from tccp.protocol.control_roles import ROLE_NEEDED, ControlRole
+from tccp.protocol.encoding import ITEMS_MAX, decode, encode
+from tccp.protocol.framing import FRAME_BYTES_MAX, FrameReader, frame
 
 CONNECTIONS_MAX = 64
 IDLE_S = 300.0
@@ -66,20 +69,25 @@ async def serve_control(
     groups: ControlGroups,
 ) -> None:
     """Serve the control socket until cancelled. *answer* may return one message or an async iterator of them."""
-    # Each role has places of its own: viewers who sit on theirs lock no administrator out.
-    places = {role: trio.CapacityLimiter(CONNECTIONS_MAX) for role in ControlRole}
+    # Each role has places of its own: viewers who sit on theirs lock no administrator out. Nobody waits for a place:
+    # whoever waits keeps a descriptor, of which nodes and tenants need some, too.
+    taken = Counter[ControlRole]()
 
     async def serve(stream: trio.SocketStream) -> None:
         peer = peer_of(stream.socket, own_uid=own_uid, groups=groups)
+        taken[peer.role] += 1
         async with stream:
             try:
-                async with places[peer.role]:
-                    if peer.role is ControlRole.NONE:
-                        await _send_last(stream, _not_permitted(peer, "connect", ControlRole.VIEWER))
-                    else:
-                        await _serve_peer(stream, peer, request_kind, answer)
+                if taken[peer.role] > CONNECTIONS_MAX:
+                    await _send(stream, _too_many(peer))
+                elif peer.role is ControlRole.NONE:
+                    await _send_last(stream, _not_permitted(peer, "connect", ControlRole.VIEWER))
+                else:
+                    await _serve_peer(stream, peer, request_kind, answer)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 log.debug("control_peer_left", user=peer.user)
+            finally:
+                taken[peer.role] -= 1
 
     await trio.serve_listeners(serve, listeners)
 
@@ -109,7 +117,10 @@ def _is_member(uid: int, gid: int, group_name: str) -> bool:
 
 
 async def _serve_peer(stream: trio.SocketStream, peer: Peer, request_kind: Any, answer: AnswerFunction) -> None:
-    frames = FrameReader(bytes_max=CONTROL_FRAME_BYTES_MAX)
+    # What a viewer asks is short; so 64 of them cannot fill the memory of a daemon on which all depend.
+    is_admin = peer.role is ControlRole.ADMIN
+    frames = FrameReader(bytes_max=CONTROL_FRAME_BYTES_MAX if is_admin else FRAME_BYTES_MAX)
+    items_max = CONTROL_ITEMS_MAX if is_admin else ITEMS_MAX
     while True:
         with trio.move_on_after(IDLE_S) as idle:
             data = await stream.receive_some(65_536)
@@ -118,7 +129,7 @@ async def _serve_peer(stream: trio.SocketStream, peer: Peer, request_kind: Any, 
         frames.receive_data(data)
         try:
             for payload in frames.frames():
-                await _answer_one(stream, peer, decode(payload, request_kind, items_max=CONTROL_ITEMS_MAX), answer)
+                await _answer_one(stream, peer, decode(payload, request_kind, items_max=items_max), answer)
         except ProtocolError as problem:
             await _send_last(stream, failure_of(problem))
             return
@@ -138,19 +149,28 @@ async def _answer_one(stream: trio.SocketStream, peer: Peer, request: Any, answe
     if peer.role < needed:
         await _send(stream, _not_permitted(peer, type(request).__name__, needed))
         return
-    try:
-        result = await answer(request, peer)
-        if isinstance(result, AsyncIterator):
-            await _send_stream(stream, result)
-        else:
-            await _send(stream, result)
-    except TccpError as problem:
-        log.info("control_failed", user=peer.user, request=type(request).__name__, reason=problem.reason)
-        await _send(stream, failure_of(problem))
+    failure: Failure | None = Failure(kind="host", reason="bug", detail="", hint="the daemon's log has its trace")
+    user, kind = peer.user, type(request).__name__
+    left = trio.BrokenResourceError, trio.ClosedResourceError
+    with contained("control_bug", foreseen=left, user=user, request=kind):
+        try:
+            result = await answer(request, peer)
+            if isinstance(result, AsyncIterator):
+                await _send_stream(stream, result)
+            else:
+                await _send(stream, result)
+            failure = None
+        except TccpError as problem:
+            log.info("control_failed", user=user, request=kind, reason=problem.reason)
+            failure = failure_of(problem)
+    if failure is not None:
+        await _send(stream, failure)
 
 
 async def _send_stream(stream: trio.SocketStream, items: AsyncIterator[msgspec.Struct]) -> None:
-    """Send *items* as they come, and stop when the peer leaves, even while nothing comes: its place is for others.
+    """Send *items* as they come, then how many there were: without that, the peer would take our end for theirs.
+
+    It stops when the peer leaves, even while nothing comes: its place is for others.
 
     Raises:
         TccpError: From *items*.
@@ -163,8 +183,11 @@ async def _send_stream(stream: trio.SocketStream, items: AsyncIterator[msgspec.S
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(_cancel_when_peer_leaves, stream, nursery.cancel_scope)
         try:
+            count = 0
             async for item in items:
                 await _send(stream, item)
+                count += 1
+            await _send(stream, Done(count=count))
             await stream.send_eof()
         except trio.BrokenResourceError:
             log.debug("control_peer_left")
@@ -190,6 +213,12 @@ def _not_permitted(peer: Peer, what: str, needed: ControlRole) -> Failure:
     return Failure(kind="permission", reason="not_permitted", detail=f"user {peer.user} may not {what}", hint=hint)
 
 
+def _too_many(peer: Peer) -> Failure:
+    log.warning("control_too_many", user=peer.user)
+    detail = f"{CONNECTIONS_MAX} connections of the {peer.role.name.lower()} role are open"
+    return Failure(kind="host", reason="too_many_connections", detail=detail, hint="close some of them, and try again")
+
+
 def failure_of(problem: TccpError) -> Failure:
     """How a foreseen problem is told to the peer."""
     kind = "refused"
@@ -203,4 +232,7 @@ def failure_of(problem: TccpError) -> Failure:
 
 
 async def _send(stream: trio.SocketStream, message: msgspec.Struct) -> None:
-    await stream.send_all(frame(encode(message), bytes_max=CONTROL_FRAME_BYTES_MAX))
+    body = encode(message)
+    if len(body) > CONTROL_FRAME_BYTES_MAX:
+        raise HostError("answer_too_long", f"{len(body)} bytes, {CONTROL_FRAME_BYTES_MAX} are allowed")
+    await stream.send_all(frame(body, bytes_max=CONTROL_FRAME_BYTES_MAX))

@@ -32,7 +32,8 @@ from tccp.node.qemu_hypervisor import open_qemu_hypervisor
 from tccp.node.registration import HeldLease, NodeTpm, connect, door_context, keep_lease, register
 from tccp.node.remains import RemainsFolder
 from tccp.node.vms import Vms
-from tccp.protocol.control import NodeRequest, NodeStatus
+from tccp.protocol.control import NodeStatus
+from tccp.protocol.control_roles import NodeRequest
 from tccp.protocol.messages import Revoked
 from tccp.service import Program, run_daemon
 from tccp.tpm import open_tpm

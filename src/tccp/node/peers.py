@@ -20,6 +20,7 @@ from tccp.node.registration import HeldLease
 from tccp.node.vm.alone import together
 from tccp.protocol.messages import MoveOrder
 from tccp.transport.bulk_stream import BulkStream
+from tccp.transport.calling import call
 from tccp.transport.certificates import KeyPair, key_pem, node_host, pem_of, spki_of_certificate
 from tccp.transport.errors import PeerGoneError
 from tccp.transport.tls import peer_context
@@ -92,12 +93,7 @@ class Peers:
 
     async def _call(self, order: MoveOrder) -> BulkStream:
         host, _, port = order.address.rpartition(":")
-        try:
-            with trio.fail_after(CONNECT_S):
-                plain = await trio.open_tcp_stream(host.strip("[]"), int(port))
-        except (OSError, trio.TooSlowError) as problem:
-            raise HostError("unreachable", f"{order.address}: {problem or 'no answer'}") from None
-        return self.secured(plain, to=order.node)
+        return self.secured(await call(host.strip("[]"), int(port), within_s=CONNECT_S), to=order.node)
 
     def secured(self, plain: trio.SocketStream, *, to: str | None) -> BulkStream:
         """TLS over *plain*, before the handshake; *to* is the node that we call, None when we are called."""

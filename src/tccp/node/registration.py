@@ -13,7 +13,7 @@ from typing import TypeVar
 import structlog
 import trio
 
-from tccp.errors import HostError, ProtocolError
+from tccp.errors import ProtocolError
 from tccp.model import PcrBank, PcrSelection, spki_sha256
 from tccp.node.coordinator_check import check_admission, check_coordinator
 from tccp.node.identity import NodeIdentity
@@ -40,6 +40,7 @@ from tccp.protocol.messages import (
 from tccp.protocol.session import Role, Session, expect
 from tccp.tpm import Ak, Ek, Tpm
 from tccp.tpm.event_log import read_event_log
+from tccp.transport.calling import call
 from tccp.transport.certificates import Authority
 from tccp.transport.connection import Connection, fresh_nonce, handshake
 from tccp.transport.errors import PeerGoneError
@@ -140,11 +141,7 @@ async def connect(host: str, port: int, identity: NodeIdentity, context: ssl.SSL
         HostError: It cannot be reached.
         ProtocolError: It shows another certificate, or refuses ours.
     """
-    try:
-        with trio.fail_after(CONNECT_S):
-            stream = await trio.open_tcp_stream(host, port)
-    except (OSError, trio.TooSlowError) as problem:
-        raise HostError("unreachable", f"{host}:{port}: {problem or 'no answer'}") from None
+    stream = await call(host, port, within_s=CONNECT_S)
     tls = await handshake(stream, context, server_side=False, server_name=SERVER_NAME)
     return Connection(tls, Session(Role.NODE), own_spki_sha256=spki_sha256(identity.tls_spki))
 

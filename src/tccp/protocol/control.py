@@ -1,42 +1,29 @@
 """What is said on a daemon's Unix control socket: one request, then its answers.
 
-A request is answered by one message, `Failure` or the answer that its class names; `WatchEvents` by an endless
-stream of `Event`. Who may ask what is decided by the peer's credentials (`ROLE_NEEDED`).
+A request is answered by one message, `Failure` or the answer that its class names; where that is a stream, `Done`
+follows its last message. What is about VMs and tenants is in `tccp.protocol.vm_control`, about policies in a shadow in
+`tccp.protocol.shadow_control`; who may ask what, in `tccp.protocol.control_roles`.
 """
 
-import enum
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from tccp.protocol import fields as f
-from tccp.protocol import shadow_control as s
-from tccp.protocol import vm_control as v
 from tccp.protocol.encoding import Message
+from tccp.protocol.shadow_control import ShadowInfo
 
 # An exported perimeter record or a policy is larger than any message on the network.
 CONTROL_FRAME_BYTES_MAX = 64 << 20
 CONTROL_ITEMS_MAX = 131_072
 
-Text = Annotated[str, Meta(max_length=4096)]
-PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024 + 512)]  # with a signature
-Word = Annotated[str, Meta(min_length=1, max_length=256)]
-AttributeName = Annotated[str, Meta(max_length=63, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")]
+AttributeName = Annotated[str, Meta(max_length=63, pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?\Z")]
 Attributes = Annotated[dict[AttributeName, Annotated[str, Meta(max_length=256)]], Meta(max_length=64)]
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # no database counts further
 
 
 # What others should make of a revocation: nothing; look; treat all that the node had as known to an attacker.
 Severity = Literal["routine", "serious", "compromised"]
-
-
-class ControlRole(enum.IntEnum):
-    """What a peer of the socket may do; each includes the one before."""
-
-    NONE = 0
-    VIEWER = 1
-    ADMIN = 2
 
 
 # ---- requests to a coordinator
@@ -106,13 +93,13 @@ class RevokeNode(Message, frozen=True, tag="revoke_node"):
 class AddPolicy(Message, frozen=True, tag="add_policy"):
     """Put a policy (TOML) in force; its version must be newer. Answered by `PolicyInfo`."""
 
-    body: PolicyText
+    body: f.PolicyText
 
 
 class TryPolicy(Message, frozen=True, tag="try_policy"):
     """Judge all connected nodes of the policy of that name by this one, deciding nothing. Answered by `PolicyTrial`."""
 
-    body: PolicyText
+    body: f.PolicyText
 
 
 class ListPolicies(Message, frozen=True, tag="list_policies"):
@@ -123,7 +110,7 @@ class ShowPolicy(Message, frozen=True, tag="show_policy"):
     """Answered by `PolicyInfo` with its body; version 0 asks for the one in force."""
 
     name: f.Name
-    version: Count
+    version: f.Count
 
 
 class GetTrust(Message, frozen=True, tag="get_trust"):
@@ -133,7 +120,7 @@ class GetTrust(Message, frozen=True, tag="get_trust"):
 class WatchEvents(Message, frozen=True, tag="watch_events"):
     """Answered by every `Event` after *since*, then by new ones as they are committed, until the peer leaves."""
 
-    since: Count
+    since: f.Count
     follow: bool
 
 
@@ -145,22 +132,22 @@ class Failure(Message, frozen=True, tag="failure"):
 
     kind: str
     reason: f.Reason
-    detail: Text
-    hint: Text
+    detail: f.Text
+    hint: f.Text
 
 
 class Done(Message, frozen=True, tag="done"):
     """Carried out, and how many things it concerned."""
 
-    count: Count
+    count: f.Count
 
 
 class WitnessSeen(Message, frozen=True):
     """What is known of a witness of the configuration."""
 
     name: str
-    size: Count  # of the newest checkpoint that it cosigned; 0: none since the start
-    at_s: Count  # when, in seconds since 1970
+    size: f.Count  # of the newest checkpoint that it cosigned; 0: none since the start
+    at_s: f.Count  # when, in seconds since 1970
 
 
 class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
@@ -170,24 +157,24 @@ class CoordinatorStatus(Message, frozen=True, tag="coordinator_status"):
     software: str
     started_ms: f.UnixMilliseconds
     listening: str  # host:port of the nodes' listener
-    ek_authorities: Count
-    nodes_enrolled: Count
-    nodes_revoked: Count
-    nodes_connected: Count
-    leases_open: Count
-    policies: Count
-    log_size: Count
-    registrations: Count
-    renewals: Count
-    refusals: Count
+    ek_authorities: f.Count
+    nodes_enrolled: f.Count
+    nodes_revoked: f.Count
+    nodes_connected: f.Count
+    leases_open: f.Count
+    policies: f.Count
+    log_size: f.Count
+    registrations: f.Count
+    renewals: f.Count
+    refusals: f.Count
     lease_s: int
     tpm: str
     tenants_listening: str  # host:port of the tenants' listener
     witnesses: tuple[WitnessSeen, ...]
-    key_releases: Count
-    key_refusals: Count
-    refusal_reasons: dict[str, Count]  # of nodes
-    shadows: tuple[s.ShadowInfo, ...] = ()
+    key_releases: f.Count
+    key_refusals: f.Count
+    refusal_reasons: dict[str, f.Count]  # of nodes
+    shadows: tuple[ShadowInfo, ...] = ()
 
 
 class NodeInfo(Message, frozen=True, tag="node_info"):
@@ -198,19 +185,19 @@ class NodeInfo(Message, frozen=True, tag="node_info"):
     connected: bool
     ek_id: f.Digest32
     policy: str
-    policy_version: Count  # that admitted it; 0 when no lease is open
+    policy_version: f.Count  # that admitted it; 0 when no lease is open
     enrolled_ms: f.UnixMilliseconds
     attributes: Attributes  # asserted by whoever enrolled it
     lease_id: bytes  # empty when there is no open lease
-    admitted_ms: Count
-    renewed_ms: Count
-    expires_ms: Count
+    admitted_ms: f.Count
+    renewed_ms: f.Count
+    expires_ms: f.Count
     boot_id: bytes
-    reset_count: Count
-    restart_count: Count
+    reset_count: f.Count
+    restart_count: f.Count
     address: str
     last_refusal: str  # reason, and what was found; empty when there was none since the start
-    last_refusal_ms: Count
+    last_refusal_ms: f.Count
     revoke_reason: str
     warnings: tuple[str, ...] = ()  # what its policy would rather not see; while it is connected
     attested: Attributes = msgspec.field(default_factory=dict)  # what follows from its evidence; while it is connected
@@ -242,11 +229,11 @@ class PolicyInfo(Message, frozen=True, tag="policy_info"):
     """One version of a policy."""
 
     name: str
-    version: Count
+    version: f.Count
     sha256: f.Digest32
     added_ms: f.UnixMilliseconds
     in_force: bool
-    nodes: Count  # judged by it
+    nodes: f.Count  # judged by it
     body: bytes  # TOML; empty in a listing
 
 
@@ -264,7 +251,7 @@ class PolicyTrial(Message, frozen=True, tag="policy_trial"):
     """What a policy that was tried says of all nodes that the policy of its name judges, in order of their names."""
 
     name: str
-    version: Count
+    version: f.Count
     sha256: f.Digest32
     nodes: tuple[TriedNode, ...]
 
@@ -284,7 +271,7 @@ class TrustFile(Message, frozen=True, tag="trust_file"):
 class Event(Message, frozen=True, tag="event"):
     """One entry of the coordinator's log."""
 
-    seq: Count
+    seq: f.Count
     at_ms: f.UnixMilliseconds
     kind: str
     node: str  # empty when it concerns none
@@ -304,118 +291,8 @@ class NodeStatus(Message, frozen=True, tag="node_status"):
     ek_id: f.Digest32
     tpm: str
     lease_id: bytes
-    lease_left_s: Count
-    renewals: Count
+    lease_left_s: f.Count
+    renewals: f.Count
     last_error: str
     last_error_hint: str
-    retry_in_s: Count
-
-
-CoordinatorRequest = (
-    GetStatus
-    | ListNodes
-    | ShowNode
-    | EnrolNode
-    | ExportNodes
-    | ImportNodes
-    | SetNodePolicy
-    | SetNodeAttributes
-    | RevokeNode
-    | AddPolicy
-    | TryPolicy
-    | s.AddShadow
-    | s.ListShadows
-    | s.ReportShadow
-    | s.PromoteShadow
-    | s.DropShadow
-    | ListPolicies
-    | ShowPolicy
-    | GetTrust
-    | WatchEvents
-    | v.AddTenant
-    | v.RemoveTenant
-    | v.ListTenants
-    | v.ListOwnedVms
-)
-NodeRequest = (
-    GetStatus
-    | v.LaunchVm
-    | v.ListVms
-    | v.ShowVm
-    | v.StopVm
-    | v.WatchVms
-    | v.GetLaunchReceipt
-    | v.SuspendVm
-    | v.ResumeVm
-    | v.ReceiveVm
-    | v.CancelVm
-    | v.SnapshotVm
-    | v.DestroyVm
-    | v.GetDestructionReceipt
-)
-
-Answer = (
-    Failure
-    | Done
-    | CoordinatorStatus
-    | NodeInfo
-    | Nodes
-    | PerimeterRecord
-    | PolicyInfo
-    | Policies
-    | PolicyTrial
-    | s.ShadowInfo
-    | s.Shadows
-    | s.ShadowReport
-    | TrustFile
-    | Event
-    | NodeStatus
-    | v.TenantInfo
-    | v.Tenants
-    | v.OwnedVms
-    | v.VmInfo
-    | v.Vms
-    | v.LaunchReceiptFile
-    | v.DestructionReceiptFile
-)
-
-ROLE_NEEDED: dict[type, ControlRole] = {
-    GetStatus: ControlRole.VIEWER,
-    ListNodes: ControlRole.VIEWER,
-    ShowNode: ControlRole.VIEWER,
-    ExportNodes: ControlRole.VIEWER,
-    ListPolicies: ControlRole.VIEWER,
-    ShowPolicy: ControlRole.VIEWER,
-    WatchEvents: ControlRole.VIEWER,
-    # The trust file carries the door key that lets a stranger take up a TLS handshake.
-    GetTrust: ControlRole.ADMIN,
-    EnrolNode: ControlRole.ADMIN,
-    ImportNodes: ControlRole.ADMIN,
-    SetNodePolicy: ControlRole.ADMIN,
-    SetNodeAttributes: ControlRole.ADMIN,
-    RevokeNode: ControlRole.ADMIN,
-    AddPolicy: ControlRole.ADMIN,
-    TryPolicy: ControlRole.ADMIN,
-    s.ListShadows: ControlRole.VIEWER,
-    s.ReportShadow: ControlRole.VIEWER,
-    s.AddShadow: ControlRole.ADMIN,
-    s.PromoteShadow: ControlRole.ADMIN,
-    s.DropShadow: ControlRole.ADMIN,
-    v.ListTenants: ControlRole.VIEWER,
-    v.ListOwnedVms: ControlRole.VIEWER,
-    v.AddTenant: ControlRole.ADMIN,
-    v.RemoveTenant: ControlRole.ADMIN,
-    v.ListVms: ControlRole.VIEWER,
-    v.ShowVm: ControlRole.VIEWER,
-    v.WatchVms: ControlRole.VIEWER,
-    v.GetLaunchReceipt: ControlRole.VIEWER,
-    v.LaunchVm: ControlRole.ADMIN,
-    v.StopVm: ControlRole.ADMIN,
-    v.GetDestructionReceipt: ControlRole.VIEWER,
-    v.SuspendVm: ControlRole.ADMIN,
-    v.ResumeVm: ControlRole.ADMIN,
-    v.ReceiveVm: ControlRole.ADMIN,
-    v.CancelVm: ControlRole.ADMIN,
-    v.SnapshotVm: ControlRole.ADMIN,
-    v.DestroyVm: ControlRole.ADMIN,
-}
+    retry_in_s: f.Count

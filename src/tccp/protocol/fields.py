@@ -27,7 +27,8 @@ FirmwareLog = Annotated[bytes, Meta(max_length=768 * 1024)]
 HostLogContent = Annotated[bytes, Meta(max_length=768 * 1024)]
 HostLog = Literal["firmware", "ima"]
 HostLogOffset = Annotated[int, Meta(ge=0, lt=1 << 40)]
-Reason = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}$")]
+# `$` would let a newline follow.
+Reason = Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,64}\Z")]
 Name = Annotated[str, Meta(min_length=1, max_length=63)]
 Version = Annotated[str, Meta(max_length=64)]
 Seconds = Annotated[int, Meta(ge=1, le=86_400)]
@@ -37,8 +38,11 @@ LogReceipt = Annotated[bytes, Meta(min_length=64, max_length=65_536)]
 Statement = Annotated[bytes, Meta(min_length=1, max_length=8192)]
 UnixSeconds = Annotated[int, Meta(ge=0, lt=1 << 40)]
 Epoch = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
-Generation = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-HostAndPort = Annotated[str, Meta(min_length=3, max_length=255, pattern=r"^[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}$")]
+Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]  # no database counts further
+Generation = Count
+HostAndPort = Annotated[str, Meta(min_length=3, max_length=255, pattern=r"^[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}\Z")]
+TICKET_FILE_BYTES_MAX = 131_072
+TicketFile = Annotated[bytes, Meta(min_length=1, max_length=TICKET_FILE_BYTES_MAX)]
 TicketBytes = Annotated[bytes, Meta(min_length=64, max_length=65_536)]
 # HPKE: what X-Wing encapsulates (1120), two to seventeen keys of 32, and a tag of 16.
 WrappedKeys = Annotated[bytes, Meta(min_length=1200, max_length=1680)]
@@ -50,3 +54,5 @@ TileContent = Annotated[bytes, Meta(min_length=32, max_length=8192)]  # hashes o
 TileLevel = Annotated[int, Meta(ge=0, le=7)]
 TileIndex = Annotated[int, Meta(ge=0, lt=1 << 55)]
 TileWidth = Annotated[int, Meta(ge=1, le=256)]
+Text = Annotated[str, Meta(max_length=4096)]  # for people
+PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024 + 512)]  # TOML, with a signature or without

@@ -1,14 +1,7 @@
 """What is said on a coordinator's control socket of versions of policies in the shadow of the one in force."""
 
-from typing import Annotated
-
-from msgspec import Meta
-
 from tccp.protocol import fields as f
 from tccp.protocol.encoding import Message
-
-PolicyText = Annotated[bytes, Meta(min_length=1, max_length=256 * 1024 + 512)]  # with a signature
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class AddShadow(Message, frozen=True, tag="add_shadow"):
@@ -17,7 +10,7 @@ class AddShadow(Message, frozen=True, tag="add_shadow"):
     It takes the place of one that is there.
     """
 
-    body: PolicyText
+    body: f.PolicyText
 
 
 class ListShadows(Message, frozen=True, tag="list_shadows"):
@@ -47,14 +40,14 @@ class ShadowInfo(Message, frozen=True, tag="shadow_info"):
     """A version of a policy in the shadow of the one in force, and how often it says what since the start."""
 
     name: str
-    version: Count
+    version: f.Count
     sha256: f.Digest32
     since_ms: f.UnixMilliseconds
-    in_force: Count  # the version that is
-    accepted: Count
-    refused: Count
-    silent: Count  # nodes that did not show it a log
-    reasons: dict[str, Count]  # of the refusals
+    in_force: f.Count  # the version that is
+    accepted: f.Count
+    refused: f.Count
+    silent: f.Count  # nodes that did not show it a log
+    reasons: dict[str, f.Count]  # of the refusals
 
 
 class Shadows(Message, frozen=True, tag="shadows"):
@@ -76,7 +69,7 @@ class ShadowedNode(Message, frozen=True):
     reason: str = ""
     detail: str = ""
     warnings: tuple[str, ...] = ()
-    at_ms: Count = 0
+    at_ms: f.Count = 0
 
 
 class ShadowReport(Message, frozen=True, tag="shadow_report"):

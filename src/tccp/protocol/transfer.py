@@ -7,37 +7,32 @@ Each with its length before it (4 bytes, big-endian). The preamble is that of a 
 people how far it is, and the source when it may wipe; who owns the VM only the coordinator says.
 """
 
-from typing import Annotated
-
-from msgspec import Meta
-
+from tccp.protocol import fields as f
 from tccp.protocol.encoding import Message
 
 LENGTH_BYTES = 4
 WORD_BYTES_MAX = 4 << 10
 
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-
 
 class TransferProgress(Message, frozen=True, tag="transfer_progress"):
     """Source -> destination, now and then: how far it is. Bytes of memory are the guest's, not those on the wire."""
 
-    disk_bytes: Count  # of all its disks, holes counted
-    disk_left_bytes: Count
-    memory_bytes: Count
-    memory_left_bytes: Count
-    sent_bytes: Count  # on all wires
-    bytes_per_s: Count  # just now
-    rounds: Count  # how often its memory was gone through
+    disk_bytes: f.Count  # of all its disks, holes counted
+    disk_left_bytes: f.Count
+    memory_bytes: f.Count
+    memory_left_bytes: f.Count
+    sent_bytes: f.Count  # on all wires
+    bytes_per_s: f.Count  # just now
+    rounds: f.Count  # how often its memory was gone through
 
 
 class TransferSent(Message, frozen=True, tag="transfer_sent"):
     """Source -> destination: all of it is on its way, and the guest stands still here."""
 
-    state_bytes: Count  # memory, devices, vTPM: on the wire
-    disk_bytes: Count  # the same of its disks
-    total_ms: Count  # since the preamble
-    still_ms: Count  # since the guest stands still, as of this word
+    state_bytes: f.Count  # memory, devices, vTPM: on the wire
+    disk_bytes: f.Count  # the same of its disks
+    total_ms: f.Count  # since the preamble
+    still_ms: f.Count  # since the guest stands still, as of this word
 
 
 class TransferHere(Message, frozen=True, tag="transfer_here"):

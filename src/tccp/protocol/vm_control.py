@@ -1,4 +1,4 @@
-"""What is said of tenants and VMs on control sockets; `tccp.protocol.control` has the rest and the two unions."""
+"""What is said of tenants and VMs on control sockets; `tccp.protocol.control` has the rest."""
 
 from typing import Annotated
 
@@ -7,10 +7,9 @@ from msgspec import Meta
 from tccp.protocol import fields as f
 from tccp.protocol.encoding import Message
 
-Text = Annotated[str, Meta(max_length=4096)]
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-Path = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^/")]
-TenantName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+Path = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^/[^\0]*\Z")]
+TenantName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")]
+Images = Annotated[tuple[Path, ...], Meta(min_length=1, max_length=16)]  # as a ticket names
 
 
 # ---- requests to a coordinator
@@ -46,8 +45,8 @@ class LaunchVm(Message, frozen=True, tag="launch_vm"):
     *images* are files on the node, in any order: the ticket names each by its root.
     """
 
-    ticket: Annotated[bytes, Meta(min_length=1, max_length=131_072)]  # the file
-    images: Annotated[tuple[Path, ...], Meta(min_length=1, max_length=16)]
+    ticket: f.TicketFile
+    images: Images
 
 
 class ListVms(Message, frozen=True, tag="list_vms"):
@@ -82,16 +81,16 @@ class SnapshotVm(Message, frozen=True, tag="snapshot_vm"):
 class ResumeVm(Message, frozen=True, tag="resume_vm"):
     """Have a VM go on from a suspended state, under the ticket that has started it. Answered as `LaunchVm`."""
 
-    ticket: Annotated[bytes, Meta(min_length=1, max_length=131_072)]
+    ticket: f.TicketFile
     state: Path
-    images: Annotated[tuple[Path, ...], Meta(min_length=1, max_length=16)]
+    images: Images
 
 
 class ReceiveVm(Message, frozen=True, tag="receive_vm"):
     """Take over the running VM that a ticket has started, from its node. Answered as `LaunchVm`."""
 
-    ticket: Annotated[bytes, Meta(min_length=1, max_length=131_072)]
-    images: Annotated[tuple[Path, ...], Meta(min_length=1, max_length=16)]
+    ticket: f.TicketFile
+    images: Images
 
 
 class CancelVm(Message, frozen=True, tag="cancel_vm"):
@@ -145,12 +144,12 @@ class OwnedVm(Message, frozen=True, tag="owned_vm"):
     vm_id: f.Id16
     tenant: str  # name; hexadecimal key when the tenant was removed
     state: str  # "running", "suspended", "ended", "lost", "destroyed"
-    epoch: Count
+    epoch: f.Count
     node: str
     released_ms: f.UnixMilliseconds
     ended_ms: f.UnixMilliseconds  # 0 while it runs
     end_reason: str
-    log_index: Count  # of the release, or resumption
+    log_index: f.Count  # of the release, or resumption
 
 
 class OwnedVms(Message, frozen=True, tag="owned_vms"):
@@ -165,17 +164,17 @@ class VmTransfer(Message, frozen=True, tag="vm_transfer"):
     Bytes left are the guest's, bytes sent those on the wire.
     """
 
-    disk_bytes: Count
-    disk_left_bytes: Count
-    memory_bytes: Count  # 0 before it is its turn
-    memory_left_bytes: Count
-    sent_bytes: Count
-    bytes_per_s: Count
-    rounds: Count  # how often its memory was gone through
-    state_sent_bytes: Count  # memory, devices, vTPM; this and the following are 0 before all is sent
-    disk_sent_bytes: Count
-    total_ms: Count  # from when it was asked for, or ordered, at this node
-    still_ms: Count  # for so long the guest stood still; known where it runs now
+    disk_bytes: f.Count
+    disk_left_bytes: f.Count
+    memory_bytes: f.Count  # 0 before it is its turn
+    memory_left_bytes: f.Count
+    sent_bytes: f.Count
+    bytes_per_s: f.Count
+    rounds: f.Count  # how often its memory was gone through
+    state_sent_bytes: f.Count  # memory, devices, vTPM; this and the following are 0 before all is sent
+    disk_sent_bytes: f.Count
+    total_ms: f.Count  # from when it was asked for, or ordered, at this node
+    still_ms: f.Count  # for so long the guest stood still; known where it runs now
 
 
 class VmInfo(Message, frozen=True, tag="vm_info"):
@@ -185,15 +184,15 @@ class VmInfo(Message, frozen=True, tag="vm_info"):
     state: str  # as `tccp.node.vms` draws it
     tenant_key: f.Ed25519Key
     ticket_sha256: f.Digest32
-    epoch: Count  # 0 before its keys were released
-    vcpus: Count
-    memory_mib: Count
+    epoch: f.Count  # 0 before its keys were released
+    vcpus: f.Count
+    memory_mib: f.Count
     launched_ms: f.UnixMilliseconds
     started_ms: f.UnixMilliseconds  # 0 before it runs
     ended_ms: f.UnixMilliseconds  # 0 before it has ended
     reason: str  # why it ended or failed
-    detail: Text
-    hint: Text
+    detail: f.Text
+    hint: f.Text
     console: str  # path of a Unix socket; empty when there is none
     has_receipt: bool
     saved: str  # path of its suspended state; empty when there is none

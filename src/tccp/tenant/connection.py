@@ -73,7 +73,7 @@ class TenantConnection:
         """
         try:
             plain = socket.create_connection((host, port), CONNECT_S)
-        except OSError as problem:
+        except (OSError, UnicodeError) as problem:  # UnicodeError: nobody can be called so in DNS
             raise HostError("unreachable", f"{host}:{port}: {problem}") from None
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the hello waits 40 ms for an acknowledgement
         stream = plain

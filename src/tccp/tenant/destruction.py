@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from tccp.errors import LaunchError
 from tccp.protocol.destruction import Destruction, read_destruction_receipt, verify_destruction_statement
-from tccp.tenant.launch import CoordinatorTrust
+from tccp.tenant.pinned_log import CoordinatorTrust
 from tccp.transparency.packed import Value
-from tccp.transparency.receipt import VerifiedReceipt, verify_receipt
+from tccp.transparency.receipt import VerifiedReceipt
 
 DESTROY = "destroy"
 
@@ -30,20 +30,14 @@ def verify_destruction(content: bytes, *, vm_id: bytes, trust: CoordinatorTrust)
 
     Raises:
         LaunchError: ``destruction_entry``: the log's entry is of something else; as `verify_destruction_statement`.
-        LogError: The log's receipt does not hold; as `verify_receipt`.
+        LogError: The log's receipt does not hold; as `CoordinatorTrust.verify`.
     """
     receipt = read_destruction_receipt(content)
     signed = verify_destruction_statement(receipt.statement, receipt.signature, identity=receipt.identity)
     destruction = signed.destruction
     if destruction.vm_id != vm_id:
         raise LaunchError("destruction_of_another", f"of {destruction.vm_id.hex()}, ours is {vm_id.hex()}")
-    entry = verify_receipt(
-        receipt.log_receipt,
-        origin=trust.origin,
-        log_key=trust.log_key,
-        witnesses=trust.witnesses,
-        witnesses_required=trust.witnesses_required,
-    )
+    entry = trust.verify(receipt.log_receipt)
     expected: dict[str, Value] = {
         "vm_id": vm_id,
         "epoch": destruction.epoch,

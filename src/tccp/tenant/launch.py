@@ -7,8 +7,7 @@ proof: MAC under the VM's key, over the ticket's nonce ---- made by whoever has 
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tccp.attestation.attributes import NodeAttributes, attributes_in
 from tccp.attestation.deep import GuestEvidence, VerifiedGuest, verify_guest
@@ -16,33 +15,13 @@ from tccp.attestation.vtpm_certificate import VtpmClaim, VtpmKey, verify_vtpm_ce
 from tccp.errors import LaunchError
 from tccp.protocol.launch_proof import VerifiedProof, read_launch_receipt, verify_proof
 from tccp.protocol.ticket import Ticket, check_addressee, verify_ticket
-from tccp.tenant.trust_store import PinnedCoordinator
+from tccp.tenant.pinned_log import CoordinatorTrust
 from tccp.tenant.vm_file import VmFile
-from tccp.transparency.note import NoteKey
 from tccp.transparency.packed import Value
-from tccp.transparency.receipt import VerifiedReceipt, verify_receipt
+from tccp.transparency.receipt import VerifiedReceipt
 
 OWNERSHIP = frozenset({"release", "resume", "moved"})  # the events by which a node owns a VM
 BOOT_ORDER = ("kernel", "initrd", "disk")  # in which a vTPM's certificate names what was started; data is not
-
-
-@dataclass(frozen=True, slots=True)
-class CoordinatorTrust:
-    """What was pinned of a coordinator when it was verified."""
-
-    coordinator_id: bytes
-    origin: str
-    log_key: NoteKey
-    witnesses: Sequence[NoteKey] = field(default=())
-    witnesses_required: int = 0
-
-
-def trust_in(pinned: PinnedCoordinator) -> CoordinatorTrust:
-    """What was pinned, with the witnesses that were demanded."""
-    demands = pinned.demands
-    return CoordinatorTrust(
-        pinned.coordinator_id, pinned.origin, pinned.note_key, demands.witnesses, demands.witnesses_required
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +53,7 @@ def verify_launch(content: bytes, *, vm: VmFile, trust: CoordinatorTrust) -> Ver
     Raises:
         LaunchError: ``another_ticket``: none that we signed for this VM; ``release_mismatch``: the log's entry is of
             something else; ``vtpm_mismatch``; as `verify_proof`, `verify_ticket` and `check_addressee`.
-        LogError: The log's receipt does not hold; as `verify_receipt`.
+        LogError: The log's receipt does not hold; as `CoordinatorTrust.verify`.
         EnrolmentError: The certificate of the vTPM does not hold; as `verify_vtpm_certificate`.
     """
     receipt = read_launch_receipt(content)
@@ -83,13 +62,7 @@ def verify_launch(content: bytes, *, vm: VmFile, trust: CoordinatorTrust) -> Ver
         raise LaunchError("another_ticket", f"{ticket_sha256.hex()[:16]} is none of the {len(vm.tickets)} of this VM")
     check_addressee(verify_ticket(receipt.ticket, receipt.ticket_signature), trust.coordinator_id)
     proof = verify_proof(receipt, vm_key=vm.vm_key, ticket_sha256=ticket_sha256)
-    release = verify_receipt(
-        receipt.log_receipt,
-        origin=trust.origin,
-        log_key=trust.log_key,
-        witnesses=trust.witnesses,
-        witnesses_required=trust.witnesses_required,
-    )
+    release = trust.verify(receipt.log_receipt)
     details = _check_release(release, proof)
     return VerifiedLaunch(
         proof=proof,
@@ -111,7 +84,7 @@ def verify_launched_guest(launch: VerifiedLaunch, evidence: GuestEvidence, *, no
 
     Raises:
         LaunchError: ``vtpm_mismatch``: the vTPM belongs to a VM of other images.
-        EnrolmentError, QuoteError: As `verify_guest`.
+        EnrolmentError, QuoteError, ValueError: As `verify_guest`.
     """
     proof = launch.proof
     guest = verify_guest(

@@ -61,24 +61,27 @@ class HttpSource:
     """A log that a web server serves, over one connection that is kept.
 
     Args:
-        url: The prefix; the log's files are below it.
+        url: The prefix; the log's files are below it. The coordinator may have said it.
+
+    Raises:
+        ConfigError: ``bad_log``: it is none.
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._url, self._prefix = url, parts.path.rstrip("/")
         try:
+            parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
-        except ValueError as problem:
+            if not host:
+                raise ConfigError("bad_log", f"{url}: no host in it")
+            self._connection: http.client.HTTPConnection
+            if parts.scheme == "https":
+                context: ssl.SSLContext = tenant_context(None)
+                self._connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+            else:
+                self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        except (ValueError, http.client.InvalidURL) as problem:
             raise ConfigError("bad_log", f"{url}: {problem}") from None
-        if not host:
-            raise ConfigError("bad_log", f"{url}: no host in it")
-        self._connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            context: ssl.SSLContext = tenant_context(None)
-            self._connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
-        else:
-            self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        self._url, self._prefix = url, parts.path.rstrip("/")
 
     def close(self) -> None:
         """Hang up."""
@@ -118,7 +121,7 @@ class HttpSource:
                 surplus = len(content) > bytes_max
                 if surplus or response.status != 200:
                     self._connection.close()
-            except (OSError, http.client.HTTPException) as problem:
+            except (OSError, UnicodeError, http.client.HTTPException) as problem:
                 self._connection.close()
                 if attempt == 2:
                     raise HostError("unreachable", f"{self._url}: {problem or type(problem).__name__}") from None

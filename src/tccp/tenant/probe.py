@@ -58,7 +58,7 @@ def probe_node(store: TrustStore, name: str | None, node: str, key: SigningKey) 
             nonce = os.urandom(32)
             receipt = connection.probe(node, nonce=nonce, key=key, coordinator_id=known.coordinator_id)
             probe = verify_probe(receipt, known, node=node, nonce=nonce, tenant_key=bytes(key.verify_key))
-            continue_log(connection, head.checkpoint, probe.receipt.checkpoint)
+            continue_log(connection.read_tile, head.checkpoint, probe.receipt.checkpoint)
         seen = probe.receipt.checkpoint.note.encode().decode("utf-8")
         software = verified.statement.software
         store.save(msgspec.structs.replace(known, software=software, seen=seen, checked_s=int(time.time())))

@@ -3,20 +3,23 @@
 What was seen is remembered, durably, before it is told: the next look must prove that the log continues it.
 """
 
+import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from tccp.attestation.enrolment import EkAuthorities
-from tccp.errors import ConfigError, HostError, LogError, PolicyError, QuoteError
+from tccp.errors import ConfigError, HostError, PolicyError, QuoteError, TccpError
 from tccp.tenant.connection import TenantConnection
 from tccp.tenant.policy import TenantPolicy
 from tccp.tenant.trust_store import FORMAT, PinnedCoordinator, TrustStore
 from tccp.tenant.verification import Expectation, VerifiedIntroduction
 from tccp.transparency.checkpoint import Checkpoint, VerifiedCheckpoint
 from tccp.transparency.proof import TileHashes, prove_consistency
+from tccp.transparency.tile import Tile
 from tccp.transparency.witness import verify_advance
 from tccp.transport.certificates import pem_of, spki_of_pem
 
@@ -29,12 +32,17 @@ class Look:
     """What a look at a coordinator has found.
 
     Attributes:
-        before: The head that was seen last, None at the first look.
+        former: What was pinned of it before, None at the first look.
     """
 
     pinned: PinnedCoordinator
     verified: VerifiedIntroduction
-    before: Checkpoint | None
+    former: PinnedCoordinator | None
+
+    @property
+    def before(self) -> Checkpoint | None:
+        """The head that was seen last, None at the first look."""
+        return self.former.head if self.former is not None else None
 
 
 def add_trust(
@@ -78,9 +86,11 @@ def add_trust(
         with TenantConnection.open(host, port) as connection:
             try:
                 verified = connection.verify(expected)
-            finally:
-                if keep_event_log is not None and connection.shown is not None:
-                    keep_event_log.write_bytes(connection.shown.event_log)
+            except TccpError:
+                with contextlib.suppress(HostError):  # why it is refused is what must be told
+                    _keep_event_log(connection, keep_event_log)
+                raise
+            _keep_event_log(connection, keep_event_log)
             if known is not None:
                 # A policy that trusts a maker would take any TPM of his; the pinned one stays unless it names another.
                 _check_keys(known, verified, ak=policy.ak_spki is None and policy.ek_sha256 is None)
@@ -103,7 +113,15 @@ def add_trust(
             checked_s=now_s,
         )
         store.save(pinned)
-        return Look(pinned, verified, known.head if known else None)
+        return Look(pinned, verified, known)
+
+
+def _keep_event_log(connection: TenantConnection, path: Path | None) -> None:
+    if path is not None and connection.shown is not None:
+        try:
+            path.write_bytes(connection.shown.event_log)
+        except OSError as problem:
+            raise HostError("file_unwritable", f"{path}: {problem.strerror}") from None
 
 
 def check_trust(store: TrustStore, name: str | None) -> Look:
@@ -129,7 +147,7 @@ def check_trust(store: TrustStore, name: str | None) -> Look:
             checked_s=int(time.time()),
         )
         store.save(pinned)
-        return Look(pinned, verified, known.head)
+        return Look(pinned, verified, known)
 
 
 def verify_pinned(connection: TenantConnection, known: PinnedCoordinator) -> VerifiedIntroduction:
@@ -164,30 +182,25 @@ def advance(
     connection: TenantConnection, before: Checkpoint | None, verified: VerifiedIntroduction
 ) -> VerifiedCheckpoint:
     """The newest head, once it is proved to continue both what was seen before and what the witnesses saw."""
-    newest, witnessed = verified.newest, verified.witnessed
-    if newest.checkpoint.size > 0:
-        hashes = TileHashes(connection.read_tile, newest.checkpoint.size)
-        for old in (witnessed.checkpoint, before):
-            if old is not None:
-                verify_advance(old, newest, _proof(hashes, old))
-    elif before is not None and before.size > 0:
-        raise LogError("rollback", f"from {before.size} entries to none")
-    return newest
+    for old in (verified.witnessed.checkpoint, before):
+        if old is not None:
+            continue_log(connection.read_tile, old, verified.newest)
+    return verified.newest
 
 
-def continue_log(connection: TenantConnection, before: Checkpoint, newest: VerifiedCheckpoint) -> None:
+def continue_log(read_tile: Callable[[Tile], bytes], before: Checkpoint, newest: VerifiedCheckpoint) -> None:
     """Have it proved that *newest* continues *before*.
+
+    Args:
+        read_tile: Gives hashes of the log's tree, from anybody.
 
     Raises:
         LogError: ``rollback``, ``fork``, ``inconsistent``.
     """
-    hashes = TileHashes(connection.read_tile, newest.checkpoint.size)
-    verify_advance(before, newest, _proof(hashes, before))
-
-
-def _proof(hashes: TileHashes, old: Checkpoint) -> list[bytes]:
-    # What is no proof at all is found by who verifies: a smaller tree, another one of the same size.
-    return prove_consistency(hashes, old.size) if old.size <= hashes.size else []
+    size = newest.checkpoint.size
+    # Where there is nothing to prove, who verifies finds out: a smaller tree, another one of the same size.
+    proof = prove_consistency(TileHashes(read_tile, size), before.size) if 0 < before.size < size else []
+    verify_advance(before, newest, proof)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -3,9 +3,8 @@
     ~/.config/tccp/trust/NAME.json     who it is, what it must prove, and the last head of its log that was seen
     ~/.config/tccp/trust/.NAME.lock
 
-A file is written beside its place, synced, renamed, and the folder synced: after a crash it is the old one or the new
-one. The head that was seen must be on the disk before anything is done because of it; otherwise a coordinator could
-show an older one once more.
+After a crash a file is the old one or the new one. The head that was seen must be on the disk before anything is done
+because of it; otherwise a coordinator could show an older one once more.
 """
 
 import contextlib
@@ -19,6 +18,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from tccp.durable import replace_file, sync_folder
 from tccp.errors import ConfigError, HostError, LogError
 from tccp.protocol.statements import coordinator_id, log_origin
 from tccp.tenant.policy import TenantPolicy, parse_tenant_policy
@@ -30,8 +30,8 @@ FILE_BYTES_MAX = 512 * 1024
 FORMAT = "tccp/v1/trust"
 RELEASE_KEY_BYTES = 1216  # X-Wing
 
-Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Hex = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+$", max_length=16_384)]
+Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Hex = Annotated[str, Meta(pattern=r"^(?:[0-9a-f]{2})+\Z", max_length=16_384)]
 
 
 class PinnedCoordinator(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -182,7 +182,8 @@ class TrustStore:
         try:
             pinned = parse_pinned(body)
         except ConfigError as problem:
-            raise ConfigError(problem.reason, f"{self._path(name)}: {problem.detail}") from None
+            hint = "It was changed or damaged. Delete it, and verify the coordinator anew: `tccp trust add`."
+            raise ConfigError(problem.reason, f"{self._path(name)}: {problem.detail}", hint=hint) from None
         if pinned.name != name:
             raise ConfigError("trust_invalid", f"{self._path(name)}: it is of {pinned.name!r}")
         return pinned
@@ -206,33 +207,21 @@ class TrustStore:
 
     def save(self, pinned: PinnedCoordinator) -> None:
         """Keep *pinned*; durable when this returns. The caller holds `locked`."""
-        with _disk_errors():
-            staged = self.folder / f".{pinned.name}.{os.getpid()}"
-            descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(write_pinned(pinned))
-                file.flush()
-                os.fsync(file.fileno())
-            staged.rename(self._path(pinned.name))
-            self._sync()
+        try:
+            replace_file(self._path(pinned.name), write_pinned(pinned), mode=0o600)
+        except HostError as problem:
+            raise HostError("trust_store", problem.detail) from None
 
     def remove(self, name: str) -> None:
         """Forget a coordinator, and the head of its log. The caller holds `locked`."""
         with _disk_errors():
             self._path(name).unlink()
-            self._sync()
+            sync_folder(self.folder)
 
     def _path(self, name: str) -> Path:
         if not NAME.fullmatch(name):
             raise ConfigError("bad_name", f"{name!r} is no name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
         return self.folder / f"{name}.json"
-
-    def _sync(self) -> None:
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from tccp.protocol.tenant_messages import Activate, Activated, Introduction
 from tccp.tenant.policy import TenantPolicy
 from tccp.transparency.checkpoint import VerifiedCheckpoint, verify_checkpoint
 from tccp.transparency.note import NoteKey
-from tccp.transport.certificates import spki_of_certificate
+from tccp.transport.certificates import CLOCK_SKEW_S, spki_of_certificate
 from tccp.transport.coordinator_evidence import VerifiedCoordinator, verify_coordinator
 
 # What firmware measures before any operating system runs; the others change while one does.
@@ -195,14 +195,17 @@ def _trusted_ek(shown: Introduction, expected: Expectation, now: datetime) -> Tr
 def _heads(
     shown: Introduction, log_key: NoteKey, policy: TenantPolicy, now_s: int
 ) -> tuple[VerifiedCheckpoint, VerifiedCheckpoint]:
-    """The newest checkpoint, and the newest that enough witnesses saw not long ago."""
-    oldest_s = now_s - policy.witness_age_s
+    """The newest checkpoint, and the newest that enough witnesses saw not long ago.
+
+    A cosignature from the future, of a witness whose clock is wrong, would vouch for its head for ever.
+    """
+    oldest_s, latest_s = now_s - policy.witness_age_s, now_s + CLOCK_SKEW_S
 
     def verify(note: bytes) -> VerifiedCheckpoint:
         return verify_checkpoint(note, origin=log_key.name, log_key=log_key, witnesses=policy.witnesses)
 
     def count(head: VerifiedCheckpoint) -> int:
-        return sum(at_s >= oldest_s for at_s in head.witnessed_s.values())
+        return sum(oldest_s <= at_s <= latest_s for at_s in head.witnessed_s.values())
 
     newest = verify(shown.checkpoint)
     seen = [newest, *map(verify, shown.witnessed)]
@@ -212,6 +215,6 @@ def _heads(
             "witnesses",
             f"{max(map(count, seen))} of the policy's witnesses cosigned a checkpoint in the last "
             f"{policy.witness_age_s} s, {policy.witnesses_required} must have",
-            hint="A witness may be down, or it refuses to cosign; its operator can say which.",
+            hint="A witness may be down, its clock or ours wrong, or it refuses to cosign; its operator can say which.",
         )
     return newest, max(enough, key=lambda head: head.checkpoint.size)

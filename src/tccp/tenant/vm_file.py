@@ -4,9 +4,10 @@ The key is made once and is wrapped into every ticket of the VM, so that the VM 
 has it can pretend to run the VM. Losing the file loses the VM.
 """
 
+import fcntl
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from msgspec import Meta
 from nacl.signing import SigningKey
 
 from tccp.core.image import ImageInfo, ImageKey
+from tccp.durable import replace_file
 from tccp.errors import ConfigError, HostError, ProtocolError
 from tccp.image.entrusting import wrap_keys
 from tccp.image.keys import RecipientPublicKey
@@ -149,23 +151,26 @@ def write_vm_file(path: Path, vm: VmFile) -> None:
     Raises:
         HostError: It cannot be written; what was there is as it was.
     """
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    replace_file(path, encode(vm), mode=0o600)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else signs a ticket of a VM whose file is in *folder* meanwhile; waits for who does.
+
+    Else the one who writes last would forget the ticket of the other, whose launch could then not be verified. A file
+    system that cannot lock folders does not.
+
+    Raises:
+        HostError: ``file_unreadable``: there is no such folder.
+    """
     try:
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(encode(vm))
-                file.flush()
-                os.fsync(file.fileno())
-            staged.rename(path)
-        except BaseException:
-            with suppress(OSError):
-                staged.unlink()
-            raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as problem:
-        raise HostError("file_unwritable", f"{path}: {problem.strerror}") from None
+        raise HostError("file_unreadable", f"{folder}: {problem.strerror}") from None
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -43,8 +43,6 @@ from tccp.tpm.templates import AK_TEMPLATES, KeyKind
 
 _PCRS_A_READ = 8
 _TRIES_MAX = 8
-_RANDOM_BYTES_MAX = 4096
-_RANDOM_BYTES_A_CALL = 32
 _CREDENTIAL_BYTES_MAX = 1024
 _PROPERTIES_WANTED = 64
 _SECOND_CLIENT_HINT = "Is another program connected to it? swtpm serves one client and lets the next wait in silence."
@@ -289,21 +287,6 @@ class Tpm:
         return await sealing.next_generation(self._channel)
 
     # ---- the rest ----------------------------------------------------------------------------------------------
-
-    async def get_random(self, count: int) -> bytes:
-        """*count* bytes of the TPM's random number generator, 4096 at most."""
-        if not 0 <= count <= _RANDOM_BYTES_MAX:
-            raise ValueError(f"between 0 and {_RANDOM_BYTES_MAX} random bytes, not {count}")
-        data = b""
-        while len(data) < count:
-            wanted = min(count - len(data), _RANDOM_BYTES_A_CALL)
-            reader = (await self._channel.command(CommandCode.GET_RANDOM, parameters=u16(wanted))).parameters
-            some = reader.tpm2b()
-            reader.finish()
-            if not 0 < len(some) <= wanted:
-                raise malformed(f"{len(some)} random bytes where {wanted} were asked for")
-            data += some
-        return data
 
     async def read_clock(self) -> Clock:
         """The TPM's clock and its counts of resets and restarts (Part 3, 29.1)."""

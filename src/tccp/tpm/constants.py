@@ -34,7 +34,6 @@ class CommandCode(enum.IntEnum):
     START_AUTH_SESSION = 0x176
     VERIFY_SIGNATURE = 0x177
     GET_CAPABILITY = 0x17A
-    GET_RANDOM = 0x17B
     PCR_READ = 0x17E
     POLICY_PCR = 0x17F
     READ_CLOCK = 0x181

@@ -13,6 +13,7 @@ _BLOCK_BYTES = 512
 _INDEX_BYTES_MAX = 8192
 _HANDLES_MAX = 1024
 _HANDLES_A_CALL = 254
+_HANDLE_MAX = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ async def list_handles(channel: Channel, first: int) -> list[int]:
             raise malformed("another capability than handles")
         found = [reader.uint(4) for _ in range(reader.count(4))]
         reader.finish()
-        if more and (not found or max(found) < start):
+        if more and not (found and start <= max(found) < _HANDLE_MAX):
             raise malformed("a list of handles that goes on and does not get further")
         handles += found
     return handles

@@ -109,19 +109,31 @@ async def read_generation(channel: Channel) -> int:
     if policy.COUNTER_INDEX not in await nv.list_indexes(channel):
         parameters = tpm2b(b"") + tpm2b(policy.counter_public())
         await channel.command(CommandCode.NV_DEFINE_SPACE, (Handle.OWNER,), parameters, (PASSWORD,))
-    data = await nv.read_index(channel, policy.COUNTER_INDEX)
-    if data is None:
-        return await next_generation(channel)
-    return int.from_bytes(data, "big")
+    generation = await _counter(channel)
+    return await next_generation(channel) if generation is None else generation
 
 
 async def next_generation(channel: Channel) -> int:
     """Have the counter count: every approval of its present generation, or of an earlier one, ends for good."""
     counter = (Handle.OWNER, policy.COUNTER_INDEX)
     await channel.command(CommandCode.NV_INCREMENT, counter, b"", (PASSWORD,))
-    data = await nv.read_index(channel, policy.COUNTER_INDEX)
-    if data is None or len(data) != policy.COUNTER_BYTES:
+    generation = await _counter(channel)
+    if generation is None:
         raise malformed("a counter that was counted and not written")
+    return generation
+
+
+async def _counter(channel: Channel) -> int | None:
+    """What the counter has counted to; None when it never has."""
+    data = await nv.read_index(channel, policy.COUNTER_INDEX)
+    if data is None:
+        return None
+    if len(data) != policy.COUNTER_BYTES:
+        raise TpmError(
+            "another_nv_index",
+            f"NV index 0x{policy.COUNTER_INDEX:08x} holds {len(data)} bytes, which is no counter",
+            hint="Somebody else uses this index of the TPM: have it removed (tpm2_nvundefine -C o).",
+        )
     return int.from_bytes(data, "big")
 
 

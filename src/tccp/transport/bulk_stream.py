@@ -54,13 +54,15 @@ class BulkStream:
         plain = socket.socket(fileno=stream.socket.detach())
         try:
             plain.setblocking(False)
-            plain.getpeername()  # nobody is there any more where that fails, and Python's TLS would drop the socket
+            # Where either fails, Python's TLS would drop the socket: nobody is there any more, or can be called so.
+            plain.getpeername()
+            (server_name or "").encode("idna")
             if plain.family != socket.AF_UNIX:
                 _notice_silence(plain)
             self._tls = context.wrap_socket(
                 plain, server_side=server_side, server_hostname=server_name, do_handshake_on_connect=False
             )
-        except OSError as problem:
+        except (OSError, UnicodeError) as problem:
             plain.close()
             raise PeerGoneError("peer_gone", str(problem)) from None
 

@@ -3,9 +3,8 @@
 import ssl
 from urllib.parse import SplitResult, urlsplit
 
-import trio
-
-from tccp.errors import ConfigError, HostError
+from tccp.errors import ConfigError
+from tccp.transport.calling import call
 from tccp.transport.connection import handshake
 from tccp.transport.http import Headers, HttpLimits, HttpRequest, HttpResponse, exchange_http
 
@@ -19,12 +18,12 @@ def http_url(text: str) -> SplitResult:
     Raises:
         ConfigError: ``bad_url``.
     """
-    url = urlsplit(text)
     try:
-        port_is_one = url.port is None or url.port > 0
-    except ValueError:
-        port_is_one = False
-    if url.scheme not in {"http", "https"} or not url.hostname or not port_is_one:
+        url = urlsplit(text)
+        is_one = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:  # brackets without an address, a port that is no number
+        is_one = False
+    if not is_one:
         raise ConfigError("bad_url", f"{text!r} is no URL of a web server")
     return url
 
@@ -45,11 +44,7 @@ async def post(
     """
     host, secure = url.hostname or "", url.scheme == "https"
     port = url.port or (443 if secure else 80)
-    try:
-        with trio.fail_after(CONNECT_S):
-            stream = await trio.open_tcp_stream(host, port)
-    except (OSError, trio.TooSlowError) as problem:
-        raise HostError("unreachable", f"{host}:{port}: {problem or 'no answer'}") from None
+    stream = await call(host, port, within_s=CONNECT_S)
     query = f"?{url.query}" if url.query else ""
     target = (url.path.rstrip("/") + path if path else url.path or "/") + query
     request = HttpRequest("POST", target, headers, body)

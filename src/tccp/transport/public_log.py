@@ -5,7 +5,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from tccp.errors import HostError, RefusedError
+from tccp.errors import RefusedError
 from tccp.protocol.conversation import expect
 from tccp.protocol.tenant_messages import (
     AddCosignature,
@@ -18,6 +18,7 @@ from tccp.protocol.tenant_messages import (
 )
 from tccp.protocol.tenant_session import TenantRole, TenantSession
 from tccp.transparency.tile import Tile
+from tccp.transport.calling import call
 from tccp.transport.connection import handshake
 from tccp.transport.errors import PeerGoneError
 from tccp.transport.tls import SERVER_NAME, tenant_context
@@ -79,9 +80,5 @@ async def open_public_log(host: str, port: int) -> PublicLog:
         HostError: ``unreachable``.
         ProtocolError: ``tls_handshake``.
     """
-    try:
-        with trio.fail_after(CONNECT_S):
-            stream = await trio.open_tcp_stream(host, port)
-    except (OSError, trio.TooSlowError) as problem:
-        raise HostError("unreachable", f"{host}:{port}: {problem or 'no answer'}") from None
+    stream = await call(host, port, within_s=CONNECT_S)
     return PublicLog(await handshake(stream, tenant_context(None), server_side=False, server_name=SERVER_NAME))

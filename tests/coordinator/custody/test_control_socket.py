@@ -11,6 +11,7 @@ import trio
 from tccp.coordinator.custody.key_set import KeySet
 from tccp.image.keys import RecipientSecretKey
 from tccp.protocol import control as c
+from tccp.protocol.control_roles import CoordinatorRequest
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
 from tests.fuzz.targets import _value
@@ -18,7 +19,7 @@ from tests.support.coordinator_keys import make_keys
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator, live_coordinator
 from tests.support.soft_tpm import SoftTpm
 
-REQUESTS = get_args(c.CoordinatorRequest)
+REQUESTS = get_args(CoordinatorRequest)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tccp.cli.config.common import (
 from tccp.cli.config.finding import Report
 from tccp.cli.config.paths import look_at_config_file, look_at_file, look_at_folder, look_at_state
 from tccp.config.coordinator import CoordinatorConfig
+from tccp.config.places import Place
 from tccp.errors import ConfigError
 
 USER, NOTIFIER = "tccp-coordinator", "tccp-notifier"
@@ -44,6 +45,7 @@ def look(report: Report, config: CoordinatorConfig) -> None:
         report.warn(("releases", "evidence_age_s"), found, "Write less than leases.seconds.")
     for number, witness in enumerate(config.witness):
         look_at_note_key(report, ("witness", number, "key"), witness.key)
+        _look_at_url(report, ("witness", number, "url"), witness.url)
         if witness.key in {each.key for each in config.witness[:number]}:
             report.warn(("witness", number, "key"), "this witness stands here twice", "Remove one of them.")
 
@@ -118,6 +120,7 @@ def _look_at_webhook(report: Report, config: CoordinatorConfig) -> None:
     if webhook is None:
         return
     look_at_state(report, ("webhook", "state_directory"), Path(webhook.state_directory), user=NOTIFIER)
+    _look_at_url(report, ("webhook", "url"), webhook.url)
     known = _kinds_of_events()
     for kind in webhook.kinds:
         if kind not in known:
@@ -130,6 +133,15 @@ def _look_at_webhook(report: Report, config: CoordinatorConfig) -> None:
         size = len(secret.read_bytes().strip())
         if size not in SECRET_BYTES:
             report.fail(("webhook", "secret"), f"{secret}: {size} bytes", "16 to 1024 are wanted: openssl rand -hex 32")
+
+
+def _look_at_url(report: Report, place: Place, url: str) -> None:
+    from tccp.transport.http_client import http_url
+
+    try:
+        http_url(url)
+    except ConfigError as problem:
+        report.fail(place, problem.detail, "Write it as https://HOST[:PORT]/...")
 
 
 def _kinds_of_events() -> set[str]:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tccp.cli.arguments import Commands, add_command, add_file, name_value, node_name
+from tccp.cli.arguments import Commands, add_command, add_file, name_value, node_name, text_of
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask
 from tccp.cli.coordinator.nodes import show_node
 from tccp.cli.exit_codes import UsageError
@@ -27,7 +27,9 @@ def add_parser(commands: Commands) -> None:
         ),
     )
     parser.add_argument("name", metavar="NAME", type=node_name, help="name of the node: a-z, 0-9, '-' and '.'")
-    parser.add_argument("--policy", metavar="POLICY", required=True, help="the policy that judges the node")
+    parser.add_argument(
+        "--policy", metavar="POLICY", type=text_of(63), required=True, help="the policy that judges the node"
+    )
     keys = parser.add_mutually_exclusive_group(required=True)
     add_file(keys, "--ek-certificate", summary="EK certificate, DER or PEM (tccp node ek writes it)")
     add_file(keys, "--ek-public", summary="EK public key: PEM, DER, TPM2B_PUBLIC or TPMT_PUBLIC (tccp node ek)")

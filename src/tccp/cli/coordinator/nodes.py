@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_demands, add_group, name_value, node_name
+from tccp.cli.arguments import Commands, add_command, add_demands, add_group, name_value, node_name, text_of
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask, moment, plain, remaining
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.output import Screen, print_json
@@ -20,7 +20,8 @@ def add_parser(commands: Commands) -> None:
         "nodes",
         run,
         summary="list the enrolled nodes and their leases",
-        about="States: enrolled (known, no lease now), admitted (holds a lease), revoked (out for ever).\n"
+        about="States: enrolled (known, no lease now), refused (the same, and was refused since the coordinator was\n"
+        "started), admitted (holds a lease), revoked (out for ever).\n"
         "Attributes are attested (they follow from the evidence of a node that is connected) or asserted by whoever\n"
         "enrolled it.",
         examples=(
@@ -67,7 +68,7 @@ def add_parser(commands: Commands) -> None:
     for parser in (show, policy, attribute):
         parser.add_argument("name", metavar="NAME", type=node_name, help="name of the node")
         add_socket(parser, COORDINATOR_SOCKET)
-    policy.add_argument("policy", metavar="POLICY", help="name of the policy")
+    policy.add_argument("policy", metavar="POLICY", type=text_of(63), help="name of the policy")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,16 +5,17 @@ import sys
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_file, add_group, number_from_zero
+from tccp.cli.arguments import Commands, add_command, add_file, add_group, number_from_zero, text_of
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask, moment, plain
 from tccp.cli.coordinator import shadow
 from tccp.cli.files import read_file
-from tccp.cli.output import Screen, escape, print_json
+from tccp.cli.output import Screen, print_json
+from tccp.cli.policy.common import SIGNED_POLICY_BYTES_MAX
+from tccp.printable import escape
 
 if TYPE_CHECKING:
     from tccp.protocol.control import PolicyInfo
 
-POLICY_BYTES_MAX = 256 * 1024 + 512  # with a signature
 ABOUT_ADD = """\
 The newest version of a name is in force; older ones stay in the record. Both kinds are taken, measured-boot
 policies (`tccp policy learn` writes one) and PCR values; where the coordinator's configuration names operators, one of
@@ -70,7 +71,7 @@ def add_parser(commands: Commands) -> None:
         about="The version in force unless another is asked for.",
         examples=("tccp coordinator policy show tvmm-2026 > tvmm-2026.toml",),
     )
-    show.add_argument("name", metavar="NAME", help="name of the policy")
+    show.add_argument("name", metavar="NAME", type=text_of(63), help="name of the policy")
     show.add_argument("--version", metavar="N", type=number_from_zero, default=0, help="which version of it")
     shadow.add_parser(group)
     for parser in (add, trial, listing, show):
@@ -81,7 +82,7 @@ def run_add(args: argparse.Namespace) -> int:
     """Hand the file over."""
     from tccp.protocol.control import AddPolicy, PolicyInfo
 
-    policy = ask(args, AddPolicy(read_file(args.file, bytes_max=POLICY_BYTES_MAX)), PolicyInfo)
+    policy = ask(args, AddPolicy(read_file(args.file, bytes_max=SIGNED_POLICY_BYTES_MAX)), PolicyInfo)
     if args.json:
         print_json(_document(policy))
     else:
@@ -93,7 +94,7 @@ def run_try(args: argparse.Namespace) -> int:
     """Have it tried, and show the verdicts."""
     from tccp.protocol.control import PolicyTrial, TryPolicy
 
-    trial = ask(args, TryPolicy(read_file(args.file, bytes_max=POLICY_BYTES_MAX)), PolicyTrial)
+    trial = ask(args, TryPolicy(read_file(args.file, bytes_max=SIGNED_POLICY_BYTES_MAX)), PolicyTrial)
     refused = any(node.verdict == "refused" for node in trial.nodes)
     if args.json:
         print_json(plain(trial))

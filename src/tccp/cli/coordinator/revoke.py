@@ -2,7 +2,7 @@
 
 import argparse
 
-from tccp.cli.arguments import Commands, add_command, node_name
+from tccp.cli.arguments import Commands, add_command, node_name, text_of
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask
 from tccp.cli.coordinator.nodes import show_node
 
@@ -22,7 +22,9 @@ def add_parser(commands: Commands) -> None:
         ),
     )
     parser.add_argument("name", metavar="NAME", type=node_name, help="name of the node")
-    parser.add_argument("--reason", metavar="TEXT", required=True, help="why; it stands in the log for ever")
+    parser.add_argument(
+        "--reason", metavar="TEXT", type=text_of(256), required=True, help="why; it stands in the log for ever"
+    )
     parser.add_argument(
         "--severity",
         choices=("routine", "serious", "compromised"),

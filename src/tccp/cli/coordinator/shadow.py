@@ -4,16 +4,16 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, Parser, Run, add_command, add_file, add_group
+from tccp.cli.arguments import Commands, Parser, Run, add_command, add_file, add_group, text_of
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, ask, moment, plain
 from tccp.cli.files import read_file
 from tccp.cli.output import Screen, print_json
+from tccp.cli.policy.common import SIGNED_POLICY_BYTES_MAX
 from tccp.errors import RefusedError
 
 if TYPE_CHECKING:
     from tccp.protocol.shadow_control import ShadowInfo
 
-POLICY_BYTES_MAX = 256 * 1024 + 512  # with a signature
 ABOUT_ADD = """\
 It must be newer than the version in force, and signed if `policy add` wants that. From then on, also after a
 restart of the coordinator, it judges every registration and every renewal beside the version in force, by the same
@@ -81,7 +81,7 @@ def add_parser(commands: Commands) -> None:
 def _add_named(group: Commands, name: str, run: Run, *, summary: str, about: str) -> Parser:
     example = f"tccp coordinator policy shadow {name} tvmm"
     parser = add_command(group, name, run, summary=summary, about=about, examples=(example,))
-    parser.add_argument("name", metavar="NAME", help="name of the policy")
+    parser.add_argument("name", metavar="NAME", type=text_of(63), help="name of the policy")
     return parser
 
 
@@ -89,7 +89,7 @@ def run_add(args: argparse.Namespace) -> int:
     """Hand the file over."""
     from tccp.protocol.shadow_control import AddShadow, ShadowInfo
 
-    shadow = ask(args, AddShadow(read_file(args.file, bytes_max=POLICY_BYTES_MAX)), ShadowInfo)
+    shadow = ask(args, AddShadow(read_file(args.file, bytes_max=SIGNED_POLICY_BYTES_MAX)), ShadowInfo)
     return _show(args, shadow, f"judges in the shadow of version {shadow.in_force}")
 
 

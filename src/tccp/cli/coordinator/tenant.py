@@ -51,7 +51,8 @@ def add_parser(commands: Commands) -> None:
         "vms",
         run_vms,
         summary="list the VMs in the record, and who owns them",
-        about="States: running (its node may run it), ended (its node says so), lost (its node lost its lease).",
+        about="States: running (its node may run it), suspended, ended (its node says so), lost (its node lost its\n"
+        "lease), destroyed (nobody gets its keys again).",
         examples=("tccp coordinator vms", "tccp coordinator vms --json | jq -r '.vms[].node'"),
     )
     for parser in (add, remove, listing, vms):
@@ -67,7 +68,7 @@ def tenant_name(text: str) -> str:
 
 def run_add(args: argparse.Namespace) -> int:
     """Add, and show the tenant."""
-    from tccp.cli.image.keys import tenant_public
+    from tccp.cli.key_files import tenant_public
     from tccp.protocol.vm_control import AddTenant, TenantInfo
 
     info = ask(args, AddTenant(args.name, bytes(tenant_public(args.key))), TenantInfo)

@@ -7,23 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tccp.cli.arguments import Parser, add_file, hex_bytes
-from tccp.errors import HostError
+from tccp.cli.arguments import Parser, add_file, hex_of
+from tccp.cli.key_files import open_secret
 
 if TYPE_CHECKING:
     from tccp.core.disk import DiskKey, LiveDisk
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 SIZE_MAX = 16 << 40
-ROOT_BYTES = 32
-MARK_BYTES = 40
+root_bytes = hex_of(32, "a root")
+mark_bytes = hex_of(40, "a mark")
 
 
 def add_disk(parser: Parser, *, root: bool = True) -> None:
     """The disk, its key, and the root that it must have."""
     add_file(parser, "disk", summary="the file of the disk")
     source = parser.add_mutually_exclusive_group(required=True)
-    add_file(source, "--key", summary="file with the 32 bytes of the disk's key")
+    add_file(source, "--key", summary="file with the 32 bytes of the disk's key, which nobody else may read")
     source.add_argument("--key-fd", metavar="N", type=int, help="descriptor that the key can be read from")
     add_file(parser, "--base", summary="the sealed image that the disk was made over; its key is the disk's")
     if root:
@@ -36,22 +36,6 @@ def add_disk(parser: Parser, *, root: bool = True) -> None:
             type=mark_bytes,
             help="refuse the disk unless its history has come by this mark: no rollback after a crash either",
         )
-
-
-def root_bytes(text: str) -> bytes:
-    """The root of a disk; a type for ``add_argument``."""
-    value = hex_bytes(text)
-    if len(value) != ROOT_BYTES:
-        raise argparse.ArgumentTypeError(f"a root has {ROOT_BYTES} bytes, {2 * ROOT_BYTES} hexadecimal digits")
-    return value
-
-
-def mark_bytes(text: str) -> bytes:
-    """A moment of a disk's history; a type for ``add_argument``."""
-    value = hex_bytes(text)
-    if len(value) != MARK_BYTES:
-        raise argparse.ArgumentTypeError(f"a mark has {MARK_BYTES} bytes, {2 * MARK_BYTES} hexadecimal digits")
-    return value
 
 
 def size_bytes(text: str) -> int:
@@ -68,12 +52,7 @@ def size_bytes(text: str) -> int:
 
 def key_descriptor(args: argparse.Namespace) -> int:
     """A descriptor to read the key from; the caller closes it."""
-    if args.key_fd is not None:
-        return int(args.key_fd)
-    try:
-        return os.open(args.key, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise HostError("file_unreadable", f"{args.key}: {error.strerror}") from error
+    return open_secret(args.key) if args.key_fd is None else int(args.key_fd)
 
 
 @contextmanager
@@ -106,12 +85,3 @@ def opened(args: argparse.Namespace, *, read_only: bool) -> "Iterator[LiveDisk]"
         ) as disk,
     ):
         yield disk
-
-
-def in_units(size: int) -> str:
-    """A size for a person: ``20.0 GiB``."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024  # type: ignore[assignment]
-    return f"{size} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

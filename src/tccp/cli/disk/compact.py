@@ -3,8 +3,8 @@
 import argparse
 
 from tccp.cli.arguments import Commands, add_command
-from tccp.cli.disk.common import add_disk, in_units, opened
-from tccp.cli.output import Screen, print_json
+from tccp.cli.disk.common import add_disk, opened
+from tccp.cli.output import Screen, in_units, print_json
 
 
 def add_parser(commands: Commands) -> None:

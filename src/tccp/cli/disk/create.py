@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from tccp.cli.arguments import Commands, add_command
-from tccp.cli.disk.common import add_disk, disk_key, in_units, root_bytes, size_bytes
-from tccp.cli.output import Screen, print_json
+from tccp.cli.disk.common import add_disk, disk_key, root_bytes, size_bytes
+from tccp.cli.output import Screen, in_units, print_json
 from tccp.errors import HostError
 
 
@@ -20,7 +20,7 @@ def add_parser(commands: Commands) -> None:
         about="The file must not exist. It is sparse: it takes the room of what is written, up to an eighth more,\n"
         "and 64 MiB for the log.",
         examples=(
-            "head -c 32 /dev/urandom > vm.key",
+            "(umask 077 && head -c 32 /dev/urandom > vm.key)",
             "tccp disk create vm.disk --size 20G --key vm.key",
             "tccp disk create vm.disk --base vm.sealed --key vm.key",
         ),

@@ -7,36 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tccp.cli.arguments import Parser, add_file, hex_bytes
+from tccp.cli.arguments import Parser, add_file, hex_of
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.files import STDIN
-from tccp.cli.image.keys import recipient_secret, secret_path, tenant_public
+from tccp.cli.key_files import recipient_secret, tenant_public
 from tccp.errors import HostError
 
 if TYPE_CHECKING:
     from tccp.core.image import ImageKey
     from tccp.image.sealed import SealedImage
 
-ROOT_BYTES = 32
-
-
-def add_secret(parser: Parser, name: str, *, summary: str, required: bool = False) -> None:
-    """An option that names a secret key."""
-    parser.add_argument(name, metavar="FILE", type=secret_path, required=required, help=summary)
+root_bytes = hex_of(32, "a root")
 
 
 def add_checks(parser: Parser) -> None:
     """The options that say which image one wants."""
     add_file(parser, "--tenant", summary="public key of the tenant who must have signed the image")
     parser.add_argument("--root", metavar="HEX", type=root_bytes, help="root that the image must have, 64 digits")
-
-
-def root_bytes(text: str) -> bytes:
-    """The root of an image; a type for ``add_argument``."""
-    root = hex_bytes(text)
-    if len(root) != ROOT_BYTES:
-        raise argparse.ArgumentTypeError(f"a root has {2 * ROOT_BYTES} digits, not {2 * len(root)}")
-    return root
 
 
 @contextlib.contextmanager

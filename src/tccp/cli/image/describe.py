@@ -3,19 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tccp.cli.output import in_units
+
 if TYPE_CHECKING:
     from tccp.core.image import ImageInfo
     from tccp.image.recipients import Recipient
 
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
-
 
 def size_text(size: int) -> str:
     """``"2.0 GiB (2147483648 bytes)"``."""
-    value, unit = float(size), 0
-    while value >= 1024 and unit + 1 < len(UNITS):
-        value, unit = value / 1024, unit + 1
-    return f"{value:.1f} {UNITS[unit]} ({size} bytes)" if unit else f"{size} bytes"
+    text = in_units(size)
+    return text if text.endswith("bytes") else f"{text} ({size} bytes)"
 
 
 def facts(info: "ImageInfo", recipients: Sequence["Recipient"]) -> dict[str, str]:

@@ -12,12 +12,12 @@ from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.files import STDIN
 from tccp.cli.image.arguments import (
     add_checks,
-    add_secret,
     check_identity,
     refuse_json_on_stdout,
     sealed_image,
     unlock,
 )
+from tccp.cli.key_files import add_secret
 from tccp.cli.output import Screen, print_json
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def add_parser(commands: Commands) -> None:
     )
     add_file(parser, "image", summary="the sealed image; - is standard input")
     add_file(parser, "out", summary="the raw image; - is standard output")
-    add_secret(parser, "--key", required=True, summary="secret key of a recipient, a file or fd:N")
+    add_secret(parser, "--key", required=True, summary="secret key of a recipient")
     add_checks(parser)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.exit_codes import UsageError
-from tccp.cli.image.arguments import add_secret
+from tccp.cli.key_files import add_secret
 from tccp.cli.output import Screen, print_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_parser(commands: Commands) -> None:
         ),
     )
     add_file(parser, "image", summary="the sealed image")
-    add_secret(parser, "--key", required=True, summary="secret key of a recipient, a file or fd:N")
+    add_secret(parser, "--key", required=True, summary="secret key of a recipient")
     parser.add_argument("--add", metavar="FILE", type=Path, action="append", default=[], help="public key to add")
     parser.add_argument(
         "--remove", metavar="KEY", action="append", default=[], help="public key file, or the digits its id begins with"
@@ -50,7 +50,7 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Rewrap."""
     from tccp.cli.image.describe import document, facts
-    from tccp.cli.image.keys import recipient_public, recipient_secret, recipients_public
+    from tccp.cli.key_files import recipient_public, recipient_secret, recipients_public
     from tccp.image.rewrap import rewrap_image
 
     if not (args.add or args.remove or args.rotate):
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _named(name: str) -> "Named":
     """Digits, unless there is a file of that name: then the key in it."""
-    from tccp.cli.image.keys import recipient_public
+    from tccp.cli.key_files import recipient_public
 
     if set(name) <= HEX_DIGITS and not Path(name).exists():
         return name

@@ -12,7 +12,8 @@ from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.files import STDIN
-from tccp.cli.image.arguments import add_secret, refuse_json_on_stdout
+from tccp.cli.image.arguments import refuse_json_on_stdout
+from tccp.cli.key_files import add_secret
 from tccp.cli.output import Screen, print_json
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Seal."""
     from tccp.cli.image.describe import document, facts
-    from tccp.cli.image.keys import recipients_public, tenant_secret
     from tccp.cli.image.progress import progress_bar
+    from tccp.cli.key_files import recipients_public, tenant_secret
     from tccp.image.sealed import read_sealed_image, seal_image
     from tccp.image.source import open_source
 

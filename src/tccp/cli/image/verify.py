@@ -4,7 +4,8 @@ import argparse
 
 from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.evidence.verdict import Report
-from tccp.cli.image.arguments import add_checks, add_secret, check_identity, sealed_image, unlock
+from tccp.cli.image.arguments import add_checks, check_identity, sealed_image, unlock
+from tccp.cli.key_files import add_secret
 from tccp.errors import SealedImageError
 
 
@@ -23,7 +24,7 @@ def add_parser(commands: Commands) -> None:
         ),
     )
     add_file(parser, "image", summary="the sealed image; - is standard input")
-    add_secret(parser, "--key", summary="secret key of a recipient, a file or fd:N")
+    add_secret(parser, "--key", summary="secret key of a recipient")
     add_checks(parser)
 
 

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _audit(log: OpenLog, report: Report) -> None:
     from tccp.tenant.log_source import Audit, read_entries
+    from tccp.tenant.pinned_log import refuse_fork
     from tccp.transparency.entry import decode_entry
 
     head = log.head.checkpoint
@@ -47,6 +48,7 @@ def _audit(log: OpenLog, report: Report) -> None:
     report.checked.append("the head is signed by the key of this log")
     if seen is not None and seen.size > head.size:
         raise LogError("rollback", f"{head.size} entries, and {seen.size} were seen before")
+    refuse_fork(head, seen)
     audit, kinds, at_ms = Audit(), Counter[str](), 0
     for index, data in read_entries(log.source, head.size):
         if seen is not None and index == seen.size:

@@ -57,6 +57,21 @@ def open_log(args: argparse.Namespace) -> Iterator[OpenLog]:
         yield OpenLog(source, key, verify_head(note, key, pinned), pinned)
 
 
+def compare_with_seen(log: OpenLog) -> None:
+    """Check that the head of the log continues the one that was seen when its coordinator was looked at last.
+
+    An older one is let pass, for a copy may be older: `tccp log audit` does not.
+
+    Raises:
+        LogError: ``fork``, ``inconsistent``: the coordinator has signed two histories.
+    """
+    from tccp.tenant.trust import continue_log
+
+    head = log.head.checkpoint
+    if log.pinned is not None and log.pinned.head.size <= head.size:
+        continue_log(log.source.read_tile, log.pinned.head, log.head)
+
+
 def verify_head(note: bytes, key: "NoteKey", pinned: "PinnedCoordinator | None") -> "VerifiedCheckpoint":
     """A checkpoint of this log; who witnessed it is noted, and not demanded."""
     from tccp.transparency.checkpoint import verify_checkpoint

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_output_file
-from tccp.cli.files import read_file
-from tccp.cli.log.common import OpenLog, add_log, open_log
+from tccp.cli.files import PUBLIC_MODE, read_file, write_file
+from tccp.cli.log.common import OpenLog, add_log, compare_with_seen, open_log
 from tccp.cli.output import Screen, print_json
 from tccp.errors import EvidenceError, LogError
 
@@ -36,12 +36,13 @@ def run(args: argparse.Namespace) -> int:
     from tccp.transparency.receipt import encode_receipt, verify_receipt
 
     with open_log(args) as log:
+        compare_with_seen(log)
         old = _old_receipt(args.what)
         receipt = _renewed(log, old) if old else _receipt_of(log, int(args.what))
     encoded = encode_receipt(receipt)
     verified = verify_receipt(encoded, origin=log.key.name, log_key=log.key)
     if args.output:
-        Path(args.output).write_bytes(encoded)
+        write_file(args.output, encoded, PUBLIC_MODE)
     size = verified.checkpoint.checkpoint.size
     if args.json:
         print_json({"index": verified.index, "kind": verified.kind, "size": size, "receipt": encoded})

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, number_from_zero
 from tccp.cli.control import moment
-from tccp.cli.log.common import OpenLog, add_log, entry_document, open_log, root_text, values, verify_head
+from tccp.cli.log.common import (
+    OpenLog,
+    add_log,
+    compare_with_seen,
+    entry_document,
+    open_log,
+    root_text,
+    values,
+    verify_head,
+)
 from tccp.cli.output import Screen, print_json
 
 if TYPE_CHECKING:
@@ -51,6 +60,7 @@ def add_parser(commands: Commands) -> None:
 def run_show(args: argparse.Namespace) -> int:
     """Show the head and some entries."""
     with open_log(args) as log:
+        compare_with_seen(log)
         size = log.head.checkpoint.size
         first = max(0, size - args.count) if args.first is None else args.first
         entries = list(_proved(log, first, min(size, first + args.count)))
@@ -85,6 +95,7 @@ def run_tail(args: argparse.Namespace) -> int:
     """Follow the log."""
     left = args.count
     with open_log(args) as log:
+        compare_with_seen(log)
         size = log.head.checkpoint.size
         at = size if args.first is None else args.first
         while left is None or left > 0:
@@ -101,14 +112,12 @@ def run_tail(args: argparse.Namespace) -> int:
 
 def _advance(log: OpenLog) -> bool:
     """Take over a new head, if there is one and it continues the last; whether there was."""
-    from tccp.transparency.proof import TileHashes, prove_consistency
-    from tccp.transparency.witness import verify_advance
+    from tccp.tenant.trust import continue_log
 
     note, old = log.source.read_checkpoint(), log.head.checkpoint
     if note is None or (new := verify_head(note, log.key, log.pinned)).checkpoint == old:
         return False
-    hashes = TileHashes(log.source.read_tile, new.checkpoint.size)
-    verify_advance(old, new, prove_consistency(hashes, old.size) if old.size <= hashes.size else [])
+    continue_log(log.source.read_tile, old, new)
     log.head = new
     return True
 

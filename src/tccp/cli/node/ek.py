@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_output_file, add_tcti
+from tccp.cli.files import PUBLIC_MODE, write_file
 from tccp.cli.output import Screen, print_json
 from tccp.errors import TpmError
 
@@ -43,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
         if ek.certificate is None:
             hint = "Enrol this node by its key: tccp node ek --public FILE."
             raise TpmError("no_ek_certificate", "the TPM holds no EK certificate", hint=hint)
-        args.certificate.write_bytes(ek.certificate)
+        write_file(args.certificate, ek.certificate, PUBLIC_MODE)
     if args.public is not None:
-        args.public.write_bytes(ek.public)
+        write_file(args.public, ek.public, PUBLIC_MODE)
     ek_id = spki_sha256(tpm_public_parse(ek.public).spki)
     if args.json:
         print_json({"ek_id": ek_id, "public": ek.public, "certificate": ek.certificate, "chain": list(ek.chain)})

@@ -7,7 +7,7 @@ from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.files import read_file
 from tccp.cli.output import Screen, print_json
-from tccp.cli.policy.common import KEY_FILE_BYTES_MAX, SIGNED_POLICY_BYTES_MAX, policy_body
+from tccp.cli.policy.common import SIGNED_POLICY_BYTES_MAX, policy_body
 
 if TYPE_CHECKING:
     from tccp.attestation.boot_policy import BootPolicy
@@ -32,12 +32,12 @@ def run(args: argparse.Namespace) -> int:
     """Check and say."""
     from tccp.attestation.boot_policy import BootPolicy, parse_any_policy
     from tccp.attestation.signed_policy import is_signed, verify_policy
-    from tccp.image.keys import read_operator_public
+    from tccp.cli.key_files import operator_public
 
     content = read_file(args.policy, bytes_max=SIGNED_POLICY_BYTES_MAX)
     signature = "none"
     if args.key is not None:
-        key = read_operator_public(read_file(args.key, bytes_max=KEY_FILE_BYTES_MAX))
+        key = operator_public(args.key)
         body = verify_policy(content, [key])
         signature = f"by {bytes(key).hex()}"
     else:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 SIGNED_POLICY_BYTES_MAX = (256 << 10) + 512
 EVENT_LOG_BYTES_MAX = 5 << 20
-KEY_FILE_BYTES_MAX = 8192
 
 
 def read_policy(path: Path) -> "PcrPolicy | BootPolicy":

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_files
-from tccp.cli.files import read_file
+from tccp.cli.files import PUBLIC_MODE, read_file, write_file
 from tccp.cli.output import Screen, print_json
-from tccp.errors import ConfigError, HostError
+from tccp.errors import ConfigError
 
 if TYPE_CHECKING:
     from tccp.attestation.ima_import import Imported
@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     file = compile_rules(rules)
     sha256 = hashlib.sha256(file).digest()
     policy = ImaPolicy(file, sha256)  # which also looks at the keys
-    _write(args.out, file)
+    # Whoever has the old file mapped keeps it: the new one only takes its name.
+    write_file(args.out, file, PUBLIC_MODE)
     weak = sum(one.weak for one in imported)
     if args.json:
         print_json({"sha256": sha256, "digests": len(policy), "bytes": len(file), "left_out": weak})
@@ -99,13 +100,3 @@ def _measured(path: Path, *, any_path: bool) -> "Imported":
     content = read_file(path, bytes_max=LIST_BYTES_MAX)
     data = measurements_from_text(content) if content[:1].isdigit() else content
     return import_measurements(replay_measurements(data, ImaProgress.start())[0], any_path=any_path)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A new file beside the old one, then its name: whoever has the old one mapped keeps it."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_bytes(content)
-        part.rename(path)
-    except OSError as error:
-        raise HostError("file_unwritable", f"{path}: {error.strerror}") from error

@@ -6,8 +6,8 @@ import sys
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.files import read_file
+from tccp.cli.key_files import add_secret
 from tccp.cli.output import print_json
-from tccp.cli.policy.common import KEY_FILE_BYTES_MAX
 
 POLICY_BYTES_MAX = 256 << 10
 
@@ -24,18 +24,18 @@ def add_parser(commands: Commands) -> None:
         examples=("tccp policy sign tvmm.toml --key operator.key > tvmm.signed",),
     )
     add_file(parser, "policy", summary="the policy")
-    add_file(parser, "--key", summary="secret key of the operator", required=True)
+    add_secret(parser, "--key", summary="secret key of the operator", required=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check, sign, print."""
     from tccp.attestation.boot_policy import parse_any_policy
     from tccp.attestation.signed_policy import sign_policy
-    from tccp.image.keys import read_operator_secret
+    from tccp.cli.key_files import operator_secret
 
     body = read_file(args.policy, bytes_max=POLICY_BYTES_MAX)
     policy = parse_any_policy(body)
-    key = read_operator_secret(read_file(args.key, bytes_max=KEY_FILE_BYTES_MAX))
+    key = operator_secret(args.key)
     signed = sign_policy(body, key)
     if args.json:
         print_json(

@@ -8,8 +8,8 @@ from tccp.cli.control import moment
 from tccp.cli.evidence.verdict import Report
 from tccp.cli.files import read_file
 from tccp.cli.log.common import short
-from tccp.cli.trust.common import add_store, store_of, when
-from tccp.errors import ConfigError, EvidenceError, LogError
+from tccp.cli.trust.common import add_store, store_of
+from tccp.errors import ConfigError, EvidenceError
 
 if TYPE_CHECKING:
     from tccp.tenant.trust_store import PinnedCoordinator, TrustStore
@@ -24,8 +24,10 @@ HINTS = {
 MEANINGS = {
     "start": "the coordinator started, with these keys and this software",
     "policy": "a policy came in force",
+    "shadow": "a version was put beside a policy to judge without deciding, or was taken away",
     "enrol": "a node was taken into the perimeter",
     "assign": "a node was to be judged by another policy",
+    "attributes": "something else was asserted of a node",
     "admit": "a node proved what it is, and was given a lease",
     "refuse": "a node was refused",
     "end": "the lease of a node ended",
@@ -68,21 +70,14 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, and report."""
-    from tccp.transparency.receipt import RECEIPT_BYTES_MAX, verify_receipt
+    from tccp.tenant.pinned_log import trust_in
+    from tccp.transparency.receipt import RECEIPT_BYTES_MAX
 
     data = read_file(args.file, bytes_max=RECEIPT_BYTES_MAX)
     report = Report(str(args.file))
     try:
         pinned = _whose(data, store_of(args))
-        demands = pinned.demands
-        receipt = verify_receipt(
-            data,
-            origin=pinned.origin,
-            log_key=pinned.note_key,
-            witnesses=demands.witnesses,
-            witnesses_required=demands.witnesses_required,
-        )
-        _compare_with_seen(receipt, pinned)
+        receipt = trust_in(pinned).verify(data)
     except EvidenceError as refusal:
         hint = refusal.hint or HINTS.get(refusal.reason, "")
         return report.end(type(refusal)(refusal.reason, refusal.detail, hint=hint), as_json=args.json)
@@ -104,20 +99,13 @@ def _whose(data: bytes, store: "TrustStore") -> "PinnedCoordinator":
     raise ConfigError("not_pinned", f"it is of the log {origin!r}, which no pinned coordinator keeps", hint=hint)
 
 
-def _compare_with_seen(receipt: "VerifiedReceipt", pinned: "PinnedCoordinator") -> None:
-    head, seen = receipt.checkpoint.checkpoint, pinned.head
-    if head.size == seen.size and head.root != seen.root:
-        hint = "Keep both: the coordinator signed two histories. Show them to its operator, and to others."
-        raise LogError("fork", f"of {head.size} entries you have seen another log", hint=hint)
-
-
 def _describe(report: Report, receipt: "VerifiedReceipt", pinned: "PinnedCoordinator") -> None:
     head, witnessed = receipt.checkpoint.checkpoint, receipt.checkpoint.witnessed_s
     report.checked = [
         f"the log of the coordinator {pinned.name} has, as entry {receipt.index}: {receipt.kind}"
         + (f" ({MEANINGS[receipt.kind]})" if receipt.kind in MEANINGS else ""),
         f"it is under a head of {head.size} entries that the coordinator's log key signed",
-        *(f"{key.name} saw that head at {when(at_s)}" for key, at_s in witnessed.items()),
+        *(f"{key.name} saw that head at {moment(1000 * at_s)}" for key, at_s in witnessed.items()),
     ]
     report.found = {"time, by the coordinator's clock": moment(receipt.at_ms)}
     report.found |= {name: short(value) for name, value in receipt.public.items()}

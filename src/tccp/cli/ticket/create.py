@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_demands, add_file
 from tccp.cli.exit_codes import UsageError
+from tccp.cli.files import PUBLIC_MODE, refuse_existing, write_new
+from tccp.cli.key_files import add_secret
 from tccp.cli.output import Screen, print_json
 from tccp.cli.ticket.pinned import add_coordinator, pinned_coordinator
-from tccp.errors import ConfigError, HostError
 
 if TYPE_CHECKING:
     from tccp.protocol.ticket import Firmware, Role, SignedTicket
@@ -40,8 +41,8 @@ def add_parser(commands: Commands) -> None:
     )
     add_file(parser, "out", summary="where to write the ticket")
     add_file(parser, "--vm", summary="file of the VM, yours alone", required=True)
-    add_file(parser, "--sign", summary="your secret tenant key, which signs", required=True)
-    add_file(parser, "--key", summary="secret key of a recipient of the images: yours", required=True)
+    add_secret(parser, "--sign", summary="your secret tenant key, which signs", required=True)
+    add_secret(parser, "--key", summary="secret key of a recipient of the images: yours", required=True)
     for role, what in (
         ("kernel", "sealed kernel, to boot it directly"),
         ("initrd", "sealed initrd of that kernel"),
@@ -106,23 +107,23 @@ def duration(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Unlock the images, sign, and keep the VM before the ticket is there."""
-    from tccp.cli.image.keys import recipient_secret, tenant_secret
+    from tccp.cli.key_files import recipient_secret, tenant_secret
     from tccp.protocol.encoding import encode
-    from tccp.tenant.vm_file import write_ticket, write_vm_file
+    from tccp.tenant.vm_file import alone_in, write_ticket, write_vm_file
 
-    if args.out.exists():
-        raise ConfigError("file_exists", f"{args.out} is there already", hint="a ticket is good for one start")
+    refuse_existing(args.out)
     tenant, recipient = tenant_secret(args.sign), recipient_secret(args.key)
-    terms, vm = _terms(args), _vm(args.vm)
+    terms = _terms(args)
     images = [
         _unlock(role, path, recipient)
         for role in ROLES
         for path in (args.disk if role == "disk" else [getattr(args, role)])
         if path is not None
     ]
-    signed, noted = write_ticket(vm, images, terms, tenant)
-    write_vm_file(args.vm, noted)
-    _write(args.out, encode(signed))
+    with alone_in(args.vm.parent):
+        signed, noted = write_ticket(_vm(args.vm), images, terms, tenant)
+        write_vm_file(args.vm, noted)
+    write_new(args.out, encode(signed), PUBLIC_MODE)
     return _tell(args, signed)
 
 
@@ -168,14 +169,6 @@ def _unlock(role: "Role", path: Path, recipient: object) -> "UnlockedImage":
     with ExitStack() as stack:
         image = stack.enter_context(sealed_image(path))
         return UnlockedImage(role, image.info, unlock_image(image, recipient))  # type: ignore[arg-type]
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-    except OSError as error:
-        raise HostError("file_unwritable", f"{path}: {error.strerror}") from error
 
 
 def _tell(args: argparse.Namespace, signed: "SignedTicket") -> int:

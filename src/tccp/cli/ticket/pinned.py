@@ -3,7 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from tccp.cli.arguments import Parser, add_folder
+from tccp.cli.arguments import Parser
+from tccp.cli.trust.common import add_store, store_of
 
 if TYPE_CHECKING:
     from tccp.tenant.trust_store import PinnedCoordinator
@@ -14,7 +15,7 @@ def add_coordinator(parser: Parser) -> None:
     parser.add_argument(
         "--coordinator", metavar="NAME", help="the pinned coordinator, see `tccp trust` (default: the only one)"
     )
-    add_folder(parser, "--store", summary="folder of pinned coordinators, as for `tccp trust`")
+    add_store(parser)
 
 
 def pinned_coordinator(args: argparse.Namespace) -> "PinnedCoordinator":
@@ -23,6 +24,4 @@ def pinned_coordinator(args: argparse.Namespace) -> "PinnedCoordinator":
     Raises:
         ConfigError: Nothing is pinned under that name, or several are and none was named.
     """
-    from tccp.tenant.trust_store import TrustStore, default_folder
-
-    return TrustStore(args.store or default_folder()).load(args.coordinator)
+    return store_of(args).load(args.coordinator)

@@ -12,8 +12,6 @@ from tccp.cli.output import Screen, print_json
 if TYPE_CHECKING:
     from tccp.protocol.ticket import VerifiedTicket
 
-TICKET_FILE_BYTES_MAX = 131_072
-
 
 def add_parser(commands: Commands) -> None:
     """Add the command."""
@@ -30,6 +28,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify and show."""
+    from tccp.protocol.fields import TICKET_FILE_BYTES_MAX
     from tccp.protocol.ticket import read_ticket_file, verify_ticket
 
     signed = read_ticket_file(read_file(args.ticket, bytes_max=TICKET_FILE_BYTES_MAX))

@@ -1,12 +1,12 @@
 """What the commands of ``tccp trust`` share: where the store is, and how a look at a coordinator is told."""
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import COMPLETE_FOLDERS, Parser
+from tccp.cli.control import moment
 from tccp.cli.output import Screen, print_json
 
 if TYPE_CHECKING:
@@ -70,14 +70,9 @@ def facts(pinned: "PinnedCoordinator") -> dict[str, str]:
         "served at": pinned.log_url or "nowhere that it tells",
         "entries seen": str(head.size),
         "root": head.root.hex(),
-        "pinned": when(pinned.added_s),
-        "checked": when(pinned.checked_s),
+        "pinned": moment(1000 * pinned.added_s),
+        "checked": moment(1000 * pinned.checked_s),
     }
-
-
-def when(seconds: int) -> str:
-    """A time for people, in UTC."""
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _booted(demands: "TenantPolicy") -> list[str]:
@@ -124,7 +119,7 @@ def tell(args: argparse.Namespace, look: "Look", verb: str) -> int:
 
 def _about_the_tpm(look: "Look") -> str:
     demands = look.pinned.demands
-    if look.before is not None:
+    if look.former is not None and look.former.ak == look.pinned.ak:
         return "its TPM is the one that was pinned"
     if demands.ak_spki is not None:
         return "its TPM holds the attestation key that the policy names"

@@ -4,8 +4,9 @@ import argparse
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command
+from tccp.cli.control import moment
 from tccp.cli.output import Screen, print_json
-from tccp.cli.trust.common import add_store, document, facts, store_of, when
+from tccp.cli.trust.common import add_store, document, facts, store_of
 
 
 def add_parser(commands: Commands) -> None:
@@ -60,7 +61,7 @@ def run_list(args: argparse.Namespace) -> int:
     Screen().table(
         ("name", "address", "entries seen", "checked", "coordinator id"),
         [
-            (each.name, each.address, str(each.head.size), when(each.checked_s), each.coordinator_id.hex())
+            (each.name, each.address, str(each.head.size), moment(1000 * each.checked_s), each.coordinator_id.hex())
             for each in every
         ],
     )

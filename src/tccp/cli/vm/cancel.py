@@ -4,13 +4,10 @@ import argparse
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command
-from tccp.cli.control import NODE_SOCKET, add_socket, stream
+from tccp.cli.control import NODE_SOCKET, add_socket
 from tccp.cli.output import Screen, print_json
-from tccp.cli.vm.common import add_vm, document, find_vm
-from tccp.cli.vm.transfer import MOVING
-from tccp.errors import HostError, RefusedError
-
-UNSETTLED = MOVING | {"checking", "asking", "starting", "recording"}
+from tccp.cli.vm.common import add_vm, document, find_vm, settled
+from tccp.errors import RefusedError
 
 
 def add_parser(commands: Commands) -> None:
@@ -30,13 +27,9 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Cancel, and wait until that is settled."""
-    from tccp.protocol.vm_control import CancelVm, VmInfo
+    from tccp.protocol.vm_control import CancelVm
 
-    vm = find_vm(args)
-    for info in stream(args, CancelVm(vm.vm_id), VmInfo):
-        vm = info
-    if vm.state in UNSETTLED:
-        raise HostError("daemon_gone", "the daemon went away before that was settled")
+    vm = settled(args, CancelVm(find_vm(args).vm_id))
     if vm.state == "moved":
         raise RefusedError("too_late", f"{vm.vm_id.hex()} has moved")
     if args.json:

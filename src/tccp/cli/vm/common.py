@@ -5,11 +5,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from tccp.cli.arguments import Parser
-from tccp.cli.control import ask, moment, plain
+from tccp.cli.control import ask, moment, plain, stream
 from tccp.cli.vm.transfer import MOVING, progress, summary
-from tccp.errors import ConfigError
+from tccp.errors import ConfigError, HostError, RefusedError
 
 if TYPE_CHECKING:
+    import msgspec
+
     from tccp.protocol.vm_control import VmInfo
 
 PREFIX = re.compile(r"[0-9a-f]{1,32}")
@@ -41,6 +43,27 @@ def find_vm(args: argparse.Namespace) -> "VmInfo":
     if len(found) > 1:
         raise ConfigError("vm_ambiguous", f"{len(found)} VMs begin with {args.vm}", hint="write more of the id")
     return found[0]
+
+
+def settled(args: argparse.Namespace, request: "msgspec.Struct") -> "VmInfo":
+    """The VM as it is once what *request* asks for has come to its end, be that good or bad.
+
+    Raises:
+        HostError: The daemon went away before.
+    """
+    from tccp.protocol.vm_control import VmInfo
+
+    last: VmInfo | None = None
+    for vm in stream(args, request, VmInfo):
+        last = vm
+    if last is None:
+        raise HostError("wrong_answer", "the daemon said nothing of the VM")
+    return last
+
+
+def not_so(vm: "VmInfo", reason: str) -> RefusedError:
+    """What was asked for has not come to be: because of what the daemon says, or else for this *reason*."""
+    return RefusedError(vm.reason or reason, vm.detail or f"the VM is {vm.state}", hint=vm.hint)
 
 
 def facts(vm: "VmInfo") -> dict[str, str]:

@@ -62,7 +62,8 @@ def _relay(console: socket.socket) -> None:
             said = console.recv(READ_BYTES)
             if not said:
                 return
-            os.write(sys.stdout.fileno(), said)
+            while said:
+                said = said[os.write(sys.stdout.fileno(), said) :]
         if len(watched) > 1 and watched[1] in ready:
             typed = os.read(sys.stdin.fileno(), READ_BYTES)
             before, leaves, _ = typed.partition(LEAVE) if sys.stdin.isatty() else (typed, b"", b"")

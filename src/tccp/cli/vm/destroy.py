@@ -4,12 +4,11 @@ import argparse
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_output_file
-from tccp.cli.control import NODE_SOCKET, add_socket, ask, moment, stream
-from tccp.cli.files import read_file
+from tccp.cli.control import NODE_SOCKET, add_socket, ask, moment
+from tccp.cli.files import PUBLIC_MODE, read_file, refuse_existing, write_new
 from tccp.cli.output import Screen, print_json
 from tccp.cli.ticket.pinned import add_coordinator, pinned_coordinator
-from tccp.cli.vm.common import add_vm, document, find_vm
-from tccp.errors import ConfigError, HostError, RefusedError
+from tccp.cli.vm.common import add_vm, document, find_vm, not_so, settled
 
 NOT_PROVED = (
     "that nobody has a copy of what was outside of the node: sealed images, and encrypted files that were copied away",
@@ -46,23 +45,15 @@ def add_parser(commands: Commands) -> None:
 
 def run_destroy(args: argparse.Namespace) -> int:
     """Destroy it, and write the receipt."""
-    from tccp.protocol.vm_control import DestroyVm, DestructionReceiptFile, GetDestructionReceipt, VmInfo
+    from tccp.protocol.vm_control import DestroyVm, DestructionReceiptFile, GetDestructionReceipt
 
-    if args.receipt is not None and args.receipt.exists():
-        raise ConfigError("file_exists", f"{args.receipt} is there already")
-    vm = find_vm(args)
-    for info in stream(args, DestroyVm(vm.vm_id), VmInfo):
-        vm = info
-    if vm.state == "failed":
-        raise RefusedError(vm.reason, vm.detail, hint=vm.hint)
+    refuse_existing(args.receipt)
+    vm = settled(args, DestroyVm(find_vm(args).vm_id))
     if vm.state != "destroyed":
-        raise HostError("daemon_gone", "the daemon went away before the VM was destroyed")
+        raise not_so(vm, "not_destroyed")
     if args.receipt is not None:
         receipt = ask(args, GetDestructionReceipt(vm.vm_id), DestructionReceiptFile)
-        try:
-            args.receipt.write_bytes(receipt.body)
-        except OSError as error:
-            raise HostError("file_unwritable", f"{args.receipt}: {error.strerror}") from error
+        write_new(args.receipt, receipt.body, PUBLIC_MODE)
     if args.json:
         print_json(document(vm))
     else:
@@ -74,7 +65,7 @@ def run_verify(args: argparse.Namespace) -> int:
     """Verify, and tell."""
     from tccp.protocol.launch_proof import RECEIPT_BYTES_MAX
     from tccp.tenant.destruction import verify_destruction
-    from tccp.tenant.launch import trust_in
+    from tccp.tenant.pinned_log import trust_in
     from tccp.tenant.vm_file import read_vm_file
 
     trust = trust_in(pinned_coordinator(args))

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import COMPLETE_FILES, Commands, Parser, add_command, add_file, add_output_file
 from tccp.cli.control import NODE_SOCKET, add_socket, ask, stream
-from tccp.cli.files import read_file
+from tccp.cli.files import PUBLIC_MODE, read_file, refuse_existing, write_new
 from tccp.cli.output import Screen, print_json
-from tccp.cli.vm.common import document, facts
+from tccp.cli.vm.common import document, facts, not_so
 from tccp.cli.vm.transfer import Follower
-from tccp.errors import ConfigError, HostError, RefusedError
+from tccp.errors import HostError, TccpError
 
 if TYPE_CHECKING:
     from tccp.protocol.vm_control import LaunchVm, ReceiveVm, ResumeVm, VmInfo
 
-TICKET_FILE_BYTES_MAX = 131_072
 STEPS = {
     "checking": "looking at the ticket and the images",
     "asking": "asking the coordinator for the keys",
@@ -60,6 +59,8 @@ def add_images(parser: Parser, *, summary: str) -> None:
 
 def ticket_and_images(args: argparse.Namespace) -> tuple[bytes, tuple[str, ...]]:
     """What the daemon is given: the ticket's bytes, and absolute paths."""
+    from tccp.protocol.fields import TICKET_FILE_BYTES_MAX
+
     ticket = read_file(args.ticket, bytes_max=TICKET_FILE_BYTES_MAX)
     return ticket, tuple(str(path.resolve()) for path in args.images)
 
@@ -68,8 +69,7 @@ def follow_start(args: argparse.Namespace, request: "LaunchVm | ResumeVm | Recei
     """Say *request*, tell each step until the VM runs, and write the receipt."""
     from tccp.protocol.vm_control import VmInfo
 
-    if args.receipt is not None and args.receipt.exists():
-        raise ConfigError("file_exists", f"{args.receipt} is there already")
+    refuse_existing(args.receipt)
     vm: VmInfo | None = None
     follower = Follower(STEPS, as_json=args.json)
     try:
@@ -80,9 +80,9 @@ def follow_start(args: argparse.Namespace, request: "LaunchVm | ResumeVm | Recei
     finally:
         follower.close()
     if vm is None:
-        raise HostError("daemon_gone", "the daemon said nothing")
+        raise HostError("wrong_answer", "the daemon said nothing of the VM")
     if vm.state != "running":
-        raise RefusedError(vm.reason or vm.state, vm.detail, hint=vm.hint)
+        raise not_so(vm, "not_started")
     if args.receipt is not None:
         _write_receipt(args, vm)
     if args.json and vm.transfer is None:  # else it was the last line already
@@ -97,6 +97,7 @@ def _write_receipt(args: argparse.Namespace, vm: "VmInfo") -> None:
 
     receipt = ask(args, GetLaunchReceipt(vm.vm_id), LaunchReceiptFile)
     try:
-        args.receipt.write_bytes(receipt.body)
-    except OSError as error:
-        raise HostError("file_unwritable", f"{args.receipt}: {error.strerror}") from error
+        write_new(args.receipt, receipt.body, PUBLIC_MODE)
+    except TccpError as error:
+        hint = f"The VM runs; `tccp vm receipt {vm.vm_id.hex()[:12]} FILE` writes its receipt elsewhere."
+        raise type(error)(error.reason, error.detail, hint=hint) from error

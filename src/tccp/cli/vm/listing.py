@@ -5,10 +5,10 @@ import argparse
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.control import NODE_SOCKET, add_socket, ask, moment, plain
+from tccp.cli.files import PUBLIC_MODE, write_new
 from tccp.cli.output import Screen, print_json
 from tccp.cli.vm.common import add_vm, document, facts, find_vm
 from tccp.cli.vm.transfer import brief
-from tccp.errors import HostError
 
 
 def add_parser(commands: Commands) -> None:
@@ -85,10 +85,7 @@ def run_receipt(args: argparse.Namespace) -> int:
 
     vm = find_vm(args)
     receipt = ask(args, GetLaunchReceipt(vm.vm_id), LaunchReceiptFile)
-    try:
-        args.out.write_bytes(receipt.body)
-    except OSError as error:
-        raise HostError("file_unwritable", f"{args.out}: {error.strerror}") from error
+    write_new(args.out, receipt.body, PUBLIC_MODE)
     if args.json:
         print_json({"vm_id": vm.vm_id, "file": str(args.out)})
     else:

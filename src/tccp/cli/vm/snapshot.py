@@ -4,10 +4,9 @@ import argparse
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command
-from tccp.cli.control import NODE_SOCKET, add_socket, stream
+from tccp.cli.control import NODE_SOCKET, add_socket
 from tccp.cli.output import Screen, print_json
-from tccp.cli.vm.common import add_vm, document, find_vm
-from tccp.errors import HostError, RefusedError
+from tccp.cli.vm.common import add_vm, document, find_vm, not_so, settled
 
 
 def add_parser(commands: Commands) -> None:
@@ -27,16 +26,14 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Keep it, and wait until the VM goes on."""
-    from tccp.protocol.vm_control import SnapshotVm, VmInfo
+    from tccp.protocol.vm_control import SnapshotVm
 
-    before = vm = find_vm(args)
-    for info in stream(args, SnapshotVm(before.vm_id), VmInfo):
-        vm = info
-    if vm.state not in {"running", "ended", "failed", "suspended"}:
-        raise HostError("daemon_gone", "the daemon went away before the VM went on")
-    if vm.state != "running" or vm.epoch == before.epoch:
-        reason = vm.reason if vm.state != "running" else "not_suspended"
-        raise RefusedError(reason or "not_resumed", vm.detail or f"the VM is {vm.state}", hint=vm.hint)
+    before = find_vm(args)
+    vm = settled(args, SnapshotVm(before.vm_id))
+    if vm.state != "running":
+        raise not_so(vm, "not_resumed")
+    if vm.epoch == before.epoch:
+        raise not_so(vm, "not_suspended")
     if args.json:
         print_json(document(vm))
     else:

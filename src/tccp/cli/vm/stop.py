@@ -6,8 +6,7 @@ from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command
 from tccp.cli.control import NODE_SOCKET, add_socket, stream
 from tccp.cli.output import Screen, print_json
-from tccp.cli.vm.common import add_vm, document, find_vm
-from tccp.errors import HostError
+from tccp.cli.vm.common import add_vm, document, find_vm, not_so
 
 
 def add_parser(commands: Commands) -> None:
@@ -35,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
         vm = info
         if vm.ended_ms:
             break
-    if not vm.ended_ms:
-        raise HostError("daemon_gone", "the daemon went away before the VM had ended")
+    else:
+        raise not_so(vm, "not_stopped")
     if args.json:
         print_json(document(vm))
     else:

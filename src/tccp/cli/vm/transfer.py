@@ -5,7 +5,8 @@ import time
 from typing import TYPE_CHECKING
 
 from tccp.cli.control import plain
-from tccp.cli.output import escape, print_json
+from tccp.cli.output import print_json
+from tccp.printable import escape
 
 if TYPE_CHECKING:
     from tccp.protocol.vm_control import VmInfo, VmTransfer

@@ -53,7 +53,8 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify, and tell."""
     from tccp.protocol.launch_proof import RECEIPT_BYTES_MAX
-    from tccp.tenant.launch import trust_in, verify_launch
+    from tccp.tenant.launch import verify_launch
+    from tccp.tenant.pinned_log import trust_in
     from tccp.tenant.vm_file import read_vm_file
 
     trust = trust_in(pinned_coordinator(args))
@@ -82,7 +83,10 @@ def _guest(args: argparse.Namespace, launch: "VerifiedLaunch") -> "VerifiedGuest
     message, signature, _, certificate = (read_file(path, bytes_max=GUEST_FILE_BYTES_MAX) for path in files)
     pcrs = parse_pcr_file(read_file(args.guest_pcrs, bytes_max=PCR_FILE_BYTES_MAX))
     evidence = GuestEvidence(message, signature, pcrs.whole_bank(PcrBank.SHA256), certificate)
-    return verify_launched_guest(launch, evidence, nonce=args.guest_nonce)
+    try:
+        return verify_launched_guest(launch, evidence, nonce=args.guest_nonce)
+    except ValueError as problem:  # what was asked of the guest proves nothing: PCR 16 or 23, too short a nonce
+        raise UsageError("usage", f"--guest-pcrs, --guest-nonce: {problem}") from None
 
 
 def _show(args: argparse.Namespace, launch: "VerifiedLaunch", guest: "VerifiedGuest | None") -> None:

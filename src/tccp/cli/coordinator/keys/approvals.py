@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_output_file, name_value
 from tccp.cli.coordinator.keys.common import add_config, load, now_ms
-from tccp.cli.files import read_file
+from tccp.cli.files import PUBLIC_MODE, read_file, write_file
+from tccp.cli.key_files import add_secret
 from tccp.cli.output import Screen, print_json
 from tccp.errors import ConfigError
 
@@ -54,7 +55,7 @@ def _add_approve(commands: Commands) -> None:
         ),
     )
     add_file(parser, "request", summary="from `tccp coordinator keys request`")
-    add_file(parser, "--authority", summary="the secret key of the authority, PEM", required=True)
+    add_secret(parser, "--authority", summary="the secret key of the authority, PEM", required=True)
     parser.add_argument(
         "--pcr", metavar="INDEX=HEX", type=name_value, action="append", default=[], help="another value of a PCR"
     )
@@ -111,11 +112,11 @@ async def _present(args: argparse.Namespace) -> "Request":
 
 def approve(args: argparse.Namespace) -> int:
     """Sign a request."""
+    from tccp.cli.key_files import authority_secret
     from tccp.coordinator.custody import approval as ap
-    from tccp.coordinator.custody import authority as a
 
     asked = ap.parse_request(read_file(args.request, bytes_max=ap.FILE_BYTES_MAX))
-    secret = a.read_authority_secret(read_file(args.authority, bytes_max=a.AUTHORITY_FILE_BYTES_MAX))
+    secret = authority_secret(args.authority)
     _write(args, ap.write_approval(ap.approve(_with_values(asked, args.pcr), secret)))
     return exit_codes.OK
 
@@ -179,7 +180,7 @@ async def _end(args: argparse.Namespace) -> list[Path]:
 
 def _write(args: argparse.Namespace, content: bytes) -> None:
     if args.out is not None:
-        args.out.write_bytes(content)
+        write_file(args.out, content, PUBLIC_MODE)
     if args.json:
         print_json({"out": None if args.out is None else str(args.out), "content": content.decode("ascii")})
     elif args.out is None:

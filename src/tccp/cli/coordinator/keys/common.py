@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tccp.cli.arguments import Parser, add_file
-from tccp.cli.files import PUBLIC_MODE, SECRET_MODE, read_file, write_new
+from tccp.cli.files import PUBLIC_MODE, SECRET_MODE, read_file, write_file, write_new_key
 from tccp.cli.output import Screen
 from tccp.errors import ConfigError
 
@@ -116,7 +116,7 @@ def seal_for_authority(args: argparse.Namespace, config: "CoordinatorConfig", se
         named = a.read_authority_public(read_file(args.authority, bytes_max=a.AUTHORITY_FILE_BYTES_MAX))
         request = trio.run(_with_tpm, config, seal, named)
         path = args.config.with_name(FIRST_REQUEST)
-        path.write_bytes(write_request(request))
+        write_file(path, write_request(request), PUBLIC_MODE)
         return Found(a.authority_id(named), request=path)
     state, new = Path(config.state_directory), a.make_authority()
     path = args.new_authority or args.config.with_name(NEW_AUTHORITY)
@@ -160,9 +160,9 @@ def write_authority(path: Path, authority: "ec.EllipticCurvePrivateKey") -> Path
     from tccp.coordinator.custody.authority import public_pem, secret_pem
 
     public_path = path.with_suffix(".pub")
-    write_new(path, secret_pem(authority), SECRET_MODE)
+    write_new_key(path, secret_pem(authority), SECRET_MODE)
     try:
-        write_new(public_path, public_pem(authority.public_key()), PUBLIC_MODE)
+        write_new_key(public_path, public_pem(authority.public_key()), PUBLIC_MODE)
     except BaseException:
         path.unlink()
         raise

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_output_file, name_value, number_from_zero
+from tccp.cli.control import moment
 from tccp.cli.coordinator.keys.common import add_authority, add_config, found_keys, load, now_ms
-from tccp.cli.files import PUBLIC_MODE, read_file, write_new
+from tccp.cli.files import PUBLIC_MODE, read_file, write_new_key
+from tccp.cli.key_files import add_secret, secret_path
 from tccp.cli.output import Screen, print_json
 from tccp.errors import ConfigError
 
 if TYPE_CHECKING:
     from tccp.coordinator.custody.key_set import KeySet
     from tccp.coordinator.custody.shares import Share
-    from tccp.image.keys import RecipientSecretKey
 
 
 def add_parsers(commands: Commands) -> None:
@@ -64,7 +65,12 @@ def _add_restore(commands: Commands) -> None:
     )
     parser.add_argument("shares", metavar="SHARE", type=Path, nargs="+", help="from `tccp coordinator keys backup`")
     parser.add_argument(
-        "--key", metavar="FILE", type=Path, action="append", required=True, help="a secret key that opens a share"
+        "--key",
+        metavar="FILE",
+        type=secret_path,
+        action="append",
+        required=True,
+        help="a secret key that opens a share",
     )
     add_config(parser)
     add_authority(parser)
@@ -80,7 +86,7 @@ def _add_hand_over(commands: Commands) -> None:
         examples=("tccp coordinator keys hand-over ann.share --key ann.key --to restoring.pub --out ann-handed.share",),
     )
     add_file(parser, "share", summary="one's own share")
-    add_file(parser, "--key", summary="one's secret key", required=True)
+    add_secret(parser, "--key", summary="one's secret key", required=True)
     add_file(parser, "--to", summary="public key of the machine that restores", required=True)
     add_output_file(parser, "--out", summary="where to write the share for it")
 
@@ -107,7 +113,7 @@ def backup(args: argparse.Namespace) -> int:
     paths = [args.out / f"{share.statement.officer}.share" for share in shares]
     args.out.mkdir(parents=True, exist_ok=True)
     for path, share in zip(paths, shares, strict=True):
-        write_new(path, write_share(share), PUBLIC_MODE)
+        write_new_key(path, write_share(share), PUBLIC_MODE)
     if args.json:
         print_json({"threshold": args.threshold, "shares": [str(path) for path in paths]})
         return exit_codes.OK
@@ -119,16 +125,15 @@ def backup(args: argparse.Namespace) -> int:
 
 
 async def _make_shares(args: argparse.Namespace) -> "list[Share]":
+    from tccp.cli.key_files import recipient_public
     from tccp.coordinator.custody.journal import write_down
     from tccp.coordinator.custody.shares import backup_facts, check_officers, make_shares
     from tccp.coordinator.custody.vault import KEYS, read_vault, unseal_keys
-    from tccp.image.keys import KEY_FILE_BYTES_MAX, read_recipient_public
     from tccp.store import EventKind
     from tccp.tpm import open_tpm
 
     config, state = load(args)
-    files = [(name, read_file(Path(path), bytes_max=KEY_FILE_BYTES_MAX)) for name, path in args.officer]
-    officers = [(name, read_recipient_public(content)) for name, content in files]
+    officers = [(name, recipient_public(Path(path))) for name, path in args.officer]
     check_officers(officers, args.threshold)
     sealed = read_vault(state)
     async with open_tpm(config.tpm.tcti) as tpm:
@@ -160,20 +165,20 @@ def restore(args: argparse.Namespace) -> int:
 
 
 def _restored(args: argparse.Namespace) -> "KeySet":
+    from tccp.cli.key_files import recipient_secret
     from tccp.coordinator.custody.shares import restore_keys
 
-    return restore_keys([_read_share(path) for path in args.shares], [_read_key(path) for path in args.key])
+    return restore_keys([_read_share(path) for path in args.shares], [recipient_secret(path) for path in args.key])
 
 
 def hand_over(args: argparse.Namespace) -> int:
     """Wrap a share anew."""
+    from tccp.cli.key_files import recipient_public, recipient_secret
     from tccp.coordinator.custody import shares as s
-    from tccp.image.keys import KEY_FILE_BYTES_MAX, read_recipient_public
 
-    recipient = read_recipient_public(read_file(args.to, bytes_max=KEY_FILE_BYTES_MAX))
     out = args.out or args.share.with_name(f"{args.share.stem}-handed.share")
-    handed = s.hand_over(_read_share(args.share), _read_key(args.key), recipient)
-    write_new(out, s.write_share(handed), PUBLIC_MODE)
+    handed = s.hand_over(_read_share(args.share), recipient_secret(args.key), recipient_public(args.to))
+    write_new_key(out, s.write_share(handed), PUBLIC_MODE)
     if args.json:
         print_json({"out": str(out), "key_id": handed.key_id.hex()})
     else:
@@ -183,17 +188,14 @@ def hand_over(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Verify and describe a share."""
-    from datetime import UTC, datetime
-
     share = _read_share(args.share)
-    made = datetime.fromtimestamp(share.statement.made_ms / 1000, UTC)
     facts = {
         "coordinator": share.coordinator_id.hex(),
         "number": str(share.statement.number),
         "count": str(share.count),
         "threshold": str(share.statement.threshold),
         "officer": share.statement.officer,
-        "made": made.isoformat(timespec="seconds"),
+        "made": moment(share.statement.made_ms),
         "set": share.statement.set_id.hex(),
         "opened_by": share.key_id.hex(),
     }
@@ -213,9 +215,3 @@ def _read_share(path: Path) -> "Share":
     except ConfigError as problem:
         hint = "Take another copy of this share, or restore without it if the others suffice."
         raise ConfigError(problem.reason, f"{path}: {problem.detail}", hint=hint) from None
-
-
-def _read_key(path: Path) -> "RecipientSecretKey":
-    from tccp.image.keys import KEY_FILE_BYTES_MAX, read_recipient_secret
-
-    return read_recipient_secret(read_file(path, bytes_max=KEY_FILE_BYTES_MAX))
