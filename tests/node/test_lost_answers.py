@@ -7,6 +7,7 @@ import trio
 from tccp.control.client import ControlClient
 from tccp.coordinator.launch import REQUESTS_MAX
 from tccp.protocol import vm_control as v
+from tccp.protocol.messages import KeyRequest
 from tests.node.running import last_event, lose_next_answer, record_of_vm
 from tests.support.launching import SealedFile, Tenant, ticket_file
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
@@ -55,25 +56,18 @@ async def test_what_was_asked_twice_and_is_answered_twice_is_not_given_back_whil
     disk: SealedFile,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A coordinator that is slow for a minute; else the VM runs here, and anybody may start it elsewhere."""
-    monkeypatch.setattr("tccp.node.key_desk.ASK_AGAIN_S", 0.0)
+    """A request that is said again after a minute crosses its answer; else anybody might start the VM elsewhere."""
     signed, vm = tenant.ticket([disk])
-    receipt, asked = coordinator.services.log.receipt, 0
-    asked_again, runs = trio.Event(), trio.Event()
+    receipt, desk, asked = coordinator.services.log.receipt, alpha.node.desk, []
 
-    async def late_receipt(seq: int) -> bytes:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            await asked_again.wait()
-        else:
-            asked_again.set()
-            await runs.wait()
+    async def noted_receipt(seq: int) -> bytes:
+        asked.extend(message for message in desk._open.values() if isinstance(message, KeyRequest))
         return await receipt(seq)
 
-    monkeypatch.setattr(coordinator.services.log, "receipt", late_receipt)
+    monkeypatch.setattr(coordinator.services.log, "receipt", noted_receipt)
     info = await alpha.launch(ticket_file(signed), disk.path)
-    runs.set()
+    assert desk._connection is not None
+    desk._connection.send_nowait(asked[0])
     with trio.fail_after(DEADLINE_S):
         while coordinator.services.sessions.counters.releases < 2:  # noqa: ASYNC110
             await trio.sleep(0.01)
