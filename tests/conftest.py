@@ -16,6 +16,25 @@ from tests.support.soft_tpm import EkAuthority, SoftTpm, SoftTpmPool
 hypothesis.settings.register_profile("tccp", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("tccp")
 
+# The files that take longest, which several processes begin with: at the end there are short ones for whoever is done.
+LONGEST = (
+    "faults/test_matrix.py",
+    "node/vm/test_move_faults.py",
+    "package/test_deb.py",
+    "system/test_launch.py",
+    "attestation/test_boot_predict.py",
+    "system/test_documented_commands.py",
+    "node/vm/test_lifecycle.py",
+    "system/test_guest_ends.py",
+    "node/vm/test_migration.py",
+    "disk/test_guest.py",
+    "systemd/test_daemons.py",
+    "system/test_demo.py",
+    "node/vm/test_deep_attestation.py",
+    "system/test_kill.py",
+    "formal/test_ownership.py",
+)
+
 # A shell starts what runs in the background with SIGINT ignored, and what is ignored our children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -59,3 +78,9 @@ def soft_tpm(soft_tpms: SoftTpmPool) -> Iterator[SoftTpm]:
     """One running TPM that is as new."""
     with soft_tpms.lend() as lent:
         yield lent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the longest files to the front; all else stays in its order."""
+    place = {Path(__file__).parent / name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))

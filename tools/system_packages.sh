@@ -2,7 +2,8 @@
 # Install the Debian packages listed in the files named as arguments, when any is missing; says so when it may not.
 set -eu
 missing=
-for package in $(grep -hv '^#' "$@"); do
+packages=$(grep -hv '^#' "$@")
+for package in $packages; do
     dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from tccp.protocol import control as c
 from tests.support.perimeter import ZERO_PCR, Perimeter
+from tests.support.processes import children_of
 from tests.support.soft_tpm import EkAuthority, SoftTpm
 
 COORDINATOR_CORE, LOAD_CORE = 0, 1
@@ -104,7 +105,7 @@ class LoadedCoordinator:
     @property
     def worker_pids(self) -> list[int]:
         """The processes of its workers."""
-        return children_of(self.pid, "tccp.coordinator.workers.child")
+        return sorted(children_of(self.pid, "tccp.coordinator.workers.child"))
 
     @property
     def workers_cpu_s(self) -> float:
@@ -247,20 +248,6 @@ class LoadedCoordinator:
             assert time.monotonic() < end, f"not {what} within {STORM_S:.0f} s: {report}"
             time.sleep(LOOK_S)
         return report
-
-
-def children_of(parent: int, module: str) -> list[int]:
-    """The children of a process that run *module*."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            its_parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if its_parent == parent and module.encode() in command:
-            found.append(int(folder.name))
-    return sorted(found)
 
 
 def _cpu_s(pid: int) -> float:

@@ -49,7 +49,7 @@ class Reader:
 
     @contextmanager
     def _connected(self) -> Iterator[http.client.HTTPConnection]:
-        connection = http.client.HTTPSConnection(HOST, self._port, context=self._context, timeout=20)
+        connection = http.client.HTTPSConnection(HOST, self._port, context=self._context, timeout=60)
         plain = connection._create_connection((HOST, self._port), 20)  # type: ignore[attr-defined]
         connection.sock = self._context.wrap_socket(plain, server_hostname=LOG_HOST)
         try:

@@ -29,7 +29,7 @@ from tests.support.published import (
     verified,
 )
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 # ---- what is told
@@ -312,9 +312,7 @@ async def test_details_are_in_no_file(tmp_path: Path) -> None:
         receipt = decode_receipt(await log.receipt(await store.append_event(event)))
 
     assert b"some-words" in receipt.details
-    for path in (tmp_path / "log").rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert b"alpha-of-somebody" not in content
-            assert b"some-words" not in content
-            assert receipt.salt not in content
+    files = [path.read_bytes() for path in (tmp_path / "log").rglob("*") if path.is_file()]
+    assert any(receipt.entry in content for content in files)  # the control
+    for secret in (b"alpha-of-somebody", b"some-words", receipt.salt):
+        assert not any(secret in content for content in files)

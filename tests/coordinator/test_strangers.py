@@ -244,7 +244,7 @@ async def test_peers_that_never_finish_their_handshake_do_not_stop_others(
 async def test_a_peer_that_is_too_slow_is_cut_off_and_stops_nobody(
     told: str, coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tccp.coordinator.registration.HELLO_S", 0.3)
+    monkeypatch.setattr("tccp.coordinator.registration.HELLO_S", 1.0)
     hello = frame(encode(await alpha.hello()))
     async with stranger(coordinator, door_pair(coordinator)) as tls, trio.open_nursery() as nursery:
         if told == "half a hello":

@@ -19,7 +19,6 @@ import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from bench.load.coordinator import children_of
 from bench.load.nodes import FAULTS, LoadNode
 from tccp.config import LogConfig
 from tccp.coordinator.renewals import Renewals
@@ -41,6 +40,7 @@ from tccp.transport.tls_stream import READ_BYTES
 from tests.support.crowd import hear, join, renew
 from tests.support.live_coordinator import DEADLINE_S, ZERO, LiveCoordinator, live_coordinator
 from tests.support.perimeter import wait_until
+from tests.support.processes import children_of
 from tests.support.soft_tpm import SoftTpm
 
 WORKERS = 2
@@ -78,7 +78,7 @@ async def spread(coordinator: LiveCoordinator) -> Spread:
 
 def workers() -> list[int]:
     """The processes of the workers of a coordinator in this very process."""
-    return children_of(os.getpid(), child.__name__)
+    return sorted(children_of(os.getpid(), child.__name__))
 
 
 @contextmanager
@@ -257,17 +257,31 @@ async def test_workers_end_with_their_coordinator_and_signals_are_not_for_them(
     assert workers() == []
 
 
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Somebody whom the coordinator tells how it is, as it tells systemd."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        yield address
+
+
 async def test_nothing_secret_is_among_arguments_or_in_the_environment_of_a_worker(
-    coordinator: LiveCoordinator, monkeypatch: pytest.MonkeyPatch
+    manager: str, coordinator: LiveCoordinator
 ) -> None:
-    for pid in workers():
+    assert os.environ["NOTIFY_SOCKET"] == manager
+    found = workers()
+    for pid in found:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")[1:]
         assert words[:3] == [b"-m", b"tccp.coordinator.workers.child", b"--link"]
         assert (words[3].isdigit(), words[4], words[5].isdigit(), len(words)) == (True, b"--listeners", True, 6)
         environment = Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"PATH=" in environment
         assert b"NOTIFY_SOCKET=" not in environment
         assert b"PRIVATE KEY" not in environment
         assert coordinator.services.identity.tls.key not in environment
+    assert len(found) == WORKERS
 
 
 async def test_a_coordinator_whose_workers_cannot_start_gives_up(

@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +26,9 @@ from tccp.protocol import vm_control as v
 from tccp.protocol.control import (
     CONTROL_FRAME_BYTES_MAX,
     CONTROL_ITEMS_MAX,
-    CoordinatorStatus,
     Done,
     Failure,
-    GetStatus,
     NodeInfo,
-    NodeStatus,
-    SetNodePolicy,
     ShowNode,
 )
 from tccp.protocol.control_roles import Answer
@@ -48,11 +44,14 @@ from tests.faults.steps import Step
 from tests.faults.wires import HOST, Wires, always, as_it_says
 from tests.support.launching import SealedFile, Tenant, ticket_file
 from tests.support.perimeter import ZERO_PCR, Daemon, Node, Perimeter
+from tests.support.processes import command_lines
 from tests.support.soft_tpm import EkAuthority
 
 SOURCE, DESTINATION, COORDINATOR = "source", "destination", "coordinator"
 DEADLINE_S = 60.0
 LOOK_S = 0.05
+LEASE_S, SHORT_LEASE_S = 60, 4
+EVIDENCE_AGE_S = 3600
 A = TypeVar("A", bound=msgspec.Struct)
 
 
@@ -103,9 +102,9 @@ class Bench:
         directory: Short.
     """
 
-    def __init__(self, directory: Path, *, lease_s: int, evidence_age_s: int = 3600, authority: EkAuthority) -> None:
+    def __init__(self, directory: Path, *, authority: EkAuthority) -> None:
         self.folder = directory
-        self.perimeter = Perimeter(directory, lease_s=lease_s, authority=authority, evidence_age_s=evidence_age_s)
+        self.perimeter = Perimeter(directory, lease_s=LEASE_S, authority=authority, evidence_age_s=EVIDENCE_AGE_S)
         to_coordinator = always(f"{HOST}:{self.perimeter.port}")
         self.wires = Wires(source=to_coordinator, destination=to_coordinator, peers=as_it_says)
         self.holds = Holds(directory)
@@ -154,20 +153,12 @@ class Bench:
         """Of a party."""
         return self.perimeter.coordinator if party == COORDINATOR else self.perimeter.nodes[party].daemon
 
-    def reload_lease(self, seconds: int) -> None:
-        """How long leases hold that are given from now on."""
-        config = self.perimeter.config
-        config.write_text(re.sub(r"\nseconds = \d+", f"\nseconds = {seconds}", config.read_text()))
-        self.perimeter.coordinator.signal(signal.SIGHUP)
-
-    async def set_lease(self, seconds: int) -> None:
-        """How long leases hold; each node has one of that length afterwards."""
-        self.reload_lease(seconds)
-        await self._until(COORDINATOR, GetStatus(), CoordinatorStatus, lambda status: status.lease_s == seconds)
-        for node in (SOURCE, DESTINATION):
-            before = (await self._answer(node, GetStatus(), NodeStatus)).renewals
-            await self._answer(COORDINATOR, SetNodePolicy(name=node, policy="tvmm"), NodeInfo)
-            await self._until(node, GetStatus(), NodeStatus, lambda status, before=before: status.renewals > before)  # type: ignore[misc]
+    def shorten_leases(self, nodes: Sequence[str]) -> None:
+        """Of these; every other node has a fresh one that outlasts them, and lapses for no busy machine."""
+        for name, node in self.perimeter.nodes.items():
+            if name not in nodes:
+                self.perimeter.renew(node)
+        self.perimeter.shorten_leases(SHORT_LEASE_S, [self.perimeter.nodes[name] for name in nodes])
 
     # ---- what is asked of daemons
 
@@ -268,17 +259,11 @@ class Bench:
 
 def processes(kind: str = "qemu") -> list[tuple[int, bytes, str]]:
     """Those of all VMs that stand for one kind: process id, VM, node."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if (named := re.fullmatch(f"{kind}-([0-9a-f]{{32}})", words[0])) is not None and len(words) == 3:
-            found.append((int(entry.name), bytes.fromhex(named[1]), words[1]))
-    return found
+    return [
+        (pid, bytes.fromhex(named[1]), words[1])
+        for pid, words in command_lines()
+        if len(words) == 2 and (named := re.fullmatch(f"{kind}-([0-9a-f]{{32}})", words[0]))
+    ]
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:

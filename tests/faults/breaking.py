@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 import trio
 
-from tests.faults.bench import COORDINATOR, DESTINATION, LOOK_S, SOURCE, Bench, Case, processes, send
+from tests.faults.bench import (
+    COORDINATOR,
+    DEADLINE_S,
+    DESTINATION,
+    LEASE_S,
+    LOOK_S,
+    SOURCE,
+    Bench,
+    Case,
+    processes,
+    send,
+)
 from tests.faults.processes import PARTS
 from tests.faults.steps import STEPS, Step, has_copy
 
@@ -37,6 +48,13 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.what} {self.whom}{' past the lease' if self.is_long else ''}"
+
+    @property
+    def silenced(self) -> tuple[str, ...]:
+        """The nodes whose leases lapse."""
+        if not self.is_long:
+            return ()
+        return NODES if self.whom == COORDINATOR else (self.whom,)
 
     def strikes(self) -> list[tuple[Step, str]]:
         """At which steps there is something to strike; and which of a VM's processes, where it strikes one of those."""
@@ -71,7 +89,7 @@ async def strike(bench: Bench, fault: Fault, cases: Sequence[Case]) -> None:
         await _for_a_while(bench, fault, cases)
         bench.daemon(fault.whom).signal(signal.SIGCONT)
     else:
-        pids = _processes_of(fault.whom.removeprefix(OF), cases)
+        pids = await _processes_of(fault.whom.removeprefix(OF), cases)
         send(pids, signal.SIGKILL if fault.what == "kill" else signal.SIGSTOP)
         bench.holds.release()
         if fault.what == "freeze":
@@ -79,21 +97,32 @@ async def strike(bench: Bench, fault: Fault, cases: Sequence[Case]) -> None:
             send(pids, signal.SIGCONT)
 
 
-def _processes_of(node: str, cases: Sequence[Case]) -> list[int]:
-    """One of each VM."""
-    part_of = {case.vm_id: case.part for case in cases}
-    found = [(part, *process) for part in PARTS for process in processes(part)]
-    struck = [pid for part, pid, vm_id, where in found if where == node and part_of.get(vm_id) == part]
-    assert len(struck) == len(cases), "a step at which there is no such process"
-    return struck
+async def _processes_of(node: str, cases: Sequence[Case]) -> list[int]:
+    """One of each VM, once all are there: a node may be held at a step to which the other is still coming."""
+    case_of = {(case.part, case.vm_id): case for case in cases}
+    struck: dict[tuple[str, bytes], int] = {}
+    with trio.move_on_after(DEADLINE_S):
+        while len(struck) < len(cases):
+            await trio.sleep(LOOK_S)
+            found = [(part, *process) for part in PARTS for process in processes(part)]
+            struck = {
+                (part, vm_id): pid for part, pid, vm_id, where in found if where == node and (part, vm_id) in case_of
+            }
+    missing = [str(case) for which, case in case_of.items() if which not in struck]
+    assert not missing, f"there is no such process at {missing}"
+    return list(struck.values())
 
 
 async def _for_a_while(bench: Bench, fault: Fault, cases: Sequence[Case]) -> None:
+    """Until it is to be put right; leases that are given then hold long again."""
     ours = {case.vm_id for case in cases}
     if not fault.is_long:
         await trio.sleep(SHORT_S)
-    elif fault.whom == COORDINATOR:
-        while any(vm_id in ours for _, vm_id, _ in processes()):  # noqa: ASYNC110 - until the nodes have ended them
-            await trio.sleep(LOOK_S)
-    else:
-        await bench.until_lapsed(fault.whom)
+        return
+    with trio.fail_after(DEADLINE_S):
+        if fault.whom == COORDINATOR:
+            while any(vm_id in ours for _, vm_id, _ in processes()):  # noqa: ASYNC110 - until the nodes have ended them
+                await trio.sleep(LOOK_S)
+        else:
+            await bench.until_lapsed(fault.whom)
+    bench.perimeter.reload_lease(LEASE_S)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bench import Bench
-from tests.faults.scene import LEASE_S
 from tests.support.soft_tpm import EkAuthority, SoftTpmPool
 
 
@@ -18,6 +17,6 @@ def bench(ek_authority: EkAuthority, soft_tpms: SoftTpmPool) -> Iterator[Bench]:
         pass
     with (
         tempfile.TemporaryDirectory(prefix="tccp-faults-") as folder,
-        Bench(Path(folder), lease_s=LEASE_S, authority=ek_authority) as running,
+        Bench(Path(folder), authority=ek_authority) as running,
     ):
         yield running

@@ -8,19 +8,15 @@ import trio
 
 import tccp.coordinator.daemon
 import tccp.node.daemon
-import tccp.node.peers
-import tccp.node.silence
 from tccp.node.peers import Peers
 from tccp.protocol.messages import MoveOrder
 from tccp.transport.bulk_stream import BulkStream
-from tests.faults.holding import Holds, hold_coordinator, hold_messages, hold_node
+from tests.faults.holding import Holds, hold_coordinator, hold_messages, hold_node, hold_patience
 from tests.faults.processes import opening
 from tests.faults.wires import HOST
 
 GUEST = "guest"
 PEERS_PORT = "peers.port"
-# Instead of a minute, so that tests need not wait for it.
-SILENCE_S, ARRIVE_S = 3.0, 10.0
 
 
 def main(name: str, folder: Path, arguments: list[str]) -> int:
@@ -31,8 +27,7 @@ def main(name: str, folder: Path, arguments: list[str]) -> int:
         hold_coordinator(holds)
         return tccp.coordinator.daemon.main(arguments)
     hold_node(holds)
-    tccp.node.silence.SENDING_S = tccp.node.silence.RECEIVING_S = SILENCE_S
-    tccp.node.peers.ARRIVE_S = ARRIVE_S
+    hold_patience(holds)
     vars(tccp.node.daemon)["open_qemu_hypervisor"] = opening(folder / GUEST, folder, holds)
     _go_through_wires(int((folder / PEERS_PORT).read_text()))
     return tccp.node.daemon.main(arguments)

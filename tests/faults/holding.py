@@ -8,6 +8,7 @@ daemons: who is killed and started again is held again.
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import wraps
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ import trio
 
 import tccp.coordinator.launch
 import tccp.node.key_desk
+import tccp.node.peers
+import tccp.node.silence
 from tccp.coordinator.launch import Launches
 from tccp.errors import TccpError
 from tccp.node.key_desk import KeyDesk
+from tccp.node.peers import Waiting
+from tccp.node.vm.alone import alone
 from tccp.node.vms import Vms
 from tccp.protocol.ticket import verify_ticket
 from tccp.store.sqlite import _SqliteStore
@@ -28,6 +33,9 @@ from tests.faults.steps import STORED, STORED_BY, UNHEARD, UNSENT, UNSTORED, mes
 
 LOOK_S = 0.05
 AT_ONCE = 200  # VMs that are held at the same time; far more than a node asks about at once
+# Instead of a minute, so that tests need not wait for it; and from when nobody is held any more.
+SILENCE_S, ARRIVE_S = 3.0, 4.0
+HANDSHAKE_S = 60.0  # with a peer that is held
 
 
 class Holds:
@@ -61,6 +69,11 @@ class Holds:
                 path.unlink()
 
     # ---- for daemons
+
+    async def until_released(self) -> None:
+        """Until nobody is to be held any more."""
+        while any(self.wanted.iterdir()):  # noqa: ASYNC110 - another process
+            await trio.sleep(LOOK_S)
 
     def holds(self, vm_id: bytes | None, moment: str) -> bool:
         """Whether to wait."""
@@ -168,3 +181,33 @@ def hold_node(holds: Holds) -> None:
 
     KeyDesk.take = held_take  # type: ignore[method-assign]
     Vms._begin_move = held_begin  # type: ignore[method-assign]
+
+
+def hold_patience(holds: Holds) -> None:
+    """A node has all patience with another as long as anybody is held: that may take any time on a busy machine."""
+    watch, take_in = tccp.node.silence._watch, Waiting._take_in
+
+    @wraps(watch)
+    async def held_watch(streams: Any, patience_s: float, watching: trio.CancelScope) -> None:
+        with watching:
+            await holds.until_released()
+            await watch(streams, patience_s, trio.CancelScope())
+
+    @wraps(take_in)
+    async def held_take_in(self: Waiting, *expected: Any) -> None:
+        async def lose_patience() -> None:
+            await holds.until_released()
+            await trio.sleep(ARRIVE_S)
+            nursery.cancel_scope.cancel()
+
+        with alone():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lose_patience)
+                await take_in(self, *expected)
+                nursery.cancel_scope.cancel()
+
+    tccp.node.silence._watch = held_watch
+    tccp.node.silence.SENDING_S = tccp.node.silence.RECEIVING_S = SILENCE_S
+    Waiting._take_in = held_take_in  # type: ignore[method-assign]
+    tccp.node.peers.ARRIVE_S = inf
+    tccp.node.peers.CONNECT_S = HANDSHAKE_S

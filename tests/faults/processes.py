@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from tests.image.images import open_bytes, seal_bytes
 from tests.support.live_node import PAPER, paper_mark
 
 PARTS = ("qemu", "disk", "vtpm")
-WORD_S = 5.0  # a process that says nothing for so long hangs
+WORD_S = 30.0  # a process that says nothing for so long hangs
 MEMORY_BYTES = 64
 FILLER, FILLER_S = b"\0", 0.5
 SENT = TransferSent(state_bytes=MEMORY_BYTES, disk_bytes=4, total_ms=1, still_ms=1)
@@ -215,7 +215,7 @@ class ProcessHypervisor:
                     for name in PARTS:
                         parts[name] = await self._start(name, vm_id, nursery, stack)
                     if order.incoming is not None:
-                        memory = await _receive(order.incoming)
+                        memory = await _receive(order.incoming, parts)
                     vm = ProcessVm(vm_id, memory, parts, self._holds, state)
                     nursery.start_soon(vm.supervise)
                     yield vm
@@ -253,7 +253,7 @@ def two_run(folder: Path) -> Path:
     return folder / "two"
 
 
-async def _receive(streams: Streams) -> bytes:
+async def _receive(streams: Streams, parts: Mapping[str, Part]) -> bytes:
     received = b""
     try:
         for disk in streams.disks:
@@ -265,6 +265,8 @@ async def _receive(streams: Streams) -> bytes:
                 raise HostError("stream_broken", "the source has gone")
             received += more.replace(FILLER, b"")
         streams.on_word(await streams.talk.hear(SourceWord))
+        for part in parts.values():  # each has to take it
+            await part.tell(b"t")
         await streams.talk.say(TransferHere())
     except BROKEN:
         raise HostError("stream_broken", "the source has gone") from None

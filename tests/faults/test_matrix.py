@@ -12,6 +12,6 @@ from tests.faults.scene import struck
 async def test_at_most_one_runs_none_is_lost_and_all_come_to_rest(bench: Bench, fault: Fault) -> None:
     async with struck(bench, fault) as scene:
         assert not bench.have_two_run()
-        assert not scene.what_is_wrong()
-        assert not scene.what_is_lost()
-        assert not unforeseen(fault, scene.outcomes())
+        assert not (wrong := scene.what_is_wrong()), scene.logged(wrong)
+        assert not (lost := scene.what_is_lost()), scene.logged(lost)
+        assert not (others := unforeseen(fault, scene.outcomes())), scene.logged(others)

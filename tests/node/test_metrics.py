@@ -99,6 +99,7 @@ def expressions(panel: dict[str, Any]) -> list[str]:
 def test_prometheus_takes_the_alerts_and_every_query_of_the_dashboard(tmp_path: Path) -> None:
     dashboard = json.loads((EXAMPLES / "grafana-dashboard.json").read_text())
     rules = [{"record": f"panel:{at}", "expr": expr} for at, expr in enumerate(expressions(dashboard))]
+    assert rules
     (tmp_path / "panels.yaml").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
 
     for file in (EXAMPLES / "alerts.yaml", tmp_path / "panels.yaml"):

@@ -14,7 +14,7 @@ from tccp.store import VmState
 from tccp.tenant.destruction import verify_destruction
 from tccp.tenant.launch import verify_launch
 from tccp.tenant.vm_file import new_vm
-from tests.node.running import Running, record_of
+from tests.node.running import Running, lose_next_answer, record_of
 from tests.support.launching import Tenant, ticket_file, trust_of
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
 from tests.support.live_node import LiveNode
@@ -212,16 +212,7 @@ async def test_a_suspended_vm_is_destroyed_with_its_state(alpha: LiveNode, runni
 async def test_a_destruction_is_told_until_the_coordinator_has_recorded_it(
     coordinator: LiveCoordinator, alpha: LiveNode, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receipt = coordinator.services.log.receipt
-    session = coordinator.services.sessions.get((await record_of(coordinator, running)).node)
-    assert session is not None
-
-    async def cut_first(seq: int) -> bytes:
-        monkeypatch.setattr(coordinator.services.log, "receipt", receipt)
-        session.scope.cancel()  # the transaction is done, the answer is not sent
-        return await receipt(seq)
-
-    monkeypatch.setattr(coordinator.services.log, "receipt", cut_first)
+    lose_next_answer(coordinator, monkeypatch)
 
     await destroy(alpha, running.vm.vm_id)
 

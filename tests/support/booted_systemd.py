@@ -18,7 +18,7 @@ import structlog
 SCRIPT = Path(__file__).with_suffix(".sh")
 REPOSITORY = Path(__file__).parents[2]
 BOOT_TIMEOUT_S = 60
-COMMAND_TIMEOUT_S = 30
+COMMAND_TIMEOUT_S = 60
 AS_ROOT = [] if os.getuid() == 0 else ["sudo", "-n"]
 # How our Python runs in there: this interpreter and these packages, at the places where the machine has them.
 PYTHON = [

@@ -54,7 +54,7 @@ from tests.support.soft_tpm import SoftTpm
 A = TypeVar("A", bound=msgspec.Struct)
 M = TypeVar("M", bound=AnyMessage)
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 HOST = "127.0.0.1"
 STEPS = (
     "connection",

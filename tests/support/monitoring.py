@@ -47,7 +47,7 @@ async def page(listening: str, path: str) -> Page:
 
 def _fetch(url: str) -> Page:
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 a URL of ours
+        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 a URL of ours
             return Page(answer.status, answer.read().decode())
     except urllib.error.HTTPError as problem:
         with problem:

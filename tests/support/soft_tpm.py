@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_DEADLINE_S = 30
+_DEADLINE_S = 60
 # What swtpm's control channel understands (swtpm_ioctls(3)): ask for the capabilities, 8 bytes.
 _CMD_GET_CAPABILITY = (1).to_bytes(4, "big")
 _TPM2_SHUTDOWN_CLEAR = bytes.fromhex("8001 0000000c 00000145 0000")

@@ -27,7 +27,7 @@ class Tpm2Tools:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         if finished.returncode:

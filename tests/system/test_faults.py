@@ -65,7 +65,7 @@ def test_while_the_disk_is_full_leases_lapse_and_afterwards_they_come_back(perim
     node.wait_for_state("admitted")
     with full_disk(perimeter):
         node.daemon.wait_until(lambda: node.status().lease_id == b"", "its lease has lapsed")
-        assert perimeter.node_info(node.name).lease_id == b""
+        perimeter.wait_for(node.name, lambda info: info.lease_id == b"", "has lapsed in the record")  # a little later
         assert perimeter.coordinator.running
 
     perimeter.wait_for(node.name, lambda info: info.state == "admitted" and info.connected, "is back")

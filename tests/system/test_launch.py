@@ -1,171 +1,15 @@
-"""Tickets become guests: real daemons, real QEMU, the `tccp` command on both sides, and what is left afterwards.
-
-The guest's disk is a small sealed image; its kernel and initramfs are those of `tests.support.guest`.
-"""
+"""Tickets become guests, which start again on their disks, and go on from their states and on other nodes."""
 
 import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from tests.support.guest import CONSOLE, guest_kernel, make_initramfs
-from tests.support.perimeter import SCRIPTS, ZERO_PCR, Node, Perimeter, wait_until
-from tests.support.soft_tpm import EkAuthority, SoftTpmPool
-
-LEASE_S = 4
-DISK_BYTES = 1 << 20
-ROLES = ("kernel", "initrd", "disk", "data")
-CANARY = b"canary of the tenant: nobody else may see this"
-# Says what its disk begins with, writes a number there, and counts.
-GUEST = """\
-echo "disk: $(dd if=/dev/vda bs=16 count=1 2>/dev/null | tr -d '\\0')"
-printf 'boot after boot.' | dd of=/dev/vda bs=16 count=1 conv=fsync 2>/dev/null
-echo "data: $(wc -c < /sys/firmware/qemu_fw_cfg/by_name/opt/org.tccp/data/raw) bytes"
-n=0; while true; do echo "still here: $n."; n=$((n + 1)); sleep 0.2; done
-"""
-
-
-class Cloud:
-    """A perimeter with a tenant beside it, who has sealed a small system."""
-
-    def __init__(self, perimeter: Perimeter, folder: Path) -> None:
-        self.perimeter, self.folder = perimeter, folder
-
-    def run(self, *words: object, socket: Path | None = None) -> "subprocess.CompletedProcess[str]":
-        """The `tccp` command."""
-        environment = {**os.environ, "TCCP_SOCKET": str(socket or self.perimeter.control)}
-        command = [str(SCRIPTS / "tccp"), *map(str, words)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
-
-    def done(self, *words: object, socket: Path | None = None) -> dict[str, Any]:
-        """The same, which must succeed and speak JSON."""
-        finished = self.run(*words, "--json", socket=socket)
-        assert finished.returncode == 0, finished.stderr + finished.stdout
-        # A move says how far it is, a document a line; the last one is what has come of it.
-        said = finished.stdout.splitlines()[-1] if "receive" in words else finished.stdout
-        document: dict[str, Any] = json.loads(said)
-        return document
-
-    def prepare(self) -> None:
-        """Trust, keys, images."""
-        mine = self.folder
-        finished = self.run("coordinator", "trust", "--tenant")
-        (mine / "policy.toml").write_text(finished.stdout)
-        address = f"127.0.0.1:{self.perimeter.tenants_port}"
-        self.done("trust", "add", address, "--policy", mine / "policy.toml", "--store", mine / "trust")
-        self.done("key", "generate", "--type", "tenant", mine / "tenant.key")
-        self.done("key", "generate", mine / "me.key")
-        self.done("coordinator", "tenant", "add", "acme", mine / "tenant.pub")
-        (mine / "disk").write_bytes(
-            b"as it was sealed" + CANARY + os.urandom(4096) + bytes(DISK_BYTES - 4112 - len(CANARY))
-        )
-        (mine / "data").write_bytes(CANARY)
-        modules = ["qemu_fw_cfg"]
-        sources = {
-            "kernel": guest_kernel(),
-            "initrd": make_initramfs(mine / "initrd", GUEST, modules=modules),
-            "disk": mine / "disk",
-            "data": mine / "data",
-        }
-        for name, source in sources.items():
-            sealing = ("--to", mine / "me.pub", "--sign", mine / "tenant.key")
-            self.done("image", "seal", source, mine / f"{name}.sealed", *sealing)
-
-    def ticket(self, name: str, vm: str, *more: object, roles: Sequence[str] = ROLES) -> Path:
-        """A ticket."""
-        mine = self.folder
-        images = [word for role in roles for word in (f"--{role}", mine / f"{role}.sealed")]
-        terms = ("--cmdline", CONSOLE, "--memory", 192, "--policy", "tvmm")
-        keys = ("--sign", mine / "tenant.key", "--key", mine / "me.key", "--store", mine / "trust")
-        self.done("ticket", "create", mine / name, "--vm", mine / vm, *images, *terms, *keys, *more)
-        return mine / name
-
-    @property
-    def images(self) -> list[Path]:
-        """What the provider has of her."""
-        return [self.folder / f"{role}.sealed" for role in ROLES]
-
-    def launch(self, node: Node, ticket: Path, *more: object) -> dict[str, Any]:
-        """Start a VM on *node*."""
-        return self.done("vm", "launch", ticket, *self.images, *more, socket=node.daemon.control)
-
-    def refused(self, node: Node, ticket: Path) -> str:
-        """Be refused: the reason."""
-        words = ("vm", "launch", ticket, *self.images, "--json")
-        finished = self.run(*words, socket=node.daemon.control)
-        assert finished.returncode != 0, finished.stdout
-        return str(json.loads(finished.stdout)["error"])
-
-    def record(self, vm_id: str) -> dict[str, Any]:
-        """What the coordinator has of a VM."""
-        return next(vm for vm in self.done("coordinator", "vms")["vms"] if vm["vm_id"] == vm_id)
-
-    def show(self, node: Node, vm_id: str) -> dict[str, Any]:
-        """What its node has."""
-        return self.done("vm", "show", vm_id, socket=node.daemon.control)
-
-
-@pytest.fixture(scope="module")
-def cloud(ek_authority: EkAuthority, soft_tpms: SoftTpmPool) -> Iterator[Cloud]:
-    """With two nodes, alpha and beta, for the tests of this file."""
-    with soft_tpms.lend():  # the authority exists once it has made a TPM
-        pass
-    with (
-        tempfile.TemporaryDirectory(prefix="tccp-system-") as directory,
-        Perimeter(Path(directory), lease_s=LEASE_S, authority=ek_authority) as perimeter,
-    ):
-        perimeter.add_policy("tvmm", {0: ZERO_PCR, 4: ZERO_PCR})
-        for name in ("alpha", "beta"):
-            perimeter.make_node(name, vms=True).daemon.start()
-        for node in perimeter.nodes.values():
-            node.wait_for_state("admitted")
-        folder = perimeter.directory / "tenant"
-        folder.mkdir(mode=0o711)
-        cloud = Cloud(perimeter, folder)
-        cloud.prepare()
-        yield cloud
-
-
-@pytest.fixture
-def alpha(cloud: Cloud) -> Node:
-    """Admitted."""
-    node = cloud.perimeter.nodes["alpha"]
-    node.wait_for_state("admitted")
-    return node
-
-
-def console_until(vm: dict[str, Any], wanted: bytes) -> bytes:
-    """What the guest says, up to something."""
-    said = b""
-    with socket.socket(socket.AF_UNIX) as console:
-        console.connect(vm["console"])
-        console.settimeout(60)
-        while wanted not in said:
-            more = console.recv(65_536)
-            assert more, said
-            said += more
-    return said
-
-
-def processes_of(vm_id: str) -> list[int]:
-    """QEMU's."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and vm_id in (entry / "cmdline").read_text():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+from tests.support.perimeter import Node, wait_until
+from tests.support.processes import command_lines
+from tests.system.cloud import CANARY, Cloud, console_until, processes_of
 
 
 def test_a_guest_starts_from_a_ticket_and_its_launch_is_verified(cloud: Cloud, alpha: Node) -> None:
@@ -244,12 +88,11 @@ def registered(cloud: Cloud, vm_id: str) -> bytes:
 
 def crash_disk(vm_id: str, live: Path) -> None:
     """Kill the process that serves a VM's disk."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and b"disk_child" in (entry / "cmdline").read_bytes():
-                held = {str(link.readlink()) for link in (entry / "fd").iterdir()}
-                if str(live) in held:
-                    os.kill(int(entry.name), signal.SIGKILL)
+    for pid, words in command_lines():
+        if any("disk_child" in word for word in words):
+            with contextlib.suppress(OSError):
+                if str(live) in {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}:
+                    os.kill(pid, signal.SIGKILL)
                     return
     raise AssertionError(f"nobody serves the disk of {vm_id}")
 
@@ -335,111 +178,18 @@ def test_a_running_guest_moves_to_another_node_with_its_disk_and_goes_on_countin
     cloud.done("vm", "destroy", vm["vm_id"], socket=beta.daemon.control)
 
 
-def test_a_destroyed_vm_leaves_nothing_on_its_node_but_a_receipt_that_holds(cloud: Cloud, alpha: Node) -> None:
-    ticket, receipt = cloud.ticket("gone.ticket", "gone.vm"), cloud.folder / "gone.receipt"
-    vm = cloud.launch(alpha, ticket)
-    console_until(vm, b"still here")
-    folder = cloud.perimeter.directory / "alpha" / "vms" / vm["vm_id"]
-    assert list(folder.rglob("*.live"))
-
-    cloud.done("vm", "destroy", vm["vm_id"], "--receipt", receipt, socket=alpha.daemon.control)
-
-    assert not processes_of(vm["vm_id"])
-    assert not folder.exists()
-    assert cloud.record(vm["vm_id"])["state"] == "destroyed"
-    trust = ("--vm", cloud.folder / "gone.vm", "--store", cloud.folder / "trust")
-    assert cloud.done("vm", "verify-destruction", receipt, *trust)["node"] == "alpha"
-    assert cloud.refused(alpha, cloud.ticket("gone2.ticket", "gone.vm")) == "vm_destroyed"
-
-
-def test_a_destruction_outlives_its_daemon_and_a_coordinator_that_is_away(cloud: Cloud, alpha: Node) -> None:
-    vm = cloud.launch(alpha, cloud.ticket("twice.ticket", "twice.vm"))
-    folder = cloud.perimeter.directory / "alpha" / "vms" / vm["vm_id"]
-    cloud.perimeter.coordinator.signal(signal.SIGSTOP)
-    try:
-        ending = subprocess.Popen([SCRIPTS / "tccp", "vm", "destroy", vm["vm_id"], "--socket", alpha.daemon.control])
-        wait_until(lambda: not folder.exists(), "it is wiped")
-        alpha.daemon.kill()
-        assert ending.wait() != 0
-        folder.mkdir()  # as if it had died before that
-        (folder / "disk0.live").write_bytes(CANARY)
-        alpha.daemon.start()
-        wait_until(lambda: not folder.exists(), "it is wiped again")
-    finally:
-        cloud.perimeter.coordinator.signal(signal.SIGCONT)
-
-    receipt, trust = cloud.folder / "twice.receipt", ("--store", cloud.folder / "trust")
-    cloud.done("vm", "destroy", vm["vm_id"], "--receipt", receipt, socket=alpha.daemon.control)
-    words = ("vm", "verify-destruction", receipt, "--vm", cloud.folder / "twice.vm", *trust)
-    assert cloud.done(*words)["node"] == "alpha"
-    assert cloud.record(vm["vm_id"])["state"] == "destroyed"
-    alpha.wait_for_state("admitted")
-
-
-def test_qemu_that_dies_costs_its_vm_and_the_coordinator_is_told(cloud: Cloud, alpha: Node) -> None:
-    vm = cloud.launch(alpha, cloud.ticket("kill.ticket", "kill.vm"))
-
-    for pid in processes_of(vm["vm_id"]):
-        os.kill(pid, signal.SIGKILL)
-
-    wait_until(lambda: cloud.record(vm["vm_id"])["state"] == "ended", "the end is recorded")
-    assert cloud.show(alpha, vm["vm_id"])["reason"] == "killed_by_host"
-
-
-def test_a_revoked_node_ends_its_guests_at_once(cloud: Cloud) -> None:
-    beta = cloud.perimeter.nodes["beta"]
-    beta.wait_for_state("admitted")
-    vm = cloud.launch(beta, cloud.ticket("beta.ticket", "beta.vm"))
-    assert processes_of(vm["vm_id"])
-
-    cloud.done("coordinator", "revoke", "beta", "--reason", "sold")
-
-    wait_until(lambda: not processes_of(vm["vm_id"]), "QEMU has ended")
-    assert cloud.show(beta, vm["vm_id"])["reason"] == "revoked"
-    assert cloud.record(vm["vm_id"])["state"] == "lost"
-    assert cloud.refused(beta, cloud.ticket("beta2.ticket", "beta2.vm")) == "not_admitted"
-    assert cloud.refused(cloud.perimeter.nodes["alpha"], cloud.ticket("beta3.ticket", "beta.vm")) == "vm_not_free"
-
-
-def test_a_node_that_hears_nothing_more_ends_its_guests_with_its_lease(cloud: Cloud, alpha: Node) -> None:
-    vm = cloud.launch(alpha, cloud.ticket("cut.ticket", "cut.vm"))
-
-    cloud.perimeter.coordinator.signal(signal.SIGSTOP)
-    try:
-        wait_until(lambda: not processes_of(vm["vm_id"]), "QEMU has ended")
-        assert cloud.show(alpha, vm["vm_id"])["reason"] == "lease_lapsed"
-    finally:
-        cloud.perimeter.coordinator.signal(signal.SIGCONT)
-    wait_until(lambda: cloud.record(vm["vm_id"])["state"] == "ended", "the end is recorded")
-
-
-def test_a_daemon_that_is_stopped_leaves_no_guest_and_tells_the_coordinator(cloud: Cloud, alpha: Node) -> None:
-    vm = cloud.launch(alpha, cloud.ticket("stop.ticket", "stop.vm"))
-
-    assert alpha.daemon.stop() == 0
-
-    assert not processes_of(vm["vm_id"])
-    record = cloud.record(vm["vm_id"])
-    assert (record["state"], record["end_reason"]) == ("ended", "node_stopped")
-    alpha.daemon.start()
-    alpha.wait_for_state("admitted")
-
-
-def test_a_daemon_that_is_killed_takes_its_guests_with_it(cloud: Cloud, alpha: Node) -> None:
-    vm = cloud.launch(alpha, cloud.ticket("crash.ticket", "crash.vm"))
-
-    alpha.daemon.kill()
-
-    wait_until(lambda: not processes_of(vm["vm_id"]), "QEMU has ended")
-    alpha.daemon.start()
-    alpha.wait_for_state("admitted")
-    assert cloud.record(vm["vm_id"])["state"] == "lost"
-
-
 def test_nothing_of_the_tenants_is_in_what_the_provider_stored_or_said(cloud: Cloud, alpha: Node) -> None:
     vm = cloud.launch(alpha, cloud.ticket("last.ticket", "last.vm"), "--receipt", cloud.folder / "last.receipt")
     cloud.done("vm", "stop", "--force", vm["vm_id"], socket=alpha.daemon.control)
 
     mine = {cloud.folder / name for name in ("disk", "data")}  # the control: the search finds these
-    found = {path for path in cloud.perimeter.directory.rglob("*") if path.is_file() and CANARY in path.read_bytes()}
+    found = {path for path in cloud.perimeter.directory.rglob("*") if CANARY in content_of(path)}
     assert found == mine
+
+
+def content_of(path: Path) -> bytes:
+    """Of a file that may go while we look."""
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except FileNotFoundError:
+        return b""

@@ -25,7 +25,7 @@ class Manager:
     def __init__(self, address: str) -> None:
         self.channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.channel.bind(address)
-        self.channel.settimeout(20)
+        self.channel.settimeout(60)
 
     def receive(self) -> list[str]:
         """The assignments of the next datagram."""

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def ask(path: Path, word: str) -> dict[str, object]:
     with socket.socket(socket.AF_UNIX) as stream:
-        stream.settimeout(30)
+        stream.settimeout(60)
         stream.connect(str(path))
         stream.sendall(word.encode() + b"\n")
         return json.loads(stream.makefile().readline())

@@ -251,7 +251,7 @@ async def until_cosigned(coordinator: LiveCoordinator) -> None:
     """Until a cosignature has been brought, by looking at what is served."""
     public: PublicLog = await open_public_log(HOST, coordinator.tenants_port)
     try:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while len(parse_note(await public.head()).signatures) < 2:
                 await trio.lowlevel.checkpoint()
     finally:

@@ -34,6 +34,7 @@ def test_the_options_of_a_daemon_are_offered(tmp_path: Path) -> None:
 
 
 def test_zsh_finds_each_script_by_its_first_line() -> None:
-    for path, script in SCRIPTS.items():
-        if path.parts[0] == "zsh":
-            assert script.startswith(f"#compdef {path.name.removeprefix('_')}\n")
+    found = {path.name: script for path, script in SCRIPTS.items() if path.parts[0] == "zsh"}
+
+    assert found
+    assert all(script.startswith(f"#compdef {name.removeprefix('_')}\n") for name, script in found.items())

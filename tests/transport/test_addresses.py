@@ -79,7 +79,7 @@ async def serving(per_address: PerAddress | None) -> AsyncIterator[Connect]:
         nursery.start_soon(
             lambda: serve_connections([listener], serve_one, connections_max=PLACES, per_address=per_address)
         )
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             yield connect
         nursery.cancel_scope.cancel()
 

@@ -30,7 +30,7 @@ from tccp.transport.tls import SERVER_NAME, coordinator_context, node_context
 from tccp.transport.tls_stream import TlsStream
 
 NOW = dt.datetime.now(tz=dt.UTC)
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 HELLO = Hello(1, bytes(32), b"", (), bytes(16), bytes(16))
 
 

@@ -45,7 +45,7 @@ async def serving(
     listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener, trio.open_nursery() as nursery:
         nursery.start_soon(lambda: serve_connections([listener], serve_one, connections_max=connections_max))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             yield listener.socket.getsockname()[1]
         nursery.cancel_scope.cancel()
 

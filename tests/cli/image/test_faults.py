@@ -13,7 +13,7 @@ import pytest
 from tests.cli.image.conftest import Run
 from tests.cli.running import TCCP, tccp
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def names(folder: Path) -> list[str]:

@@ -13,21 +13,14 @@ from tccp.node.vm.description import VmDisk, VmImages
 from tccp.node.vm.opening import open_vm
 from tests.support.guest import CONSOLE
 from tests.support.machines import Guest, GuestImages, TestHost, booted, describe, seal_file, secrets
+from tests.support.processes import command_lines
 
 HOSTILE = 'a,b ,, file=/etc/passwd id=x,if=none --help -S %s $(id) `id` ;id "q" \'q\' {"x":1} opt/org.tccp/x'
 
 
 def processes_of(vm_id: bytes) -> list[str]:
     """The command lines that name the VM."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            line = (folder / "cmdline").read_bytes() if folder.name.isdigit() else b""
-        except OSError:
-            continue
-        if vm_id.hex().encode() in line:
-            found.append(line.replace(b"\0", b" ").decode())
-    return found
+    return [line for _, words in command_lines() if vm_id.hex() in (line := " ".join(words))]
 
 
 async def test_a_guest_boots_with_its_command_line_its_secrets_and_its_disk(

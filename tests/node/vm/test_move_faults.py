@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import product
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tccp.protocol.transfer import TransferProgress
 from tccp.transport.bulk_stream import BulkStream
 from tests.node.vm.test_migration import elsewhere
 from tests.support.machines import Guest, GuestImages, TestHost, booted, secrets
+from tests.support.processes import children_of
 from tests.support.wires import tls_wires
 
 __all__ = ["elsewhere"]
@@ -45,21 +46,14 @@ LOOK_S = 0.01
 
 def children() -> dict[int, str]:
     """Our own processes that are parts of VMs."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            words = (entry / "cmdline").read_bytes()
-            if parent == os.getpid() and (name := _name(words)):
-                found[int(entry.name)] = name
-    return found
+    return {pid: name for pid, words in children_of(os.getpid()).items() if (name := _name(words))}
 
 
-def _name(words: bytes) -> str:
-    for name, sign in (("qemu", b"qemu-"), ("vtpm", b"swtpm"), ("disk", b"-I\0-B\0-c\0import sys;")):
-        if words.startswith(sign) or (name == "disk" and sign in words and b"disk_child" in words):
-            return name
-    return ""
+def _name(words: list[str]) -> str:
+    for name in ("qemu", "swtpm"):
+        if words[0].startswith(name):
+            return {"swtpm": "vtpm"}.get(name, name)
+    return "disk" if any("disk_child" in word for word in words) else ""
 
 
 class Move:
