@@ -102,7 +102,7 @@ clean:
 # ---- packages, in build/dist --------------------------------------------------------------------------------------
 
 DIST := build/dist
-PACKAGED := $(wildcard $(shell git -c safe.directory='*' ls-files --cached --others --exclude-standard csrc docs src systemd tools 2>/dev/null)) MANIFEST.in pyproject.toml setup.py
+PACKAGED := $(wildcard $(shell git -c safe.directory='*' ls-files --cached --others --exclude-standard csrc docs src systemd tools 2>/dev/null)) MANIFEST.in README.md CHANGELOG.md pyproject.toml setup.py
 
 sdist: $(DIST)/.sdist
 wheel: $(DIST)/.wheel
@@ -125,7 +125,7 @@ build/wheelhouse/.complete: requirements-runtime.lock | setup
 	    -r requirements-runtime.lock -d build/wheelhouse
 	touch $@
 
-$(DIST)/.deb: $(DIST)/.wheel build/wheelhouse/.complete
+$(DIST)/.deb: $(DIST)/.wheel build/wheelhouse/.complete bench/RESULTS.md
 	rm -f $(DIST)/*.deb
 	$(DATED) $(BIN)/python -m tools.package.deb $(DIST)/*.whl build/wheelhouse $(DIST)
 	touch $@

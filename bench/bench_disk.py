@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from bench.conftest import Section
-from tccp.core.disk import LiveDisk
+from tests.disk.direct import DirectDisk
 from tests.disk.opening import make_disk, open_disk
 from tests.disk.serving import served_disk
 
@@ -142,14 +142,14 @@ def test_disks_under_fio() -> None:
             print("  ".join(f"{cell:>26}" for cell in row))
 
 
-def fill(disk: LiveDisk, filling: bytes) -> None:
+def fill(disk: DirectDisk, filling: bytes) -> None:
     """Write every block, in order."""
     for at in range(0, SIZE, len(filling)):
         disk.write(at, filling)
     disk.flush()
 
 
-def age(disk: LiveDisk, filling: bytes) -> None:
+def age(disk: DirectDisk, filling: bytes) -> None:
     """Overwrite at random, as many blocks as two disks have: free slots lie apart then."""
     for number in range(2 * SIZE // 4096):
         disk.write(random.randrange(SIZE // 4096) * 4096, filling[:4096])  # noqa: S311
@@ -157,7 +157,7 @@ def age(disk: LiveDisk, filling: bytes) -> None:
             disk.flush()
 
 
-def flush_times(disk: LiveDisk, in_place: int, block: bytes, count: int) -> tuple[float, float]:
+def flush_times(disk: DirectDisk, in_place: int, block: bytes, count: int) -> tuple[float, float]:
     """Medians of making *count* random blocks durable, in ms: written in place, and by the disk, in turns."""
     times: list[list[float]] = [[], []]
     for turn in range(2 * FLUSHES):

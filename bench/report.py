@@ -1,7 +1,8 @@
 """Write what the benchmarks measured into bench/RESULTS.md: python -m bench.report
 
 Each file in build/bench/*.json is one section (see `bench.conftest.Section`); sections that were not measured this time
-stay as they are. Charts are drawn into files beside it.
+stay as they are. Charts are drawn into files beside it. The first section says which bars are met (`bench.bars`); it is
+made anew each time.
 """
 
 import json
@@ -9,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bench import bars
 from bench.chart import draw_chart
 from bench.conftest import slug
 
@@ -20,7 +22,8 @@ HEADER = "# Measured\n\nWritten by `python -m bench.report` from what `make benc
 def render(section: dict[str, Any]) -> str:
     """One section in Markdown."""
     lines = [f"## {section['title']}", "", section["words"], ""]
-    lines += [f"{section['day']}, {section['machine']}.", ""]
+    if "day" in section:
+        lines += [f"{section['day']}, {section['machine']}.", ""]
     lines.append("| " + " | ".join(section["columns"]) + " |")
     lines.append("|" + "---|" * len(section["columns"]))
     lines += ["| " + " | ".join(row) + " |" for row in section["rows"]]
@@ -39,7 +42,9 @@ def main() -> None:
         sections[section["title"]] = render(section)
         if section.get("charts"):
             draw_chart(section["charts"], HERE / f"{slug(section['title'])}.png")
-    RESULTS.write_text("\n".join([header.rstrip() + "\n", *(sections[title] for title in sorted(sections))]))
+    sections.pop(bars.TITLE, None)
+    first = render(bars.section_of_bars(sections))
+    RESULTS.write_text("\n".join([header.rstrip() + "\n", first, *(sections[title] for title in sorted(sections))]))
     print(f"{RESULTS.name}: {', '.join(sorted(sections))}")
 
 

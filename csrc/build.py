@@ -1,4 +1,4 @@
-"""cffi API mode: the marked part of ``tccp.h`` becomes the module ``tccp._core``.
+"""cffi API mode: the marked parts of what ``tccp.h`` includes become the module ``tccp._core``.
 
 Environment:
     TCCP_WERROR=1     warnings are errors (CI)
@@ -6,6 +6,7 @@ Environment:
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -27,10 +28,10 @@ LINK = ["-Wl,-z,relro,-z,now,-z,noexecstack", "-Wl,--exclude-libs,ALL", "-Wl,--a
 
 
 def interface() -> str:
-    """What stands between the markers of tccp.h, for cffi's parser."""
-    text = (HERE / "tccp.h").read_text()
-    marked = text.split("/* [cffi */")[1].split("/* cffi] */")[0]
-    return marked.replace("TCCP_MUST_USE", "")
+    """What stands between the markers of the parts of tccp.h, in its order, for cffi's parser."""
+    parts = re.findall(r'^#include "(tccp_\w+\.h)"$', (HERE / "tccp.h").read_text(), re.MULTILINE)
+    marked = [(HERE / part).read_text().split("/* [cffi */")[1].split("/* cffi] */")[0] for part in parts]
+    return "".join(marked).replace("TCCP_MUST_USE", "")
 
 
 def sources() -> list[str]:

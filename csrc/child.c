@@ -163,7 +163,8 @@ tccp_status tccp_child_start(const tccp_child *child, int *ret_pid, int *ret_pid
     sigset_t all, before;
     sigfillset(&all);
     /* No handler of ours may run in the child; it puts the mask right before it executes. */
-    if (sigprocmask(SIG_SETMASK, &all, &before) != 0 || (pid = fork()) == 0)
+    (void) sigprocmask(SIG_SETMASK, &all, &before);
+    if ((pid = fork()) == 0)
         run(child, parent, report[1]);
     int error = errno;
     (void) sigprocmask(SIG_SETMASK, &before, NULL);

@@ -248,6 +248,7 @@ void tccp_disk_free(tccp_disk *disk)
     disk_slots_free(&disk->slots);
     free(disk->dirty.items);
     free(disk->retired.items);
+    free(disk->superseded.items);
     disk_keys_free(disk->keys);
     (void) pthread_mutex_destroy(&disk->lock);
     (void) pthread_mutex_destroy(&disk->commit_lock);

@@ -3,7 +3,8 @@
  *     disk.c          opening and closing
  *     disk_read.c     reading bytes                            disk_write.c   writing, zeroing, flushing
  *     disk_check.c    proving, growing
- *     disk_log.c      commits and their replay                 disk_tree.c    checkpoints and their loading
+ *     disk_log.c      commits and their replay                 disk_checkpoint.c  the tree written anew
+ *     disk_tree.c     the tree in memory, and its loading
  *     disk_slots.c    which slots of the file are free         disk_crypto.c  keys, nonces, tags
  *     disk_format.c   superblocks, entries as bytes            disk_file.c    the file
  *     disk_marks.c    moments that may be demanded later       disk_room.c    room made ready, and given back
@@ -112,7 +113,7 @@ tccp_status disk_keys_derive(const tccp_disk_key *key, const uint8_t disk_id[16]
                              disk_keys **ret_keys);
 void disk_keys_free(disk_keys *keys);
 
-/* In place; the nonce is (counter, number, salt). Opening fails with TCCP_ERR_DISK_CORRUPT and zeroed bytes. */
+/* In place; the nonce is (counter, number, salt). After TCCP_ERR_DISK_CORRUPT the bytes are no plaintext. */
 void disk_seal(const disk_cipher *cipher, uint64_t counter, uint64_t number, const uint8_t salt[DISK_SALT_BYTES],
                const uint8_t *plain, uint8_t *sealed, size_t len, uint8_t ret_tag[DISK_TAG_BYTES]);
 tccp_status disk_unseal(const disk_cipher *cipher, uint64_t counter, uint64_t number,
@@ -170,7 +171,7 @@ typedef struct disk_slots {
 } disk_slots;
 
 /* Take up to wanted neighbouring slots; returns how many, 0 when there is no memory. Without may_grow the file grows only
- * when none is free. */
+ * when none is free, and those that come first are taken, one by one where it must be. */
 uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, int may_grow, uint64_t *ret_first);
 /* How many may be free before the file stops growing for the sake of neighbours. */
 uint64_t disk_slots_spare(const disk_slots *slots);
@@ -222,6 +223,8 @@ struct tccp_disk {
     uint64_t sequence;
     uint8_t chain[DISK_TAG_BYTES];
     uint64_t commits_done;
+    disk_list superseded;            /* slots of pages that the last superblock still refers to */
+    uint64_t counter_then;           /* `counter` when it was written: of this session, a page sealed later is in none */
     int mark_given;                  /* the moment now was given out: the next record will say so */
     const disk_mark *demanded;       /* while it is opened; NULL: nothing is */
     int demanded_seen;
@@ -240,6 +243,7 @@ struct tccp_disk {
     pthread_cond_t keeper_wanted;
     int has_keeper, keeper_waits, keeper_ends;
     int no_room;                     /* the file system is full: room is not made ready any more, until some is given back */
+    int log_full;                    /* and so is the ring: no commit before a checkpoint has found room */
     int failed;                      /* a sync failed: what is on the disk is unknown, so nothing is promised any more */
 };
 
@@ -257,6 +261,12 @@ static inline uint64_t disk_slot_offset(const tccp_disk *disk, uint64_t slot)
 }
 
 /* disk_tree.c */
+/* Blocks and pages have keys of their own; the level keeps pages of different levels apart. */
+static inline uint64_t disk_page_number(unsigned level, uint64_t page)
+{
+    return (uint64_t) level << 56 | page;
+}
+
 tccp_status disk_tree_size(tccp_disk *disk, uint64_t blocks);
 tccp_status disk_tree_load(tccp_disk *disk);
 tccp_status disk_tree_mark_slots(tccp_disk *disk);
@@ -264,9 +274,12 @@ tccp_status disk_tree_mark_slots(tccp_disk *disk);
 int disk_tree_next_page(const tccp_disk *disk, unsigned level, uint64_t *page);
 void disk_tree_free(tccp_disk *disk);
 void disk_tree_changed(tccp_disk *disk, unsigned level, uint64_t page);
+
+/* disk_checkpoint.c */
 /* The lock is held, and a block of this page is about to change: a checkpoint shows all blocks at one moment. */
 void disk_tree_keep(tccp_disk *disk, uint64_t page);
-/* Write all changed pages and a superblock. commit_lock is held. */
+/* Write all changed pages and a superblock. commit_lock is held. After TCCP_ERR_NO_SPACE the disk is as before, and it may be
+ * tried again; after any other failure the disk has failed. */
 tccp_status disk_checkpoint(tccp_disk *disk);
 
 /* disk_marks.c; commit_lock is held, or nobody else has the disk yet. */
@@ -316,6 +329,8 @@ tccp_status disk_extent_of_state(tccp_disk *disk, uint64_t offset, uint64_t len,
                                  uint64_t *ret_len);
 /* Like tccp_disk_read, but rather says that it would have to wait for a disk, and then has read nothing. */
 tccp_status disk_read_now(tccp_disk *disk, uint64_t offset, size_t len, uint8_t *buffer, int *ret_waits);
+/* disk_write.c: after a write with this status, take slots where the file has room already, if it has any. The lock is held. */
+void disk_no_room(tccp_disk *disk, tccp_status status);
 /* disk_write.c: whether a change of these bytes would have to wait: to read what is around them, or for room in the next record. */
 int disk_change_waits(tccp_disk *disk, uint64_t offset, uint64_t len);
 /* disk_slots.c: give slots away, after the sync that made them free. No lock is held. */

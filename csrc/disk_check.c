@@ -31,8 +31,10 @@ tccp_status tccp_disk_grow(tccp_disk *disk, uint64_t size_bytes)
     tccp_status status = disk_tree_size(disk, size_bytes / DISK_BLOCK);
     if (status == TCCP_OK)
         status = disk_checkpoint(disk);
-    else
-        disk->failed = 1;
+    /* No record may speak of blocks that the superblock does not know. */
+    (void) pthread_mutex_lock(&disk->lock);
+    disk->failed |= status != TCCP_OK;
+    (void) pthread_mutex_unlock(&disk->lock);
     (void) pthread_mutex_unlock(&disk->commit_lock);
     return status;
 }

@@ -61,20 +61,32 @@ static int file_write(void *context, const void *bytes, size_t len, uint64_t off
     return 0;
 }
 
+/* The three that follow may be interrupted by a signal, on some file systems, before they have done anything. */
 static int file_sync(void *context)
 {
-    return fdatasync(descriptor(context)) == 0 ? 0 : errno;
+    int result;
+    do
+        result = fdatasync(descriptor(context));
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? 0 : errno;
 }
 
 static int file_punch(void *context, uint64_t offset, uint64_t len)
 {
-    int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-    return fallocate(descriptor(context), mode, (off_t) offset, (off_t) len) == 0 ? 0 : errno;
+    int result, mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    do
+        result = fallocate(descriptor(context), mode, (off_t) offset, (off_t) len);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? 0 : errno;
 }
 
 static int file_cut(void *context, uint64_t size)
 {
-    return ftruncate(descriptor(context), (off_t) size) == 0 ? 0 : errno;
+    int result;
+    do
+        result = ftruncate(descriptor(context), (off_t) size);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? 0 : errno;
 }
 
 static int file_size(void *context, uint64_t *ret_size)

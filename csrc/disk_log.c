@@ -91,14 +91,20 @@ tccp_status disk_commit(tccp_disk *disk, int even_empty)
     disk_list retired = {.items = NULL};
     (void) pthread_mutex_lock(&disk->lock);
     int failed = disk->failed;
+    disk->log_full = disk->log_used > disk->superblock.log_bytes / 4 * 3;
+    int must_make_room = disk->log_full && (disk->dirty.len != 0 || even_empty);
     (void) pthread_mutex_unlock(&disk->lock);
     if (failed)
         return TCCP_ERR_IO;
+    tccp_status status = must_make_room ? disk_checkpoint(disk) : TCCP_OK;
+    if (status != TCCP_OK)
+        return status;
     uint8_t *record = collect(disk, &count, &retired);
     if (record == NULL)
         return TCCP_ERR_NO_MEMORY;
 
-    tccp_status status = count == 0 && !even_empty ? TCCP_OK : write_record(disk, record, count);
+    if (count != 0 || even_empty)
+        status = write_record(disk, record, count);
     free(record);
     if (status == TCCP_OK) {
         disk->commits_done = disk->commits_started;  /* only changed under commit_lock, which we hold */
@@ -109,10 +115,12 @@ tccp_status disk_commit(tccp_disk *disk, int even_empty)
         (void) pthread_mutex_unlock(&disk->lock);
     }
     free(retired.items);
-    /* A record is at most an eighth of the ring, so it always fits before the oldest one that still counts. */
-    if (status == TCCP_OK && disk->log_used > disk->superblock.log_bytes / 2)
-        status = disk_checkpoint(disk);
-    return status;
+    if (status != TCCP_OK || disk->log_used <= disk->superblock.log_bytes / 2)
+        return status;
+    /* A record is at most an eighth of the ring, and so is what is left at its end: there is room for one more as long as
+     * three quarters are not used. What is asked for is durable, so that a checkpoint without room can wait until then. */
+    status = disk_checkpoint(disk);
+    return status == TCCP_ERR_NO_SPACE ? TCCP_OK : status;
 }
 
 /* ---- replay -------------------------------------------------------------------------------------------------------- */

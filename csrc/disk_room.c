@@ -59,7 +59,7 @@ static enum work work_to_do(const tccp_disk *disk)
 {
     if (disk->failed)
         return NOTHING;
-    if (disk->dirty.len > disk->dirty_max / 4)
+    if (disk->dirty.len > disk->dirty_max / 4 && !disk->log_full)
         return COMMIT;
     /* As the allocator would grow, but before it has to. */
     return disk->slots.empty_words < READY_SLOTS / 64 && !disk->no_room &&
@@ -92,7 +92,7 @@ static void *keep(void *argument)
         (void) pthread_mutex_lock(&disk->lock);
         if (status != TCCP_OK && work == PREPARE)
             disk->no_room = 1;
-        else if (status != TCCP_OK)
+        else if (status != TCCP_OK && status != TCCP_ERR_NO_SPACE)
             break;
     }
     (void) pthread_mutex_unlock(&disk->lock);

@@ -63,13 +63,14 @@ uint64_t disk_slots_spare(const disk_slots *slots)
 
 uint32_t disk_slots_take(disk_slots *slots, uint32_t wanted, int may_grow, uint64_t *ret_first)
 {
-    /* On from the last one; else 64 neighbours, from new room as long as the spare allows; else wherever one is free. */
+    /* On from the last one; else 64 neighbours, from new room as long as the spare allows; else wherever one is free. Behind
+     * the others there may be room that we know of and the file system does not have. */
     uint64_t first = slots->next;
     if (first % 64 == 0 || first >= slots->count || is_used(slots, first)) {
         if (slots->empty_words == 0 && (slots->free == 0 || (may_grow && slots->free + slots->held < disk_slots_spare(slots))) &&
             !grow(slots, slots->count + 1) && slots->free == 0)
             return 0;
-        first = find(slots, slots->next, slots->empty_words != 0);
+        first = find(slots, slots->next, may_grow && slots->empty_words != 0);
     }
     uint64_t got = disk_slots_take_run(slots, first, wanted);
     slots->next = first + got;

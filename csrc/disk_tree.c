@@ -1,4 +1,4 @@
-/* disk_tree.c: the tree of entries in memory and in the file.
+/* disk_tree.c: the tree of entries in memory and in the file; disk_checkpoint.c writes it.
  *
  *     superblock: root entry
  *          |
@@ -17,12 +17,6 @@
 #include <sys/mman.h>
 
 #include "disk.h"
-
-/* Blocks and pages have keys of their own; the level keeps pages of different levels apart. */
-static uint64_t page_number(unsigned level, uint64_t page)
-{
-    return (uint64_t) level << 56 | page;
-}
 
 static uint64_t pages_of(uint64_t entries)
 {
@@ -117,7 +111,7 @@ static tccp_status load_page(tccp_disk *disk, unsigned level, uint64_t page)
     tccp_status status =
         disk_status_of(disk->io.read(disk->io.context, bytes, DISK_BLOCK, disk_slot_offset(disk, disk_slot(above))));
     if (status == TCCP_OK)
-        status = disk_unseal(&disk->keys->tree, above->counter, page_number(level, page), above->salt, bytes,
+        status = disk_unseal(&disk->keys->tree, above->counter, disk_page_number(level, page), above->salt, bytes,
                              DISK_BLOCK, above->tag);
     disk_entry *entries = disk->level[level].entries + page * DISK_FANOUT;
     for (unsigned i = 0; i < DISK_FANOUT && status == TCCP_OK; i++) {
@@ -162,7 +156,8 @@ int disk_tree_next_page(const tccp_disk *disk, unsigned level, uint64_t *page)
     uint64_t pages = disk->level[level + 1].count;
     while (*page < pages) {
         uint64_t word = *page / 64;
-        int shared_absent = level + 2 <= disk->levels && disk->level[level + 2].entries[word].place == 0;
+        int shared_absent = level + 2 <= disk->levels && disk->level[level + 2].entries[word].place == 0 &&
+                            (disk->level[level + 1].changed[word / 64] >> (word % 64) & 1) == 0;
         if (*page % 64 == 0 && at->changed[word] == 0 && shared_absent) {
             *page += 64;
             continue;
@@ -187,195 +182,5 @@ tccp_status disk_tree_mark_slots(tccp_disk *disk)
                 if (disk_state(&entries[i]) == DISK_STATE_DATA)
                     status = disk_slots_mark(&disk->slots, disk_slot(&entries[i]), disk->slots_max);
         }
-    return status;
-}
-
-/* ---- checkpoints --------------------------------------------------------------------------------------------------- */
-
-/* A copy of a page as it is at this moment. Its blocks count as committed from here on: either the superblock becomes
- * durable with them in it, or the disk has failed. The lock is held. */
-static void copy_page(tccp_disk *disk, unsigned level, uint64_t page, uint8_t bytes[DISK_BLOCK])
-{
-    disk_entry *entries = disk->level[level].entries + page * DISK_FANOUT;
-    disk->level[level].changed[page / 64] &= ~(UINT64_C(1) << (page % 64));
-    for (unsigned i = 0; i < DISK_FANOUT; i++) {
-        entries[i].place &= ~DISK_DIRTY;
-        disk_entry_encode(&entries[i], bytes + i * DISK_ENTRY_BYTES);
-    }
-}
-
-/* From here on, until snapshot_ends, all pages of blocks are those of this moment: who changes a block of a page that was not
- * copied yet keeps a copy first. Otherwise a write that went into a page copied late could be durable without one before it
- * that went into a page copied early. The lock is held. */
-static int snapshot_begins(tccp_disk *disk)
-{
-    size_t pages = (size_t) disk->level[1].count, words = (pages + 63) / 64;
-    disk->due = malloc(words * sizeof *disk->due);
-    disk->kept = calloc(pages, sizeof *disk->kept);
-    if (disk->due == NULL || disk->kept == NULL)
-        return 0;
-    memcpy(disk->due, disk->level[0].changed, words * sizeof *disk->due);
-    return 1;
-}
-
-/* 0: a page could not be kept, so what was written is of no moment. */
-static int snapshot_ends(tccp_disk *disk)
-{
-    (void) pthread_mutex_lock(&disk->lock);
-    int whole = !disk->failed;
-    for (uint64_t page = 0; disk->kept != NULL && page < disk->level[1].count; page++)
-        free(disk->kept[page]);
-    free(disk->kept);
-    free(disk->due);
-    disk->kept = NULL;
-    disk->due = NULL;
-    (void) pthread_mutex_unlock(&disk->lock);
-    return whole;
-}
-
-/* Whether the checkpoint has still to copy this page; not any more after this. The lock is held. */
-static int was_due(tccp_disk *disk, uint64_t page)
-{
-    uint64_t bit = UINT64_C(1) << (page % 64);
-    int due = disk->due != NULL && (disk->due[page / 64] & bit) != 0;
-    if (due)
-        disk->due[page / 64] &= ~bit;
-    return due;
-}
-
-void disk_tree_keep(tccp_disk *disk, uint64_t page)
-{
-    if (!was_due(disk, page))
-        return;
-    disk->kept[page] = malloc(DISK_BLOCK);
-    if (disk->kept[page] == NULL)
-        disk->failed = 1;
-    else
-        copy_page(disk, 0, page, disk->kept[page]);
-}
-
-/* The page as it was when the checkpoint began. 0: there was no memory to keep it. */
-static int capture(tccp_disk *disk, unsigned level, uint64_t page, uint8_t bytes[DISK_BLOCK])
-{
-    int there = 1;
-    (void) pthread_mutex_lock(&disk->lock);
-    if (level != 0 || was_due(disk, page))
-        copy_page(disk, level, page, bytes);
-    else if ((there = disk->kept[page] != NULL))
-        memcpy(bytes, disk->kept[page], DISK_BLOCK);
-    (void) pthread_mutex_unlock(&disk->lock);
-    return there;
-}
-
-static tccp_status write_page(tccp_disk *disk, unsigned level, uint64_t page, disk_list *retired)
-{
-    uint8_t bytes[DISK_BLOCK];
-    disk_entry entry = {.place = 0};
-    uint64_t slot;
-    (void) pthread_mutex_lock(&disk->lock);
-    uint32_t got = disk_slots_take(&disk->slots, 1, !disk->no_room, &slot);
-    entry.counter = ++disk->counter;
-    (void) pthread_mutex_unlock(&disk->lock);
-    if (got == 0)
-        return TCCP_ERR_NO_MEMORY;
-
-    if (!capture(disk, level, page, bytes))
-        return TCCP_ERR_NO_MEMORY;
-    entry.place = DISK_STATE_DATA | slot;
-    memcpy(entry.salt, disk->salt, sizeof entry.salt);
-    disk_seal(&disk->keys->tree, entry.counter, page_number(level, page), entry.salt, bytes, bytes, DISK_BLOCK,
-              entry.tag);
-    int error = disk->io.write(disk->io.context, bytes, DISK_BLOCK, disk_slot_offset(disk, slot));
-    if (error != 0)
-        return disk_status_of(error);
-
-    /* Entries above level 0 are touched by checkpoints alone. */
-    disk_entry *above = &disk->level[level + 1].entries[page];
-    if (disk_state(above) == DISK_STATE_DATA && !disk_list_push(retired, disk_slot(above)))
-        return TCCP_ERR_NO_MEMORY;
-    *above = entry;
-    if (level + 1 < disk->levels)
-        disk_tree_changed(disk, level + 1, page / DISK_FANOUT);
-    return TCCP_OK;
-}
-
-/* The pages of a word that the checkpoint has to write: of blocks, those that had changed when it began. */
-static uint64_t pages_to_write(tccp_disk *disk, unsigned level, uint64_t word)
-{
-    (void) pthread_mutex_lock(&disk->lock);
-    uint64_t pages = level == 0 ? disk->due[word] : disk->level[level].changed[word];
-    for (uint64_t bit = 0; level == 0 && bit < 64 && word * 64 + bit < disk->level[1].count; bit++)
-        pages |= (uint64_t) (disk->kept[word * 64 + bit] != NULL) << bit;
-    (void) pthread_mutex_unlock(&disk->lock);
-    return pages;
-}
-
-static tccp_status write_pages(tccp_disk *disk, disk_list *retired)
-{
-    for (unsigned level = 0; level < disk->levels; level++) {
-        uint64_t words = (disk->level[level + 1].count + 63) / 64;
-        for (uint64_t word = 0; word < words; word++) {
-            uint64_t changed = pages_to_write(disk, level, word);
-            for (; changed != 0; changed &= changed - 1) {
-                uint64_t page = word * 64 + (uint64_t) __builtin_ctzll(changed);
-                tccp_status status = write_page(disk, level, page, retired);
-                if (status != TCCP_OK)
-                    return status;
-            }
-        }
-    }
-    return TCCP_OK;
-}
-
-static tccp_status write_superblock(tccp_disk *disk)
-{
-    uint8_t bytes[DISK_BLOCK];
-    disk_superblock next = disk->superblock;
-    next.size_bytes = disk->blocks * DISK_BLOCK;
-    next.generation++;
-    next.log_position = disk->log_head;
-    next.sequence = disk->sequence;
-    memcpy(next.chain, disk->chain, sizeof next.chain);
-    next.root = disk->level[disk->levels].entries[0];
-    disk_superblock_encode(&next, disk->keys, bytes);
-
-    /* First what the superblock speaks of, then the superblock itself, never over the last one. */
-    int error = disk->io.sync(disk->io.context);
-    if (error == 0)
-        error = disk->io.write(disk->io.context, bytes, DISK_BLOCK, next.generation % 2 * DISK_BLOCK);
-    if (error == 0)
-        error = disk->io.sync(disk->io.context);
-    if (error != 0)
-        return disk_status_of(error);
-    disk->superblock = next;
-    disk_superblock_root(bytes, disk->root);
-    disk->log_used = 0;
-    return TCCP_OK;
-}
-
-tccp_status disk_checkpoint(tccp_disk *disk)
-{
-    /* Slots retired before any page is captured are in no captured page; the last record may still need them until
-     * the superblock is durable. Those retired meanwhile may be in a captured page, and wait for the next commit. */
-    (void) pthread_mutex_lock(&disk->lock);
-    tccp_status status = disk->failed ? TCCP_ERR_IO : snapshot_begins(disk) ? TCCP_OK : TCCP_ERR_NO_MEMORY;
-    disk_list retired = disk->retired;
-    disk->retired = (disk_list){.items = NULL};
-    (void) pthread_mutex_unlock(&disk->lock);
-
-    if (status == TCCP_OK)
-        status = write_pages(disk, &retired);
-    if (!snapshot_ends(disk) && status == TCCP_OK)
-        status = TCCP_ERR_NO_MEMORY;
-    if (status == TCCP_OK)
-        status = write_superblock(disk);
-    if (status == TCCP_OK) {
-        disk_release(disk, &retired);
-    } else {
-        (void) pthread_mutex_lock(&disk->lock);
-        disk->failed = 1;
-        (void) pthread_mutex_unlock(&disk->lock);
-    }
-    free(retired.items);
     return status;
 }

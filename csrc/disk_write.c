@@ -64,6 +64,14 @@ static void publish(tccp_disk *disk, uint64_t block, const disk_entry *entry)
     disk_tree_changed(disk, 0, block / DISK_FANOUT);
 }
 
+void disk_no_room(tccp_disk *disk, tccp_status status)
+{
+    if (status != TCCP_ERR_NO_SPACE)
+        return;
+    disk->no_room = 1;
+    disk->slots.next = 0;
+}
+
 /* Take count slots, as few runs as there are; slots[i] is that of block i. */
 static tccp_status take_slots(tccp_disk *disk, uint32_t count, uint64_t *slots, uint64_t *ret_counter)
 {
@@ -110,10 +118,7 @@ static tccp_status store_once(tccp_disk *disk, uint64_t block, uint32_t count, c
         (void) pthread_mutex_lock(&disk->lock);
         for (uint32_t i = 0; i < count; i++)
             disk_slots_give(&disk->slots, slots[i]);
-        if (status == TCCP_ERR_NO_SPACE) {
-            disk->no_room = 1;
-            disk->slots.next = 0;  /* where the file has room already, if it has any */
-        }
+        disk_no_room(disk, status);
         (void) pthread_mutex_unlock(&disk->lock);
     }
     return status;

@@ -114,25 +114,35 @@ static void mac(const image_keys *keys, const uint8_t *bytes, size_t len, uint8_
     crypto_generichash_blake2b(ret_mac, MAC_BYTES, bytes, len, keys->header, sizeof keys->header);
 }
 
-static bool commits(const tccp_image_info *info, uint32_t suite, const uint8_t key[AEAD_KEY_BYTES])
+/* The keys of the image in this suite; TCCP_ERR_WRONG_KEY when it does not commit to them. */
+static tccp_status committed_keys(const tccp_image_info *info, uint32_t suite, const uint8_t key[AEAD_KEY_BYTES],
+                                  image_keys **ret_keys)
 {
-    tccp_image_info other = *info;
-    other.suite = suite;
-    image_keys *keys = image_keys_derive(key, &other);
-    bool same = keys != NULL && sodium_memcmp(keys->commitment, info->commitment, sizeof info->commitment) == 0;
-    image_keys_free(keys);
-    return same;
+    tccp_image_info in_suite = *info;
+    in_suite.suite = suite;
+    image_keys *keys = image_keys_derive(key, &in_suite);
+    if (keys == NULL)
+        return TCCP_ERR_NO_MEMORY;
+    if (sodium_memcmp(keys->commitment, info->commitment, sizeof info->commitment) != 0) {
+        image_keys_free(keys);
+        return TCCP_ERR_WRONG_KEY;
+    }
+    *ret_keys = keys;
+    return TCCP_OK;
 }
 
 tccp_status image_header_check(const uint8_t *header, const tccp_image_info *info, const uint8_t key[AEAD_KEY_BYTES])
 {
-    if (!commits(info, info->suite, key)) {
+    image_keys *keys = NULL;
+    tccp_status status = committed_keys(info, info->suite, key, &keys);
+    if (status == TCCP_ERR_WRONG_KEY) {
         uint32_t other = info->suite == AEAD_AEGIS256 ? AEAD_XCHACHA20_POLY1305 : AEAD_AEGIS256;
-        return commits(info, other, key) ? TCCP_ERR_SUITE_ALTERED : TCCP_ERR_WRONG_KEY;
+        status = committed_keys(info, other, key, &keys);
+        image_keys_free(keys);
+        return status == TCCP_OK ? TCCP_ERR_SUITE_ALTERED : status;
     }
-    image_keys *keys = image_keys_derive(key, info);
-    if (keys == NULL)
-        return TCCP_ERR_NO_MEMORY;
+    if (status != TCCP_OK)
+        return status;
     uint8_t header_mac[MAC_BYTES], recipients_mac[MAC_BYTES];
     mac(keys, header, HEADER_MAC_OFFSET, header_mac);
     mac(keys, header + RECIPIENTS_OFFSET, RECIPIENTS_BYTES, recipients_mac);

@@ -7,10 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-bool image_job_fail(image_job *job, tccp_status status, uint64_t chunk)
+bool image_job_fail_in_turn(image_job *job, tccp_status status, uint64_t chunk)
 {
     int os_error = status == TCCP_ERR_IO ? errno : 0;
-    pthread_mutex_lock(&job->turn);
     if (job->status == TCCP_OK) {
         job->progress->os_error = os_error;
         job->progress->chunk = chunk;
@@ -19,6 +18,14 @@ bool image_job_fail(image_job *job, tccp_status status, uint64_t chunk)
     pthread_cond_broadcast(&job->turned);
     pthread_mutex_unlock(&job->turn);
     return false;
+}
+
+bool image_job_fail(image_job *job, tccp_status status, uint64_t chunk)
+{
+    int os_error = errno;
+    pthread_mutex_lock(&job->turn);
+    errno = os_error;
+    return image_job_fail_in_turn(job, status, chunk);
 }
 
 bool image_job_stopping(image_job *job)

@@ -65,6 +65,9 @@ void image_job_advance(image_job *job, uint64_t bytes);
 bool image_job_take_turn(image_job *job, const uint64_t *counter, uint64_t group);
 void image_job_end_turn(image_job *job, uint64_t *counter);
 
+/* As image_job_fail, instead of image_job_end_turn: nobody has a turn any more. */
+bool image_job_fail_in_turn(image_job *job, tccp_status status, uint64_t chunk);
+
 /* All of len bytes into the target file at offset; false after image_job_fail, which names the chunk. */
 bool image_job_write(image_job *job, uint64_t chunk, const void *bytes, size_t len, uint64_t offset);
 

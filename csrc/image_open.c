@@ -106,10 +106,10 @@ static bool write_in_turn(image_job *job, uint64_t group, const uint8_t *buffer,
         else
             written = errno == EINTR;
     }
-    int os_error = errno;
+    if (!written)
+        return image_job_fail_in_turn(job, TCCP_ERR_IO, group * IMAGE_GROUP_CHUNKS);
     image_job_end_turn(job, &job->groups_written);
-    errno = os_error;
-    return written || image_job_fail(job, TCCP_ERR_IO, group * IMAGE_GROUP_CHUNKS);
+    return true;
 }
 
 static bool open_group(image_job *job, uint64_t group, uint8_t *buffer)

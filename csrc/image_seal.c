@@ -89,7 +89,7 @@ static bool read_some(image_job *job, uint8_t *buffer, size_t len, size_t *ret_l
     while (*ret_len < len) {
         struct pollfd source = {.fd = job->source_fd, .events = POLLIN};
         int ready = poll(&source, 1, POLL_MS);
-        if (ready == 0 && __atomic_load_n(&job->progress->cancel, __ATOMIC_RELAXED) != 0)
+        if (__atomic_load_n(&job->progress->cancel, __ATOMIC_RELAXED) != 0)
             return true;
         if (ready == 0 || (ready < 0 && errno == EINTR))
             continue;
@@ -144,10 +144,10 @@ static bool seal_group_of_stream(image_job *job, uint64_t group, uint8_t *buffer
     if (!image_job_take_turn(job, &job->groups_read, group))
         return false;
     tccp_status status = job->at_end ? TCCP_OK : read_group(job, group, buffer, &len, &info);
-    image_job_end_turn(job, &job->groups_read);
     if (status != TCCP_OK)
-        return image_job_fail(job, status, group * IMAGE_GROUP_CHUNKS);
-    if (len == 0 || image_job_stopping(job))
+        return image_job_fail_in_turn(job, status, group * IMAGE_GROUP_CHUNKS);
+    image_job_end_turn(job, &job->groups_read);
+    if (image_job_stopping(job) || len == 0)
         return false;
     size_t count = (size_t) image_chunks(len);
     memset(buffer + len, 0, count * IMAGE_CHUNK_BYTES - len);

@@ -83,8 +83,12 @@ static bool take_message(keeper *all)
     if (got != (ssize_t) sizeof body || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
         return false;
     struct cmsghdr *extra = CMSG_FIRSTHDR(&message);
+    /* Who does not take its answers is nobody to wait for: the time of others goes on. */
     if (extra == NULL)
-        return set_deadline(all, body) && send(all->entries[CONTROL].fd, &body, sizeof body, MSG_NOSIGNAL) > 0;
+        return set_deadline(all, body) &&
+               send(all->entries[CONTROL].fd, &body, sizeof body, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+    if (extra->cmsg_level != SOL_SOCKET || extra->cmsg_type != SCM_RIGHTS || extra->cmsg_len != CMSG_LEN(sizeof(int)))
+        return false; /* there is room for a second descriptor, and it would be one that nobody guards */
     int pidfd;
     memcpy(&pidfd, CMSG_DATA(extra), sizeof pidfd);
     guard(all, pidfd);

@@ -14,7 +14,7 @@
 
 #include "nbd.h"
 
-enum { CONNECTIONS_MAX = 16, SOCKET_BUFFER_BYTES = 4 << 20 };
+enum { CONNECTIONS_MAX = 16, SOCKET_BUFFER_BYTES = 4 << 20, RETRY_MS = 100 };
 
 typedef struct connection {
     int socket;
@@ -133,6 +133,12 @@ static void welcome(server *all, int socket)
     (void) close(socket);
 }
 
+/* The host has nothing left for another connection: whoever wants one waits, and those that there are go on. */
+static int is_exhausted(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
 tccp_status tccp_nbd_serve(tccp_disk *disk, int listener, int stop)
 {
     if (disk == NULL || listener < 0 || stop < 0)
@@ -140,25 +146,23 @@ tccp_status tccp_nbd_serve(tccp_disk *disk, int listener, int stop)
     server all = {.disk = disk};
     (void) pthread_mutex_init(&all.lock, NULL);
     tccp_status status = tccp_disk_keeper_start(disk);
-    while (status == TCCP_OK) {
+    for (int exhausted = 0; status == TCCP_OK;) {
         struct pollfd wait[] = {{.fd = stop, .events = POLLIN}, {.fd = listener, .events = POLLIN}};
-        if (poll(wait, 2, -1) < 0) {
-            if (errno == EINTR)
-                continue;
+        int ready = poll(wait, exhausted ? 1 : 2, exhausted ? RETRY_MS : -1);
+        exhausted = 0;
+        if (ready < 0 && errno != EINTR)
             status = TCCP_ERR_IO;
-            break;
-        }
         if (wait[0].revents != 0)
             break;
-        if (wait[1].revents == 0)
+        if (ready <= 0 || wait[1].revents == 0)
             continue;
         int socket = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (socket >= 0)
             welcome(&all, socket);
-        else if (errno != EINTR && errno != EAGAIN && errno != ECONNABORTED && errno != EMFILE && errno != ENFILE) {
+        else if (is_exhausted(errno))
+            exhausted = 1;
+        else if (errno != EINTR && errno != EAGAIN && errno != ECONNABORTED)
             status = TCCP_ERR_IO;
-            break;
-        }
     }
     reap(&all, 1);
     (void) pthread_mutex_destroy(&all.lock);

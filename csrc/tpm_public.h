@@ -1,6 +1,6 @@
 /* tpm_public.h: the public area of a TPM key as libcrypto's key, for the other files of the core.
  *
- * The structure itself, and how it is parsed, stand in tccp.h (tccp_tpm_public_parse).
+ * The structure itself, and how it is parsed, stand in tccp_tpm_public.h.
  */
 #ifndef TCCP_TPM_PUBLIC_H
 #define TCCP_TPM_PUBLIC_H

@@ -2,12 +2,14 @@
 
 import signal
 import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+import tccp.bugs
 from tests.support.soft_tpm import EkAuthority, SoftTpm, SoftTpmPool
 
 # No test fails because the machine was busy.
@@ -16,6 +18,21 @@ hypothesis.settings.load_profile("tccp")
 
 # A shell starts what runs in the background with SIGINT ignored, and what is ignored our children inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def bugs() -> Iterator[list[str]]:
+    """Traces of the bugs that were contained in this process: a test that brings one out takes it out of the list."""
+    found: list[str] = []
+
+    class Told:
+        def exception(self, what: str, **_whom: str) -> None:
+            found.append(f"{what}\n{traceback.format_exc()}")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tccp.bugs, "log", Told())
+        yield found
+    assert not found, "\n".join(found)
 
 
 @pytest.fixture(scope="session")

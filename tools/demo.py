@@ -6,7 +6,9 @@
 import argparse
 import json
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from tests.support.soft_tpm import EkAuthority, SoftTpm
 
 LEASE_S = 300  # as it is by default: what is asked for in between is asked for because somebody wants keys
 ROLES = ("kernel", "initrd", "data")
+INTERRUPTED = 130
 GUEST = """\
 echo "the guest is up; it was given: $(cat /sys/firmware/qemu_fw_cfg/by_name/opt/org.tccp/data/raw)"
 number=0
@@ -46,7 +49,7 @@ def environment(socket: Path) -> dict[str, str]:
     return {**os.environ, "TCCP_SOCKET": str(socket), "COLUMNS": "120"}
 
 
-def story(perimeter: Perimeter) -> None:
+def story(perimeter: Perimeter) -> "Tenant":
     """Two nodes are admitted; a tenant launches a VM on one of them; the other is tampered with and gets no key."""
     say("The operator of the trusted coordinator names what a TVMM may be: a policy of PCR values")
     policy = perimeter.directory / "tvmm.toml"
@@ -78,6 +81,7 @@ def story(perimeter: Perimeter) -> None:
 
     say("What the coordinator's log holds of it")
     tccp(perimeter.control, "coordinator", "watch", "--no-follow")
+    return tenant
 
 
 class Tenant:
@@ -135,12 +139,15 @@ class Tenant:
 
     def ticket(self, name: str, vm: str) -> Path:
         """A ticket for one start of one VM."""
+        tccp(self.perimeter.control, "ticket", "create", *self.ticket_words(name, vm))
+        return self / name
+
+    def ticket_words(self, name: str, vm: str) -> list[object]:
+        """What makes one."""
         images = [word for role in ROLES for word in (f"--{role}", self / f"{role}.sealed")]
         keys = ("--sign", self / "acme.key", "--key", self / "me.key")
         shape = ("--cmdline", "console=ttyS0 quiet panic=-1 no_timer_check", "--memory", "192", "--policy", "tvmm")
-        where = (self / name, "--vm", self / vm)
-        tccp(self.perimeter.control, "ticket", "create", *where, *keys, *images, *shape, *self.store)
-        return self / name
+        return [self / name, "--vm", self / vm, *keys, *images, *shape, *self.store]
 
     @property
     def images(self) -> list[Path]:
@@ -165,7 +172,7 @@ def launch(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
     tenant.vm_id = json.loads(listed.stdout)["vms"][0]["vm_id"]
 
     say("Its console")
-    tail_console(node, tenant.vm_id, until=b"counter 2")
+    tail_console(node, tenant.vm_id, until=2)
 
     say("She verifies the launch, offline: which node, which boot, judged by which policy, released once, and logged")
     tccp(perimeter.control, "vm", "verify", receipt, "--vm", tenant / "web.vm", *tenant.store)
@@ -177,7 +184,7 @@ def move(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
     receipt = tenant / "moved.receipt"
     tccp(node.daemon.control, "vm", "receive", tenant / "web.ticket", *tenant.images, "--receipt", receipt)
     say("The guest goes on counting")
-    tail_console(node, tenant.vm_id, until=b"counter 5")
+    tail_console(node, tenant.vm_id, until=5)
     tccp(perimeter.control, "vm", "verify", receipt, "--vm", tenant / "web.vm", *tenant.store)
 
 
@@ -189,7 +196,7 @@ def suspend(tenant: Tenant, here: Node, there: Node) -> None:
     older.write_bytes(first.read_bytes())
     resume = ("vm", "resume", tenant / "web.ticket")
     tccp(there.daemon.control, *resume, first, *tenant.images)
-    tail_console(there, tenant.vm_id, until=b"counter 7")
+    tail_console(there, tenant.vm_id, until=7)
     say("Suspended again; somebody puts the older state back, and is refused")
     newest = suspended(tenant, there)
     tccp(there.daemon.control, *resume, older, *tenant.images, ends_with=1)
@@ -226,8 +233,39 @@ def tamper(perimeter: Perimeter, tenant: Tenant, node: Node) -> None:
     tccp(perimeter.control, "coordinator", "node", "show", node.name)
 
 
-def tail_console(node: Node, vm_id: str, *, until: bytes) -> None:
-    """Show what the guest says, up to something."""
+def keep_running(perimeter: Perimeter, tenant: Tenant) -> None:
+    """Until Ctrl-C."""
+    say("Everything is running. Try these in another terminal; Ctrl-C here ends it")
+    print(*to_try(perimeter, tenant), "", sep="\n", flush=True)
+    try:
+        perimeter.coordinator.wait(None)
+    except KeyboardInterrupt:
+        print()
+
+
+def to_try(perimeter: Perimeter, tenant: Tenant) -> list[str]:
+    """What an operator, the tenant and the provider may type next, in this order: alpha is in, beta is out."""
+    images = " ".join(image.name for image in tenant.images)
+    alpha = f"--socket {perimeter.nodes['alpha'].daemon.control}"
+    return [
+        f"export TCCP_SOCKET={perimeter.control} PATH={SCRIPTS}:$PATH; cd {tenant.folder}",
+        "tccp top --once",
+        "tccp coordinator node show beta",
+        "tccp trust check --store trust",
+        f"tccp log audit --store trust --log https://127.0.0.1:{perimeter.log_port}/",
+        "tccp probe alpha --sign acme.key --store trust --receipt alpha.receipt",
+        "tccp receipt verify alpha.receipt --store trust",
+        shlex.join(["tccp", "ticket", "create", *map(str, tenant.ticket_words("next.ticket", "next.vm"))]),
+        f"tccp vm launch next.ticket {images} --receipt next.receipt {alpha}",
+        "tccp vm verify next.receipt --vm next.vm --store trust",
+        f"tccp vm list {alpha}",
+        "tccp coordinator revoke alpha --reason sold --severity routine",
+        "tccp watch --kind revoke --kind told --no-follow",
+    ]
+
+
+def tail_console(node: Node, vm_id: str, *, until: int) -> None:
+    """Show what the guest says, up to some number that it has counted to."""
     print(f"$ tccp vm console {vm_id[:8]}", flush=True)
     command = [SCRIPTS / "tccp", "vm", "console", vm_id[:8]]
     with subprocess.Popen(
@@ -236,7 +274,8 @@ def tail_console(node: Node, vm_id: str, *, until: bytes) -> None:
         assert console.stdout is not None
         for line in console.stdout:
             print(f"| {line.decode(errors='replace').rpartition('c' + chr(27))[2].strip()}", flush=True)
-            if until in line:
+            counted = re.search(rb"counter (\d+)", line)
+            if counted and int(counted[1]) >= until:
                 break
         console.kill()
 
@@ -246,26 +285,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     keep = parser.parse_args().keep
-    with tempfile.TemporaryDirectory(prefix="tccp-") as folder:
-        directory = Path(folder)
-        say("A coordinator and two hosts get TPMs, made by a TPM maker that only this demo trusts")
-        authority = EkAuthority(directory / "ca")
-        SoftTpm(authority, directory / "first")  # the authority exists once it has made a TPM
-        with Perimeter(directory, lease_s=LEASE_S, authority=authority) as perimeter:
-            story(perimeter)
-            if keep:
-                say("Everything is running; try these, and Ctrl-C to end it")
-                print(f"export TCCP_SOCKET={perimeter.control} PATH={SCRIPTS}:$PATH")
-                print("tccp coordinator status\ntccp coordinator revoke alpha --reason 'sold'\ntccp coordinator watch")
-                try:
-                    perimeter.coordinator.wait()
-                except KeyboardInterrupt:
-                    print()
-            say("Stopping: daemons, TPMs and their files")
-            codes = [node.daemon.stop() for node in perimeter.nodes.values()] + [perimeter.coordinator.stop()]
-            assert codes == [0, 0, 0], codes
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it otherwise
+    try:
+        with tempfile.TemporaryDirectory(prefix="tccp-") as folder:
+            run(Path(folder), keep=keep)
+    except KeyboardInterrupt:
+        print("interrupted: everything was stopped, nothing left behind")
+        return INTERRUPTED
     print("done: a VM launched on an attested host and verified; the tampered host got no key; nothing left behind")
     return 0
+
+
+def run(directory: Path, *, keep: bool) -> None:
+    """Everything, in a folder that is removed afterwards."""
+    say("A coordinator and two hosts get TPMs, made by a TPM maker that only this demo trusts")
+    authority = EkAuthority(directory / "ca")
+    SoftTpm(authority, directory / "first")  # the authority exists once it has made a TPM
+    with Perimeter(directory, lease_s=LEASE_S, authority=authority) as perimeter:
+        try:
+            tenant = story(perimeter)
+            if keep:
+                keep_running(perimeter, tenant)
+        finally:
+            say("Stopping: daemons, TPMs and their files")
+            codes = [node.daemon.stop() for node in perimeter.nodes.values()] + [perimeter.coordinator.stop()]
+        assert codes == [0, 0, 0], codes
 
 
 if __name__ == "__main__":

@@ -1,231 +1,17 @@
-/* disk_crash.h: a file that loses what was not synced, and random work on a disk above it.
+/* disk_crash.h: random work on a disk above a file that loses what was not synced, and power failures. Now and then the file
+ * system is full, for a while or until the end.
  *
- * Since the last sync every write is remembered sector by sector. A power failure keeps an arbitrary part of them: of
- * a sector written twice perhaps the first version only, of a write of many sectors perhaps every other one. The
- * failure comes at a random call into the file, in the middle of a write too. Afterwards the disk must be what it was
- * after some operation that was not followed by an answered flush, and every block must verify.
+ * After a failure the disk must be what it was after some operation that was not followed by an answered flush, and
+ * every block must verify.
  */
 #ifndef DISK_CRASH_H
 #define DISK_CRASH_H
 
-#include <errno.h>
-#include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "disk.h"
+#include "fragile_file.h"
 
-enum {
-    FILE_MAX = 24 << 20,
-    BLOCKS = 300,
-    BASE_BLOCKS = 100,
-    OPERATIONS_MAX = 400,
-    MARKS_MAX = 32,
-    CHANGES_MAX = 16384,
-    JOURNAL_MAX = 1 << 18
-};
-
-/* ---- random numbers: one seed, one trial ---------------------------------------------------------------------------- */
-
-static uint64_t random_state;
-
-static uint64_t random_of(uint64_t *state)
-{
-    *state += 0x9e3779b97f4a7c15;
-    uint64_t mixed = (*state ^ *state >> 30) * 0xbf58476d1ce4e5b9;
-    mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111eb;
-    return mixed ^ mixed >> 31;
-}
-
-static uint64_t random_next(void)
-{
-    return random_of(&random_state);
-}
-
-static uint64_t random_below(uint64_t n)
-{
-    return random_next() % n;
-}
-
-/* ---- the file ------------------------------------------------------------------------------------------------------ */
-
-typedef struct sector_write {
-    uint64_t sector;
-    uint8_t bytes[DISK_SECTOR];
-} sector_write;
-
-typedef struct fragile_file {
-    uint8_t *now, *durable;
-    uint64_t size, size_durable;
-    sector_write *journal;
-    size_t journal_len;
-    uint64_t calls_left;         /* until the power fails */
-    uint64_t random;             /* of its own: other threads than the one that draws the operations come here */
-    pthread_mutex_t lock;
-    int sync_lies;               /* a control: says yes and does nothing */
-} fragile_file;
-
-static int with_company;         /* other threads beside the one that draws the operations */
-
-/* A disk takes a while: that is when the others get on. */
-static void take_a_while(void)
-{
-    if (with_company)
-        (void) sched_yield();
-}
-
-static int calls_end(fragile_file *file)
-{
-    if (file->calls_left == 0)
-        return 1;
-    file->calls_left--;
-    return 0;
-}
-
-static int fragile_read(void *context, void *buffer, size_t len, uint64_t offset)
-{
-    fragile_file *file = context;
-    (void) pthread_mutex_lock(&file->lock);
-    uint64_t there = offset >= file->size ? 0 : file->size - offset;
-    if (there > len)
-        there = len;
-    memcpy(buffer, file->now + (there == 0 ? 0 : offset), (size_t) there);
-    memset((uint8_t *) buffer + there, 0, len - (size_t) there);
-    (void) pthread_mutex_unlock(&file->lock);
-    return 0;
-}
-
-static int fragile_change(fragile_file *file, const uint8_t *bytes, uint64_t len, uint64_t offset)
-{
-    if (offset + len > FILE_MAX || offset % DISK_SECTOR != 0 || len % DISK_SECTOR != 0)
-        return EIO;
-    if (calls_end(file))
-        len = random_of(&file->random) % (len / DISK_SECTOR + 1) * DISK_SECTOR;  /* torn: the rest is never seen */
-    for (uint64_t at = 0; at < len; at += DISK_SECTOR) {
-        if (file->journal_len == JOURNAL_MAX)
-            abort();
-        sector_write *entry = &file->journal[file->journal_len++];
-        entry->sector = (offset + at) / DISK_SECTOR;
-        if (bytes == NULL)
-            memset(entry->bytes, 0, DISK_SECTOR);
-        else
-            memcpy(entry->bytes, bytes + at, DISK_SECTOR);
-        memcpy(file->now + offset + at, entry->bytes, DISK_SECTOR);
-    }
-    if (offset + len > file->size)
-        file->size = offset + len;
-    return file->calls_left == 0 ? EIO : 0;
-}
-
-static int fragile_write(void *context, const void *bytes, size_t len, uint64_t offset)
-{
-    fragile_file *file = context;
-    (void) pthread_mutex_lock(&file->lock);
-    int error = fragile_change(file, bytes, len, offset);
-    (void) pthread_mutex_unlock(&file->lock);
-    take_a_while();
-    return error;
-}
-
-static int fragile_punch(void *context, uint64_t offset, uint64_t len)
-{
-    fragile_file *file = context;
-    int error = 0;
-    (void) pthread_mutex_lock(&file->lock);
-    if (offset < file->size)
-        error = fragile_change(file, NULL, offset + len > file->size ? file->size - offset : len, offset);
-    (void) pthread_mutex_unlock(&file->lock);
-    return error;
-}
-
-static int make_durable(fragile_file *file)
-{
-    if (calls_end(file))
-        return EIO;
-    if (file->sync_lies)
-        return 0;
-    for (size_t i = 0; i < file->journal_len; i++)
-        memcpy(file->durable + file->journal[i].sector * DISK_SECTOR, file->journal[i].bytes, DISK_SECTOR);
-    file->journal_len = 0;
-    file->size_durable = file->size;
-    return 0;
-}
-
-static int fragile_sync(void *context)
-{
-    fragile_file *file = context;
-    (void) pthread_mutex_lock(&file->lock);
-    int error = make_durable(file);
-    (void) pthread_mutex_unlock(&file->lock);
-    take_a_while();
-    return error;
-}
-
-static int fragile_cut(void *context, uint64_t size)
-{
-    fragile_file *file = context;
-    (void) pthread_mutex_lock(&file->lock);
-    int error = calls_end(file) ? EIO : 0;
-    if (error == 0 && size < file->size)
-        memset(file->now + size, 0, (size_t) (file->size - size));
-    if (error == 0)
-        file->size = size;
-    (void) pthread_mutex_unlock(&file->lock);
-    return error;
-}
-
-static int fragile_size(void *context, uint64_t *ret_size)
-{
-    *ret_size = ((fragile_file *) context)->size;
-    return 0;
-}
-
-static void power_fails(fragile_file *file)
-{
-    static const unsigned kept_percent[] = {0, 10, 50, 90, 99, 100};
-    unsigned percent = kept_percent[random_below(6)];
-    for (size_t i = 0; i < file->journal_len; i++)
-        if (random_below(100) < percent)
-            memcpy(file->durable + file->journal[i].sector * DISK_SECTOR, file->journal[i].bytes, DISK_SECTOR);
-    file->journal_len = 0;
-    /* A file never shrinks by this: sectors that were lost read as zeros. */
-    if (file->size < file->size_durable)
-        file->size = file->size_durable;
-    memcpy(file->now, file->durable, (size_t) file->size);
-}
-
-static void fragile_make(fragile_file *file)
-{
-    *file = (fragile_file){.now = calloc(1, FILE_MAX), .durable = calloc(1, FILE_MAX),
-                           .journal = calloc(JOURNAL_MAX, sizeof *file->journal)};
-    (void) pthread_mutex_init(&file->lock, NULL);
-    if (file->now == NULL || file->durable == NULL || file->journal == NULL)
-        abort();
-}
-
-static void fragile_reset(fragile_file *file)
-{
-    memset(file->now, 0, (size_t) file->size);
-    memset(file->durable, 0, (size_t) file->size);
-    file->size = file->size_durable = 0;
-    file->journal_len = 0;
-    file->calls_left = UINT64_MAX;
-    file->random = random_next();
-}
-
-static void fragile_free(fragile_file *file)
-{
-    free(file->now);
-    free(file->durable);
-    free(file->journal);
-}
-
-static disk_io fragile_io(fragile_file *file)
-{
-    return (disk_io){.context = file, .read = fragile_read, .write = fragile_write, .sync = fragile_sync,
-                     .punch = fragile_punch, .cut = fragile_cut, .size = fragile_size};
-}
+enum { BLOCKS = 300, BASE_BLOCKS = 100, OPERATIONS_MAX = 400, MARKS_MAX = 32, CHANGES_MAX = 16384 };
 
 /* ---- the model: what each block holds, and which changes no flush has answered for ------------------------------------ */
 
@@ -287,6 +73,16 @@ static void model_flushed(void)
     changes_len = 0;
 }
 
+/* A change that failed for want of room: some of it was done, in order, and the disk says what. */
+static tccp_status model_asks(tccp_disk *disk, uint64_t offset, uint64_t len, size_t changes_before)
+{
+    uint64_t first = offset / DISK_BLOCK, last = (offset + len - 1) / DISK_BLOCK;
+    changes_len = changes_before;
+    tccp_status status = tccp_disk_read(disk, first * DISK_BLOCK, (size_t) (last - first + 1) * DISK_BLOCK, contents[first]);
+    model_changed(offset, len);
+    return status;
+}
+
 /* Is the disk what it was after some number of the changes? Then that is where the model goes on. */
 static const char *model_accepts(tccp_disk *disk)
 {
@@ -333,10 +129,13 @@ static tccp_status one_operation(tccp_disk *disk)
         len = BLOCKS * DISK_BLOCK - offset;
     if (kind == 79 || kind == 78) {
         uint64_t freed;
-        return kind == 78 ? tccp_disk_compact(disk, &freed) : disk_prepare(disk, 64);
+        status = kind == 78 ? tccp_disk_compact(disk, &freed) : disk_prepare(disk, 64);
+        return status == TCCP_ERR_NO_SPACE ? TCCP_OK : status;
     }
     if (kind >= 80) {
         status = tccp_disk_flush(disk);
+        if (status == TCCP_ERR_NO_SPACE)
+            return TCCP_OK;
         if (status == TCCP_OK)
             model_flushed();
         if (status == TCCP_OK && kind == 99 && marks_len < MARKS_MAX)
@@ -353,9 +152,11 @@ static tccp_status one_operation(tccp_disk *disk)
     else
         fill(scratch, (size_t) len);
     /* Into the model first: what fails half way may have happened. */
+    size_t changes_before = changes_len;
     memcpy(&contents[0][0] + offset, scratch, (size_t) len);
     model_changed(offset, len);
-    return zero ? tccp_disk_zero(disk, offset, len) : tccp_disk_write(disk, offset, (size_t) len, scratch);
+    status = zero ? tccp_disk_zero(disk, offset, len) : tccp_disk_write(disk, offset, (size_t) len, scratch);
+    return status == TCCP_ERR_NO_SPACE ? model_asks(disk, offset, len, changes_before) : status;
 }
 
 /* What a served disk has beside it: a keeper, and somebody who asks for compaction all the time. */
@@ -402,12 +203,19 @@ static const char *session(fragile_file *file, const tccp_disk_key *key, const t
     tccp_status status = disk_open_io(&io, key, base, NULL, 0, &disk);
     if (status != TCCP_OK && file->calls_left != 0)
         return tccp_status_name(status);
+    uint64_t full_until = random_below(3) == 0 ? random_below(OPERATIONS_MAX) : UINT64_MAX;
+    if (full_until != UINT64_MAX)
+        file->room = file->size + random_below(32) * DISK_BLOCK;
     company beside;
     if (status == TCCP_OK)
         company_comes(&beside, disk);
     int has_company = status == TCCP_OK;
-    for (uint64_t left = random_below(OPERATIONS_MAX); status == TCCP_OK && left > 0; left--)
+    for (uint64_t left = random_below(OPERATIONS_MAX); status == TCCP_OK && left > 0; left--) {
+        if (left == full_until)
+            fragile_has_room(file);
         status = one_operation(disk);
+    }
+    fragile_has_room(file);
     if (has_company)
         company_goes(&beside);
     if (status != TCCP_OK && file->calls_left != 0)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -223,6 +224,44 @@ static void test_cancel_and_full_disk(void)
     tccp_image_key_free(key);
 }
 
+typedef struct sealing {
+    int source;
+    tccp_image_progress progress;
+    tccp_status status;
+} sealing;
+
+static void *seal_pipe(void *argument)
+{
+    sealing *mine = argument;
+    tccp_image_key *key = NULL;
+    tccp_image_info info;
+    int target = empty_file();
+    CHECK(tccp_image_key_generate(&key) == TCCP_OK);
+    mine->status = tccp_image_seal(mine->source, target, key, 1, 1, &mine->progress, &info);
+    (void) close(mine->source), (void) close(target);
+    tccp_image_key_free(key);
+    return NULL;
+}
+
+/* A source that never rests: the job ends all the same, and not when a whole group has come. */
+static void test_cancel_while_a_pipe_gives(void)
+{
+    static const uint8_t piece[4096] = {1};
+    int ends[2];
+    size_t given = 0;
+    pthread_t thread;
+    CHECK(pipe(ends) == 0);
+    sealing job = {.source = ends[0]};
+    CHECK(pthread_create(&thread, NULL, seal_pipe, &job) == 0);
+    while (write(ends[1], piece, sizeof piece) == (ssize_t) sizeof piece) {
+        given += sizeof piece;
+        __atomic_store_n(&job.progress.cancel, 1, __ATOMIC_RELAXED);
+    }
+    CHECK(errno == EPIPE && given < IMAGE_GROUP_BYTES / 2);
+    CHECK(pthread_join(thread, NULL) == 0 && job.status == TCCP_ERR_CANCELLED);
+    (void) close(ends[1]);
+}
+
 int main(void)
 {
     static const uint64_t sizes[] = {0, 1, IMAGE_CHUNK_BYTES, IMAGE_GROUP_BYTES, IMAGE_GROUP_BYTES + 1, 20000001};
@@ -237,5 +276,7 @@ int main(void)
     test_aead(AEAD_XCHACHA20_POLY1305);
     test_key_is_wiped_where_it_came_from();
     test_cancel_and_full_disk();
+    (void) signal(SIGPIPE, SIG_IGN);
+    test_cancel_while_a_pipe_gives();
     return failures != 0;
 }

@@ -306,6 +306,13 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
     assert ended.document["hint"]
 
 
+def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
+    ended = tccp("coordinator", "status", "--socket", tmp_path / ("x" * 200), "--json")
+
+    assert (ended.code, ended.document["error"]) == (3, "no_daemon")
+    assert ended.document["detail"].endswith(": AF_UNIX path too long")
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -318,6 +325,7 @@ def test_no_daemon_at_all_is_told_with_a_hint(tmp_path: Path) -> None:
         "node attribute rack1-07 --set a=1 --set a=2",
         "node attribute rack1-07 --set a=1 --remove a",
         "watch --since -1",
+        "watch --kind revok",
         "policy show tvmm --version one",
     ],
 )

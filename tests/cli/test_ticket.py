@@ -81,6 +81,15 @@ def test_a_ticket_says_what_was_asked_for_and_its_vm_is_kept(desk: Desk) -> None
     assert (desk.folder / "vm").stat().st_mode & 0o077 == 0
 
 
+def test_a_ticket_for_longer_than_calendars_go_is_shown_none_the_less(desk: Desk) -> None:
+    assert desk.create(*desk.disk, "--valid", "9999999d").code == 0
+
+    shown = tccp("ticket", "show", desk.folder / "t")
+
+    assert shown.code == 0
+    assert " s after 1970" in shown.out
+
+
 def test_the_next_ticket_is_for_the_same_vm(desk: Desk) -> None:
     desk.create(*desk.disk)
     first = read_vm_file(desk.folder / "vm")

@@ -60,6 +60,10 @@ def log_of(perimeter: Perimeter) -> Path:
     return perimeter.directory / "state" / "log"
 
 
+def test_every_event_that_a_receipt_may_be_of_has_a_meaning() -> None:
+    assert set(MEANINGS) == {kind.value for kind in EventKind}
+
+
 def test_a_coordinator_is_pinned_looked_at_and_forgotten(
     perimeter: Perimeter, tmp_path: Path, store: dict[str, str]
 ) -> None:
@@ -202,10 +206,6 @@ def test_another_tpm_that_a_new_policy_names_is_not_called_the_one_that_was_pinn
 
     assert "was pinned" in _about_the_tpm(Look(former, verified, former))
     assert "was pinned" not in _about_the_tpm(Look(other, verified, former))
-
-
-def test_every_kind_of_entry_has_a_meaning_to_tell() -> None:
-    assert set(MEANINGS) == {str(kind.value) for kind in EventKind}
 
 
 def test_an_altered_entry_is_found_by_an_audit(perimeter: Perimeter, tmp_path: Path, store: dict[str, str]) -> None:

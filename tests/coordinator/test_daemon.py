@@ -1,6 +1,7 @@
 """Two coordinators on one database, more peers than places, strangers who fill logs: the daemon as a whole."""
 
 import contextlib
+import socket
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from tccp.coordinator import daemon, log_opening
 from tccp.coordinator.daemon import serve
 from tccp.errors import ConfigError, RefusedError
 from tccp.node.registration import NodeTpm
@@ -73,6 +75,24 @@ async def test_a_second_start_on_the_same_port_leaves_the_first_alone(
         await serve(config)
 
     assert await alpha.is_admitted()
+
+
+async def test_systemd_waits_until_a_large_database_and_a_long_log_are_read(
+    coordinator_tpm: SoftTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_coordinator(tmp_path, coordinator_tpm):
+        pass
+    database_bytes = (tmp_path / "state" / "coordinator.db").stat().st_size
+    monkeypatch.setattr(daemon, "READ_BYTES_PER_S", 1)
+    monkeypatch.setattr(log_opening, "ENTRY_TIMEOUT_US", 1_000_000_000)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        async with live_coordinator(tmp_path, coordinator_tpm):
+            asked_us = [int(systemd.recv(4096).removeprefix(b"EXTEND_TIMEOUT_USEC=")) for _ in range(2)]
+
+    assert asked_us[0] > 1_000_000 * database_bytes
+    assert asked_us[1] > 1_000_000_000
 
 
 PATIENT_S = 30.0

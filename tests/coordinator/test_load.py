@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from bench.bench_release import release
 from bench.load.coordinator import LoadedCoordinator
 from tests.support.soft_tpm import EkAuthority
 
@@ -28,6 +29,11 @@ def test_all_nodes_are_renewed_when_all_are_asked_at_once(loaded: LoadedCoordina
     storm = loaded.storm()
     loaded.set_delay(0)
     assert (len(storm.took_s), storm.refusals) == (NODES, {})
+
+
+def test_keys_are_released_for_as_many_tickets_as_there_are(loaded: LoadedCoordinator) -> None:
+    report = release(loaded, first=NODES, nodes=2, tickets=6, at_once=2)
+    assert len(report["times_s"]) == 6
 
 
 def test_nodes_with_bad_evidence_are_out_and_nobody_else_is(loaded: LoadedCoordinator) -> None:

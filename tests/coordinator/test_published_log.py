@@ -187,6 +187,26 @@ async def test_who_waits_is_told_that_the_disk_is_full_and_the_entry_follows(
         await check_that_all_is_told(tmp_path, store)
 
 
+async def test_a_database_that_could_not_remember_the_log_and_can_again_is_no_trouble_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        monkeypatch.undo()
+        monkeypatch.setattr(published_log, "RETRY_S", 0.0)
+        failed.set()
+        raise StoreError("disk_full", "no space")
+
+    failed = trio.Event()
+    async with publishing(tmp_path) as (store, log):
+        monkeypatch.setattr(published_log, "REMEMBER_EVERY_S", 0.0)
+        monkeypatch.setattr(type(store), "set_meta", fail)
+        await log.included(await append(store))
+        with trio.fail_after(DEADLINE_S):
+            await failed.wait()
+            while log.problem is not None or log._remembered is not log.head:
+                await trio.lowlevel.checkpoint()
+
+
 async def test_a_writer_that_does_not_know_what_it_wrote_ends_the_coordinator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

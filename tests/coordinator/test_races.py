@@ -13,23 +13,26 @@ from tccp.protocol import control as c
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
 from tccp.protocol.messages import Admitted, AnyMessage, RenewalChallenge, Renewed
-from tccp.store import ConflictError, Renewal
+from tccp.store import ConflictError, EventDraft, Renewal, Store
 from tccp.transport.connection import Connection, RefusalError
 from tests.coordinator.test_quote_attacks import EVIL
-from tests.support.live_coordinator import ZERO, HonestNode, LiveCoordinator
+from tests.support.live_coordinator import POLICY, ZERO, HonestNode, LiveCoordinator
 
 REVOKE = c.RevokeNode(name="alpha", reason="sold")
 
 
-def while_quotes_are_verified(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[object]]) -> None:
-    """Do something between the arrival of the next renewal's quote and its verdict."""
+def while_quotes_are_verified(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[object]]) -> trio.Event:
+    """Do something between the arrival of the next renewal's quote and its verdict; the event says that it is done."""
+    is_done = trio.Event()
 
     def verify(claims: Sequence[QuoteClaim]) -> list[VerifiedQuote | QuoteError]:
         monkeypatch.setattr("tccp.coordinator.renewals.verify_quotes", verify_quotes)
         trio.from_thread.run(act)
+        trio.from_thread.run_sync(is_done.set)
         return verify_quotes(claims)
 
     monkeypatch.setattr("tccp.coordinator.renewals.verify_quotes", verify)
+    return is_done
 
 
 def while_admitted_is_said(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[object]]) -> None:
@@ -111,6 +114,33 @@ async def test_another_policy_given_to_a_node_while_it_is_admitted_is_not_missed
     assert await coordinator.leases() == {}
 
 
+async def test_the_policy_that_a_node_was_given_last_counts_whoever_is_told_first(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be judged by one and renewed by another, which is never."""
+    set_policy = type(coordinator.store).set_node_policy
+
+    async def set_policy_late(store: Store, name: NodeName, policy: str, at_ms: int, body: bytes) -> int:
+        seq = await set_policy(store, name, policy, at_ms, body)
+        if policy == "strict":
+            await nursery.start(give_another)
+        return seq
+
+    async def give_another(*, task_status: trio.TaskStatus[None]) -> None:
+        await coordinator.challenge_now("alpha")
+        task_status.started()
+
+    body = f'name = "strict"\nversion = 1\n[pcrs]\n0 = "{EVIL.hex()}"\n'.encode()
+    await coordinator.ask(c.AddPolicy(body=body), c.PolicyInfo)
+    await alpha.register()
+    async with trio.open_nursery() as nursery:
+        monkeypatch.setattr(type(coordinator.store), "set_node_policy", set_policy_late)
+        await coordinator.ask(c.SetNodePolicy(name="alpha", policy="strict"), c.NodeInfo)
+    session, record = coordinator.services.sessions.get(NodeName("alpha")), await coordinator.store.list_nodes()
+    assert session is not None
+    assert session.policy == record[0].policy == POLICY
+
+
 # ---- a node is revoked ----
 
 
@@ -129,19 +159,21 @@ async def test_a_node_that_is_revoked_while_its_good_quote_is_verified_is_out(
     coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await alpha.register()
-    while_quotes_are_verified(monkeypatch, lambda: coordinator.ask(REVOKE, c.NodeInfo))
+    is_done = while_quotes_are_verified(monkeypatch, lambda: coordinator.ask(REVOKE, c.NodeInfo))
 
     assert await alpha.is_put_out() == "revoked"
+    await is_done.wait()
 
 
 async def test_a_node_that_is_revoked_while_its_bad_quote_is_verified_harms_nobody(
     coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await alpha.register()
-    while_quotes_are_verified(monkeypatch, lambda: coordinator.ask(REVOKE, c.NodeInfo))
+    is_done = while_quotes_are_verified(monkeypatch, lambda: coordinator.ask(REVOKE, c.NodeInfo))
     alpha.lease_id = bytes(16)  # its quote covers another lease
 
     assert await alpha.is_put_out() == "revoked"
+    await is_done.wait()
     assert await is_alive(coordinator)
 
 
@@ -227,3 +259,17 @@ async def test_a_renewal_that_the_disk_did_not_take_is_asked_for_again(
     await alpha.connection.send(await alpha.answer_renewal(await alpha.receive(RenewalChallenge)))
     await alpha.receive(Renewed)
     assert (await coordinator.leases())["alpha"].expires_ms > before
+
+
+async def test_a_refusal_that_the_disk_did_not_take_is_entered_the_next_time(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object, _event: EventDraft) -> int:
+        monkeypatch.undo()
+        raise StoreError("disk_full", "no space")
+
+    await coordinator.add_policy({0: EVIL}, version=2)
+    monkeypatch.setattr(type(coordinator.store), "append_event", fail)
+    for entered in (0, 1, 1):
+        assert await HonestNode(coordinator, "alpha", alpha.host).is_refused() == "pcr_not_in_policy"
+        assert [event.kind for event in await coordinator.log()].count("refuse") == entered

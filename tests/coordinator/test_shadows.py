@@ -19,6 +19,7 @@ from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol import shadow_control as s
 from tccp.protocol.messages import HostLogRequest, RenewalChallenge, Renewed
+from tccp.store import PolicyRecord, Store
 from tccp.transport.connection import RefusalError
 from tests.support.ima_lists import ng, written
 from tests.support.live_coordinator import POLICY, ZERO, HonestNode, LiveCoordinator, live_coordinator, open_host
@@ -336,6 +337,28 @@ async def test_another_version_than_was_meant_is_not_promoted(coordinator: LiveC
     with pytest.raises(RefusedError, match="shadow_changed"):
         await coordinator.ask(s.PromoteShadow(POLICY, info.sha256), s.ShadowInfo)
     assert coordinator.services.policies.get(POLICY).version == 1
+
+
+async def test_of_two_that_are_put_there_at_once_the_record_and_the_coordinator_have_the_same(
+    coordinator: LiveCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_shadow = type(coordinator.store).set_shadow
+
+    async def set_it_and_be_late(store: Store, record: PolicyRecord) -> int:
+        seq = await set_shadow(store, record)
+        if record.version == 7:
+            nursery.start_soon(put_beside, coordinator, pcr_policy(OTHER, version=8))
+            with trio.move_on_after(0.1):
+                while coordinator.services.shadows.get(POLICY) is None:
+                    await trio.lowlevel.checkpoint()
+        return seq
+
+    async with trio.open_nursery() as nursery:
+        monkeypatch.setattr(type(coordinator.store), "set_shadow", set_it_and_be_late)
+        await put_beside(coordinator, pcr_policy(OTHER))
+    there = coordinator.services.shadows.get(POLICY)
+    assert there is not None
+    assert [record.version for record in await coordinator.store.shadows()] == [there.policy.version] == [8]
 
 
 async def test_dropped_it_says_no_more(coordinator: LiveCoordinator, alpha: HonestNode) -> None:

@@ -1,5 +1,6 @@
 """A coordinator with two workers behind one socket: what each may break, and what it may not."""
 
+import contextlib
 import datetime as dt
 import functools
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -20,14 +22,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from bench.load.coordinator import children_of
 from bench.load.nodes import FAULTS, LoadNode
 from tccp.config import LogConfig
+from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.workers import child, pool
 from tccp.coordinator.workers.link import WINDOW_BYTES, Frame, Kind, Link, Opened, Start
 from tccp.errors import HostError, ProtocolError
 from tccp.node.identity import make_node_identity
 from tccp.node.registration import door_context
 from tccp.protocol import control as c
-from tccp.protocol.encoding import decode
-from tccp.protocol.messages import RenewalChallenge
+from tccp.protocol.encoding import decode, encode
+from tccp.protocol.framing import frame
+from tccp.protocol.messages import PROTOCOL_VERSION, Hello, RenewalChallenge, Renewed
 from tccp.store import EventRecord
 from tccp.transport.certificates import KeyPair, fresh_key, key_pem, load_key
 from tccp.transport.connection import RefusalError, handshake
@@ -169,6 +173,74 @@ async def test_a_worker_that_hangs_is_ended_and_another_takes_its_place(
         victim = workers()[0]
         os.kill(victim, signal.SIGSTOP)
         await until_there_is_another(victim, coordinator)
+
+
+async def test_a_session_that_waits_for_something_else_keeps_no_other_worker_from_starting(
+    coordinator: LiveCoordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait_for_ever(*_: object, **__: object) -> None:
+        waits.set()
+        await trio.sleep_forever()
+
+    waits = trio.Event()
+    monkeypatch.setattr(pool, "LEAVE_S", 0.0)
+    monkeypatch.setattr("tccp.coordinator.registration.identify", wait_for_ever)
+    one, other = workers()
+    with stopped(other):
+        stream = await trio.open_tcp_stream("127.0.0.1", coordinator.port)
+        identity = make_node_identity("alpha")
+        context = door_context(identity, coordinator.trust)
+        tls = await handshake(stream, context, server_side=False, server_name=SERVER_NAME)
+        await tls.send_all(frame(encode(Hello(PROTOCOL_VERSION, bytes(32), b"", (), bytes(16), bytes(16)))))
+        await waits.wait()
+
+    os.kill(one, signal.SIGKILL)
+
+    await until_there_is_another(one, coordinator)
+    tls.close()
+
+
+async def test_a_bug_that_a_node_brings_out_at_a_worker_costs_it_its_connection_alone(
+    spread: Spread, bugs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyError("a bug")
+
+    bad, *others = spread.nodes
+    await spread.coordinator.challenge_now(bad.identity.name)
+    challenge = await hear(bad, RenewalChallenge)
+    monkeypatch.setattr(Renewals, "answer", bug)
+    bad.answer(challenge)
+
+    with pytest.raises(PeerGoneError):
+        await hear(bad, Renewed)
+    assert "a bug" in bugs.pop()
+    for node in others:
+        await renew(spread.coordinator, node)
+    assert spread.coordinator.services.sessions.counters.worker_ends == 0
+
+
+async def test_workers_log_as_a_reload_says(
+    capfd: pytest.CaptureFixture[str], coordinator_tpm: SoftTpm, tmp_path: Path
+) -> None:
+    async with live_coordinator(tmp_path, coordinator_tpm, extra=f"workers = {WORKERS}") as coordinator:
+        await be_nobody(coordinator)
+        coordinator.config.write_text(coordinator.config.read_text().replace('level = "error"', 'level = "info"'))
+        os.kill(os.getpid(), signal.SIGHUP)
+        with trio.fail_after(DEADLINE_S):
+            while "protocol_error" not in capfd.readouterr().err:
+                await be_nobody(coordinator)
+    structlog.reset_defaults()  # the reload was this very process's, too
+
+
+async def be_nobody(coordinator: LiveCoordinator) -> None:
+    """Speak no TLS, and be cut off: a worker tells of it, but only where it is to tell of such things."""
+    async with await trio.open_tcp_stream("127.0.0.1", coordinator.port) as stream:
+        await stream.send_all(b"not TLS\n" * 100)
+        with contextlib.suppress(trio.BrokenResourceError):
+            while await stream.receive_some():
+                pass
 
 
 async def test_workers_end_with_their_coordinator_and_signals_are_not_for_them(

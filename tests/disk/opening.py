@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tccp.core.disk import DiskKey, LiveDisk, create_disk
+from tccp.core.disk import DiskKey, create_disk
+from tccp.disk.file import open_base
+from tests.disk.direct import DirectDisk
 
 KEY = bytes(range(32))
 SMALL_LOG_BYTES = 65536
@@ -34,13 +36,17 @@ def open_disk(
     path: Path,
     *,
     key: bytes = KEY,
+    base: Path | None = None,
     root: bytes | None = None,
     not_before: bytes | None = None,
     read_only: bool = False,
-) -> Iterator[LiveDisk]:
+) -> Iterator[DirectDisk]:
     file = os.open(path, os.O_RDONLY if read_only else os.O_RDWR)
     try:
-        with LiveDisk(file, disk_key(key), root=root, not_before=not_before, read_only=read_only) as disk:
+        with (
+            open_base(base, disk_key(key)) as image,
+            DirectDisk(file, disk_key(key), base=image, root=root, not_before=not_before, read_only=read_only) as disk,
+        ):
             yield disk
     finally:
         os.close(file)

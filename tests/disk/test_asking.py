@@ -1,16 +1,20 @@
 """What a process that serves a disk answers while it does."""
 
+import fcntl
 import json
 import os
 import random
 import socket
 import subprocess
 import sys
+import termios
+import threading
 from pathlib import Path
 
 import pytest
 
 from tccp.core.disk import BLOCK_BYTES
+from tccp.disk import asking
 from tccp.disk.asking import ask, socket_for_asking
 from tccp.errors import DiskError, HostError
 from tests.disk.opening import KEY, make_disk, open_disk
@@ -99,6 +103,34 @@ def test_what_it_says_of_itself_is_what_the_disk_is(path: Path) -> None:
     assert "mark" not in said
     with open_disk(path, read_only=True) as disk:
         assert disk.describe().disk_id.hex() == said["disk_id"]
+
+
+def test_who_never_ends_her_line_does_not_hold_up_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "CLIENT_TIMEOUT_S", 3600.0)
+    stop, stopper = os.pipe()
+    where = str(path.with_suffix(".sock"))
+    with (
+        open_disk(path) as disk,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client,
+    ):
+        listener.bind(where)
+        listener.listen()
+        client.connect(where)
+        client.sendall(b"mar")
+
+        def serve() -> None:
+            with asking.answering(disk, listener, stop, read_only=False):
+                while any(fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4))):  # until it has read what there is
+                    os.sched_yield()
+                os.write(stopper, b"x")
+
+        ending = threading.Thread(target=serve, daemon=True)
+        ending.start()
+        ending.join(60)
+        assert not ending.is_alive()
+    os.close(stop)
+    os.close(stopper)
 
 
 @pytest.mark.parametrize("words", [b"", b"\n", b"shutdown\n", b"m" * 300, b"\xff\x00\n", b"mark"])

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import pytest
 
 from tccp.core.disk import BLOCK_BYTES, create_disk
-from tccp.disk.file import open_base, open_live_disk
+from tccp.disk.file import open_base
 from tccp.errors import DiskError
-from tests.disk.opening import disk_key
+from tests.disk.opening import disk_key, open_disk
 from tests.disk.serving import ServedDisk
 from tests.image.images import image_key, make_owner, opened, seal_bytes
 
@@ -44,7 +44,7 @@ def made(tmp_path: Path) -> Made:
 
 
 def test_a_new_disk_shows_the_image_and_zeros_behind_it(made: Made) -> None:
-    with open_live_disk(made.disk, disk_key(made.key), base=made.image) as disk:
+    with open_disk(made.disk, key=made.key, base=made.image) as disk:
         assert disk.read(0, SIZE) == made.content + bytes(SIZE - len(made.content))
         assert disk.verify(0, SIZE // BLOCK_BYTES) == (0, 0)
         assert disk.read(123_456, 7) == made.content[123_456:123_463]
@@ -53,20 +53,20 @@ def test_a_new_disk_shows_the_image_and_zeros_behind_it(made: Made) -> None:
 def test_writes_cover_the_image_and_leave_it_as_it_was(made: Made) -> None:
     before = made.image.read_bytes()
     expected = bytearray(made.content + bytes(SIZE - len(made.content)))
-    with open_live_disk(made.disk, disk_key(made.key), base=made.image) as disk:
+    with open_disk(made.disk, key=made.key, base=made.image) as disk:
         disk.write(100, b"over")
         disk.zero(40_000, 20_000)
         root = disk.close()
     expected[100:104] = b"over"
     expected[40_000:60_000] = bytes(20_000)
 
-    with open_live_disk(made.disk, disk_key(made.key), base=made.image, root=root, read_only=True) as disk:
+    with open_disk(made.disk, key=made.key, base=made.image, root=root, read_only=True) as disk:
         assert disk.read(0, SIZE) == bytes(expected)
     assert made.image.read_bytes() == before
 
 
 def test_holes_of_the_image_are_holes_of_the_disk(made: Made) -> None:
-    with open_live_disk(made.disk, disk_key(made.key), base=made.image) as disk:
+    with open_disk(made.disk, key=made.key, base=made.image) as disk:
         is_data, length = disk.extent(0, SIZE)
         assert is_data
         assert length == 327_680
@@ -76,12 +76,11 @@ def test_holes_of_the_image_are_holes_of_the_disk(made: Made) -> None:
 def test_a_disk_over_an_image_opens_over_no_other_and_not_alone(made: Made, tmp_path: Path) -> None:
     other = tmp_path / "other.sealed"
     other_key = seal(other, made.content)
-    key = disk_key(made.key)
-    with pytest.raises(DiskError, match="wrong_base_image"), open_live_disk(made.disk, key):
+    with pytest.raises(DiskError, match="wrong_base_image"), open_disk(made.disk, key=made.key):
         pass
-    with pytest.raises(DiskError, match="wrong_key"), open_live_disk(made.disk, key, base=other):
+    with pytest.raises(DiskError, match="wrong_key"), open_disk(made.disk, key=made.key, base=other):
         pass
-    with pytest.raises(DiskError, match="wrong_disk_key"), open_live_disk(made.disk, disk_key(other_key), base=other):
+    with pytest.raises(DiskError, match="wrong_disk_key"), open_disk(made.disk, key=other_key, base=other):
         pass
 
 
@@ -105,7 +104,7 @@ def test_a_served_disk_shows_the_image_to_many_readers_at_once(made: Made, tmp_p
 def test_an_altered_image_is_found_by_the_read_that_meets_it(made: Made) -> None:
     with opened(made.image, os.O_RDWR) as file:
         os.pwrite(file, b"\xff", 69_632 + 65_536 + 17)  # in the second chunk
-    with open_live_disk(made.disk, disk_key(made.key), base=made.image) as disk:
+    with open_disk(made.disk, key=made.key, base=made.image) as disk:
         assert disk.read(0, 65_536) == made.content[:65_536]
         with pytest.raises(DiskError, match="chunk_altered"):
             disk.read(65_536, 512)

@@ -296,3 +296,6 @@ TARGETS: dict[str, Target] = {
     "package": Target(policy_targets.feed_package, policy_targets.packages),
     "rpm": Target(policy_targets.feed_rpm, policy_targets.rpms),
 }
+
+if __name__ == "__main__":
+    print(*TARGETS)  # noqa: T201 - for `make fuzz`

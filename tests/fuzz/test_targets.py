@@ -1,12 +1,16 @@
 """The seeds of the fuzz targets, cut and changed, in every test run; `make fuzz` goes on where this ends."""
 
 import random
+import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.fuzz.mutations import mutate
 from tests.fuzz.targets import TARGETS, Target
 
+ROOT = Path(__file__).parents[2]
 PLACES_MAX = 200
 MUTATIONS = 1_000
 
@@ -46,3 +50,21 @@ def test_garbage_with_deep_nesting_is_refused_and_nothing_else() -> None:
     for target in TARGETS.values():
         for data in deep:
             target.feed(data)
+
+
+def fuzzed(*variables: str) -> list[str]:
+    """What `make fuzz` would feed in Python."""
+    make = ["make", "--dry-run", "fuzz-python", *variables]
+    said = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"for target in(.*?);", said)
+    assert found
+    return found[1].split()
+
+
+def test_every_target_is_fuzzed() -> None:
+    assert fuzzed() == list(TARGETS)
+
+
+def test_some_can_be_picked() -> None:
+    assert fuzzed("FUZZ_PYTHON=policy rpm") == ["policy", "rpm"]
+    assert fuzzed("FUZZ=quote") == []

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -104,5 +105,7 @@ def test_any_other_answer_fails_the_image(answers: bytes, problem: str) -> None:
     ids=["oldstyle", "not fixed", "no structured replies"],
 )
 def test_a_server_of_another_protocol_is_refused(hello: bytes) -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
     with pytest.raises(HostError, match="source_failed"), source_of(b"", hello):
         pass
+    assert sorted(Path("/proc/self/fd").iterdir()) == before

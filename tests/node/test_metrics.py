@@ -112,6 +112,7 @@ def test_prometheus_raises_the_alerts_when_it_should(tmp_path: Path) -> None:
         "TccpNodeNotAdmitted": ('tccp_node_admitted{instance="a"}', "1x20", "0x20"),
         "TccpLogBehind": ("tccp_log_backlog_entries", "0x20", "3x20"),
         "TccpWitnessSilent": ('tccp_witness_cosignature_age_seconds{witness="w"}', "60x20", "4000x20"),
+        "TccpShadowWouldRefuse": ('tccp_shadow_refused{policy="tvmm"}', "0x20", "2x20"),
         "TccpClockWasSet": ("tccp_clock_ahead_seconds", "0x20", "-40x20"),
     }
     (tmp_path / "alerts.yaml").write_text((EXAMPLES / "alerts.yaml").read_text())

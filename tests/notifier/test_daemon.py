@@ -13,6 +13,7 @@ import trio
 
 from tccp.config import WebhookConfig
 from tccp.errors import HostError
+from tccp.notifier import daemon
 from tccp.notifier.daemon import Notifier
 from tccp.protocol import control as c
 from tccp.transport.accepting import serve_connections
@@ -138,3 +139,21 @@ async def test_a_webhook_that_never_answers_holds_up_nobody_else(
 
         status = await coordinator.ask(c.GetStatus(), c.CoordinatorStatus)
         assert status.leases_open == 0
+
+
+async def test_a_revocation_behind_many_other_events_is_told_without_a_pause(
+    coordinator: LiveCoordinator, alpha: HonestNode, webhook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "POLL_S", 10 * DEADLINE_S)
+    monkeypatch.setattr(daemon, "EVENTS_AT_ONCE", 1)
+    notifier = notifier_for(coordinator, webhook, tmp_path)
+    while await notifier.tell_new():
+        pass
+    await alpha.register()
+    await revoke(coordinator)
+    await coordinator.until("told")
+
+    async with running(notifier):
+        await webhook.until(2)
+
+    assert [each["kind"] for each in webhook.documents] == ["revoke", "told"]

@@ -5,8 +5,10 @@ tests go through that life in the order in which they stand.
 """
 
 import json
+import os
 import re
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,28 @@ from tests.systemd.perimeter import (
     read_ek_certificate,
     wait_until,
 )
+from tests.test_documents import other_commands
 
+TYPED: set[str] = set()
 UNITS = sorted(path.name for path in (ROOT / "systemd").iterdir() if path.suffix in {".service", ".socket"})
 BUSY_S = 200
+# Shown to be typed, and not typed here, because:
+NOT_TYPED = {
+    "make deb": "it is the fixture of that name",
+    "make demo": "tests/system/test_demo.py",
+    "make test": "it is this",
+    "sudo apt install ./build/dist/tccp_0.1.0_amd64.deb": "it asks an index; dpkg installs the same file here",
+    "sudoedit /etc/tccp/coordinator.toml": "it is for a person; the file is written here",
+    "sudo python3 -m venv /opt/tccp": "tests/package/test_wheel.py, where no index is asked",
+    "sudo /opt/tccp/bin/pip install build/dist/tccp-0.1.0-cp311-abi3-linux_x86_64.whl": "likewise",
+    "sudo ln -s /opt/tccp/bin/tccp* /usr/bin/": "likewise",
+    ".venv/bin/tccp --help": "tests/test_docs.py",
+    ".venv/bin/tccp doctor --help": "likewise",
+    ".venv/bin/tccp-coordinator --help": "likewise",
+    ".venv/bin/tccp-node --help": "likewise",
+}
+DESK = "/run/desk"  # where it is typed
+WEBHOOK = '[webhook]\nurl = "http://127.0.0.1:9/"\n'
 USERS = ("tccp-coordinator", "tccp-node", "tccp-witness", "tccp-feeder", "tccp-notifier")
 
 
@@ -46,6 +67,15 @@ def install(machine: BootedSystemd, package: Path) -> str:
 
 def enable(machine: BootedSystemd, name: str) -> None:
     machine.run("systemctl", "enable", "--now", *SOCKETS[name], SERVICES[name], timeout_s=BUSY_S)
+
+
+def type_(machine: BootedSystemd, command: str) -> str:
+    """Type a command as a document shows it, as root; what it printed."""
+    assert command in other_commands(), "no document shows this"
+    TYPED.add(command)
+    tpm = "TPM2TOOLS_TCTI=swtpm:path=/run/tpm-alpha"
+    script = f"mkdir -p {DESK}; cd {DESK}; {command.replace('sudo ', '')}"
+    return machine.run("env", tpm, "bash", "-euc", script, timeout_s=BUSY_S)
 
 
 @pytest.fixture(scope="module")
@@ -111,25 +141,77 @@ def test_manual_pages_and_completion_are_found(machine: BootedSystemd) -> None:
     assert "tccp-node" in machine.run("bash", "-c", loaded)
 
 
+def test_the_documents_are_there_with_what_they_point_to(deb: Path) -> None:
+    unpack = ["dpkg-deb", "--fsys-tarfile", deb]
+    with (
+        subprocess.Popen(unpack, stdout=subprocess.PIPE) as unpacked,
+        tarfile.open(fileobj=unpacked.stdout, mode="r|") as archive,
+    ):
+        packed = {name.removeprefix("./usr/share/doc/tccp/") for name in archive.getnames()}
+    assert {"README.md", "docs/OPERATIONS.md", "docs/SCALING.md", "systemd/README.md", "bench/RESULTS.md"} <= packed
+    packed |= {name.replace("examples/", "docs/examples/") for name in packed if name.startswith("examples/")}
+    dead = [
+        f"{name}: {link}"
+        for name in packed
+        if name.startswith(("docs/", "systemd/")) and name.endswith(".md")
+        for link in re.findall(r"\]\(([^)#\s:]+)(?:#[^)]*)?\)", (ROOT / name).read_text())
+        if os.path.normpath(Path(name).parent / link) not in packed
+    ]
+
+    assert not dead
+
+
 def test_from_the_package_to_the_first_lease(machine: BootedSystemd) -> None:
     """As docs/OPERATIONS.md says it."""
+    type_(machine, "sudo mkdir -p /etc/tccp/ek-authorities")
     make_tpms(machine)
-    machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML)
+    machine.write("/etc/tccp/coordinator.toml", COORDINATOR_TOML + WEBHOOK)
     machine.run("tccp", "coordinator", "init")
-    enable(machine, "coordinator")
+    sockets = " ".join(SOCKETS["coordinator"])
+    type_(machine, f"sudo systemctl enable --now {sockets} tccp-coordinator.service")
+    assert "0 : 0x" in type_(machine, "sudo tpm2_pcrread sha256:0,2,4,7")
     tccp(machine, "coordinator", "policy", "add", "/etc/tccp/tvmm.toml")
     certificate = read_ek_certificate(machine)
     tccp(machine, "coordinator", "enrol", "alpha", "--policy", "tvmm", "--ek-certificate", certificate)
-    machine.write("/run/trust.toml", machine.run("tccp", "coordinator", "trust"))
-    machine.run("install", "-m", "640", "-g", "tccp-node", "/run/trust.toml", "/etc/tccp/coordinator-trust.toml")
-    machine.write("/etc/tccp/node.toml", NODE_TOML)
+    machine.write(f"{DESK}/coordinator-trust.toml", machine.run("tccp", "coordinator", "trust"))
+    machine.write(f"{DESK}/node.toml", NODE_TOML)
+    type_(machine, "sudo install -m 644 node.toml /etc/tccp/node.toml")
+    type_(machine, "sudo install -m 640 -g tccp-node coordinator-trust.toml /etc/tccp/coordinator-trust.toml")
 
     assert tccp(machine, "config", "check")["verdict"] != "fail"
-    enable(machine, "node")
+    type_(machine, "sudo systemctl enable --now tccp-node.socket tccp-node.service")
 
     wait_until(machine, lambda: tccp(machine, "node", "status")["state"] == "admitted")
     owners = machine.run("find", "/var/lib/tccp/coordinator", "-printf", "%u\n").split()
     assert set(owners) == {"tccp-coordinator"}, "what root made belongs to the daemon"
+
+
+def admitted(machine: BootedSystemd) -> bool:
+    return bool(tccp(machine, "node", "status")["state"] == "admitted")
+
+
+def test_the_database_is_copied_and_the_coordinator_restarted(machine: BootedSystemd) -> None:
+    type_(machine, 'sudo sqlite3 /var/lib/tccp/coordinator/coordinator.db ".backup coordinator-backup.db"')
+    assert machine.run("sqlite3", f"{DESK}/coordinator-backup.db", "select name from node") == "alpha\n"
+
+    type_(machine, "sudo systemctl restart tccp-coordinator")
+
+    wait_until(machine, lambda: admitted(machine))
+
+
+def test_a_notifier_runs_beside_it(machine: BootedSystemd) -> None:
+    type_(machine, "sudo systemctl enable --now tccp-notifier.service")
+
+    wait_until(machine, lambda: "starting_here" in type_(machine, "journalctl -u tccp-notifier"))
+
+
+def test_monitoring_is_switched_on(machine: BootedSystemd) -> None:
+    enable_it = "sudo systemctl enable tccp-coordinator-metrics.socket"
+    type_(machine, f"{enable_it} && sudo systemctl stop 'tccp-coordinator*'")
+    type_(machine, "sudo systemctl start tccp-coordinator-metrics.socket tccp-coordinator.service")
+
+    assert type_(machine, "curl -s http://127.0.0.1:7447/readyz") == "ready\n"
+    wait_until(machine, lambda: admitted(machine))
 
 
 def test_the_configuration_check_knows_what_the_daemons_users_may_read(machine: BootedSystemd) -> None:
@@ -161,7 +243,7 @@ def test_an_upgrade_restarts_the_coordinator_and_leaves_the_node_to_its_operator
     assert machine.show(SERVICES["node"], "MainPID") == before["node"]
     machine.run("test", "-f", "/usr/share/doc/tccp/NEW")
     assert [node["name"] for node in tccp(machine, "coordinator", "nodes")["nodes"]] == ["alpha"]
-    machine.run("systemctl", "restart", SERVICES["node"])
+    type_(machine, "sudo systemctl restart tccp-node.service")
     wait_until(machine, lambda: tccp(machine, "node", "status")["state"] == "admitted")
     assert tccp(machine, "node", "status")["lease_id"] != lease
 
@@ -202,3 +284,7 @@ def test_a_purge_of_what_was_never_configured_leaves_nothing(machine: BootedSyst
 
     assert "is left" not in told
     machine.run("test", "!", "-e", "/var/lib/tccp", "-a", "!", "-e", "/etc/tccp")
+
+
+def test_no_command_of_the_documents_is_left_out() -> None:
+    assert other_commands() - TYPED == set(NOT_TYPED)

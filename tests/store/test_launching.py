@@ -176,6 +176,21 @@ async def test_a_vm_belongs_to_its_tenant_for_ever(ready: Store) -> None:
     assert await refused(ready, ticket=2, tenant_key=ek("other")) == "vm_of_another_tenant"
 
 
+async def test_whoever_owns_a_vm_is_answered_whatever_was_said_of_tenant_and_node_since(ready: Store) -> None:
+    """Told no, the node would forget it, and nobody else could have it as long as the node has its lease."""
+    asked = claim(attributes={"site": "delft"})
+    given = await ready.release(asked)
+    await ready.remove_tenant("acme", 5_500)
+    await ready.set_attributes(NodeName("a"), {"site": "paris"}, (), 5_500)
+
+    assert await ready.release(replace(asked, at_ms=6_000)) == given
+    # The controls: another question, evidence that is too old, a lease that is over.
+    assert await refused(ready, nonce=2) == "tenant_unknown"
+    await ready.add_tenant(TENANT)
+    assert await refused(ready, evidence_since_ms=3_000) == "evidence_old"
+    assert await refused(ready, at_ms=62_000) == "lease_expired"
+
+
 async def test_a_vm_that_has_ended_is_released_again_with_the_next_epoch_and_its_disk(ready: Store) -> None:
     await ready.release(claim())
     seq = await ready.end_vm(vm_end(disk_root=ek("disk")))

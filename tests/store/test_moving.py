@@ -1,6 +1,8 @@
 """A VM moves to one node, by the word of its owner, in one transaction; whoever comes in between changes nothing."""
 
+import contextlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec.msgpack
@@ -8,9 +10,11 @@ import pytest
 
 from tccp.model import NodeName
 from tccp.store import ConflictError, KeyClaim, MoveArrival, MoveWord, Store, VmMarks, VmRecord, VmState
+from tccp.store.schema import connect_reader
 from tests.store.support import (
     TENANT,
     claim,
+    destruction,
     ek,
     lease,
     lease_id,
@@ -140,10 +144,23 @@ async def test_a_word_that_was_said_before_is_nothing_for_the_next_move(running:
     await running.commit_move(word())
     await prepared(running, 1, nonce=6, epoch=3)
 
-    assert await refused(running, running.commit_move(word())) == "vm_of_another_node"
+    assert (await running.commit_move(word())).node == NodeName("b")  # as it was answered before
+    assert await running.move(vm_id(1), 8_000) is not None
+    other = MoveWord(vm_id(1), 1, ek("nonce 5"), lease_id(1), ek("said by somebody else"), 8_000)
+    assert await refused(running, running.commit_move(other)) == "vm_of_another_node"
     await running.commit_move(word(2, epoch=2, nonce=6))
     assert await refused(running, running.commit_move(word())) == "vm_epoch_over"
     assert ((await record_of(running)).node, (await record_of(running)).epoch) == (NodeName("a"), 3)
+
+
+async def test_a_word_whose_answer_was_lost_is_answered_again(running: Store) -> None:
+    await prepared(running)
+    moved = await running.commit_move(word())
+    seq = await running.last_seq()
+
+    await running.admit(lease("a", 4, 8_500))
+    assert await running.commit_move(word(4, at_ms=9_000)) == moved
+    assert await running.last_seq() == seq + 2  # of the admission alone
 
 
 async def test_a_move_that_the_source_gives_up_can_begin_again(running: Store) -> None:
@@ -192,6 +209,26 @@ async def test_a_move_is_over_with_its_vm(running: Store, over: str) -> None:
 
     assert await running.move(vm_id(1), 7_000) is None
     assert await refused(running, running.commit_move(word())) == "move_unknown"
+
+
+@pytest.mark.parametrize("over", ["end", "suspend", "destroy", "release"])
+async def test_nothing_stays_of_a_move_that_is_over(running: Store, database: Path, over: str) -> None:
+    """Each admission of a node goes through all that are under way."""
+    await running.prepare_move(wish(), "there:1")
+    if over == "end":
+        await running.end_vm(vm_end())
+    elif over == "suspend":
+        await running.suspend_vm(suspension())
+    elif over == "destroy":
+        await running.destroy_vm(destruction())
+    else:
+        await running.lapse_leases(62_000)
+        free_ms = (await record_of(running)).free_ms
+        await running.admit(lease("b", 4, free_ms))
+        await running.release(claim(4, ticket=2, at_ms=free_ms))
+
+    with contextlib.closing(connect_reader(database)) as reader:
+        assert reader.execute("SELECT count(*) FROM vm_move").fetchone() == (0,)
 
 
 async def test_a_source_that_lost_its_lease_after_wiping_may_still_say_so(running: Store) -> None:

@@ -44,18 +44,16 @@ class Model(PerimeterModel):
     moves: dict[int, ModelMove] = field(default_factory=dict)
 
     def release(self, key: int, ticket: int, vm: int, nonce: int, at_ms: int) -> str | None:
+        owned = self.vms.get(vm)
+        if owned and self.was_given(owned, key, ticket, nonce, at_ms):
+            return None
         if refusal := self.may(key, at_ms):
             return refusal
         record = self.leases[key]
-        owned = self.vms.get(vm)
         if ticket in self.used:
-            known = owned and (owned.ticket, owned.nonce, owned.node, owned.boot, owned.state)
-            asked = (ticket, nonce, record.node.value, record.boot_id, "running")
-            return None if known == asked else "ticket_used"
-        if owned and owned.state in {"running", "destroyed"}:
+            return "ticket_used"
+        if owned and owned.state in {"running", "destroyed", "suspended"}:
             return f"vm_{owned.state}"
-        if owned and owned.state == "suspended":
-            return "vm_suspended"
         if owned and at_ms < owned.free_ms:
             return "vm_not_free"
         epoch = owned.epoch + 1 if owned else 1
@@ -63,6 +61,13 @@ class Model(PerimeterModel):
         self.used.add(ticket)
         self.events.append(("release", record.node.value, at_ms))
         return None
+
+    def was_given(self, owned: ModelVm, key: int, ticket: int, nonce: int, at_ms: int) -> bool:
+        lease = self.leases.get(key)
+        if lease is None or lease.ended_ms is not None or not lease.expires_ms > at_ms <= lease.renewed_ms + 30_000:
+            return False
+        known = (owned.ticket, owned.nonce % MOVED, owned.node, owned.boot, owned.state, owned.saved)
+        return known == (ticket, nonce, lease.node.value, lease.boot_id, "running", 0)
 
     def end_vm(self, key: int, vm: int, epoch: int, at_ms: int) -> str | None:
         if refusal := self.of_boot(key, vm, epoch):
@@ -172,6 +177,8 @@ class Model(PerimeterModel):
         return None
 
     def commit(self, key: int, vm: int, epoch: int, nonce: int, at_ms: int) -> str | None:
+        if vm in self.vms and (self.vms[vm].epoch, self.vms[vm].nonce) == (epoch + 1, MOVED + nonce):
+            return None  # said again
         if refusal := self.of_this_move(key, vm, epoch, nonce, at_ms):
             return refusal
         move, owned = self.moves.pop(vm), self.vms[vm]

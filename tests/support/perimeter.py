@@ -49,6 +49,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                start_new_session=True,  # a Ctrl-C is for whoever started it
             )
         if wait:
             self.wait_until(self._answers, "it answers")
@@ -85,10 +86,10 @@ class Daemon:
             self._process.kill()
             self._process.wait(DEADLINE_S)
 
-    def wait(self) -> int:
-        """Its exit code, when it ends by itself."""
+    def wait(self, patience_s: float | None = DEADLINE_S) -> int:
+        """Its exit code, when it ends by itself; None waits for as long as that takes."""
         assert self._process is not None
-        return self._process.wait(DEADLINE_S)
+        return self._process.wait(patience_s)
 
     @property
     def running(self) -> bool:

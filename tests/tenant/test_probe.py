@@ -14,10 +14,11 @@ from tccp.model import PcrBank
 from tccp.node.registration import NodeTpm
 from tccp.protocol import control as c
 from tccp.protocol import vm_control as v
+from tccp.protocol.messages import RenewalChallenge, Renewed
 from tccp.protocol.probe import sign_probe, verify_probe_signature
 from tccp.tenant.probe import VerifiedProbe, probe_node, verify_probe
 from tests.cli.running import Ended, tccp
-from tests.support.live_coordinator import ZERO, LiveCoordinator, live_coordinator, open_host
+from tests.support.live_coordinator import ZERO, HonestNode, LiveCoordinator, live_coordinator, open_host
 from tests.support.live_node import LiveNode, live_node
 from tests.support.soft_tpm import SoftTpm, SoftTpmPool
 from tests.support.tenants import Tenant, policy_for
@@ -109,6 +110,37 @@ async def test_who_is_no_tenant_makes_no_node_quote(
     assert [event.kind for event in await coordinator.log()].count("probe") == 0
 
 
+async def test_one_tenant_does_not_take_the_places_of_the_others(
+    tenant: Tenant, host: NodeTpm, coordinator: LiveCoordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Tenant(tmp_path / "elsewhere", tenant.policy)  # one asks once at a time from one machine
+    await elsewhere.add(coordinator.tenants_port)
+    monkeypatch.setattr("tccp.coordinator.probes.PROBES_OF_ONE_MAX", 1)
+    other = SigningKey.generate()
+    await coordinator.ask(v.AddTenant(name="other", key=bytes(other.verify_key)), v.TenantInfo)
+    await coordinator.enrol("alpha", host)
+    slow = HonestNode(coordinator, "alpha", host)
+    await slow.register()
+
+    async with trio.open_nursery() as answering:
+        async with trio.open_nursery() as probing:
+            probing.start_soon(probe, tenant)
+            challenge = await slow.receive(RenewalChallenge)  # so the first one is at it
+            assert await refusal(elsewhere) == "overloaded"
+            probing.start_soon(probe, elsewhere, "alpha", other)
+            answering.start_soon(_answer, slow, challenge)
+        answering.cancel_scope.cancel()
+    assert [event.kind for event in await coordinator.log()].count("probe") == 2
+
+
+async def _answer(node: HonestNode, challenge: RenewalChallenge) -> None:
+    """This one, and one more if the tenant who came later wants something younger."""
+    while True:
+        await node.connection.send(await node.answer_renewal(challenge))
+        await node.receive(Renewed)
+        challenge = await node.receive(RenewalChallenge)
+
+
 async def test_nodes_that_are_unknown_away_and_revoked_look_alike(
     tenant: Tenant, node: LiveNode, coordinator: LiveCoordinator
 ) -> None:
@@ -146,7 +178,7 @@ def test_a_question_counts_at_one_coordinator_on_one_connection() -> None:
 
 
 async def test_the_command_says_what_is_proved_and_keeps_the_receipt(
-    tenant: Tenant, node: LiveNode, tmp_path: Path
+    tenant: Tenant, node: LiveNode, coordinator: LiveCoordinator, tmp_path: Path
 ) -> None:
     secret, receipt = tmp_path / "acme.key", tmp_path / "alpha.receipt"
     secret.write_bytes(KEY_FILE)
@@ -159,8 +191,12 @@ async def test_the_command_says_what_is_proved_and_keeps_the_receipt(
     probed = await run("probe", "alpha", "--sign", secret, "--receipt", receipt, *store)
     verified = await run("receipt", "verify", receipt, *store)
     refused = await run("probe", "beta", "--sign", secret, "--json", *store)
+    probes = [event.kind for event in await coordinator.log()].count("probe")
+    again = await run("probe", "alpha", "--sign", secret, "--receipt", receipt, "--json", *store)
 
-    assert (probed.code, verified.code, refused.code) == (0, 0, 1)
+    assert (probed.code, verified.code, refused.code, again.code) == (0, 0, 1, 4)
+    assert again.document["error"] == "file_exists"
+    assert [event.kind for event in await coordinator.log()].count("probe") == probes, "nobody was asked"
     assert "its evidence holds by tvmm version 1" in probed.out
     assert "a node quoted because a tenant asked" in verified.out
     assert refused.document["error"] == "node_not_admitted"

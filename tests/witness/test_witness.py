@@ -111,6 +111,17 @@ async def test_a_fork_gets_no_cosignature_and_leaves_evidence(witness: LiveWitne
     assert [path.read_bytes() for path in kept] == [note(100) + b"\n" + other]
 
 
+async def test_a_fork_for_which_no_evidence_can_be_kept_gets_no_cosignature_either(witness: LiveWitness) -> None:
+    await witness.add(0, [], note(100))
+    (witness.state / "evidence").rmdir()
+    (witness.state / "evidence").touch()
+
+    answer = await witness.add(100, [], signed_checkpoint(100, EVIL))
+
+    assert (answer.status, answer.body) == (500, b"memory_unreadable\n")
+    assert (await witness.add(100, proof(100, 200), note(200))).status == 200
+
+
 def branch(size: int, name: int) -> tuple[list[bytes], bytes]:
     """A history of its own after 100 entries: the proof from there, and a head of it."""
     entries = [*ENTRIES[:100], *entries_of(size - 100, 1_000 * name)]
@@ -202,7 +213,7 @@ async def test_a_memory_that_cannot_be_written_cosigns_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken:
-        broken.setattr("tccp.witness.memory.os.fsync", full)
+        broken.setattr("tccp.durable.os.fsync", full)
         answer = await witness.add(0, [], note(5))
 
     assert answer.status == 500

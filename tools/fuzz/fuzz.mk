@@ -1,11 +1,13 @@
 # Fuzzing what Python parses (tests/fuzz/targets.py) with Atheris; a part of `make fuzz`.
 #
-#   make fuzz-python       FUZZ_SECONDS each; FUZZ_PYTHON="messages policy" picks some
+#   make fuzz-python       all of them, FUZZ_SECONDS each; FUZZ_PYTHON="messages policy" picks some
 #
 # Atheris has an environment of its own: nothing but this needs it.
 
 ATHERIS := build/fuzz/atheris
-FUZZ_PYTHON ?= $(if $(filter command environment,$(firstword $(origin FUZZ))),,frames messages control statements coordinator_evidence trust_file policy log_note log_checkpoint log_tile ticket ticket_file launch_receipt vm_file http_request http_response boot_policy signed_policy digest_list keylime_policy image package)
+# All of them, unless FUZZ= picks some in C; asked for only inside a recipe, after the environment is there, and once.
+FUZZ_PYTHON ?= $(if $(filter command environment,$(firstword $(origin FUZZ))),,$(ALL_FUZZ_PYTHON))
+ALL_FUZZ_PYTHON = $(eval ALL_FUZZ_PYTHON := $(shell $(BIN)/python -m tests.fuzz.targets))$(ALL_FUZZ_PYTHON)
 
 $(ATHERIS)/.installed: tools/fuzz/requirements.lock $(VENV)/.installed
 	rm -rf $(ATHERIS)

@@ -41,8 +41,9 @@ raise SystemExit({function}())
 """
 # No index, no other environment than this one: `python3` is Debian's, and its site-packages are not looked at.
 ENVIRONMENT = "home = /usr/bin\ninclude-system-site-packages = false\nversion = {version}\n"
-DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/OPERATIONS.md", "docs/CONFIGURATION.md", "docs/THREAT_MODEL.md",
-             "docs/POLICIES.md", "docs/PROTOCOL.md", "docs/VIRTUAL_MACHINES.md")  # fmt: skip
+# As they stand in the tree, so that what one says of another is found.
+DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/*.md", "docs/decisions/*.md", "systemd/README.md", "bench/RESULTS.md",
+             "bench/*.png")  # fmt: skip
 EXAMPLES = ("alerts.yaml", "grafana-dashboard.json", "measured-boot.toml", "policy.toml", "tenant-policy.toml")
 
 
@@ -127,8 +128,9 @@ def _documents(tree: Path) -> None:
     for name, script in scripts().items():
         _write(share / name, script.encode())
     documents = share / "doc" / "tccp"
-    for name in DOCUMENTS:
-        _write(documents / Path(name).name, (ROOT / name).read_bytes())
+    for path in sorted(path for pattern in DOCUMENTS for path in ROOT.glob(pattern)):
+        _write(documents / path.relative_to(ROOT), path.read_bytes())
+    (documents / "docs" / "examples").symlink_to("../examples")
     for name in EXAMPLES:
         _write(documents / "examples" / name, (ROOT / "docs" / "examples" / name).read_bytes())
     for file in FILES:

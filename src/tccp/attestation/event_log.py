@@ -28,7 +28,7 @@ _DIGEST_BYTES = tuple(bank.digest_bytes for bank in ALL_BANKS)
 
 
 class LogEnding(enum.IntEnum):
-    """Where a log ends, and why: ``tccp_event_log_ending`` in csrc/tccp.h."""
+    """Where a log ends, and why: ``tccp_event_log_ending`` in csrc/tccp_event_log.h."""
 
     CLEAN = 0
     PADDED_ZEROS = 1

@@ -36,7 +36,7 @@ _MADE = object()
 
 
 class Template(enum.IntEnum):
-    """What an entry's fields are: ``tccp_ima_template`` in csrc/tccp.h."""
+    """What an entry's fields are: ``tccp_ima_template`` in csrc/tccp_ima.h."""
 
     OTHER = 0
     IMA = 1
@@ -47,7 +47,7 @@ class Template(enum.IntEnum):
 
 
 class Verdict(enum.IntEnum):
-    """What a policy says of an entry: ``tccp_ima_verdict`` in csrc/tccp.h."""
+    """What a policy says of an entry: ``tccp_ima_verdict`` in csrc/tccp_ima.h."""
 
     LISTED = 0
     SIGNED = 1

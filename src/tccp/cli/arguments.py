@@ -204,11 +204,11 @@ def node_name(text: str) -> str:
 
 
 def utc_time(text: str) -> "datetime":
-    """An ISO 8601 date or time; UTC where it says nothing else. A type for ``add_argument``."""
+    """An ISO 8601 date or time, in UTC, which it is where it says nothing else. A type for ``add_argument``."""
     from datetime import UTC, datetime
 
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-23T12:00") from None
-    return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)

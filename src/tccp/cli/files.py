@@ -116,5 +116,5 @@ def _exists(path: Path) -> ConfigError:
 
 def _hint(error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return "Run as a user who may read it: event logs of the kernel are root's."
+        return "Run as a user who may read it; the kernel's logs below /sys/kernel/security are root's."
     return ""

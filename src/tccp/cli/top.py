@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tccp.protocol.vm_control import OwnedVm
 
 INTERVAL_S = 2
+INTERVAL_S_MAX = 86_400
 NODES_SHOWN = 20
 VMS_SHOWN = 10
 COUNTED = ("registrations", "renewals", "refusals", "key_releases", "key_refusals")
@@ -53,7 +54,7 @@ def add_parser(commands: Commands) -> None:
         metavar="S",
         type=number_from_zero,
         default=INTERVAL_S,
-        help=f"seconds between looks, 1 or more (default: {INTERVAL_S})",
+        help=f"seconds between looks, 1 to {INTERVAL_S_MAX} (default: {INTERVAL_S})",
     )
     add_socket(parser, COORDINATOR_SOCKET)
 
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             if once:
                 break
             before = glance
-            time.sleep(max(args.interval, 1))
+            time.sleep(min(max(args.interval, 1), INTERVAL_S_MAX))
     return exit_codes.OK
 
 

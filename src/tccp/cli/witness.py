@@ -92,9 +92,11 @@ def run_key(args: argparse.Namespace) -> int:
 
 
 def run_serve(args: argparse.Namespace) -> int:
-    """Become the daemon."""
+    """Become the daemon, whose own complaints are text, when its configuration is one."""
+    from tccp.config import WitnessConfig, load_config
     from tccp.witness.daemon import main
 
+    load_config(args.config, WitnessConfig)
     return main(["--config", str(args.config)])
 
 

@@ -106,7 +106,8 @@ def _cannot_connect(path: Path, problem: OSError) -> TccpError:
         hint = "ask to be put into the daemon's viewer or admin group, or run as root"
         return ConfigError("control_socket_forbidden", f"{path}: permission denied", hint=hint)
     hint = "is the daemon running? `systemctl status tccp-coordinator tccp-node`; another socket: --socket PATH"
-    return HostError("no_daemon", f"{path}: {problem.strerror}", hint=hint)
+    # Of a path that is too long for a socket Python itself complains, without a number.
+    return HostError("no_daemon", f"{path}: {problem.strerror or problem}", hint=hint)
 
 
 def _failure(failure: Failure) -> TccpError:

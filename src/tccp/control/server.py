@@ -17,6 +17,7 @@ import msgspec
 import structlog
 import trio
 
+from tccp.bugs import contained
 from tccp.errors import ConfigError, HostError, ProtocolError, TccpError
 from tccp.protocol.control import CONTROL_FRAME_BYTES_MAX, CONTROL_ITEMS_MAX, Done, Failure
 from tccp.protocol.control_roles import ROLE_NEEDED, ControlRole
@@ -148,15 +149,22 @@ async def _answer_one(stream: trio.SocketStream, peer: Peer, request: Any, answe
     if peer.role < needed:
         await _send(stream, _not_permitted(peer, type(request).__name__, needed))
         return
-    try:
-        result = await answer(request, peer)
-        if isinstance(result, AsyncIterator):
-            await _send_stream(stream, result)
-        else:
-            await _send(stream, result)
-    except TccpError as problem:
-        log.info("control_failed", user=peer.user, request=type(request).__name__, reason=problem.reason)
-        await _send(stream, failure_of(problem))
+    failure: Failure | None = Failure(kind="host", reason="bug", detail="", hint="the daemon's log has its trace")
+    user, kind = peer.user, type(request).__name__
+    left = trio.BrokenResourceError, trio.ClosedResourceError
+    with contained("control_bug", foreseen=left, user=user, request=kind):
+        try:
+            result = await answer(request, peer)
+            if isinstance(result, AsyncIterator):
+                await _send_stream(stream, result)
+            else:
+                await _send(stream, result)
+            failure = None
+        except TccpError as problem:
+            log.info("control_failed", user=user, request=kind, reason=problem.reason)
+            failure = failure_of(problem)
+    if failure is not None:
+        await _send(stream, failure)
 
 
 async def _send_stream(stream: trio.SocketStream, items: AsyncIterator[msgspec.Struct]) -> None:
@@ -224,4 +232,7 @@ def failure_of(problem: TccpError) -> Failure:
 
 
 async def _send(stream: trio.SocketStream, message: msgspec.Struct) -> None:
-    await stream.send_all(frame(encode(message), bytes_max=CONTROL_FRAME_BYTES_MAX))
+    body = encode(message)
+    if len(body) > CONTROL_FRAME_BYTES_MAX:
+        raise HostError("answer_too_long", f"{len(body)} bytes, {CONTROL_FRAME_BYTES_MAX} are allowed")
+    await stream.send_all(frame(body, bytes_max=CONTROL_FRAME_BYTES_MAX))

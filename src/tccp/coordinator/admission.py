@@ -18,7 +18,7 @@ from tccp.errors import EnrolmentError, PolicyError, QuoteError
 from tccp.model import PcrSelection, PcrValues
 from tccp.protocol.messages import Hello
 from tccp.protocol.statements import IdentityStatement, decode_identity
-from tccp.store import LeaseRecord, NodeRecord, Store
+from tccp.store import LeaseRecord, NodeRecord, Renewal, Store
 from tccp.transport.certificates import CertificateTemplate, node_host
 
 # Extended before the operating system runs; what comes later is in other logs (IMA, systemd).
@@ -143,3 +143,18 @@ def grant_lease(
     )
     certificates = own.keys.ca.template(identity.tls_spki, node_host(identity.node), server=True, client=True)
     return Grant(record, certificates)
+
+
+def renew_lease(platform: TrustedPlatform, lease_id: bytes, *, now_ms: int, ends_in_s: float) -> Renewal:
+    """The same lease, for which the policy of *platform* vouches once more, until *ends_in_s* from now."""
+    quote = platform.quote
+    return Renewal(
+        lease_id=lease_id,
+        at_ms=now_ms,
+        expires_ms=now_ms + max(int(1000 * ends_in_s), 1),
+        reset_count=quote.reset_count,
+        restart_count=quote.restart_count,
+        clock_ms=quote.clock_ms,
+        policy=platform.policy_name,
+        policy_version=platform.policy_version,
+    )

@@ -113,12 +113,12 @@ class ControlAnswers:
         policy = parse_any_policy(accepted_body(request.body, services.operators))
         await services.examiner.ima.prepare(policy)
         record = PolicyRecord(policy.name, policy.version, policy.body, policy.sha256, services.clock.now_ms())
-        seq = await services.store.add_policy(
-            record, event_body(policy=policy.name, version=policy.version, sha256=policy.sha256)
-        )
-        services.policies.put_in_force(policy)
-        if (shadow := services.shadows.get(policy.name)) is not None and shadow.policy.version <= policy.version:
-            services.shadows.drop(policy.name)  # as the transaction did
+        body = event_body(policy=policy.name, version=policy.version, sha256=policy.sha256)
+        async with services.policies_change:
+            seq = await services.store.add_policy(record, body)
+            services.policies.put_in_force(policy)
+            if (shadow := services.shadows.get(policy.name)) is not None and shadow.policy.version <= policy.version:
+                services.shadows.drop(policy.name)  # as the transaction did
         self._renewals.ask_now(services.sessions.judged_by(policy.name))
         await services.log.included(seq)
         judged = (await services.store.nodes_by_policy()).get(policy.name, 0)

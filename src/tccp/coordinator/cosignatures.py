@@ -6,7 +6,7 @@ nothing. They are kept in memory only; after a restart they are collected again.
 
 from tccp.errors import LogError
 from tccp.protocol.tenant_messages import WITNESSED_MAX
-from tccp.transparency.checkpoint import VerifiedCheckpoint, verify_checkpoint
+from tccp.transparency.checkpoint import VerifiedCheckpoint, check_witness_keys, verify_checkpoint
 from tccp.transparency.note import Note, NoteKey, NoteSignature, parse_note
 
 _NOTE_KEPT_BYTES_MAX = 16_384
@@ -18,9 +18,13 @@ class Cosignatures:
     Args:
         log_key: Of our checkpoints.
         witnesses: Whose cosignatures are collected.
+
+    Raises:
+        ConfigError: As `check_witness_keys`.
     """
 
     def __init__(self, log_key: NoteKey, witnesses: tuple[NoteKey, ...]) -> None:
+        check_witness_keys(log_key, witnesses)
         self._log_key, self._witnesses = log_key, witnesses
         self._heads: dict[str, VerifiedCheckpoint] = {}  # by the text that was signed
 

@@ -34,7 +34,7 @@ from tccp.coordinator.examination import Examiner
 from tccp.coordinator.identity import CoordinatorKeys, make_identity
 from tccp.coordinator.ima_policies import ImaPolicies
 from tccp.coordinator.launch import Launches
-from tccp.coordinator.log_opening import open_published_log
+from tccp.coordinator.log_opening import START_TIMEOUT_US, open_published_log
 from tccp.coordinator.log_server import LogServer, log_context
 from tccp.coordinator.log_view import LogView
 from tccp.coordinator.measured_before import MeasuredBefore
@@ -50,7 +50,7 @@ from tccp.coordinator.start import record_start
 from tccp.coordinator.tenants import TenantDesk, serve_tenant
 from tccp.coordinator.workers.pool import WorkerPool
 from tccp.core.disk import harden
-from tccp.errors import ConfigError, HostError
+from tccp.errors import ConfigError, HostError, TccpError
 from tccp.protocol.control_roles import CoordinatorRequest
 from tccp.protocol.statements import log_origin
 from tccp.service import Program, run_daemon
@@ -68,6 +68,7 @@ LAPSE_SWEEP_S = 1.0
 # A disk may take its time; a store that is silent for longer is not coming back.
 STORE_SILENCE_S = 10.0
 CLOCK_WARNING_S = 5.0
+READ_BYTES_PER_S = 20_000_000  # of a slow disk that has other things to do
 
 PROGRAM = Program(
     "coordinator",
@@ -87,7 +88,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
     operators = load_operators(config.policies)
     async with (
         _tpm_and_keys(config) as (tpm, keys),
-        open_store(state / "coordinator.db") as store,
+        _store(state / "coordinator.db") as store,
         _log(state, store, keys) as published,
     ):
         clock = SteadyClock(not_before_ms=await store.newest_time_ms())
@@ -127,6 +128,13 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
 
 def _log_signer(keys: CoordinatorKeys) -> NoteSigner:
     return NoteSigner(log_origin(keys.coordinator_id), keys.log_signing_key)
+
+
+def _store(database: Path) -> AbstractAsyncContextManager[Store]:
+    """All of it is read before it is used, and systemd shall not give up on that."""
+    bytes_now = database.stat().st_size if database.exists() else 0
+    systemd.notify(f"EXTEND_TIMEOUT_USEC={START_TIMEOUT_US + bytes_now * 1_000_000 // READ_BYTES_PER_S}")
+    return open_store(database)
 
 
 def _log(state: Path, store: Store, keys: CoordinatorKeys) -> AbstractAsyncContextManager[PublishedLog]:
@@ -205,8 +213,8 @@ async def serve_nodes(
             await serve_stream(services, renewals, launches, stream, address)
 
         counters = services.sessions.counters
-        pool = WorkerPool(services.config, own, authorities, listeners, serve=serve, counters=counters)
-        await pool.run(task_status=task_status)
+        services.workers = WorkerPool(services.config, own, authorities, listeners, serve=serve, counters=counters)
+        await services.workers.run(task_status=task_status)
         return
     context = coordinator_context(own, authorities)
 
@@ -319,7 +327,7 @@ async def _reload(services: Services, config_path: Path) -> None:
         authorities: EkAuthorities = load_authorities(config.enrolment)
         operators = load_operators(config.policies)
         context = log_context(config.log_server, services.identity.keys.ca, now=services.clock.now())
-    except ConfigError as problem:
+    except TccpError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
     for fixed in ("state_directory", "listen", "tenants", "log_server", "metrics", "control", "tpm", "witness"):
@@ -329,6 +337,8 @@ async def _reload(services: Services, config_path: Path) -> None:
     services.operators, services.examiner.ima.config = operators, config.ima
     await services.examiner.ima.prepare_all([*services.policies.all(), *services.shadows.policies()])
     logs.configure(log_format=config.log.format, level=config.log.level)
+    if services.workers is not None:
+        services.workers.log_as(config.log)
     log.info("reloaded", ek_authorities=len(authorities), lease_s=config.leases.seconds)
 
 

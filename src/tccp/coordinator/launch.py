@@ -45,6 +45,8 @@ from tccp.protocol.ticket import (
 from tccp.store import ConflictError, KeyClaim, MoveRecord, VmRecord
 
 REQUESTS_MAX = 16  # of one node at once
+MOVE_REPORTS_MAX = 512  # what may be answered only when another node has spoken is not in the way of the rest
+MOVE_REPORTS = MoveArrived | MoveWiped | MoveStayed
 # Refusals that fresh evidence may turn into a release.
 STALE = frozenset({"evidence_old", "policy_changed"})
 ASKED_AGAIN_MAX = 3  # an answer may be under way already, and the policy may change
@@ -65,43 +67,48 @@ class Launches:
             await trio.sleep_forever()
 
     def take(self, session: NodeSession, message: NodeRequest | NodeReport) -> None:
-        """Begin to work on what *session*'s node asks or says.
+        """Begin to work on what *session*'s node asks or says; what it says again meanwhile has the same answer.
 
         Raises:
             ProtocolError: ``too_many_requests``: it does not wait for answers.
         """
         assert self._nursery is not None
-        if session.key_requests >= REQUESTS_MAX:
-            raise ProtocolError("too_many_requests", f"more than {REQUESTS_MAX} at once")
-        session.key_requests += 1
+        if message in session.working_on:
+            return
+        is_of_move = isinstance(message, MOVE_REPORTS)
+        most = MOVE_REPORTS_MAX if is_of_move else REQUESTS_MAX
+        if sum(isinstance(other, MOVE_REPORTS) is is_of_move for other in session.working_on) >= most:
+            raise ProtocolError("too_many_requests", f"more than {most} at once")
+        session.working_on.add(message)
         self._nursery.start_soon(self._work, session, message)
 
     def remind(self, session: NodeSession) -> None:
         """A node is there again: tell it which of its VMs are to move."""
         assert self._nursery is not None
-        self._nursery.start_soon(self._moves.remind, session)
+        self._nursery.start_soon(self._remind, session)
+
+    async def _remind(self, session: NodeSession) -> None:
+        with session.contained():
+            await self._moves.remind(session)
 
     async def _work(self, session: NodeSession, message: NodeRequest | NodeReport) -> None:
-        answer: VmAnswer
-        try:
-            if isinstance(message, NodeRequest):
-                answer = await self._answer(session, message)
-            elif isinstance(message, MoveArrived | MoveWiped | MoveStayed):
-                answer = await self._moves.record(session, message)
-            else:
-                answer = await record_report(self._services, session, message)
-            await session.connection.send(answer)
-        except HostError as problem:
-            # The store or the connection failed; the node asks again.
-            log.warning("not_answered", node=str(session.node), reason=problem.reason, detail=problem.detail)
-        except Exception:
-            # A bug that one node brings out costs that node its connection, and nobody else anything.
-            log.exception("request_bug", node=str(session.node), request=type(message).__name__)
-            session.scope.cancel()
-        finally:
-            session.key_requests -= 1
+        with session.contained():
+            try:
+                await session.connection.send(await self._answer(session, message))
+            except HostError as problem:
+                # The store or the connection failed; the node asks again.
+                log.warning("not_answered", node=str(session.node), reason=problem.reason, detail=problem.detail)
+            finally:
+                session.working_on.discard(message)
 
-    async def _answer(self, session: NodeSession, request: NodeRequest) -> KeyRelease | MovePrepared | KeyRefused:
+    async def _answer(self, session: NodeSession, message: NodeRequest | NodeReport) -> VmAnswer:
+        if isinstance(message, NodeRequest):
+            return await self._keys(session, message)
+        if isinstance(message, MOVE_REPORTS):
+            return await self._moves.record(session, message)
+        return await record_report(self._services, session, message)
+
+    async def _keys(self, session: NodeSession, request: NodeRequest) -> KeyRelease | MovePrepared | KeyRefused:
         try:
             return await self._release(session, request)
         except (EvidenceError, ConflictError) as problem:
@@ -114,8 +121,7 @@ class Launches:
         verified = verify_ticket(request.ticket, request.signature)
         ticket = verified.ticket
         check_addressee(verified, services.coordinator_id)
-        if isinstance(request, KeyRequest):  # what a valid ticket has started may go on after that
-            check_validity(verified, services.clock.now_ms())
+        await self._check_validity(verified, request)
         # Before the ticket is used up: a ticket whose keys do not open shall not be.
         keys = unwrap_keys(
             ticket.wrapped_keys,
@@ -179,6 +185,7 @@ class Launches:
         ticket = verified.ticket
         if session.ended:  # who asks again on another connection gets it there; nobody else would run it
             raise HostError("node_gone", str(session.node))
+        await self._check_validity(verified, request)
         now_ms, said = self._services.clock.now_ms(), attested(self._services, session)
         if said is None:  # what was asserted would count where evidence says otherwise
             raise ConflictError("policy_changed", f"{session.node}: not judged by the policy in force yet")
@@ -205,8 +212,14 @@ class Launches:
             return await self._services.store.resume(claim)
         if isinstance(request, MoveRequest):
             return await self._services.store.prepare_move(claim, request.address)
-        check_validity(verified, now_ms)
         return await self._services.store.release(claim)
+
+    async def _check_validity(self, verified: VerifiedTicket, request: NodeRequest) -> None:
+        """What a valid ticket has started may go on after that; also where its node asks again for a lost answer."""
+        if isinstance(request, KeyRequest):
+            record = await self._services.store.vm(verified.ticket.vm_id)
+            if record is None or record.ticket != verified.sha256:
+                check_validity(verified, self._services.clock.now_ms())
 
 
 def _boot_key(session: NodeSession) -> RecipientPublicKey:

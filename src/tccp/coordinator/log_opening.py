@@ -36,6 +36,7 @@ COMPARED_AT_START = 256  # entries with their events; the root is compared anywa
 PREDECESSOR_S = 15.0
 LOCK_PAUSE_S = 0.1
 START_TIMEOUT_US = 60_000_000  # from each step on: systemd shall not give up on a long repair
+ENTRY_TIMEOUT_US = 100  # a slow disk reads more
 
 log = structlog.get_logger()
 
@@ -55,6 +56,8 @@ async def open_published_log(
     signed = None
     if remembered is not None:
         signed = verify_checkpoint(remembered, origin=signer.key.name, log_key=signer.key).checkpoint
+    # Tiles that are damaged are made again from all entries.
+    systemd.notify(f"EXTEND_TIMEOUT_USEC={START_TIMEOUT_US + await store.last_seq() * ENTRY_TIMEOUT_US}")
     writer = await _open_when_free(directory, signer)
     try:
         await _compare(writer, store, salt_key)

@@ -39,7 +39,7 @@ from tccp.store import (
 from tccp.transport.errors import PeerGoneError
 
 LOOK_S = 5.0  # whether a destination that waits is still connected
-ARRIVED_S = 30.0
+ARRIVED_S = 30.0  # for a destination that is connected to say that all of it has arrived
 
 log = structlog.get_logger()
 
@@ -135,22 +135,39 @@ class Moves:
             raise ConflictError(DESTINATION_LOST, f"{said.vm_id.hex()}: nobody has it")
 
     async def _arrived(self, said: MoveWiped) -> None:
-        """Until the destination has said so, which it does at about the same time; who does not has lost the VM."""
-        with trio.move_on_after(ARRIVED_S):
-            while (move := await self._under_way(said.vm_id)) and move.move_id == said.move_id:
-                if move.marks is not None:
-                    return
+        """Until the destination has said so, which it does at about the same time.
+
+        One that is away, as all are when the coordinator itself was, says so once it is back, and may come as long as
+        it has its lease. Who is there and does not say so, or is out, has lost the VM.
+        """
+        deadline = trio.current_time() + ARRIVED_S
+        while True:
+            move = await self._under_way(said.vm_id)
+            if move is None or move.move_id != said.move_id or move.marks is not None:
+                return
+            if await self._lease_of_destination(move) is None:
+                return
+            if self._services.sessions.get(move.node) is None:
+                deadline = trio.current_time() + ARRIVED_S
+            elif trio.current_time() >= deadline:
+                return
+            with trio.move_on_at(min(deadline, trio.current_time() + LOOK_S)):
                 await self._arrivals.park()
 
     async def _under_way(self, vm_id: bytes) -> MoveRecord | None:
         return await self._services.store.move(vm_id, self._services.clock.now_ms())
 
     async def _tell(self, session: NodeSession, move: MoveRecord) -> None:
-        lease = await self._services.store.open_lease(move.node)
-        is_there = lease is not None and lease.boot_id == move.boot_id  # else the source shall find nobody
-        spki_sha256 = lease.tls_spki_sha256 if lease is not None and is_there else bytes(32)
+        lease = await self._lease_of_destination(move)
+        spki_sha256 = lease.tls_spki_sha256 if lease is not None else bytes(32)  # so that the source finds nobody
         order = MoveOrder(move.vm_id, move.epoch, move.move_id, str(move.node), move.address, spki_sha256)
         await session.connection.send(order)
+
+    async def _lease_of_destination(self, move: MoveRecord) -> LeaseRecord | None:
+        """The lease that the boot to which it moves holds now."""
+        lease = await self._services.store.open_lease(move.node)
+        holds = lease is not None and lease.boot_id == move.boot_id and lease.expires_ms > self._services.clock.now_ms()
+        return lease if holds else None
 
     async def _lease_of_owner(self, move: MoveRecord) -> tuple[LeaseRecord, bytes]:
         record = await self._services.store.vm(move.vm_id)

@@ -124,8 +124,9 @@ async def set_policy(services: Services, renewals: Renewals, request: SetNodePol
     services.policies.get(request.policy)
     body = event_body(policy=request.policy)
     seq = await services.store.set_node_policy(name, request.policy, services.clock.now_ms(), body)
-    if (session := services.sessions.get(name)) is not None:
-        session.policy = request.policy
+    record = await services.store.node_by_name(name)
+    if record is not None and (session := services.sessions.get(name)) is not None:
+        session.policy = record.policy  # another may have been set since
         renewals.ask_now([session])
     await services.log.included(seq)
     return await show(services, name)

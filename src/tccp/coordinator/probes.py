@@ -5,7 +5,10 @@
 The answer is our verdict, not the node's quote: what its machine is made of is between it and us.
 """
 
+import contextlib
 import hashlib
+from collections import Counter
+from collections.abc import Iterator
 
 import structlog
 import trio
@@ -22,6 +25,7 @@ from tccp.protocol.tenant_messages import Probe, Probed
 from tccp.store import EventDraft, EventKind, attribute_fields
 
 PROBES_MAX = 32  # at once; each makes a TPM work
+PROBES_OF_ONE_MAX = 8  # of one tenant
 ASKED_AGAIN_MAX = 3  # an answer to an older challenge may be under way
 
 log = structlog.get_logger()
@@ -32,7 +36,7 @@ class Probes:
 
     def __init__(self, services: Services, renewals: Renewals) -> None:
         self._services, self._renewals = services, renewals
-        self._at_once = 0
+        self._at_once = Counter[bytes]()  # by tenant
 
     async def answer(self, probe: Probe) -> Probed:
         """Have the node quote, and say in the log that it held.
@@ -48,16 +52,23 @@ class Probes:
         verify_probe_signature(probe, coordinator_id=services.coordinator_id, coordinator_spki=own)
         if not any(tenant.key == probe.tenant_key for tenant in await services.store.tenants()):
             raise LaunchError("tenant_unknown", probe.tenant_key.hex())
-        if self._at_once >= PROBES_MAX:
-            raise HostError("overloaded", f"{PROBES_MAX} probes at once")
-        self._at_once += 1
-        try:
+        with self._place(probe.tenant_key):
             session = self._session(probe.node)
             await self._quote_since(session, trio.current_time())
             seq = await self._take_down(session, probe)
-        finally:
-            self._at_once -= 1
         return Probed(receipt=await services.log.receipt(seq))
+
+    @contextlib.contextmanager
+    def _place(self, tenant_key: bytes) -> Iterator[None]:
+        if self._at_once.total() >= PROBES_MAX or self._at_once[tenant_key] >= PROBES_OF_ONE_MAX:
+            raise HostError("overloaded", f"{self._at_once.total()} probes, {self._at_once[tenant_key]} of this tenant")
+        self._at_once[tenant_key] += 1
+        try:
+            yield
+        finally:
+            self._at_once[tenant_key] -= 1
+            if not self._at_once[tenant_key]:
+                del self._at_once[tenant_key]
 
     def _session(self, name: str) -> NodeSession:
         try:

@@ -114,6 +114,8 @@ class PublishedLog:
             head = self.head
             await self._store.set_meta(HEAD, head.note.encode())
             self._remembered = head
+            if await self._store.last_seq() <= self.size:  # else the next commit says whether all is well again
+                self.problem = None
         self._remember_at = trio.current_time() + REMEMBER_EVERY_S
 
     # ---- writing

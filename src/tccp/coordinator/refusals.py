@@ -5,7 +5,7 @@ import trio
 
 from tccp.coordinator.services import Services, event_body
 from tccp.coordinator.sessions import Refusal
-from tccp.errors import EvidenceError
+from tccp.errors import EvidenceError, HostError
 from tccp.model import NodeName
 from tccp.protocol.messages import Refused
 from tccp.store import ConflictError, EventDraft, EventKind
@@ -49,7 +49,14 @@ async def _record(services: Services, node: NodeName, problem: EvidenceError | C
     repeated = now_ms - logged_ms.get(problem.reason, -REPEAT_MS) < REPEAT_MS
     if not repeated:
         logged_ms[problem.reason] = now_ms
-    services.sessions.refusals[node] = Refusal(now_ms, problem.reason, problem.detail, logged_ms)
-    if not repeated:
-        body = event_body(reason=problem.reason, detail=problem.detail[:DETAIL_CHARS_MAX])
-        await services.log.included(await services.store.append_event(EventDraft(now_ms, EventKind.REFUSE, node, body)))
+    detail = problem.detail[:DETAIL_CHARS_MAX]
+    services.sessions.refusals[node] = Refusal(now_ms, problem.reason, detail, logged_ms)
+    if repeated:
+        return
+    draft = EventDraft(now_ms, EventKind.REFUSE, node, event_body(reason=problem.reason, detail=detail))
+    try:
+        seq = await services.store.append_event(draft)
+    except HostError:
+        del logged_ms[problem.reason]  # the next one is entered
+        raise
+    await services.log.included(seq)

@@ -4,11 +4,9 @@ Straight down the exchange of docs/PROTOCOL.md. What a node sends is believed st
 enrolled), `BoundAk` (its AK lives in the TPM of that EK), `VerifiedQuote`, `TrustedPlatform`, and only then a lease.
 """
 
-import contextlib
 import functools
 import os
 import ssl
-from collections.abc import Iterator
 
 import structlog
 import trio
@@ -32,7 +30,7 @@ from tccp.coordinator.launch import Launches
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
-from tccp.coordinator.sessions import Lease, NodeSession
+from tccp.coordinator.sessions import ANSWER_S, Lease, NodeSession
 from tccp.errors import EnrolmentError, EvidenceError, PolicyError
 from tccp.model import NodeName, spki_sha256
 from tccp.protocol import binding
@@ -56,9 +54,8 @@ from tccp.protocol.statements import IdentityStatement
 from tccp.store import ConflictError
 from tccp.transport.accepting import address_of, forgiving
 from tccp.transport.connection import Connection, Stream, fresh_nonce, handshake
-from tccp.transport.errors import PeerGoneError
+from tccp.transport.errors import gone_after
 
-ANSWER_S = 30.0  # how long a nonce is good for
 HELLO_S = 10.0
 
 log = structlog.get_logger()
@@ -89,7 +86,7 @@ async def _serve(
     services: Services, renewals: Renewals, launches: Launches, connection: Connection, address: str
 ) -> None:
     channel = connection.channel(services.coordinator_id, own_end_is_coordinator=True)
-    with _silence_after(HELLO_S):
+    with gone_after(HELLO_S):
         hello = await connection.receive(Hello)
     try:
         _check_version(hello)
@@ -160,7 +157,7 @@ async def register(
             pcr_indexes=selection.indexes,
         )
     )
-    with _silence_after(ANSWER_S):
+    with gone_after(ANSWER_S):
         evidence = await connection.receive(Evidence)
     ak: BoundAk = confirm_activation(activation, evidence.credential)
     key = AkKey.from_tpm_public(ak.ak_public)
@@ -178,7 +175,7 @@ async def register(
 
     async def fetch(name: f.HostLog, offset: int) -> bytes:
         await connection.send(HostLogRequest(log=name, offset=offset))
-        with _silence_after(ANSWER_S):
+        with gone_after(ANSWER_S):
             return (await connection.receive(HostLogPart)).content
 
     async def judge_beside() -> KnownBoot:
@@ -190,7 +187,7 @@ async def register(
         )
 
     try:
-        with _silence_after(PATIENCE_S):
+        with gone_after(PATIENCE_S):
             platform = await services.examiner.examine(
                 policy, quote, boot, fetch, event_log=evidence.event_log, node=node.record.name
             )
@@ -253,13 +250,3 @@ async def _admit(
             receipt=receipt,
         )
     )
-
-
-@contextlib.contextmanager
-def _silence_after(seconds: float) -> Iterator[None]:
-    """A peer that says nothing for *seconds* is gone."""
-    try:
-        with trio.fail_after(max(seconds, 0.0)):
-            yield
-    except trio.TooSlowError:
-        raise PeerGoneError("peer_gone", f"no answer in {seconds:.0f} s") from None

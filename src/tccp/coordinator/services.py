@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass, field
 
 import msgspec
+import trio
 from nacl.signing import VerifyKey
 
 from tccp.attestation.enrolment import EkAuthorities
@@ -20,6 +21,7 @@ from tccp.coordinator.published_log import PublishedLog
 from tccp.coordinator.sessions import Sessions
 from tccp.coordinator.shadows import Shadows
 from tccp.coordinator.verifier import QuoteVerifier
+from tccp.coordinator.workers.pool import WorkerPool
 from tccp.model import PcrValues
 from tccp.store import Store
 
@@ -53,6 +55,9 @@ class Services:
     metrics_listening: str = ""  # empty: nowhere
     verifier: QuoteVerifier = field(default_factory=QuoteVerifier)
     sessions: Sessions = field(default_factory=Sessions)
+    workers: WorkerPool | None = None  # where there are some
+    # Held while a version of a policy changes its place: what is in memory follows the record in its order.
+    policies_change: trio.Lock = field(default_factory=trio.Lock)
 
     @property
     def coordinator_id(self) -> bytes:

@@ -1,18 +1,21 @@
 """Who is connected: the sessions of admitted nodes."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import trio
 
 from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.quote import AkKey
+from tccp.bugs import contained
 from tccp.coordinator.examination import KnownBoot
 from tccp.coordinator.shadows import Shadow
 from tccp.coordinator.trials import Trial
 from tccp.measures import Tally
 from tccp.model import NodeName, PcrSelection
 from tccp.protocol.binding import Channel
+from tccp.protocol.messages import NodeReport, NodeRequest
 from tccp.store import LeaseRecord
 from tccp.transport.certificates import CertificateTemplate
 from tccp.transport.connection import Connection
@@ -64,7 +67,7 @@ class NodeSession:
     renewed: trio.Event | None = field(default=None, repr=False)  # the next time it is, if anybody waits for that
     parts: trio.MemorySendChannel[bytes] | None = field(default=None, repr=False)  # who waits for one of its logs
     trial: Trial | None = None  # for which it is asked next
-    key_requests: int = 0  # that are being worked on
+    working_on: set[NodeRequest | NodeReport] = field(default_factory=set, repr=False)  # of what it asked and said
     revoked: bool = False  # it is being told, and nothing else
     closed: trio.Event = field(default_factory=trio.Event, repr=False)  # its task is over
     scope: trio.CancelScope = field(default_factory=trio.CancelScope, repr=False)
@@ -73,6 +76,10 @@ class NodeSession:
     def ended(self) -> bool:
         """Nothing more is said to it, or its task was told to end."""
         return self.revoked or self.scope.cancel_called
+
+    def contained(self) -> AbstractContextManager[None]:
+        """A bug in what is done here costs this node its connection, and nobody else anything."""
+        return contained("session_bug", end=self.scope.cancel, node=str(self.node))
 
     def until_renewed(self) -> trio.Event:
         """What `tell_renewed` sets next, for all who wait."""

@@ -31,8 +31,10 @@ async def add(services: Services, renewals: Renewals, request: s.AddShadow) -> s
         raise ConfigError("other_bank", detail, hint=hint)
     await services.examiner.ima.prepare(policy)
     now_ms = services.clock.now_ms()
-    seq = await services.store.set_shadow(PolicyRecord(policy.name, policy.version, policy.body, policy.sha256, now_ms))
-    shadow = services.shadows.put(policy, now_ms)
+    record = PolicyRecord(policy.name, policy.version, policy.body, policy.sha256, now_ms)
+    async with services.policies_change:
+        seq = await services.store.set_shadow(record)
+        shadow = services.shadows.put(policy, now_ms)
     renewals.ask_now(services.sessions.judged_by(policy.name))
     await services.log.included(seq)
     return info(services, shadow)
@@ -65,13 +67,11 @@ async def promote(services: Services, renewals: Renewals, request: s.PromoteShad
     Raises:
         ConflictError: ``no_shadow``; ``shadow_changed``: another has taken its place; ``policy_not_newer``.
     """
-    shadow = _get(services, request.name)
-    if shadow.policy.sha256 != request.sha256:  # and not the one that is about to take its place either
-        raise ConflictError("shadow_changed", f"{shadow.policy} is there, another was meant")
-    before = info(services, shadow)
-    now_ms = services.clock.now_ms()
-    seq = await services.store.promote_shadow(request.name, request.sha256, now_ms)
-    _put_in_force(services, shadow.policy)
+    async with services.policies_change:
+        shadow = _get(services, request.name)
+        before = info(services, shadow)
+        seq = await services.store.promote_shadow(request.name, request.sha256, services.clock.now_ms())
+        _put_in_force(services, shadow.policy)
     renewals.ask_now(services.sessions.judged_by(request.name))
     await services.log.included(seq)
     return before
@@ -83,10 +83,10 @@ async def drop(services: Services, request: s.DropShadow) -> s.ShadowInfo:
     Raises:
         ConflictError: ``no_shadow``.
     """
-    shadow = _get(services, request.name)
-    before = info(services, shadow)
-    seq = await services.store.drop_shadow(request.name, services.clock.now_ms())
-    services.shadows.drop(request.name)
+    async with services.policies_change:
+        before = info(services, _get(services, request.name))
+        seq = await services.store.drop_shadow(request.name, services.clock.now_ms())
+        services.shadows.drop(request.name)
     await services.log.included(seq)
     return before
 

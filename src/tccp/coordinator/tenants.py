@@ -4,9 +4,7 @@ Anybody may connect and is told what everybody may know; only who wants a node t
 everything that costs us something has its bound: connections, silence, activations, questions, probes.
 """
 
-import contextlib
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +37,7 @@ from tccp.tpm.event_log import read_event_log
 from tccp.transparency.tile import Tile
 from tccp.transport.certificates import der_of_pem
 from tccp.transport.connection import handshake
-from tccp.transport.errors import PeerGoneError
+from tccp.transport.errors import PeerGoneError, gone_after
 from tccp.transport.tenant_connection import TenantConnection
 
 HELLO_S = 10.0
@@ -100,7 +98,7 @@ async def serve_tenant(desk: TenantDesk, stream: trio.SocketStream, context: ssl
 
 
 async def _serve(desk: TenantDesk, connection: TenantConnection) -> None:
-    with _silence_after(HELLO_S):
+    with gone_after(HELLO_S):
         hello = await connection.receive_any()
     if isinstance(hello, TenantHello):
         await _introduce(desk, connection, hello)
@@ -108,7 +106,7 @@ async def _serve(desk: TenantDesk, connection: TenantConnection) -> None:
         await connection.send(await _answer(desk, hello))
     questions = 0
     while not connection.is_over and questions < QUESTIONS_MAX:
-        with _silence_after(IDLE_S):
+        with gone_after(IDLE_S):
             question = await connection.receive_any()
         questions += 1
         await connection.send(await _answer(desk, question))
@@ -165,13 +163,3 @@ async def _found(desk: TenantDesk, question: AnyTenantMessage) -> AnyTenantMessa
                 desk.services.cosignatures.add(question.note)
             return LogHead(checkpoint=(await desk.log_view.heads()).newest)
     raise AssertionError(f"the table lets no tenant say {type(question).__name__}")
-
-
-@contextlib.contextmanager
-def _silence_after(seconds: float) -> Iterator[None]:
-    """A peer that says nothing for *seconds* is gone."""
-    try:
-        with trio.fail_after(seconds):
-            yield
-    except trio.TooSlowError:
-        raise PeerGoneError("peer_gone", f"no word in {seconds:.0f} s") from None

@@ -4,12 +4,16 @@ The C core verifies eight signatures at once where the CPU can; a batch is whate
 done, so a quiet coordinator answers at once and a busy one answers more cheaply.
 """
 
+from collections.abc import Sequence
+
 import trio
 
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
+from tccp.bugs import contained
 from tccp.coordinator.admission import claimed_pcrs
 from tccp.coordinator.batching import Waiting, next_batch
 from tccp.coordinator.sessions import NodeSession, OpenChallenge
+from tccp.errors import HostError, TccpError
 from tccp.protocol import binding
 from tccp.protocol.messages import RenewalEvidence
 
@@ -44,6 +48,7 @@ class QuoteVerifier:
 
         Raises:
             QuoteError: It does not hold.
+            HostError: ``bug``.
         """
         waiting: Waiting[QuoteClaim, VerifiedQuote] = Waiting(claim)
         await self._send.send(waiting)
@@ -53,6 +58,8 @@ class QuoteVerifier:
         """Verify what arrives, until cancelled."""
         while True:
             batch = await next_batch(self._receive, BATCH_MAX)
-            verdicts = await trio.to_thread.run_sync(verify_quotes, [waiting.request for waiting in batch])
+            verdicts: Sequence[VerifiedQuote | TccpError] = [HostError("bug", "in the verifier") for _ in batch]
+            with contained("verifier_bug"):
+                verdicts = await trio.to_thread.run_sync(verify_quotes, [waiting.request for waiting in batch])
             for waiting, verdict in zip(batch, verdicts, strict=True):
                 waiting.settle(verdict)

@@ -1,4 +1,4 @@
-"""EK certificates and the authorities that certify them; see ``tccp_ek_certificate_verify`` in csrc/tccp.h."""
+"""EK certificates and the authorities behind them; see ``tccp_ek_certificate_verify`` in csrc/tccp_certificate.h."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

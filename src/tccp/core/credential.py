@@ -1,4 +1,4 @@
-"""TPM2_MakeCredential in software; see ``tccp_credential_make`` in csrc/tccp.h."""
+"""TPM2_MakeCredential in software; see ``tccp_credential_make`` in csrc/tccp_credential.h."""
 
 from tccp.core._lib import check, ffi, lib
 from tccp.errors import EnrolmentError

@@ -5,7 +5,7 @@ Keys never enter Python: they go from a descriptor into locked memory of the C c
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tccp.core._lib import check, ffi, lib
 from tccp.core.image import suite_of_cpu
@@ -60,7 +60,7 @@ class DiskKey:
 
 @dataclass(frozen=True, slots=True)
 class DiskInfo:
-    """What a disk says of itself; see ``tccp_disk_info`` in csrc/tccp.h."""
+    """What a disk says of itself; see ``tccp_disk_info`` in csrc/tccp_disk.h."""
 
     disk_id: bytes
     root: bytes
@@ -134,7 +134,7 @@ def create_disk(
 
 
 class LiveDisk:
-    """An open live disk. Its methods may be called from any thread, all but the last four at the same time.
+    """An open live disk. Its methods may be called from any thread, and all but `grow`, `close` and `forget` at once.
 
     The caller holds a lock on the file, and keeps *file* open as long as this object.
     """
@@ -180,26 +180,8 @@ class LiveDisk:
 
     @property
     def handle(self) -> Any:
-        """The ``tccp_disk *`` itself, for other modules of `tccp.core`."""
+        """The ``tccp_disk *`` itself."""
         return self._disk
-
-    def read(self, offset: int, length: int) -> bytes:
-        """The bytes there, verified.
-
-        Raises:
-            DiskError: ``disk_corrupt``: a block does not verify.
-        """
-        buffer = ffi.new("uint8_t[]", max(length, 1))
-        _check(lib.tccp_disk_read(self._disk, offset, length, buffer), f"{length} bytes at {offset}")
-        return bytes(ffi.buffer(buffer, length))
-
-    def write(self, offset: int, content: bytes) -> None:
-        """Write; durable after the next `flush`."""
-        _check(lib.tccp_disk_write(self._disk, offset, len(content), content), f"{len(content)} bytes at {offset}")
-
-    def zero(self, offset: int, length: int) -> None:
-        """Make the bytes zeros, and give their room back; durable after the next `flush`."""
-        _check(lib.tccp_disk_zero(self._disk, offset, length), f"{length} bytes at {offset}")
 
     def flush(self) -> None:
         """Make everything durable that was written before this call.
@@ -208,13 +190,6 @@ class LiveDisk:
             HostError: It is unknown what the disk holds now; every later write and flush fails, too.
         """
         _check(lib.tccp_disk_flush(self._disk), "flush")
-
-    def extent(self, offset: int, length: int) -> tuple[bool, int]:
-        """Whether *offset* begins data (or a hole that reads as zeros), and for how many bytes."""
-        is_data = ffi.new("int *")
-        found = ffi.new("uint64_t *")
-        _check(lib.tccp_disk_extent(self._disk, offset, length, is_data, found), "extent")
-        return bool(is_data[0]), int(found[0])
 
     def verify(self, first_block: int, count: int) -> tuple[int, int]:
         """Verify some blocks: how many are bad, and which is the first of them."""
@@ -273,13 +248,6 @@ class LiveDisk:
         _check(lib.tccp_disk_compact(self._disk, freed), "compact")
         return int(freed[0])
 
-    def start_keeper(self) -> None:
-        """Start a thread that makes room ready before it is needed, and commits when much was written without a flush.
-
-        It ends with `close` or `forget`. `serve_nbd` starts it, too.
-        """
-        _check(lib.tccp_disk_keeper_start(self._disk), "tccp_disk_keeper_start")
-
     def close(self) -> bytes:
         """Write everything, and return the root to demand at the next opening. The disk is forgotten in any case."""
         root = ffi.new("uint8_t[]", ROOT_BYTES)
@@ -294,7 +262,7 @@ class LiveDisk:
         ffi.release(self._disk)
         self._disk = ffi.NULL
 
-    def __enter__(self) -> "LiveDisk":
+    def __enter__(self) -> Self:
         """Nothing but the object."""
         return self
 

@@ -15,7 +15,7 @@ _new_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 class ParsedEventLog:
-    """What ``tccp_event_log_parse`` found; see ``tccp_event`` and ``tccp_event_log_info`` in csrc/tccp.h.
+    """What ``tccp_event_log_parse`` found; see ``tccp_event`` and ``tccp_event_log_info`` in csrc/tccp_event_log.h.
 
     ``info`` and ``events[0:event_count]`` are the C structures themselves, valid as long as this object lives.
     """

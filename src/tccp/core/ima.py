@@ -10,12 +10,11 @@ __all__ = ["AGGREGATE_BYTES", "CompiledPolicy", "ReplayedList", "ima_from_text",
 Bytes: TypeAlias = bytes | memoryview
 # One digest that a boot aggregate may have: its number of the bank, and the digest padded with zeros.
 AGGREGATE_BYTES = 1 + lib.TCCP_DIGEST_BYTES_MAX
-PCR_BYTES = lib.TCCP_IMA_PCR_BYTES
 _new_uncleared = ffi.new_allocator(should_clear_after_alloc=False)
 
 
 class ReplayedList:
-    """What ``tccp_ima_replay`` found; see ``tccp_ima_entry`` and ``tccp_ima_replayed`` in csrc/tccp.h.
+    """What ``tccp_ima_replay`` found; see ``tccp_ima_entry`` and ``tccp_ima_replayed`` in csrc/tccp_ima.h.
 
     ``entries[0:count]`` are the C structures themselves, valid as long as this object lives.
     """

@@ -1,4 +1,4 @@
-"""Sealed images in C: see the section of that name in ``csrc/tccp.h`` and ``docs/IMAGE_FORMAT.md``."""
+"""Sealed images in C: see ``csrc/tccp_image.h`` and ``docs/IMAGE_FORMAT.md``."""
 
 import errno
 import os
@@ -10,7 +10,6 @@ from tccp.core._lib import check, ffi, lib
 from tccp.errors import HostError, SealedImageError
 
 HEADER_BYTES: int = lib.TCCP_IMAGE_HEADER_BYTES
-CHUNK_BYTES: int = lib.TCCP_IMAGE_CHUNK_BYTES
 RECIPIENT_BYTES: int = lib.TCCP_IMAGE_RECIPIENT_BYTES
 RECIPIENTS_MAX: int = lib.TCCP_IMAGE_RECIPIENTS_MAX
 SIZE_MAX: int = lib.TCCP_IMAGE_SIZE_MAX
@@ -103,7 +102,7 @@ class ImageProgress:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What the header of a sealed image says; ``tccp_image_info`` in csrc/tccp.h tells what each means."""
+    """What the header of a sealed image says; ``tccp_image_info`` in csrc/tccp_image.h tells what each means."""
 
     size: int
     file_bytes: int

@@ -1,4 +1,4 @@
-"""Which libraries the C core runs with; see ``tccp_library_versions`` in ``csrc/tccp.h``."""
+"""Which libraries the C core runs with; see ``tccp_library_versions`` in ``csrc/tccp_status.h``."""
 
 from typing import NamedTuple
 

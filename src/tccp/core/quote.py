@@ -1,4 +1,4 @@
-"""Quotes and the keys that sign them; see ``tccp_quote_verify`` and ``tccp_ak_from_spki`` in csrc/tccp.h."""
+"""Quotes and the keys that sign them; see ``tccp_quote_verify`` and ``tccp_ak_from_spki`` in csrc/tccp_quote.h."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Public areas of TPM keys; see ``tccp_tpm_public_parse`` in csrc/tccp.h."""
+"""Public areas of TPM keys; see ``tccp_tpm_public_parse`` in csrc/tccp_tpm_public.h."""
 
 from dataclasses import dataclass, field
 

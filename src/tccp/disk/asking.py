@@ -14,6 +14,7 @@ import json
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,7 +55,7 @@ def _answer_all(disk: LiveDisk, words: Words, listener: socket.socket, stop: int
             client, _ = listener.accept()
             with client:
                 client.settimeout(CLIENT_TIMEOUT_S)
-                client.sendall(_answer(disk, words, _line(client)))
+                client.sendall(_answer(disk, words, _line(client, stop)))
 
 
 @contextmanager
@@ -97,9 +98,17 @@ def _answer_one(disk: LiveDisk, words: Words, client: socket.socket, stop: int) 
                 client.sendall(_answer(disk, words, line.decode("ascii", "replace")))
 
 
-def _line(client: socket.socket) -> str:
+def _line(client: socket.socket, stop: int) -> str:
+    """What the client says in `CLIENT_TIMEOUT_S`; TimeoutError when that is no line, or we are to end."""
     received = b""
+    poll = select.poll()
+    poll.register(stop, select.POLLIN)
+    poll.register(client, select.POLLIN)
+    until = time.monotonic() + CLIENT_TIMEOUT_S
     while b"\n" not in received and len(received) < LINE_BYTES_MAX:
+        ready = poll.poll(max(until - time.monotonic(), 0) * 1000)
+        if not ready or any(descriptor == stop for descriptor, _ in ready):
+            raise TimeoutError
         part = client.recv(LINE_BYTES_MAX - len(received))
         if not part:
             break

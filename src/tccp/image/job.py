@@ -37,9 +37,11 @@ def run_job(job: Callable[[ImageProgress], Result], watch: Watch | None = None) 
     # A daemon: a job that hangs in a system call does not keep an interrupted process alive.
     thread = threading.Thread(target=work, name="tccp-image", daemon=True)
     thread.start()
+    running = True
     try:
-        while thread.is_alive():
+        while running:
             thread.join(POLL_S)
+            running = thread.is_alive()
             if watch is not None:
                 watch(progress)
     except BaseException:

@@ -3,13 +3,14 @@
 Whoever could open the image before may have kept its key: removing a recipient keeps out those who have not looked yet.
 """
 
+import fcntl
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tccp.core.image import DESCRIPTOR_BYTES, HEADER_BYTES, ImageInfo, image_header_write
-from tccp.errors import ConfigError
+from tccp.errors import ConfigError, HostError
 from tccp.image.keys import RecipientPublicKey, RecipientSecretKey
 from tccp.image.output import new_file
 from tccp.image.recipients import Recipient, check_recipients, wrap_image_key
@@ -34,17 +35,19 @@ def rewrap_image(
         remove: Those who go.
         rotate: Pairs of who goes and the key that takes the place.
 
-    The old header is kept beside the image until the new one is on the disk: what a crash tears is put back by the next
-    call.
+    The new header is kept beside the image until it is in it: what a crash cuts off is finished by the next call, so
+    that nobody comes back who was removed.
 
     Raises:
         SealedImageError: The image does not hold, or *secret* is no recipient of it.
         ConfigError: A recipient that goes is not there, nobody is left, there are too many, or one is there twice.
+        HostError: ``image_in_use``: somebody else is changing its recipients.
     """
-    backup = path.with_name(f".{path.name}.old-header")
+    pending = path.with_name(f".{path.name}.new-header")
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        _mend(descriptor, backup)
+        _lock(descriptor, path)
+        _finish(descriptor, pending)
         image = read_sealed_image(descriptor)
         key = unlock_image(image, secret)
         entries = _leave_out(image.recipients, [*remove, *(old for old, _ in rotate)])
@@ -52,26 +55,31 @@ def rewrap_image(
         entries += [wrap_image_key(key, image.info.image_id, recipient) for recipient in added]
         check_recipients([entry.key_id for entry in entries])
         info = replace(image.info, recipient_count=len(entries))
-        with new_file(backup) as file:
-            write_header(file.descriptor, image.header)
+        with new_file(pending) as file:
+            write_header(file.descriptor, image_header_write(info, [entry.encode() for entry in entries], key))
             file.publish()
-        write_header(descriptor, image_header_write(info, [entry.encode() for entry in entries], key))
-        os.fsync(descriptor)
-        backup.unlink()
+        _finish(descriptor, pending)
     finally:
         os.close(descriptor)
     return info, entries
 
 
-def _mend(descriptor: int, backup: Path) -> None:
-    """Put back the old header when a crash came between the two: the part that names the image is the same in both."""
-    if not backup.exists():
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise HostError("image_in_use", f"{path}: somebody else is changing its recipients") from None
+
+
+def _finish(descriptor: int, pending: Path) -> None:
+    """Bring a header that is whole beside the image into it; that which names the image is the same in both."""
+    if not pending.exists():
         return
-    header = backup.read_bytes()
+    header = pending.read_bytes()
     if len(header) == HEADER_BYTES and os.pread(descriptor, DESCRIPTOR_BYTES, 0) == header[:DESCRIPTOR_BYTES]:
         write_header(descriptor, header)
         os.fsync(descriptor)
-    backup.unlink()
+    pending.unlink()
 
 
 def _leave_out(entries: list[Recipient], names: Sequence[Named]) -> list[Recipient]:

@@ -122,13 +122,13 @@ class NbdSource(Source):
     """An export of ``qemu-nbd``, pumped into a pipe by a thread."""
 
     def __init__(self, connections: list[socket.socket]) -> None:
+        self.size = max([_negotiate(connection) for connection in connections])  # all of one export
         descriptor, self._inlet = os.pipe()
         super().__init__(descriptor)
         with contextlib.suppress(OSError):  # a small pipe is only slower
             fcntl.fcntl(self._inlet, fcntl.F_SETPIPE_SZ, PIECE_BYTES)
         self._connections = connections
         self._problem = ""
-        self.size = max([_negotiate(connection) for connection in connections])  # all of one export
         self._thread = threading.Thread(target=self._run, name="tccp-nbd", daemon=True)
         self._thread.start()
 

@@ -10,7 +10,6 @@ delays only what is told to it. Each event is told at least once: a crash betwee
 import hashlib
 import hmac
 import json
-import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import trio
 from tccp import systemd
 from tccp.config import CoordinatorConfig, WebhookConfig, load_config
 from tccp.control.client import ControlClient
+from tccp.durable import replace_file
 from tccp.errors import ConfigError, HostError, PeerError, RefusedError
 from tccp.protocol.control import CoordinatorStatus, Event, GetStatus, WatchEvents
 from tccp.service import Program, run_daemon
@@ -67,28 +67,34 @@ class Notifier:
         while True:
             try:
                 while True:
-                    await self.tell_new()
+                    looked_at = await self.tell_new()
                     pause_s = PAUSE_FIRST_S
-                    await trio.sleep(POLL_S)
+                    if not looked_at:
+                        await trio.sleep(POLL_S)
             except (HostError, PeerError, ConfigError, RefusedError) as problem:
                 log.warning("not_notified", reason=problem.reason, detail=problem.detail)
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    async def tell_new(self) -> None:
-        """Tell what is new, in order.
+    async def tell_new(self) -> int:
+        """Tell what is new, in order; how many entries were looked at, which may not be all.
 
         Raises:
             HostError: ``not_taken``: the webhook answers anything but 2xx; ``unreachable``; the coordinator is away.
             PeerError: It speaks no HTTP.
         """
         status, told, events = await trio.to_thread.run_sync(self._look, abandon_on_cancel=True)
+        noted = told
         for event in events:
+            told = event.seq
             if event.kind in self.webhook.kinds:
                 await self._tell(status, event)
-            told = event.seq
+                await trio.to_thread.run_sync(self._note, told)
+                noted = told
+        if told != noted:
             await trio.to_thread.run_sync(self._note, told)
         systemd.notify(f"STATUS=told up to entry {told}")
+        return len(events)
 
     def _look(self) -> tuple[CoordinatorStatus, int, Sequence[Event]]:
         """What the coordinator has, how far we are, and what comes next. What was before the first start is left."""
@@ -133,15 +139,7 @@ class Notifier:
 
     def _note(self, told: int) -> None:
         """Durable and whole, or as it was."""
-        beside = self.place.with_suffix(".new")
-        try:
-            with beside.open("w", encoding="ascii") as file:
-                file.write(f"{told}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.place)
-        except OSError as problem:
-            raise HostError("place_unwritable", f"{self.place}: {problem.strerror}") from None
+        replace_file(self.place, b"%d\n" % told, mode=0o600)
 
 
 def notifier_of(config: CoordinatorConfig) -> Notifier:

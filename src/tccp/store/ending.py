@@ -12,6 +12,7 @@ from tccp.store.errors import ConflictError
 from tccp.store.launches import VmDestruction, VmEnd, VmState, VmSuspension
 from tccp.store.marking import take_down_disks
 from tccp.store.owners import another_node, of_this_boot, of_this_node
+from tccp.store.ownership import forget_move
 from tccp.store.records import EventDraft, EventKind
 from tccp.store.transactions import append_event
 
@@ -26,12 +27,17 @@ def end_vm(connection: sqlite3.Connection, end: VmEnd) -> int:
         (end.at_ms, end.reason, end.vm_id),
     )
     take_down_disks(connection, record, end.disk_root, end.marks)
+    forget_move(connection, end.vm_id)
     body = {"vm_id": end.vm_id, "epoch": end.epoch, "reason": end.reason, "disk_root": end.disk_root or b""}
     return append_event(connection, EventDraft(end.at_ms, EventKind.STOP, record.node, msgspec.msgpack.encode(body)))
 
 
 def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
-    """Take down that a VM stands in a file; 0 when that is known already."""
+    """Take down that a VM stands in a file; 0 when that is known already.
+
+    Each state stays on record until the VM is destroyed, also where today's ticket does not allow to go back to it: a
+    later one may. Beside its two events, which stay for ever, it is small.
+    """
     record = of_this_boot(connection, said)
     if record.state == VmState.SUSPENDED and record.state_root == said.state_root:
         return 0
@@ -51,6 +57,7 @@ def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
         (said.at_ms, said.generation, said.state_root, said.vm_id),
     )
     take_down_disks(connection, record, said.disk_root, said.marks)
+    forget_move(connection, said.vm_id)
     connection.execute(
         "INSERT INTO vm_state (vm_id, generation, state_root, disk_root, marks)"
         " SELECT vm_id, generation, state_root, disk_root, marks FROM vm WHERE vm_id = ?"
@@ -92,6 +99,7 @@ def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:
             (said.at_ms, seq, said.vm_id),
         )
     connection.execute("DELETE FROM vm_state WHERE vm_id = ?", (said.vm_id,))
+    forget_move(connection, said.vm_id)
     connection.execute(
         "INSERT INTO vm_destruction (statement, vm_id, seq) VALUES (?, ?, ?)", (said.statement_sha256, said.vm_id, seq)
     )

@@ -8,6 +8,8 @@ A `ConflictError` is not a `StoreError`: who retries when the disk failed must n
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tccp.errors import StoreError, TccpError
 
@@ -55,3 +57,12 @@ def store_error(error: sqlite3.Error) -> StoreError | sqlite3.Error:
     if reason is None:
         return error
     return StoreError(reason, f"{error} ({error.sqlite_errorname})", hint=_HINTS.get(reason, ""))
+
+
+@contextmanager
+def errors_of_sqlite() -> Iterator[None]:
+    """What SQLite raises here comes out as `store_error` has it."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise store_error(error) from error

@@ -17,6 +17,7 @@ from tccp.attestation.attributes import NodeAttributes, attributes_text
 from tccp.model import NodeName
 from tccp.store.errors import ConflictError
 from tccp.store.launches import KeyClaim, TenantRecord, VmRecord, VmState
+from tccp.store.ownership import forget_move
 from tccp.store.records import EventDraft, EventKind
 from tccp.store.transactions import append_event, no_open_lease, policy_changed
 
@@ -79,13 +80,13 @@ def vms(connection: sqlite3.Connection, after: bytes, limit: int) -> list[VmReco
 
 def release(connection: sqlite3.Connection, claim: KeyClaim) -> VmRecord:
     """Make the node that asks the VM's owner, if everything allows it."""
+    if (given := given_before(connection, claim)) is not None:
+        return given
     asker = node_that_may(connection, claim)
     before = vm(connection, claim.vm_id)
     if before is not None and before.tenant_key != claim.tenant_key:
         raise ConflictError("vm_of_another_tenant", claim.vm_id.hex())
     if connection.execute("SELECT 1 FROM used_ticket WHERE ticket = ?", (claim.ticket,)).fetchone() is not None:
-        if before is not None and asks_again(claim, asker, before):
-            return before
         raise ConflictError("ticket_used", claim.ticket.hex())
     if before is not None:
         check_free(before, claim)
@@ -144,6 +145,7 @@ def own(
         marks_epoch=0 if before is None else before.marks_epoch,
     )
     _write(connection, record)
+    forget_move(connection, claim.vm_id)
     return record
 
 
@@ -196,10 +198,22 @@ def node_that_may(connection: sqlite3.Connection, claim: KeyClaim) -> Asker:
     return Asker(NodeName(name), boot_id, identity, renewed_ms, policy, version, found)
 
 
-def asks_again(claim: KeyClaim, asker: Asker, before: VmRecord) -> bool:
-    """Whether the answer was lost on the way, and the same boot of the same node asks the same again."""
-    asked = (claim.ticket, claim.nonce, asker.node, asker.boot_id, VmState.RUNNING)
-    return (before.ticket, before.nonce, before.node, before.boot_id, before.state) == asked
+def given_before(connection: sqlite3.Connection, claim: KeyClaim) -> VmRecord | None:
+    """The VM, if the answer was lost on the way, and the same boot of the same node asks the same again.
+
+    It owns the VM already, whatever was said of tenant, policy and attributes since: told no, it would forget it, and
+    nobody else could have it as long as it has a lease.
+    """
+    record = vm(connection, claim.vm_id)
+    asked = (claim.ticket, claim.nonce, claim.state_root, VmState.RUNNING)
+    if record is None or (record.ticket, record.nonce, record.state_root or b"", record.state) != asked:
+        return None
+    asker = connection.execute(
+        "SELECT open_lease.node, lease.boot_id FROM open_lease JOIN lease ON lease.lease_id = open_lease.lease_id"
+        " WHERE open_lease.lease_id = ? AND open_lease.expires_ms > ? AND open_lease.renewed_ms >= ?",
+        (claim.lease_id, claim.at_ms, claim.evidence_since_ms),
+    ).fetchone()
+    return record if asker == (record.node.value, record.boot_id) else None
 
 
 def check_free(record: VmRecord, claim: KeyClaim) -> None:

@@ -18,6 +18,7 @@ from tccp.store.errors import ConflictError
 from tccp.store.launches import KeyClaim, MoveArrival, MoveRecord, MoveWord, VmRecord, VmState
 from tccp.store.launching import attribute_fields, node_that_may, vm
 from tccp.store.owners import of_this_boot
+from tccp.store.ownership import forget_move
 from tccp.store.records import EventDraft, EventKind
 from tccp.store.transactions import append_event
 
@@ -102,6 +103,8 @@ def arrive(connection: sqlite3.Connection, said: MoveArrival) -> None:
 
 def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
     """The source has wiped its copy: make the destination the owner; or nobody, when it is out or has not arrived."""
+    if (moved := _moved_by(connection, word)) is not None:
+        return moved
     record, under_way = _of_this_move(connection, word)
     lease = _lease_of(connection, under_way.node, under_way.boot_id, word.at_ms)
     if lease is None or under_way.marks is None:
@@ -110,11 +113,11 @@ def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
             " disk_root = CASE WHEN marks IS NULL THEN disk_root END WHERE vm_id = ?3",
             (word.at_ms, DESTINATION_LOST, word.vm_id),
         )
-        body = {"vm_id": word.vm_id, "epoch": word.epoch, "reason": DESTINATION_LOST, "disk_root": b""}
-        append_event(connection, EventDraft(word.at_ms, EventKind.STOP, record.node, msgspec.msgpack.encode(body)))
+        ended = {"vm_id": word.vm_id, "epoch": word.epoch, "reason": DESTINATION_LOST, "disk_root": b""}
+        append_event(connection, EventDraft(word.at_ms, EventKind.STOP, record.node, msgspec.msgpack.encode(ended)))
     else:
         lease_id, identity, policy, policy_version, renewed_ms = lease
-        moved = {
+        body = {
             "vm_id": word.vm_id,
             "epoch": word.epoch + 1,
             "tenant_key": record.tenant_key,
@@ -129,7 +132,7 @@ def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
             "wiped_sha256": word.statement_sha256,
             **_attributes_at_prepare(connection, word.vm_id),
         }
-        draft = EventDraft(word.at_ms, EventKind.MOVED, under_way.node, msgspec.msgpack.encode(moved))
+        draft = EventDraft(word.at_ms, EventKind.MOVED, under_way.node, msgspec.msgpack.encode(body))
         seq = append_event(connection, draft)
         connection.execute(
             "UPDATE vm SET state = 'running', epoch = ?1, node = ?2, boot_id = ?3, lease_id = ?4, nonce = ?5, seq = ?6,"
@@ -148,7 +151,7 @@ def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
                 under_way.marks,
             ),
         )
-    connection.execute("DELETE FROM vm_move WHERE vm_id = ?", (word.vm_id,))
+    forget_move(connection, word.vm_id)
     after = vm(connection, word.vm_id)
     assert after is not None
     return after
@@ -157,10 +160,19 @@ def commit_move(connection: sqlite3.Connection, word: MoveWord) -> VmRecord:
 def abort_move(connection: sqlite3.Connection, word: MoveWord) -> int:
     """The source goes on alone."""
     record, under_way = _of_this_move(connection, word)
-    connection.execute("DELETE FROM vm_move WHERE vm_id = ?", (word.vm_id,))
+    forget_move(connection, word.vm_id)
     body = {"vm_id": word.vm_id, "epoch": word.epoch, "destination": under_way.node.value}
     draft = EventDraft(word.at_ms, EventKind.STAYED, record.node, msgspec.msgpack.encode(body))
     return append_event(connection, draft)
+
+
+def _moved_by(connection: sqlite3.Connection, word: MoveWord) -> VmRecord | None:
+    """The VM as this very word has moved it before: the answer was lost, or somebody else has waited for it."""
+    record = vm(connection, word.vm_id)
+    if record is None or (record.epoch, record.nonce) != (word.epoch + 1, word.move_id):
+        return None
+    (body,) = connection.execute("SELECT body FROM event WHERE seq = ?", (record.seq,)).fetchone()
+    return record if msgspec.msgpack.decode(body).get("wiped_sha256") == word.statement_sha256 else None
 
 
 def _of_this_move(connection: sqlite3.Connection, word: MoveWord) -> tuple[VmRecord, MoveRecord]:

@@ -48,3 +48,8 @@ def forget_moves(connection: sqlite3.Connection, node: NodeName, *, but_of: byte
         " (SELECT 1 FROM vm WHERE vm.vm_id = vm_move.vm_id AND vm.node = ? AND vm.boot_id <> ?)",
         (node.value, but_of),
     )
+
+
+def forget_move(connection: sqlite3.Connection, vm_id: bytes) -> None:
+    """The VM is not on its way any more."""
+    connection.execute("DELETE FROM vm_move WHERE vm_id = ?", (vm_id,))

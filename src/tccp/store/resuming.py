@@ -9,20 +9,20 @@ from dataclasses import replace
 
 from tccp.store.errors import ConflictError
 from tccp.store.launches import KeyClaim, VmRecord, VmState
-from tccp.store.launching import asks_again, check_free, node_that_may, own, vm
+from tccp.store.launching import check_free, given_before, node_that_may, own, vm
 from tccp.store.records import EventKind
 
 
 def resume(connection: sqlite3.Connection, claim: KeyClaim) -> VmRecord:
     """Make the node that asks the owner of the VM that *claim*'s ticket started, if everything allows it."""
+    if (given := given_before(connection, claim)) is not None:
+        return given
     asker = node_that_may(connection, claim)
     before = vm(connection, claim.vm_id)
     if before is None:
         raise ConflictError("vm_unknown", claim.vm_id.hex())
     if before.ticket != claim.ticket:
         raise ConflictError("another_ticket", f"{claim.vm_id.hex()} was started by {before.ticket.hex()}")
-    if before.state_root == claim.state_root and asks_again(claim, asker, before):
-        return before
     if before.state != VmState.SUSPENDED or before.state_root != claim.state_root:
         before = _as_it_was(connection, claim, before)
     return own(connection, EventKind.RESUME, claim, asker, before)

@@ -7,7 +7,7 @@ logging readers and the writer never wait for each other, and a reader sees all 
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -17,7 +17,7 @@ from tccp.errors import StoreError
 from tccp.measures import Durations
 from tccp.model import NodeName
 from tccp.store import ending, launching, marking, moving, policy_versions, queries, resuming, schema, transactions
-from tccp.store.errors import ConflictError, store_error
+from tccp.store.errors import ConflictError, errors_of_sqlite
 from tccp.store.interface import PAGE_MAX, Store
 from tccp.store.launches import (
     KeyClaim,
@@ -75,7 +75,7 @@ async def open_store(path: Path) -> AsyncIterator[Store]:
                 opened.callback(reader.close)
             return writing, epoch, *readers
 
-        with _errors_of_sqlite():
+        with errors_of_sqlite():
             writing, epoch, keyed, paged = await trio.to_thread.run_sync(open_all)
         store = _SqliteStore(writing, epoch, keyed, paged)
         try:
@@ -350,7 +350,7 @@ class _SqliteStore(Store):
     ) -> T:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        with _errors_of_sqlite():
+        with errors_of_sqlite():
             return query(self._keyed, *args, **kwargs)
 
     async def _read_page(
@@ -358,7 +358,7 @@ class _SqliteStore(Store):
     ) -> T:
         async with self._paged_lock:
             self._check_open()
-            with _errors_of_sqlite():
+            with errors_of_sqlite():
                 return await trio.to_thread.run_sync(lambda: query(self._paged, *args, **kwargs))
 
     def check(self) -> None:
@@ -392,11 +392,3 @@ class _Watch(AsyncIterator[EventRecord]):
 def _check_event(at_ms: int, body: bytes) -> None:
     check_time("at_ms", at_ms)
     check_bytes("body", body, 0, EVENT_BODY_BYTES_MAX)
-
-
-@contextlib.contextmanager
-def _errors_of_sqlite() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise store_error(error) from error

@@ -141,7 +141,7 @@ class VmStore(abc.ABC):
         """The source has wiped its copy: the destination owns the VM, in the next epoch. Event ``moved``.
 
         A destination that is out of the perimeter by now, or where it has not arrived, gets nothing: the VM has ended
-        then, event ``stop``, and starts again from the disks at its source.
+        then, event ``stop``, and starts again from the disks at its source. Saying it again changes nothing.
 
         Raises:
             ConflictError: ``vm_unknown``, ``vm_of_another_node``, ``vm_epoch_over``, ``move_unknown``.

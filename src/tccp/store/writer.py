@@ -118,7 +118,8 @@ class GroupWriter:
         finally:
             self._closing = True
             self._close_connection()
-            self._give_up()
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._give_up)
 
     def _execute(self, group: list[_Job]) -> None:
         """One group. Afterwards every job has its value or error, and what has a value is on the disk."""
@@ -158,14 +159,6 @@ class GroupWriter:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
 
-    def _give_up(self) -> None:
-        """Tell those who still wait: nobody does after a close, everybody does when a bug has ended the thread."""
-        left = list(self._waiting)
-        for job in left:
-            job.error = StoreError("closed")
-        with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._release, left)
-
     def _close_connection(self) -> None:
         try:
             if self._fenced is None:
@@ -176,6 +169,16 @@ class GroupWriter:
             self._connection.close()
 
     # ---- in the loop ----
+
+    def _give_up(self) -> None:
+        """Tell those who still wait: nobody does after a close, everybody does when a bug has ended the thread.
+
+        In the loop, where nobody is about to join them: since `_closing` was set, whoever comes is refused.
+        """
+        left = list(self._waiting)
+        for job in left:
+            job.error = StoreError("closed")
+        self._release(left)
 
     def _release(self, group: list[_Job]) -> None:
         for job in group:

@@ -71,12 +71,9 @@ def verify_checkpoint(
     Raises:
         LogError: as `open_note`; ``unsigned`` by the log itself; ``checkpoint_malformed``; ``origin``: it is of another
             log; ``witnesses``: too few.
-        ConfigError: ``ambiguous_keys``: two have one name and one id, or one key witnesses under two names.
+        ConfigError: As `check_witness_keys`.
     """
-    if any(key.type is not SignatureType.COSIGNATURE for key in witnesses):
-        raise ConfigError("note_key", "a witness's key is one for cosignatures")
-    if len({key.public_key for key in (log_key, *witnesses)}) != 1 + len(witnesses):
-        raise ConfigError("ambiguous_keys", "one key under two names cannot count twice")
+    check_witness_keys(log_key, witnesses)
     opened = open_note(data, [log_key, *witnesses])
     if log_key not in opened.signers:
         raise LogError("unsigned", "by the log")
@@ -87,3 +84,16 @@ def verify_checkpoint(
     if len(witnessed_s) < witnesses_needed:
         raise LogError("witnesses", f"{len(witnessed_s)} of {witnesses_needed}")
     return VerifiedCheckpoint(checkpoint, opened.note, witnessed_s)
+
+
+def check_witness_keys(log_key: NoteKey, witnesses: Sequence[NoteKey]) -> None:
+    """Refuse keys by which nobody could tell who has signed.
+
+    Raises:
+        ConfigError: ``note_key``: one is no key of a witness; ``ambiguous_keys``: one stands twice, or is the log's.
+    """
+    for key in witnesses:
+        if key.type is not SignatureType.COSIGNATURE:
+            raise ConfigError("note_key", f"{key.name}: a witness's key is one for cosignatures")
+    if len({key.public_key for key in (log_key, *witnesses)}) != 1 + len(witnesses):
+        raise ConfigError("ambiguous_keys", "one key cannot count twice")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import structlog
 import trio
 
+from tccp.bugs import contained
 from tccp.errors import HostError, ProtocolError
 from tccp.transport.addresses import PerAddress, place_of_peer
 from tccp.transport.errors import PeerGoneError
@@ -29,7 +30,8 @@ async def serve_connections(
     so slowly that all of it gives up.
 
     Args:
-        serve_one: Closes its stream, raises nothing that a peer can cause, and returns in bounded time.
+        serve_one: Closes its stream, raises nothing that a peer can cause, and returns in bounded time. A bug in it
+            costs one connection.
         per_address: Who comes too many from one address is closed at once, without a word. None: there is no limit.
 
     Raises:
@@ -42,7 +44,8 @@ async def serve_connections(
         taken = per_address is None or per_address.take(place)
         try:
             if taken:
-                await serve_one(stream)
+                with contained("connection_bug", address=address_of(stream)):
+                    await serve_one(stream)
             else:
                 stream.socket.close()
         finally:
@@ -87,12 +90,13 @@ def address_of(stream: trio.SocketStream) -> str:
 
 @contextlib.contextmanager
 def forgiving(address: str) -> Iterator[None]:
-    """What a peer can cause ends its connection, and a line in the log tells of it."""
-    try:
-        yield
-    except PeerGoneError as problem:
-        log.debug("node_gone", address=address, detail=problem.detail)
-    except ProtocolError as problem:
-        log.info("protocol_error", address=address, reason=problem.reason, detail=problem.detail)
-    except HostError as problem:
-        log.error("session_failed", address=address, reason=problem.reason, detail=problem.detail)
+    """What a peer can cause ends its connection, with a line in the log; so does a bug of ours that it brings out."""
+    with contained("connection_bug", address=address):
+        try:
+            yield
+        except PeerGoneError as problem:
+            log.debug("node_gone", address=address, detail=problem.detail)
+        except ProtocolError as problem:
+            log.info("protocol_error", address=address, reason=problem.reason, detail=problem.detail)
+        except HostError as problem:
+            log.error("session_failed", address=address, reason=problem.reason, detail=problem.detail)

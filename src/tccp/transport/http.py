@@ -7,8 +7,7 @@ A request is read whole before it is answered, and so is a response: both are sm
 is decoded, no file is touched: what a target means, the *answer* function knows.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Protocol
@@ -18,7 +17,7 @@ import structlog
 import trio
 
 from tccp.errors import HostError, ProtocolError
-from tccp.transport.errors import PeerGoneError
+from tccp.transport.errors import PeerGoneError, gone_after
 
 READ_BYTES = 65_536
 SEND_BYTES = 65_536
@@ -150,9 +149,9 @@ class _Server:
         """The next request; None when the peer has closed instead."""
         self._wants_body = True
         if not self._http.trailing_data[0]:
-            with _deadline(self._limits.idle_s):
+            with gone_after(self._limits.idle_s):
                 self._http.receive_data(await _receive(self._stream))
-        with _deadline(self._limits.head_s):
+        with gone_after(self._limits.head_s):
             head = await _next_event(self._http, self._stream)
         if isinstance(head, h11.ConnectionClosed):
             return None
@@ -164,7 +163,7 @@ class _Server:
         headers = _readable(head.headers)
         if int(_header(headers, "content-length") or 0) > self._limits.body_bytes_max:
             raise _TooMuchError(413, f"more than {self._limits.body_bytes_max} bytes")
-        with _deadline(self._limits.body_s):
+        with gone_after(self._limits.body_s):
             if self._http.they_are_waiting_for_100_continue:
                 await _send(self._http, self._stream, h11.InformationalResponse(status_code=100, headers=[]))
             body = await _receive_body(self._http, self._stream, self._limits)
@@ -181,7 +180,7 @@ class _Server:
         fixed = [("content-length", str(len(response.body))), ("date", formatdate(usegmt=True))]
         head = h11.Response(status_code=response.status, headers=[*fixed, *response.headers])
         body = response.body if self._wants_body else b""
-        with _deadline(self._limits.send_s):
+        with gone_after(self._limits.send_s):
             await _send(self._http, self._stream, head)
             for start in range(0, len(body), SEND_BYTES):
                 await _send(self._http, self._stream, h11.Data(data=body[start : start + SEND_BYTES]))
@@ -222,16 +221,16 @@ async def exchange_http(
     fixed = [("host", host), ("content-length", str(len(request.body))), ("connection", "close")]
     head = h11.Request(method=request.method, target=request.target, headers=[*fixed, *request.headers])
     try:
-        with _deadline(limits.send_s):
+        with gone_after(limits.send_s):
             for event in (head, h11.Data(data=request.body), h11.EndOfMessage()):
                 await _send(http, stream, event)
-        with _deadline(limits.head_s):
+        with gone_after(limits.head_s):
             while isinstance(answer := await _next_event(http, stream), h11.InformationalResponse):
                 pass
         if not isinstance(answer, h11.Response):
             raise PeerGoneError("peer_gone", "the server closed the connection")
         _check_head(answer, limits)
-        with _deadline(limits.body_s):
+        with gone_after(limits.body_s):
             body = await _receive_body(http, stream, limits)
     except h11.RemoteProtocolError as problem:
         raise ProtocolError("http_malformed", str(problem)) from None
@@ -284,13 +283,3 @@ async def _send(http: h11.Connection, stream: ByteStream, event: "h11.Event") ->
             await stream.send_all(data)
     except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
         raise PeerGoneError("peer_gone", str(problem)) from None
-
-
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """A peer that takes longer is gone."""
-    try:
-        with trio.fail_after(seconds):
-            yield
-    except trio.TooSlowError:
-        raise PeerGoneError("peer_gone", f"took longer than {seconds:.0f} s") from None

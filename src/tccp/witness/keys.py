@@ -1,14 +1,14 @@
 """The key of a witness: an Ed25519 seed in a file that nobody else may read."""
 
-import os
 import secrets
 from pathlib import Path
 
 from nacl.signing import SigningKey
 
-from tccp.errors import ConfigError, HostError
+from tccp.durable import create_file
+from tccp.errors import ConfigError
 from tccp.transparency.note import NoteSigner, SignatureType
-from tccp.witness.memory import create_memory, sync_folder
+from tccp.witness.memory import create_memory
 
 KEY = "witness.key"
 
@@ -24,14 +24,9 @@ def create_witness(state: Path, name: str) -> NoteSigner:
     signer = NoteSigner(name, SigningKey(seed), SignatureType.COSIGNATURE)
     create_memory(state)
     try:
-        descriptor = os.open(state / KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(seed)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(state)
-    except OSError as problem:
-        raise HostError("state_unwritable", f"{problem.filename}: {problem.strerror}") from None
+        create_file(state / KEY, seed, mode=0o600)
+    except FileExistsError:
+        raise ConfigError("already_initialised", f"{state / KEY} exists") from None
     return signer
 
 

@@ -7,9 +7,9 @@ A memory that was put back from an older copy has forgotten what it cosigned sin
 """
 
 import hashlib
-import os
 from pathlib import Path
 
+from tccp.durable import replace_file, sync_folder
 from tccp.errors import ConfigError, HostError, LogError
 from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint
 from tccp.transparency.note import NOTE_BYTES_MAX, parse_note
@@ -58,19 +58,22 @@ class WitnessMemory:
         Raises:
             HostError: ``memory_unwritable``; what was kept before still is.
         """
-        _write(self._path(origin), note)
+        _replace(self._path(origin), note)
 
     def keep_evidence(self, origin: str, note: bytes) -> Path | None:
         """Keep *note* beside the newest of its log, which has the same size and another root; where, or None: too many.
 
         Raises:
-            HostError: ``memory_unwritable``.
+            HostError: ``memory_unreadable``, ``memory_unwritable``.
         """
-        both = self._path(origin).read_bytes() + b"\n" + note
-        path = self._evidence / hashlib.sha256(both).hexdigest()
-        if not path.exists() and len(list(self._evidence.iterdir())) >= EVIDENCE_MAX:
-            return None
-        _write(path, both)
+        try:
+            both = self._path(origin).read_bytes() + b"\n" + note
+            path = self._evidence / hashlib.sha256(both).hexdigest()
+            if not path.exists() and len(list(self._evidence.iterdir())) >= EVIDENCE_MAX:
+                return None
+        except OSError as problem:
+            raise HostError("memory_unreadable", f"{problem.filename}: {problem.strerror}") from None
+        _replace(path, both)
         return path
 
     def _path(self, origin: str) -> Path:
@@ -95,24 +98,8 @@ def create_memory(directory: Path) -> None:
         raise HostError("memory_unwritable", f"{problem.filename}: {problem.strerror}") from None
 
 
-def _write(path: Path, content: bytes) -> None:
-    staged = path.with_name(f".{path.name}.new")
+def _replace(path: Path, content: bytes) -> None:
     try:
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.rename(path)
-        sync_folder(path.parent)
-    except OSError as problem:
-        raise HostError("memory_unwritable", f"{path}: {problem.strerror}") from None
-
-
-def sync_folder(path: Path) -> None:
-    """What was renamed into the folder stays there."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        replace_file(path, content, mode=0o600)
+    except HostError as problem:
+        raise HostError("memory_unwritable", problem.detail) from None

@@ -74,6 +74,22 @@ def test_the_time_of_judgement_counts(certificate: Path, folders: tuple[Path, Pa
     assert (ended.code, ended.document["error"]) == (1, "expired")
 
 
+@pytest.mark.parametrize(
+    ("written", "judged"),
+    [("2001-01-01T12:00+02:00", "2001-01-01 10:00:00 UTC"), ("1900-01-01", "1900-01-01 00:00:00 UTC")],
+)
+def test_the_time_of_judgement_is_told_in_utc(
+    written: str, judged: str, certificate: Path, folders: tuple[Path, Path], run: Run
+) -> None:
+    ended = run("ek", certificate, "--authorities", folders[1], "--at", written, "--json")
+
+    assert (ended.code, ended.document["found"]["judged at"]) == (1, judged)
+
+
+def test_a_time_beyond_the_calendar_is_none(certificate: Path, folders: tuple[Path, Path], run: Run) -> None:
+    assert run("ek", certificate, "--authorities", folders[1], "--at", "0001-01-01T00:00+01:00").code == 2
+
+
 def test_an_authority_is_no_endorsement_key(folders: tuple[Path, Path], run: Run) -> None:
     ended = run("ek", folders[1] / "ca.der", "--authorities", folders[0], "--json")
 

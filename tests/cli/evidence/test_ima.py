@@ -31,6 +31,10 @@ def test_a_real_list_is_accepted_up_to_what_was_quoted(run: Run) -> None:
     assert any("measured later than PCR 10 was read" in line for line in ended.document["not_proved"])
 
 
+def test_the_value_may_be_written_as_tpm2_tools_write_it(run: Run) -> None:
+    assert run("ima", LIST, "--pcr10", f"0x{PCR10.upper()}", "--json").document["verdict"] == "accepted"
+
+
 def test_without_a_pcr_value_nothing_is_claimed(run: Run) -> None:
     ended = run("ima", VECTORS / "rust-keylime" / "ascii_runtime_measurements", "--bank", "sha1")
 

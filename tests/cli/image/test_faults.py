@@ -1,5 +1,6 @@
 """Whatever ends a seal or an open too early: nothing is left, and what was there is there."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -157,21 +158,46 @@ def test_a_reader_that_goes_away_ends_an_open(work: Path, large: Path, run: Run)
         assert child.wait(PATIENCE_S) == 141
 
 
-def test_a_rewrap_that_was_torn_is_put_back_by_the_next(run: Run, work: Path, sealed: Path) -> None:
-    """The state that a power cut leaves between the two writes: the old header beside a header half written."""
+def test_a_rewrap_that_was_torn_is_finished_by_the_next(run: Run, work: Path, sealed: Path) -> None:
+    """The state that a power cut leaves: the new header beside the image, and in it half of that."""
     whole = sealed.read_bytes()
-    (work / ".disk.sealed.old-header").write_bytes(whole[:65536])
-    sealed.write_bytes(whole[:2048] + os.urandom(20_000) + whole[22_048:])
-    assert run("image", "verify", sealed, "--key", "me.key").code == 1
-
     assert run("image", "rewrap", sealed, "--key", "me.key", "--add", "other.pub").code == 0
+    (work / ".disk.sealed.new-header").write_bytes(sealed.read_bytes()[:65536])
+    sealed.write_bytes(whole[:2048] + os.urandom(20_000) + whole[22_048:])
+    assert run("image", "verify", sealed, "--key", "other.key").code == 1
+
+    assert run("image", "rewrap", sealed, "--key", "other.key", "--remove", "me.pub").code == 0
 
     assert run("image", "verify", sealed, "--key", "other.key", "--tenant", "tenant.pub").code == 0
-    assert not (work / ".disk.sealed.old-header").exists()
+    assert not (work / ".disk.sealed.new-header").exists()
 
 
-def test_the_old_header_of_another_image_is_not_put_back(run: Run, work: Path, sealed: Path) -> None:
-    (work / ".disk.sealed.old-header").write_bytes(sealed.read_bytes()[:65536])
+def test_who_was_removed_does_not_come_back_with_a_power_cut(run: Run, work: Path, sealed: Path) -> None:
+    """What is beside the image when the power fails before the folder is synced: the file that was taken away last."""
+    assert run("key", "generate", "third.key").code == 0
+    assert run("image", "rewrap", sealed, "--key", "me.key", "--add", "other.pub").code == 0
+    beside: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path, **_: beside.append(path))
+        assert run("image", "rewrap", sealed, "--key", "me.key", "--remove", "other.pub").code == 0
+    assert list(work.glob(".disk.sealed.*")) == beside
+
+    assert run("image", "rewrap", sealed, "--key", "me.key", "--add", "third.pub").code == 0
+
+    assert run("image", "verify", sealed, "--key", "third.key").code == 0
+    assert run("image", "verify", sealed, "--key", "other.key", "--json").document["error"] == "not_a_recipient"
+
+
+def test_only_one_at_a_time_changes_the_recipients(run: Run, work: Path, sealed: Path) -> None:
+    with sealed.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        refused = run("image", "rewrap", sealed, "--key", "me.key", "--add", "other.pub", "--json")
+    assert refused.document["error"] == "image_in_use"
+    assert run("image", "rewrap", sealed, "--key", "me.key", "--add", "other.pub").code == 0
+
+
+def test_the_new_header_of_another_image_is_not_brought_in(run: Run, work: Path, sealed: Path) -> None:
+    (work / ".disk.sealed.new-header").write_bytes(sealed.read_bytes()[:65536])
     assert run("image", "seal", "disk.raw", sealed, "--to", "other.pub").code == 0
 
     assert run("image", "rewrap", sealed, "--key", "other.key", "--add", "me.pub").code == 0

@@ -1,10 +1,14 @@
 """What was done to the keys reaches the log, each once, whenever the daemon was killed."""
 
+import fcntl
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import pytest
+import trio
 
 from tccp.coordinator.custody.journal import log_what_was_done, parse_journal, write_down
 from tccp.errors import ConfigError
@@ -56,6 +60,42 @@ def test_a_line_that_was_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
     whole = (tmp_path / "journal").read_bytes()
 
     assert [event.kind for event in parse_journal(whole + whole[:-5])] == [EventKind.KEYS_SEALED]
+
+
+def test_what_is_written_after_a_line_that_was_cut_off_takes_its_place(tmp_path: Path) -> None:
+    write_down(tmp_path, EventKind.KEYS_SEALED, NOW_MS, {})
+    with (tmp_path / "journal").open("ab") as file:
+        file.write(b'{"id": "00')  # the disk was full
+
+    write_down(tmp_path, EventKind.APPROVAL_INSTALLED, NOW_MS, {})
+
+    found = parse_journal((tmp_path / "journal").read_bytes())
+    assert [event.kind for event in found] == [EventKind.KEYS_SEALED, EventKind.APPROVAL_INSTALLED]
+
+
+async def test_what_is_written_down_while_a_daemon_starts_is_not_lost(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, flock, comes = type(store).append_event, fcntl.flock, threading.Event()
+
+    def take_turns(file: BinaryIO, operation: int) -> None:
+        comes.set()
+        flock(file, operation)
+
+    async def append_while_somebody_writes(store: Store, event: EventDraft) -> int:
+        monkeypatch.setattr(fcntl, "flock", take_turns)
+        nursery.start_soon(trio.to_thread.run_sync, write_down, tmp_path, EventKind.APPROVALS_ENDED, NOW_MS, {})
+        await trio.to_thread.run_sync(comes.wait, 10.0)
+        return await append(store, event)
+
+    write_down(tmp_path, EventKind.KEYS_SEALED, NOW_MS, {})
+    async with trio.open_nursery() as nursery:
+        monkeypatch.setattr(type(store), "append_event", append_while_somebody_writes)
+        await log_what_was_done(tmp_path, store, NOW_MS)
+    monkeypatch.undo()
+    await log_what_was_done(tmp_path, store, NOW_MS)
+
+    assert await kinds(store) == ["start", "keys_sealed", "approvals_ended"]
 
 
 @pytest.mark.parametrize("line", [b"{}", b"[1]", b'{"id": 1}', b"\xff"])

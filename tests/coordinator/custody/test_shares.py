@@ -135,6 +135,21 @@ def test_without_commitments_nobody_would_know_whose_share_is_wrong(
     assert "bob" not in refused.detail
 
 
+def test_where_one_share_does_not_open_no_value_of_the_others_stays(
+    shares: list[Share], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[bytes] = []
+
+    def open_and_note(share: Share, secret: RecipientSecretKey) -> bytes:
+        opened.append(open_share(share, secret))
+        return opened[-1]
+
+    monkeypatch.setattr(s, "open_share", open_and_note)
+
+    assert refusal(shares, OFFICERS[:2]).reason == "not_a_recipient"
+    assert opened == [bytes(32)] * 2
+
+
 def test_a_share_that_somebody_else_signed_is_refused(shares: list[Share], keys: KeySet) -> None:
     stranger = SigningKey.generate()
     statement = msgspec.structs.replace(shares[0].statement, officer="mallory")

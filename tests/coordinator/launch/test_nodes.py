@@ -124,12 +124,24 @@ async def test_a_node_that_does_not_wait_for_answers_is_put_off(
     coordinator: LiveCoordinator, alpha: AskingNode, tenant: Tenant, disk: SealedFile
 ) -> None:
     signed, _ = tenant.ticket([disk])
-    await alpha.say(framed(alpha.request(signed)) * (4 * REQUESTS_MAX))
+    await alpha.say(b"".join(framed(alpha.request(signed)) for _ in range(4 * REQUESTS_MAX)))
 
     with pytest.raises((HostError, ProtocolError)):
         await _receive_for_ever(alpha)
 
     assert (await coordinator.ask(c.GetStatus(), c.CoordinatorStatus)).nodes_enrolled == 1
+
+
+async def test_what_a_node_asks_again_meanwhile_is_answered_once(
+    alpha: AskingNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    signed, vm = tenant.ticket([disk])
+    request = alpha.request(signed)
+    await alpha.say(framed(request) * (4 * REQUESTS_MAX))
+
+    assert isinstance(await alpha.answer_until_told(request.nonce), KeyRelease)
+
+    await alpha.end(vm)  # whose answer is the next thing that is said
 
 
 async def test_a_bug_that_a_node_brings_out_costs_that_node_its_connection_and_nobody_else_anything(  # noqa: PLR0917
@@ -138,6 +150,7 @@ async def test_a_bug_that_a_node_brings_out_costs_that_node_its_connection_and_n
     beta: AskingNode,
     tenant: Tenant,
     disk: SealedFile,
+    bugs: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def fail(_: object, claim: KeyClaim) -> VmRecord:
@@ -148,6 +161,7 @@ async def test_a_bug_that_a_node_brings_out_costs_that_node_its_connection_and_n
     monkeypatch.setattr(type(coordinator.store), "release", fail)
     with pytest.raises((HostError, ProtocolError)):
         await alpha.keys(signed)
+    assert "a bug" in bugs.pop()
 
     await beta.keys(signed)
 

@@ -2,9 +2,14 @@
 
 import hashlib
 
+import pytest
+
+from tccp.coordinator import launch
+from tccp.errors import LaunchError
 from tccp.model import NodeName
 from tccp.protocol import vm_control as v
 from tccp.protocol.messages import KeyRelease, RenewalChallenge
+from tccp.protocol.ticket import VerifiedTicket
 from tccp.store import VmState
 from tccp.transparency.receipt import decode_receipt, verify_receipt
 from tests.coordinator.launch.support import kinds
@@ -57,6 +62,26 @@ async def test_a_node_that_asks_again_after_a_lost_answer_gets_the_same_epoch(
     # The same entry, under whatever checkpoint is the newest.
     assert (again.epoch, decode_receipt(again.receipt).entry) == (1, decode_receipt(first.receipt).entry)
     assert len(alpha.open(request, again)) == 2
+
+
+async def test_a_ticket_that_ran_out_while_an_answer_was_lost_is_answered_all_the_same(
+    alpha: AskingNode, tenant: Tenant, disk: SealedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node owns the VM already: told no, it would forget it, and nobody else could have it."""
+
+    def say_no(_: VerifiedTicket, now_ms: int) -> None:
+        raise LaunchError("ticket_expired", str(now_ms))
+
+    request = alpha.request(tenant.ticket([disk])[0])
+    first = await alpha.ask(request)
+    assert isinstance(first, KeyRelease)
+    monkeypatch.setattr(launch, "check_validity", say_no)
+
+    again = await alpha.ask(request)
+
+    assert isinstance(again, KeyRelease)
+    assert (again.vm_id, again.epoch) == (first.vm_id, first.epoch)
+    assert await alpha.reason(tenant.ticket([disk])[0]) == "ticket_expired"
 
 
 async def test_a_vm_that_has_ended_starts_again_with_another_ticket_and_its_disk(

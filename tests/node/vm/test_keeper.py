@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -138,6 +139,39 @@ async def test_a_keeper_that_is_told_nonsense_ends_everything(host: TestHost, sa
         os.close(descriptor)
         keeper._control.send(said)
         assert await keeper.child.wait() == 0
+        assert process.wait() == -signal.SIGKILL
+
+
+async def test_a_keeper_that_is_handed_more_than_it_guards_ends_everything(host: TestHost) -> None:
+    async with trio.open_nursery() as nursery, open_keeper(host.vms.python, nursery) as keeper:
+        await keeper.allow_until(boottime() + 3600)
+        process = sleeper()
+        descriptor = os.pidfd_open(process.pid)
+        keeper.guard(descriptor)
+        socket.send_fds(keeper._control, [bytes(MESSAGE_BYTES)], [descriptor, descriptor])
+        os.close(descriptor)
+        with trio.fail_after(60):
+            assert await keeper.child.wait() == 0
+        assert process.wait() == -signal.SIGKILL
+
+
+async def test_a_keeper_does_not_wait_for_whoever_does_not_listen(host: TestHost) -> None:
+    async with trio.open_nursery() as nursery, open_keeper(host.vms.python, nursery) as keeper:
+        process = sleeper()
+        await keeper.allow_until(boottime() + 3600)
+        descriptor = os.pidfd_open(process.pid)
+        keeper.guard(descriptor)
+        os.close(descriptor)
+        said = int((boottime() + 3600) * 1e9).to_bytes(MESSAGE_BYTES, sys.byteorder)
+        with trio.fail_after(60):
+            while True:
+                try:
+                    keeper._control.send(said)
+                except BlockingIOError:
+                    await trio.lowlevel.checkpoint()
+                except OSError:
+                    break
+            assert await keeper.child.wait() == 0
         assert process.wait() == -signal.SIGKILL
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, number_from_zero
 from tccp.cli.control import COORDINATOR_SOCKET, add_socket, moment, plain, stream
+from tccp.cli.exit_codes import UsageError
 from tccp.cli.output import Screen, print_json
 
 SHOWN_CHARACTERS = 200
@@ -44,7 +45,11 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print each event as it comes."""
     from tccp.protocol.control import Event, WatchEvents
+    from tccp.store import EventKind
 
+    if unknown := set(args.kind) - {kind.value for kind in EventKind}:
+        hint = f"There are: {', '.join(sorted(kind.value for kind in EventKind))}."
+        raise UsageError("usage", f"--kind: there are no events of the kind {min(unknown)!r}", hint=hint)
     screen = Screen()
     for event in stream(args, WatchEvents(since=args.since, follow=args.follow), Event):
         if args.kind and event.kind not in args.kind:

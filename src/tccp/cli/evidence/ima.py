@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from tccp.cli.arguments import Commands, add_command, add_file
+from tccp.cli.arguments import Commands, add_command, add_file, hex_bytes
 from tccp.cli.evidence.verdict import Report
 from tccp.cli.files import read_file
 from tccp.errors import EvidenceError, PolicyError
@@ -34,7 +34,7 @@ def add_parser(commands: Commands) -> None:
         ),
     )
     add_file(parser, "file", summary="the list, binary or in ASCII; - is standard input")
-    parser.add_argument("--pcr10", metavar="HEX", help="the value of PCR 10 that the list must lead to")
+    parser.add_argument("--pcr10", metavar="HEX", type=hex_bytes, help="the value of PCR 10 that the list must lead to")
     parser.add_argument("--bank", choices=BANKS, help="bank to replay (default: that of --pcr10, else sha256)")
     add_file(parser, "--policy", summary="a compiled policy to judge the entries by")
     parser.add_argument("--all", action="store_true", help="show all entries, not the first few and those refused")
@@ -111,10 +111,7 @@ def _bank_and_value(args: argparse.Namespace) -> Any:
 
     if args.pcr10 is None:
         return PcrBank.from_name(args.bank or "sha256"), None
-    try:
-        value = bytes.fromhex(args.pcr10)
-    except ValueError:
-        raise UsageError("usage", f"--pcr10: {args.pcr10!r} is not hexadecimal") from None
+    value: bytes = args.pcr10
     banks = {PcrBank.from_name(name).digest_bytes: PcrBank.from_name(name) for name in BANKS}
     bank = PcrBank.from_name(args.bank) if args.bank else banks.get(len(value))
     if bank is None or len(value) != bank.digest_bytes:

@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if policy.ima_sha256 is not None:
         report.not_proved.append("what was measured later: tccp evidence ima --policy does that")
     report.more["findings"] = [_document(finding) for finding in found]
-    return report.end(refusal, as_json=args.json, draw=lambda screen: _draw(screen, found))
+    good_end = "accepted" if args.pcrs is not None else "allowed"
+    return report.end(refusal, as_json=args.json, accepted=good_end, draw=lambda screen: _draw(screen, found))
 
 
 def _document(finding: "Finding") -> dict[str, Any]:

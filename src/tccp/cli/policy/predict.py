@@ -62,6 +62,8 @@ def _events(args: argparse.Namespace) -> "tuple[PredictedEvent, ...]":
     if (args.uki is None) == (args.kernel is None):
         raise UsageError("usage", "either --kernel or --uki is needed")
     if args.uki is not None:
+        if args.initrd is not None or args.command_line or args.memory or args.boot != "stub":
+            raise UsageError("usage", "--uki stands alone: initrd and command line are inside of it")
         return predict_unified(read_file(args.uki, bytes_max=FILE_BYTES_MAX), bank)
     path = BootPath(args.boot)
     if (path is BootPath.QEMU) != bool(args.memory):

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from tccp.coordinator.custody.files import append_line, unwritable
+from tccp.coordinator.custody.files import alone_with, append_line, unwritable
 from tccp.errors import ConfigError
 from tccp.store import EventDraft, EventKind, Store
 
@@ -62,19 +62,29 @@ async def log_what_was_done(folder: Path, store: Store, at_ms: int) -> None:
 
     Raises:
         ConfigError: ``journal_damaged``.
+        HostError: ``state_unwritable``; the store failed.
     """
-    events = _read(folder / NAME)
-    if not events:
+    path = folder / NAME
+    try:
+        # Who appends waits: what was not read would be removed with the rest.
+        with alone_with(path) as file:
+            content = file.read(JOURNAL_BYTES_MAX + 1)
+            if len(content) > JOURNAL_BYTES_MAX:
+                raise ConfigError("journal_damaged", f"{path}: more than {JOURNAL_BYTES_MAX} bytes")
+            await _log(parse_journal(content), store, at_ms)
+            path.unlink()
+    except FileNotFoundError:
         return
+    except OSError as problem:
+        raise unwritable(problem) from None
+
+
+async def _log(events: list[KeyEvent], store: Store, at_ms: int) -> None:
     last = await store.last_seq()
     logged = {event.body for event in await store.events(max(0, last - len(events)), len(events))}
     for event in events:
         if event.body not in logged:
             await store.append_event(EventDraft(at_ms, event.kind, None, event.body))
-    try:
-        (folder / NAME).unlink()
-    except OSError as problem:
-        raise unwritable(problem) from None
 
 
 def parse_journal(content: bytes) -> list[KeyEvent]:
@@ -95,16 +105,3 @@ def parse_journal(content: bytes) -> list[KeyEvent]:
 def _event_of(line: _Line) -> KeyEvent:
     body = {"journal_id": line.id, "done_ms": line.done_ms, **line.facts}
     return KeyEvent(EventKind(line.kind), msgspec.msgpack.encode(body))
-
-
-def _read(path: Path) -> list[KeyEvent]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(JOURNAL_BYTES_MAX + 1)
-    except FileNotFoundError:
-        return []
-    except OSError as problem:
-        raise ConfigError("keys_unreadable", f"{path}: {problem.strerror}") from None
-    if len(content) > JOURNAL_BYTES_MAX:
-        raise ConfigError("journal_damaged", f"{path}: more than {JOURNAL_BYTES_MAX} bytes")
-    return parse_journal(content)

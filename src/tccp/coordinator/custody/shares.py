@@ -141,24 +141,27 @@ def make_shares(
     wipe(key)
     signing_key = SigningKey(keys.identity_seed)
     shares = []
-    for (number, value), (officer, recipient) in zip(values.items(), officers, strict=True):
-        statement = _Statement(
-            domain=STATEMENT_DOMAIN,
-            identity_key=keys.identity_key,
-            set_id=set_id,
-            made_ms=made_ms,
-            threshold=threshold,
-            number=number,
-            officer=officer,
-            commitments=commitments,
-            nonce=nonce,
-            encrypted_keys=encrypted,
-        )
-        signed = encode(statement)
-        signature = signing_key.sign(signed).signature
-        wrapped = HPKE.encrypt(value, recipient.hpke_key(), _info(signed))
-        shares.append(Share(statement, signed, signature, recipient.key_id, wrapped))
-        wipe(value)
+    try:
+        for (number, value), (officer, recipient) in zip(values.items(), officers, strict=True):
+            statement = _Statement(
+                domain=STATEMENT_DOMAIN,
+                identity_key=keys.identity_key,
+                set_id=set_id,
+                made_ms=made_ms,
+                threshold=threshold,
+                number=number,
+                officer=officer,
+                commitments=commitments,
+                nonce=nonce,
+                encrypted_keys=encrypted,
+            )
+            signed = encode(statement)
+            signature = signing_key.sign(signed).signature
+            wrapped = HPKE.encrypt(value, recipient.hpke_key(), _info(signed))
+            shares.append(Share(statement, signed, signature, recipient.key_id, wrapped))
+    finally:  # also when one officer's key is none
+        for value in values.values():
+            wipe(value)
     return shares
 
 
@@ -241,8 +244,10 @@ def hand_over(share: Share, secret: RecipientSecretKey, recipient: RecipientPubl
         ConfigError: As `open_share`.
     """
     value = open_share(share, secret)
-    wrapped = HPKE.encrypt(value, recipient.hpke_key(), _info(share.statement_bytes))
-    wipe(value)
+    try:
+        wrapped = HPKE.encrypt(value, recipient.hpke_key(), _info(share.statement_bytes))
+    finally:
+        wipe(value)
     return Share(share.statement, share.statement_bytes, share.signature, recipient.key_id, wrapped)
 
 
@@ -263,15 +268,17 @@ def restore_keys(shares: Sequence[Share], secrets_of_officers: Sequence[Recipien
         raise ConfigError("too_few_shares", detail)
     by_key_id = {secret.public.key_id: secret for secret in secrets_of_officers}
     values: dict[int, bytes] = {}
-    for number, share in by_number.items():
-        secret = by_key_id.get(share.key_id)
-        if secret is None:
-            detail = f"no secret key for {share.title}, which is wrapped to {share.key_id.hex()[:16]}"
-            raise ConfigError("not_a_recipient", detail)
-        values[number] = open_share(share, secret)
-    key = combine(values)
-    for value in values.values():
-        wipe(value)
+    try:
+        for number, share in by_number.items():
+            secret = by_key_id.get(share.key_id)
+            if secret is None:
+                detail = f"no secret key for {share.title}, which is wrapped to {share.key_id.hex()[:16]}"
+                raise ConfigError("not_a_recipient", detail)
+            values[number] = open_share(share, secret)
+        key = combine(values)
+    finally:
+        for value in values.values():
+            wipe(value)
     try:
         plaintext = crypto_aead_xchacha20poly1305_ietf_decrypt(first.encrypted_keys, first.set_id, first.nonce, key)
     except (CryptoError, ValueError, TypeError):

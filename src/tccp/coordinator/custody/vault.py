@@ -19,7 +19,7 @@ from nacl.signing import SigningKey
 from tccp.coordinator.custody import approval as approvals
 from tccp.coordinator.custody.approval import Request, SignedApproval, parse_approval, reference_of, write_approval
 from tccp.coordinator.custody.authority import authority_id
-from tccp.coordinator.custody.files import make_folder, sync_folder, unwritable, write_whole
+from tccp.coordinator.custody.files import make_folder, unwritable, write_whole
 from tccp.coordinator.custody.journal import write_down
 from tccp.coordinator.custody.key_set import KeySet
 from tccp.coordinator.custody.sealed_file import (
@@ -30,6 +30,7 @@ from tccp.coordinator.custody.sealed_file import (
     write_sealed_keys,
 )
 from tccp.core.memory import wipe
+from tccp.durable import sync_folder
 from tccp.errors import ConfigError
 from tccp.model import PcrSelection, PcrValues
 from tccp.store import EventKind

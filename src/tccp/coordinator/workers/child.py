@@ -18,9 +18,11 @@ import structlog
 import trio
 
 from tccp import logs
+from tccp.bugs import contained
+from tccp.config import LogConfig
 from tccp.coordinator.workers.link import CERTIFICATE_BYTES_MAX, WINDOW_BYTES, Kind, Link, Opened, Start
 from tccp.core.disk import harden
-from tccp.errors import ProtocolError
+from tccp.errors import ProtocolError, TccpError
 from tccp.protocol.encoding import encode
 from tccp.service import calm_the_garbage_collector
 from tccp.transport.accepting import address_of, forgiving, serve_connections
@@ -64,7 +66,7 @@ class Worker:
     async def start(self, content: bytes, listeners: list[trio.SocketListener]) -> None:
         """Take connections in, with what the coordinator has given us."""
         start = msgspec.msgpack.decode(content, type=Start)
-        logs.configure(log_format=start.log.format, level=start.log.level)
+        _log_as(start.log)
         self._context = coordinator_context(KeyPair(start.tls_certificate, start.tls_key), start.authorities)
         self._nursery.start_soon(self._accept, listeners, start.connections_max)
         self._link.say(Kind.READY)
@@ -92,7 +94,7 @@ class Worker:
         self._link.say(Kind.OPENED, number, encode(opened))
         why = ""
         try:
-            with relay.scope:
+            with relay.scope, contained("connection_bug", foreseen=(TccpError,), address=opened.address):
                 await self._pass_up(number, relay)
         except (PeerGoneError, ProtocolError) as problem:
             why = f"{problem.reason}\0{problem.detail}"
@@ -123,6 +125,8 @@ class Worker:
             self._close(relay)
         elif kind is Kind.PING:
             self._link.say(Kind.PONG)
+        elif kind is Kind.LOGS:
+            _log_as(msgspec.msgpack.decode(content, type=LogConfig))
 
     def _send(self, relay: _Relay, data: bytes) -> None:
         try:
@@ -159,6 +163,10 @@ class Worker:
         self._accepting.cancel()
         for relay in list(self._relays.values()):
             self._close(relay)
+
+
+def _log_as(config: LogConfig) -> None:
+    logs.configure(log_format=config.format, level=config.level)
 
 
 async def serve(link_fd: int, listener_fds: list[int]) -> None:

@@ -4,6 +4,7 @@
                 <-- PONG       from now on it can keep a secret
                 --- START      what it needs, keys among it      -->
                 <-- READY      it takes connections in
+                --- LOGS       from now on it logs so        -->
                 <-- OPENED n   a node: its TLS handshake is done
                 <-- DATA n     what it says               DATA n -->  what it is told
                                so much of that was taken TAKEN n -->
@@ -53,6 +54,7 @@ class Kind(enum.IntEnum):
     CLOSE = 7
     PING = 8
     PONG = 9
+    LOGS = 10
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 import trio
 
-from tccp.config import CoordinatorConfig
+from tccp.config import CoordinatorConfig, LogConfig
 from tccp.coordinator.sessions import Counters
 from tccp.coordinator.workers.link import Kind, Link, Opened, Start
 from tccp.coordinator.workers.stream import WorkerStream, problem_of
@@ -36,6 +36,7 @@ START_S = 30.0
 PING_EVERY_S = 10.0
 SILENCE_S = 30.0
 FINISH_S = 6.0  # for what was said last to reach the nodes
+LEAVE_S = 5.0  # for sessions to notice that their worker is gone; whatever one waits for, the next worker does not
 # What systemd says to the coordinator is not meant for its children.
 NOT_INHERITED = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"})
 
@@ -67,9 +68,9 @@ class WorkerPool:
         counters: Counters,
     ) -> None:
         share = -(-config.listen.connections_max // config.listen.workers)
-        start = Start(config.log, tls.certificate, tls.key, tuple(authorities), share)
-        self._start = msgspec.msgpack.encode(start)
+        self._start = Start(config.log, tls.certificate, tls.key, tuple(authorities), share)
         self._count, self._serve, self._counters = config.listen.workers, serve, counters
+        self._workers: dict[int, _Worker] = {}
         self._fds = [listener.socket.fileno() for listener in listeners]
 
     async def run(self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -86,10 +87,16 @@ class WorkerPool:
                 await event.wait()
             task_status.started()
 
+    def log_as(self, config: LogConfig) -> None:
+        """Have all workers, and those that are started from now on, log as *config* says."""
+        self._start = msgspec.structs.replace(self._start, log=config)
+        for worker in self._workers.values():
+            worker.log_as(config)
+
     async def _keep(self, number: int, ready: trio.Event) -> None:
         in_vain = 0
         while True:
-            worker = _Worker(number, self._start, self._serve, ready)
+            worker = self._workers[number] = _Worker(number, lambda: self._start, self._serve, ready)
             await worker.live(self._fds)
             self._counters.worker_ends += 1
             in_vain = 0 if worker.was_ready else in_vain + 1
@@ -99,10 +106,15 @@ class WorkerPool:
 
 
 class _Worker:
-    """One process, from its start to its end."""
+    """One process, from its start to its end.
 
-    def __init__(self, number: int, start: bytes, serve: Serve, ready: trio.Event) -> None:
+    Args:
+        start: What it is to be given, when it comes to that.
+    """
+
+    def __init__(self, number: int, start: Callable[[], Start], serve: Serve, ready: trio.Event) -> None:
         self._number, self._start, self._serve, self._ready = number, start, serve, ready
+        self._link: Link | None = None
         self._streams: dict[int, WorkerStream] = {}
         self._alive = trio.Event()
         self._is_given_keys = False
@@ -118,7 +130,7 @@ class _Worker:
                 log.error("worker_not_started", worker=self._number, detail=str(problem))
                 return
             theirs.close()
-            link = Link(ours, on_full=process.kill)
+            self._link = link = Link(ours, on_full=process.kill)
             try:
                 await self._converse(link, process)
                 log.error("worker_ended", worker=self._number, status=process.poll(), connections=len(self._streams))
@@ -130,6 +142,11 @@ class _Worker:
                     process.kill()
                     await process.wait()
                 link.close()
+
+    def log_as(self, config: LogConfig) -> None:
+        """Have it log so; one that has been given nothing yet will be told with the rest."""
+        if self._link is not None and self._is_given_keys:
+            self._link.say(Kind.LOGS, content=msgspec.msgpack.encode(config))
 
     async def _open_process(self, link_fd: int, listener_fds: Sequence[int]) -> trio.Process:
         return await trio.lowlevel.open_process(
@@ -155,6 +172,7 @@ class _Worker:
                     process.kill()
                 for stream in self._streams.values():
                     stream.on_end(PeerGoneError("peer_gone", f"worker {self._number} has ended"))
+                sessions.cancel_scope.deadline = trio.current_time() + LEAVE_S
             beside.cancel_scope.cancel()
 
     def _hear(self, link: Link, sessions: trio.Nursery, kind: Kind, number: int, content: bytes) -> None:
@@ -172,7 +190,7 @@ class _Worker:
             self._alive.set()
             if not self._is_given_keys:  # no other process of our user can look into it any more
                 self._is_given_keys = True
-                link.say(Kind.START, content=self._start)
+                link.say(Kind.START, content=msgspec.msgpack.encode(self._start()))
         elif kind is Kind.READY:
             self.was_ready = True
             self._ready.set()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import trio
 
 from tccp.coordinator.workers.link import CONTENT_BYTES_MAX, STEP_BYTES, Kind, Link
-from tccp.errors import ProtocolError, TccpError
+from tccp.errors import ProtocolError
 from tccp.transport.errors import PeerGoneError
 
 COUNT_BYTES = 4
@@ -40,7 +40,7 @@ class WorkerStream:
         self._take(len(data))
         try:
             self._sink(data)
-        except TccpError as problem:
+        except Exception as problem:  # noqa: BLE001 - also a bug is raised again by the task of this connection
             self._sink = None
             self.on_end(problem)
 

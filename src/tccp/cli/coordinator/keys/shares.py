@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_output_file, name_value, number_from_zero
-from tccp.cli.control import LAST_MS
+from tccp.cli.control import moment
 from tccp.cli.coordinator.keys.common import add_authority, add_config, found_keys, load, now_ms
 from tccp.cli.files import PUBLIC_MODE, read_file, write_new_key
 from tccp.cli.key_files import add_secret, secret_path
@@ -188,17 +188,14 @@ def hand_over(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Verify and describe a share."""
-    from datetime import UTC, datetime
-
     share = _read_share(args.share)
-    made = datetime.fromtimestamp(min(share.statement.made_ms, LAST_MS) / 1000, UTC)
     facts = {
         "coordinator": share.coordinator_id.hex(),
         "number": str(share.statement.number),
         "count": str(share.count),
         "threshold": str(share.statement.threshold),
         "officer": share.statement.officer,
-        "made": made.isoformat(timespec="seconds"),
+        "made": moment(share.statement.made_ms),
         "set": share.statement.set_id.hex(),
         "opened_by": share.key_id.hex(),
     }
