@@ -8,6 +8,7 @@ import pytest
 from tccp.attestation.boot_judge import explain_boot, findings
 from tccp.attestation.boot_policy import BootPolicy
 from tccp.attestation.event_data import EventType as T
+from tccp.errors import PolicyError
 from tests.support.boots import (
     AUTHORITY,
     COMMAND_LINE,
@@ -16,6 +17,7 @@ from tests.support.boots import (
     INITRD,
     KERNEL,
     LINE,
+    LOADER,
     POLICY,
     SECURE_BOOT,
     SEPARATORS,
@@ -23,6 +25,7 @@ from tests.support.boots import (
     file,
     grub,
     image,
+    judged,
     log_of,
     policy,
     quote_of,
@@ -80,6 +83,32 @@ CASES: dict[str, tuple[list[Step], str, str]] = {
         "firmware",
         "PCR 0: expected no more of build '1.0'; found EV_EFI_PLATFORM_FIRMWARE_BLOB",
     ),
+    "an option ROM": (
+        [*HONEST, Step(2, T.EV_EFI_BOOT_SERVICES_DRIVER, b"card", b"option ROM")],
+        "drivers",
+        "PCR 2: expected one of nothing; found EV_EFI_BOOT_SERVICES_DRIVER",
+    ),
+    "no separator in PCR 4": (without(SEPARATORS[4]), "boot_loader", "expected one separator in PCR 4; found nothing"),
+    "another image": (
+        [*HONEST, image("evil.efi")],
+        "boot_loader",
+        f"PCR 4: expected one of {LOADER.digest.hex()[:12]}... GRUB, {KERNEL.digest.hex()[:12]}... 6.1; found EV_EFI",
+    ),
+    "a loader after the kernel": (
+        [*HONEST, LOADER],
+        "boot_loader",
+        "PCR 4: expected nothing that is started after the kernel; found EV_EFI_BOOT_SERVICES_APPLICATION",
+    ),
+    "an action that firmware does not name": (
+        [*HONEST, Step(4, T.EV_EFI_ACTION, b"Calling something else")],
+        "boot_loader",
+        "found EV_EFI_ACTION",
+    ),
+    "no command line": (
+        without(COMMAND_LINE),
+        "command_line",
+        "expected a command line that was measured; found nothing",
+    ),
     "no separator in PCR 7": (without(SEPARATORS[7]), "secure_boot", "expected a separator in PCR 7; found nothing"),
     "a key twice": (
         before(SEPARATORS[0], SECURE_BOOT[1]),
@@ -135,12 +164,12 @@ CASES: dict[str, tuple[list[Step], str, str]] = {
     "a line that is not listed": (
         [*HONEST, grub("kernel_cmdline", "/other lockdown=integrity")],
         "command_line",
-        "expected one of /vmlinuz ro *; found '/other lockdown=integrity'",
+        "PCR 8: expected one of /vmlinuz ro *; found '/other lockdown=integrity'",
     ),
     "a line against the rules": (
         [*HONEST, grub("kernel_cmdline", f"{LINE} debug init=/x")],
         "command_line",
-        f"expected init=/x is forbidden (init=*); debug is forbidden (debug); found '{LINE} debug init=/x'",
+        f"PCR 8: expected init=/x is forbidden (init=*); debug is forbidden (debug); found '{LINE} debug init=/x'",
     ),
     "options of the kernel's stub": (
         [*HONEST, Step(9, T.EV_EVENT_TAG, OPTIONS, b"another line")],
@@ -161,7 +190,45 @@ def test_what_is_not_allowed_is_named(measured: list[Step], section: str, told: 
     assert any(where == section and told in text for where, text in found(measured))
 
 
+def test_the_build_that_is_nearest_is_the_one_that_is_compared() -> None:
+    other = f'[[firmware.builds]]\ntitle = "0.9"\nevents = ["EV_IPL {"ab" * 32}"]\n[[firmware.builds]]'
+    rules = policy(POLICY.replace("[[firmware.builds]]", other))
+    changed = [step._replace(measured=b"another") if step is FIRMWARE[1] else step for step in HONEST]
+
+    assert (
+        f"expected EV_EFI_PLATFORM_FIRMWARE_BLOB {FIRMWARE[1].digest.hex()} of build '1.0'"
+        in found(changed, rules)[0][1]
+    )
+
+
+def test_a_refusal_tells_how_much_else_is_wrong() -> None:
+    for evil, more in ((1, ""), (2, "; and 1 more"), (3, "; and 2 more")):
+        with pytest.raises(PolicyError) as caught:
+            judged([*HONEST, *(image(f"{number}.efi") for number in range(evil))])
+        assert caught.value.detail.partition("; found ")[2].partition(";")[2] == more.removeprefix(";")
+
+
 # ---- policies of fewer sections
+
+
+def test_keys_that_the_policy_does_not_name_may_be_any() -> None:
+    rules = policy("\n".join(line for line in POLICY.splitlines() if line[:5] not in {"PK = ", "KEK =", "db = "}))
+    for step in SECURE_BOOT[1:]:
+        changed = [other._replace(data=step.data + b"x") if other is step else other for other in HONEST]
+        assert found(changed, rules) == []
+
+
+def test_a_pattern_is_no_line_whose_digest_is_known() -> None:
+    rules = only('[command_line]\nmode = "enforce"\nlines = ["/vmlinuz *"]\n')
+
+    assert found([Step(9, T.EV_EVENT_TAG, OPTIONS, "/vmlinuz *\0".encode("utf-16-le"))], rules)
+
+
+def test_an_old_grub_measures_the_end_of_a_text_too() -> None:
+    old = [step._replace(measured=step.data.partition(b": ")[2]) if step.pcr == 8 else step for step in HONEST]
+
+    assert old != HONEST
+    assert found(old) == []
 
 
 def test_a_digest_among_the_others_is_known_wherever_it_stands() -> None:

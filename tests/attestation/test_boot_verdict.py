@@ -4,9 +4,16 @@ from dataclasses import replace
 
 import pytest
 
+from tccp.attestation.boot_judge import judge_boot
 from tccp.attestation.boot_verdict import WARNING_CHARS_MAX, WARNINGS_MAX, JudgedBoot, judge_again, remember_boot
+from tccp.attestation.ima import ImaProgress, prove_measurements
+from tccp.attestation.ima_rules import ImaRules
 from tccp.attestation.policy import TrustedPlatform
-from tests.support.boots import HONEST, POLICY, Step, judged, policy, quote_of
+from tccp.attestation.quote import VerifiedQuote
+from tccp.errors import PolicyError
+from tccp.model import PcrValues
+from tests.support.boots import HONEST, POLICY, Step, judged, log_of, policy, quote_of
+from tests.support.ima_lists import AGGREGATE, compiled, quoted, written
 
 PATCHED = [*HONEST, Step(4, 0x0000000D, b"a boot that went on")]
 
@@ -18,6 +25,35 @@ def test_the_same_boot_is_known_again_and_trusted_as_before() -> None:
 
     assert isinstance(again, TrustedPlatform)
     assert (again.policy_name, again.policy_version, again.warnings) == ("tvmm", 2, platform.warnings)
+
+
+def test_it_is_this_quote_that_is_trusted_with_the_warnings_of_then() -> None:
+    rules = policy(POLICY.replace('[drivers]\nmode = "enforce"', '[drivers]\nmode = "warn"'))
+    boot = [*HONEST, Step(2, 0x80000004, b"card", b"option ROM")]
+    quote = quote_of(boot, rules)
+
+    again = judge_again(rules, quote, remember_boot(rules, judged(boot, rules=rules)), None)
+
+    assert again is not None
+    assert (again.quote is quote, len(again.warnings)) == (True, 1)
+
+
+def test_measurements_are_asked_for_although_the_boot_is_known() -> None:
+    files = compiled(ImaRules())
+    rules = policy(f'{POLICY}\n[ima]\nsha256 = "{files.sha256.hex()}"\n')
+    plain = quote_of(HONEST)
+    values = dict(plain.pcrs.values) | {10: quoted([AGGREGATE]).values[10]}
+    quote = object.__new__(VerifiedQuote)
+    object.__setattr__(quote, "pcrs", PcrValues(rules.selection, values))
+    accepted = files.judge(prove_measurements(written([AGGREGATE]), ImaProgress.start(), quote.pcrs))
+    known = remember_boot(rules, judge_boot(rules, quote, log_of(HONEST), accepted))
+
+    assert judge_again(rules, quote, known, accepted) is not None
+    with pytest.raises(PolicyError, match="ima_not_judged"):
+        judge_again(rules, quote, known, None)
+    object.__setattr__(quote, "pcrs", PcrValues(rules.selection, values | {10: bytes(32)}))
+    with pytest.raises(PolicyError, match="ima_not_judged"):
+        judge_again(rules, quote, known, accepted)
 
 
 def test_a_boot_that_was_never_judged_is_not_known() -> None:

@@ -14,6 +14,12 @@ def test_a_line_with_what_is_required_and_nothing_forbidden_conforms() -> None:
     assert problems(GOOD, RULES) == ()
 
 
+@pytest.mark.parametrize("word", ['"lockdown=integrity"', 'lockdown="integrity"'])
+def test_quotes_around_a_word_or_its_value_change_nothing(word: str) -> None:
+    assert problems(GOOD.replace("lockdown=integrity", word), RULES) == ()
+    assert problems(f"{GOOD} x=\"\" y=''", RULES) == ()
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -34,6 +40,8 @@ def test_a_line_with_what_is_required_and_nothing_forbidden_conforms() -> None:
         (f"{GOOD}\0init=/bin/sh", "characters that the kernel may read differently"),
         (f'{GOOD} x="a init=/bin/sh b"', "init=/bin/sh is forbidden"),
         (f"{GOOD} x='a debug b'", "debug is forbidden"),
+        (f"""{GOOD} x="a 'init=/x' b\"""", "init=/x is forbidden"),
+        (f"""{GOOD} x='a "init=/x" b'""", "init=/x is forbidden"),
         (f"{GOOD} sys'temd.debug'-shell=1", "systemd.debug_shell=1 is forbidden"),
         (f'{GOOD} x="a lockdown=none b"', "lockdown=none contradicts"),
         (GOOD + " x" * 1000, "2047 are allowed"),
@@ -76,6 +84,7 @@ def test_a_word_that_the_kernel_does_not_read_any_more_is_not_there() -> None:
         ('"a=b c" d', ("a=b c", "d")),
         ('a"b"c d="e"f g=h"i" "j"k', ('a"b"c', 'd=e"f', 'g=h"i"', 'j"k')),
         ('a="b c', ("a=b c",)),
+        ('a=b="c"', ('a=b="c"',)),
         ('="a" =b="c"', ('="a"', "=b=c")),
         ("a='b c'", ("a='b", "c'")),
     ],

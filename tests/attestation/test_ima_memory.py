@@ -32,11 +32,12 @@ def with_value(index: int) -> PcrValues:
     return PcrValues(PCRS.selection, dict(PCRS.values) | {index: b"\xee" * 32})
 
 
-KEPT = keep_progress(quote_of(), ACCEPTED, KEY)
+def kept(key: bytes = KEY) -> bytes:
+    return keep_progress(quote_of(), ACCEPTED, key)
 
 
-def recalled(quote: VerifiedQuote, content: bytes = KEPT, policy: bytes = POLICY.sha256) -> ImaProgress | None:
-    return recall_progress(content, quote, policy, KEY)
+def recalled(quote: VerifiedQuote, content: bytes | None = None, policy: bytes = POLICY.sha256) -> ImaProgress | None:
+    return recall_progress(kept() if content is None else content, quote, policy, KEY)
 
 
 def test_the_next_quote_of_the_same_boot_goes_on_where_the_last_one_ended() -> None:
@@ -63,13 +64,14 @@ def test_another_policy_begins_at_the_beginning() -> None:
 
 
 def test_no_bit_of_what_is_kept_can_be_changed() -> None:
-    for position in range(len(KEPT)):
-        altered = bytearray(KEPT)
+    whole = kept()
+    for position in range(len(whole)):
+        altered = bytearray(whole)
         altered[position] ^= 1
         assert recalled(quote_of(), bytes(altered)) is None
-    for content in (b"", KEPT[:MAC_BYTES], KEPT[:-1], KEPT + b"\0"):
+    for content in (b"", whole[:MAC_BYTES], whole[:-1], whole + b"\0"):
         assert recalled(quote_of(), content) is None
 
 
 def test_what_another_coordinator_has_written_counts_for_nothing() -> None:
-    assert recalled(quote_of(), keep_progress(quote_of(), ACCEPTED, bytes(32))) is None
+    assert recalled(quote_of(), kept(bytes(32))) is None

@@ -9,6 +9,7 @@ from tccp.attestation.ima import AcceptedMeasurements, ImaPolicy, ImaProgress
 from tccp.attestation.ima_parts import ListInParts
 from tccp.attestation.ima_rules import ImaRules, ListedDigest
 from tccp.errors import ImaError, PolicyError
+from tccp.model import PcrBank, PcrSelection, PcrValues
 from tests.support.ima_lists import AGGREGATE, Entry, compiled, ng, quoted, sha256, written
 
 FILES = [ng(bytes([number]), b"/usr/bin/%d" % number) for number in range(12)]
@@ -67,6 +68,22 @@ def test_a_host_that_has_measured_nothing_since_needs_to_show_nothing(policy: Im
     assert ListInParts(policy, accepted.progress, quoted(LIST)).is_all
     assert not ListInParts(policy, accepted.progress, quoted([*LIST, EVIL])).is_all
     assert not ListInParts(policy, ImaProgress.start(), quoted([])).is_all  # IMA is off, which somebody has to say
+
+
+@pytest.mark.parametrize("size", [len(AGGREGATE.binary), 1000], ids=["in parts", "at once"])
+def test_where_the_boot_was_quoted_too_the_list_has_to_be_of_it(policy: ImaPolicy, size: int) -> None:
+    boot = {index: bytes([index]) * 32 for index in range(10)}
+    aggregate = ng(b"".join(boot.values()), b"boot_aggregate")
+
+    def shown(entries: list[Entry]) -> AcceptedMeasurements | None:
+        values = boot | {10: quoted(entries).values[10]}
+        parts = ListInParts(policy, ImaProgress.start(), PcrValues(PcrSelection.of(PcrBank.SHA256, values), values))
+        accepted = parts.take(written(entries)[:size])
+        return accepted or parts.take(written(entries)[parts.offset :])
+
+    assert shown([aggregate, FILES[0]]) is not None
+    with pytest.raises(PolicyError, match="wrong_aggregate"):
+        shown([AGGREGATE, FILES[0]])
 
 
 def test_a_list_without_an_end_is_given_up(policy: ImaPolicy, monkeypatch: pytest.MonkeyPatch) -> None:

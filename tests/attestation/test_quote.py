@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tccp.attestation.quote import AkKey, QuoteClaim, VerifiedQuote, verify_quote, verify_quotes
+from tccp.attestation.quote import AkKey, QuoteClaim, VerifiedQuote, inspect_quote, verify_quote, verify_quotes
 from tccp.errors import QuoteError
 from tccp.model import PcrBank, PcrSelection, PcrValues
 from tests.attestation.reference import broken_rules
@@ -68,6 +68,20 @@ def test_a_quote_of_each_algorithm_is_accepted(kind: str, scheme: str, hash_name
     assert (ak.kind, quote.ak, quote.pcrs, quote.qualifying_data) == (kind, ak, PCRS, NONCE)
     assert (quote.clock_ms, quote.reset_count, quote.restart_count) == (123_456_789, 7, 2)
     assert (quote.safe, quote.firmware_version) == (True, 0x2020_0312_0012_0003)
+
+
+def test_an_inspected_quote_says_what_was_signed_and_covers_that_alone() -> None:
+    claim = claim_of(good_attest())
+    seen = inspect_quote(claim.attest, claim.signature, ak=AK)
+    others = PcrSelection(PcrBank.SHA256, (0, 4, 7, 11))
+    elsewhere = PcrValues(others, dict(zip(others.indexes, PCRS.values.values(), strict=True)))
+
+    assert (seen.clock_ms, seen.reset_count, seen.restart_count) == (123_456_789, 7, 2)
+    assert (seen.safe, seen.firmware_version) == (True, 0x2020_0312_0012_0003)
+    assert (seen.qualified_signer, seen.extra_data) == (b"\x00\x0b" + bytes(32), NONCE)
+    assert seen.covers(PCRS)
+    assert not seen.covers(elsewhere)  # the same digest
+    assert not seen.covers(PcrValues(SELECTION, dict(PCRS.values) | {7: bytes(32)}))  # the same selection
 
 
 def test_a_quote_is_of_fewer_pcrs_too_but_of_no_others() -> None:
