@@ -89,7 +89,7 @@ BARS = (
     Bar("load a million digests, ms", "", "IMA", "load", number("tccp"), 100, most=True),
     Bar("a million digests, MiB", "", "IMA", "their size", number("tccp"), 64, most=True),
     Bar("parse and replay a firmware log", "Keylime", "Firmware event logs", "", bracket("all banks"), 100),
-    Bar("renewals a second, one core, any round trip", "", "Nodes", "10?,000, storm", number("a second"), 5000),
+    Bar("renewals a second, one core, any round trip", "", "Nodes", "10,000, storm", number("a second"), 5000),
     Bar("renewals a second, 5,000 nodes", "", "Coordinator", "renewals", number("a second"), 5000),
     Bar("seal and open a dense image", "cat", SEALED, DENSE, bracket("cat"), 0.8),
     Bar("seal and open a dense image", "age", SEALED, DENSE, bracket("age"), 1.5, limit=ratio("cat", "age")),

@@ -27,12 +27,12 @@ def section() -> Iterator[Section]:
     made = Section(
         "Coordinator",
         "`pytest bench/bench_coordinator.py`. The real daemon on one core, the load on the other; medians of seven "
-        "rounds. Renewals a second are those between the first tenth and the last: a round trip delays each, and "
-        "takes nothing away. CPU is that of the coordinator with all its threads, so a core does its reciprocal: "
-        "the steadier figure where the load needs more of the machine than the coordinator does. p50 and p99 from a "
-        "node's answer to its grant. Bar: >= 5,000 renewals a second "
-        "on one core, not falling with RTT (Keylime publishes 2,500 on 6 cores with quotes made beforehand, 141 at "
-        "150 ms).",
+        "rounds. Renewals a second: from the asking to the last grant, less the one round trip in which nobody has "
+        "answered yet. A registration by itself waits for the next commit of the log, 50 ms after the last one. CPU "
+        "is that of the coordinator with all its threads, so a core does its reciprocal: the steadier figure where "
+        "the load needs more of the machine than the coordinator does. p50 and p99 from a node's answer to its grant. "
+        "Bar: >= 5,000 renewals a second on one core, not falling with RTT (Keylime publishes 2,500 on 6 cores with "
+        "quotes made beforehand, 141 at 150 ms).",
         ["work", "a second", "CPU each", "a CPU second", "p50", "p99", "memory"],
     )
     yield made
