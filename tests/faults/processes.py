@@ -45,6 +45,7 @@ class Part:
         self.child = child
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(control))
         self._telling = trio.Lock()
+        self._unheard = 0  # answers to words whose speaker was cancelled before they came
 
     async def tell(self, word: bytes) -> None:
         """Say it, and wait for the answer.
@@ -57,7 +58,10 @@ class Part:
             with trio.fail_after(WORD_S):
                 async with self._telling:
                     await self._stream.send_all(word)
-                    answer = bytes(await self._stream.receive_some(1))
+                    self._unheard += 1
+                    while self._unheard:
+                        answer = bytes(await self._stream.receive_some(1))
+                        self._unheard -= 1
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         except trio.TooSlowError:

@@ -124,7 +124,11 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind() -> None:
 def test_make_knows_how_to_leave_it_running() -> None:
     for variables, options in (([], ""), (["KEEP=1"], " --keep")):
         told = subprocess.run(
-            ["make", "--dry-run", "demo", *variables], cwd=ROOT, capture_output=True, text=True, check=True
+            ["make", "--dry-run", "--no-print-directory", "demo", *variables],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert told.stdout.rstrip().endswith(f"python tools/demo.py{options}")
 
