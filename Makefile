@@ -55,8 +55,8 @@ completions: setup
 
 # ---- daily -----------------------------------------------------------------------------------------------------
 
-# One process of pytest a CPU; JOBS=0 runs all tests in one, and so does plain pytest.
-JOBS ?= $(shell nproc)
+# One process of pytest more than there are CPUs, as tests also wait; JOBS=0 runs all in one, and so does plain pytest.
+JOBS ?= $(shell expr $$(nproc) + 1)
 test: setup
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder -p no:benchmark
 

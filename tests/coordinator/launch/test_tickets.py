@@ -118,8 +118,8 @@ def _parts(signed: SignedTicket) -> tuple[bytes, bytes]:
     ("terms", "reason"),
     [
         ({"coordinator_id": bytes(32)}, "ticket_for_another_coordinator"),
-        ({"not_before_s": int(time.time()) + 1000}, "ticket_not_yet_valid"),
-        ({"not_after_s": int(time.time()) - 10}, "ticket_expired"),
+        ({"not_before_s": 4_000_000_000, "not_after_s": 4_000_001_000}, "ticket_not_yet_valid"),
+        ({"not_before_s": 1_000_000_000, "not_after_s": 1_000_001_000}, "ticket_expired"),
         ({"policy": PolicyDemand("strict", 1, {})}, "policy_not_demanded"),
         ({"policy": PolicyDemand("tvmm", 2, {})}, "policy_not_demanded"),
         ({"attributes": {"site": "delft"}}, "attribute_not_demanded"),
