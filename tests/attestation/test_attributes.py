@@ -181,5 +181,13 @@ def test_what_cannot_be_asserted_is_refused(said: dict[str, str]) -> None:
         check_attributes(said)
 
 
+def test_the_longest_names_and_values_fit() -> None:
+    check_attributes({"a": "x" * 256, "a" * 63: "", "0": "y", "a.b_c-9": "z"})
+    with pytest.raises(ValueError, match="name of an attribute"):
+        check_attributes({"a" * 64: ""})
+    most = "\n".join(f'a{number} = "x"' for number in range(NAMES_MAX))
+    assert len(policy(f"[attributes]\n{most}").attributes.of(EK)) == NAMES_MAX
+
+
 def test_the_text_is_json_for_others_too() -> None:
     assert json.loads(attributes_text({"a": "b"})) == {"a": "b"}

@@ -65,8 +65,16 @@ def test_parts_of_other_lengths_are_bugs() -> None:
     for identity, root in ((31, 32), (32, 31), (33, 33)):
         with pytest.raises(AssertionError):
             binding.coordinator_start(bytes(identity), 1, bytes(root))
-    with pytest.raises(AssertionError):
-        binding.registration(A + b"x", CHANNEL, b"")
+    for nonce, lease in ((31, 16), (33, 16), (32, 15), (32, 17)):
+        with pytest.raises(AssertionError):
+            binding.renewal(bytes(nonce), CHANNEL, bytes(lease), b"identity")
+    for odd in (A[:-1], A + b"x"):
+        with pytest.raises(AssertionError):
+            binding.registration(odd, CHANNEL, b"identity")
+        with pytest.raises(AssertionError):
+            binding.coordinator_leaf(odd, CHANNEL)
+        with pytest.raises(AssertionError):
+            binding.coordinator(odd, b"statement")
 
 
 def test_a_statement_of_one_kind_is_none_of_the_other() -> None:

@@ -1,5 +1,6 @@
 """Message 5: only who holds the VM's key can make it, for one ticket, and it names one boot of one node."""
 
+import hashlib
 import hmac
 
 import msgspec
@@ -56,8 +57,8 @@ def another_ticket() -> SignedTicket:
 def test_a_proof_under_the_vms_key_says_which_boot_of_which_node_runs_it() -> None:
     verified = verify_proof(receipt(), vm_key=VM_KEY, ticket_sha256=TICKET.sha256)
 
-    assert (verified.identity.node, verified.proof.epoch) == ("alpha", 1)
-    assert verified.ticket.sha256 == TICKET.sha256
+    assert (verified.identity.node, verified.proof) == ("alpha", PROOF)
+    assert (verified.ticket, verified.identity_sha256) == (TICKET, hashlib.sha256(IDENTITY).digest())
     assert read_launch_receipt(encode(receipt())) == receipt()
 
 

@@ -12,6 +12,7 @@ from nacl.signing import SigningKey
 from tccp.errors import LaunchError
 from tccp.protocol.encoding import encode
 from tccp.protocol.ticket import (
+    HEADED_BY_KEY,
     PREFIX,
     SignedTicket,
     Ticket,
@@ -77,6 +78,31 @@ def test_what_a_stranger_changes_and_signs_is_a_ticket_of_the_stranger() -> None
 def test_every_ticket_begins_with_its_domain_and_its_tenants_key() -> None:
     assert GOOD.ticket.startswith(PREFIX + bytes(TENANT.verify_key))
     assert len(msgspec.structs.fields(Ticket)) == PREFIX[0] & 0x0F
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "ticket_malformed"),
+        (PREFIX, "ticket_malformed"),
+        (GOOD.ticket[: HEADED_BY_KEY - 1], "ticket_malformed"),
+        (GOOD.ticket[:HEADED_BY_KEY], "ticket_signature"),  # names a tenant, who has not signed that
+        (b"\x8e" + GOOD.ticket[1:], "ticket_malformed"),
+    ],
+    ids=["nothing", "no key", "half a key", "a key alone", "another beginning"],
+)
+def test_whose_ticket_it_is_must_be_said_before_a_signature_is_looked_at(body: bytes, reason: str) -> None:
+    with pytest.raises(LaunchError) as refusal:
+        verify_ticket(body, GOOD.signature)
+    assert refusal.value.reason == reason
+
+
+def test_a_signed_body_that_is_no_ticket_is_malformed() -> None:
+    """The signature holds, so what refuses it is the structure; it is looked at last."""
+    for body in (GOOD.ticket[:HEADED_BY_KEY], GOOD.ticket + b"\xc0"):
+        with pytest.raises(LaunchError) as refusal:
+            verify_ticket(body, TENANT.sign(body).signature)
+        assert refusal.value.reason == "ticket_malformed"
 
 
 def test_a_file_that_is_no_ticket_is_refused_as_one() -> None:
