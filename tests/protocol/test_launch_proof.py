@@ -92,15 +92,16 @@ def test_the_boot_that_is_named_must_have_signed() -> None:
 
 def test_a_proof_names_an_identity_and_is_of_its_domain() -> None:
     assert refusal_of(receipt(msgspec.structs.replace(PROOF, identity=b"nobody"))) == "proof_malformed"
-    body = encode(msgspec.structs.replace(PROOF, domain="tccp/v1/ticket"))
     key = proof_key(VM_KEY, TICKET.ticket.nonce, TICKET.ticket.vm_id, TICKET.sha256)
-    assert refusal_of(changed(proof=body, mac=hmac.digest(key, body, "sha256"))) == "proof_malformed"
+    for body in (encode(msgspec.structs.replace(PROOF, domain="tccp/v1/ticket")), b"\xc0"):
+        assert refusal_of(changed(proof=body, mac=hmac.digest(key, body, "sha256"))) == "proof_malformed"
 
 
 def test_a_file_that_is_no_launch_receipt_is_refused() -> None:
     for content in (b"", encode(receipt()) + b"\x00", encode(PROOF)):
-        with pytest.raises(LaunchError, match="receipt_malformed"):
+        with pytest.raises(LaunchError) as refused:
             read_launch_receipt(content)
+        assert refused.value.reason == "receipt_malformed"
 
 
 def test_the_proof_key_is_hkdf() -> None:

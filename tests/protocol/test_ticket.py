@@ -108,8 +108,15 @@ def test_a_signed_body_that_is_no_ticket_is_malformed() -> None:
 def test_a_file_that_is_no_ticket_is_refused_as_one() -> None:
     assert read_ticket_file(encode(GOOD)) == GOOD
     for content in (b"", b"\x00", GOOD.ticket, encode(GOOD) + b"\x00"):
-        with pytest.raises(LaunchError, match="ticket_malformed"):
+        with pytest.raises(LaunchError) as refusal:
             read_ticket_file(content)
+        assert refusal.value.reason == "ticket_malformed"
+
+
+def test_whom_a_ticket_was_written_for_is_told() -> None:
+    with pytest.raises(LaunchError) as refusal:
+        check_addressee(verify_ticket(GOOD.ticket, GOOD.signature), b"\xab" * 32)
+    assert refusal.value.detail == "for 0202020202020202, this is abababababababab"
 
 
 def test_keys_are_bound_to_tenant_vm_and_images() -> None:
