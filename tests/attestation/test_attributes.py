@@ -157,6 +157,8 @@ def test_what_is_written_is_read_again_whatever_the_values_are() -> None:
     assert attributes_text(said) == '{"a":"\u00fc","b":"a \\"quote\\"\\n"}'
     read = attributes_in({"attested": attributes_text(said), "node": "x"})
     assert (read.attested, read.asserted) == (said, {})
+    assert attributes_in({"asserted": attributes_text(said)}) == NodeAttributes({}, said)
+    assert attributes_in({"node": "x"}) == NodeAttributes()
 
 
 @pytest.mark.parametrize("text", ["", "[" * 16_000, "7", "[]", '{"a": 1}', '{"a": "' + "x" * 20_000 + '"}', 7, b"{}"])

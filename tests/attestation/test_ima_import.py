@@ -36,6 +36,16 @@ def test_what_rpm_prints_is_read_and_folders_are_skipped() -> None:
     ]
 
 
+def test_lines_of_windows_and_comments_are_read_and_names_are_as_they_stand() -> None:
+    content = (
+        f"# made by X\r\n{DIGEST.hex()}  /usr/bin/X\\n \r\n\t{DIGEST.hex()}  /y\n\\{DIGEST.hex()}  /z\\r\n".encode()
+    )
+
+    assert [one.path for one in listed(import_digest_list(content))] == [b"/usr/bin/X\\n ", b"/z\r"]
+    with pytest.raises(ConfigError, match="bad_list"):
+        import_digest_list(b"X" + content)
+
+
 def test_weak_digests_are_left_out_and_counted() -> None:
     content = f"{'ab' * 20}  /sha1\n{'ab' * 16}  /md5\n{DIGEST.hex()}  /x\n".encode()
     imported = import_digest_list(content)
@@ -58,14 +68,16 @@ def test_what_a_good_host_measured_is_allowed_on_another() -> None:
         ng(b"content", b"/usr/bin/a"),
         ng(b"", b"/var/x", is_violation=True),
         ng(b"old", b"/usr/bin/old", name="sha1"),
+        ng(b"older", b"/usr/bin/older", name="sha1"),
         buffer(b"table", b"dm_table_load"),
     ]
     measurements, _ = replay_measurements(written(entries), ImaProgress.start())
     imported = import_measurements(measurements)
-    other = [ng(b"another boot", b"boot_aggregate"), entries[1], entries[4], ng(b"rootkit", b"/usr/bin/a")]
+    other = [ng(b"another boot", b"boot_aggregate"), entries[1], entries[5], ng(b"rootkit", b"/usr/bin/a")]
     proved = prove_measurements(written(other), ImaProgress.start(), quoted(other))
 
-    assert (len(listed(imported)), imported.weak) == (2, 1)
+    assert [one.path for one in listed(imported)] == [b"/usr/bin/a", b"buffer:dm_table_load"]
+    assert imported.weak == 2
     assert list(compiled(imported.rules).verdicts(proved)) == [
         Verdict.BOOT_AGGREGATE,
         Verdict.LISTED,
