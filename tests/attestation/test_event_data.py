@@ -348,3 +348,12 @@ def test_a_variable_that_is_too_short_is_no_boot_option() -> None:
 
     assert replace(found, value=found.value[:7]).load_option() is None
     assert replace(found, value=found.value[:8]).load_option() is not None
+
+
+def test_a_boot_option_may_be_there_and_not_be_tried() -> None:
+    found = variables("keylime/binary_bios_measurements")["Boot0001"]
+
+    for attributes, is_active in ((0, False), (1, True), (8, False), (9, True), (0xFFFFFFFE, False)):
+        option = replace(found, value=attributes.to_bytes(4, "little") + found.value[4:]).load_option()
+        assert option is not None
+        assert option.is_active is is_active

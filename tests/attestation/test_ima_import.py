@@ -8,7 +8,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tccp.attestation.ima import ImaProgress, Verdict, prove_measurements, replay_measurements
-from tccp.attestation.ima_import import Imported, import_digest_list, import_keylime, import_measurements, pattern_of
+from tccp.attestation.ima_import import (
+    KEYS_MAX,
+    Imported,
+    import_digest_list,
+    import_keylime,
+    import_measurements,
+    pattern_of,
+)
 from tccp.attestation.ima_rules import ListedDigest
 from tccp.errors import ConfigError
 from tests.support.ima_lists import AGGREGATE, Entry, buffer, compiled, ng, quoted, sha256, signed, written
@@ -129,6 +136,8 @@ def verdict(entry: Entry) -> Verdict:
         (buffer(b"key", b".ima"), Verdict.BUFFER),
         (buffer(b"other", b".evm"), Verdict.BUFFER),
         (buffer(b"other", b"kexec-cmdline"), Verdict.BUFFER_NOT_LISTED),
+        (buffer(b"table", b"kexec-cmdline"), Verdict.BUFFER_NOT_LISTED),
+        (ng(b"table", b"/usr/bin/table"), Verdict.NOT_LISTED),
         (signed(b"x", b"/opt/x", b"\x03\x02\x04junk"), Verdict.BAD_SIGNATURE),
     ],
 )
@@ -142,21 +151,58 @@ def test_a_policy_without_keys_trusts_no_signature() -> None:
     assert (list(rules.keys), list(rules.signed)) == ([], [])
 
 
+def test_the_keys_of_a_policy_and_the_keyrings_that_it_ignores_are_taken_over() -> None:
+    rules = import_keylime(json.dumps(KEYLIME | {"ima": {"ignored_keyrings": [".evm", "*"]}}).encode()).rules
+
+    assert (list(rules.keys), list(rules.signed), list(rules.buffers)) == ([SPKI], ["*"], [".evm", ".*"])
+
+
+def test_what_a_policy_of_keylime_does_not_say_is_empty() -> None:
+    for ima in ({}, {"ima": None}, {"ima": {}}, {"ima": {"ignored_keyrings": []}}):
+        rules = import_keylime(json.dumps({"digests": {"/x": [DIGEST.hex()]}} | ima).encode()).rules
+
+        assert list(rules.digests) == [ListedDigest(DIGEST, b"/x")]
+        assert not [*rules.excludes, *rules.signed, *rules.keys, *rules.buffers]
+
+
+def test_one_key_too_many_is_left_for_the_compiler_to_refuse() -> None:
+    for count, taken in ((KEYS_MAX, KEYS_MAX), (KEYS_MAX + 1, KEYS_MAX + 1), (KEYS_MAX + 9, KEYS_MAX + 1)):
+        keyring = {"pubkeys": [base64.b64encode(SPKI).decode()] * count}
+        for said in (keyring, json.dumps(keyring)):
+            rules = import_keylime(json.dumps(KEYLIME | {"verification-keys": said}).encode()).rules
+            assert len(list(rules.keys)) == taken
+
+
 def test_weak_digests_of_keylime_are_counted() -> None:
     assert import_keylime(json.dumps(KEYLIME).encode()).weak == 1
+    weak = {"digests": {"/usr/bin/a": ["ab" * 16, DIGEST.hex()], "/usr/bin/old": ["ab" * 20]}}
+    assert import_keylime(json.dumps(KEYLIME | weak).encode()).weak == 2
 
 
 @pytest.mark.parametrize(
-    "expression", ["/a|/b", "/(a)", "/[ab]", "/a+", "/a{2}", r"/\d", "/a*b", "/a?", r"/a\*", "a^b"]
+    "expression",
+    ["/a|/b", "/(a)", "/[ab]", "/a+", "/a{2}", r"/\d", "/a*b", "/a?", r"/a\*", "a^b", "/a\\", "/a\\\\$", "/a$b"],
 )
 def test_an_expression_that_no_pattern_says_is_refused(expression: str) -> None:
-    with pytest.raises(ConfigError, match="bad_list"):
+    with pytest.raises(ConfigError) as refused:
         pattern_of(expression)
+    assert refused.value.reason == "bad_list"
 
 
 @pytest.mark.parametrize(
     ("expression", "pattern"),
-    [("/a", "/a*"), ("^/a$", "/a"), (r"/a\.so", "/a.so*"), ("/a.so$", "/a?so"), (".*", "*"), (r"/x\-y$", "/x-y")],
+    [
+        ("/a", "/a*"),
+        ("^/a$", "/a"),
+        (r"/a\.so", "/a.so*"),
+        ("/a.so$", "/a?so"),
+        (".*", "*"),
+        (r"/x\-y$", "/x-y"),
+        ("/var/.*/X.*.log$", "/var/*/X*?log"),
+        (r"/a\.", "/a.*"),
+        (r"/a\$", "/a$*"),
+        (r"/a\^b$", "/a^b"),
+    ],
 )
 def test_expressions_become_patterns(expression: str, pattern: str) -> None:
     assert pattern_of(expression) == pattern
@@ -181,8 +227,9 @@ def test_expressions_become_patterns(expression: str, pattern: str) -> None:
     ],
 )
 def test_what_is_no_policy_of_keylime_is_refused(changed: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="bad_list"):
+    with pytest.raises(ConfigError) as refused:
         import_keylime(json.dumps(KEYLIME | changed).encode())
+    assert refused.value.reason == "bad_list"
     for content in (b"", b"[]", b"{", b"[" * 100000):
         with pytest.raises(ConfigError, match="bad_list"):
             import_keylime(content)
