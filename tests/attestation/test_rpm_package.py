@@ -145,6 +145,7 @@ def test_what_is_no_package_of_ours_is_refused(package: bytes) -> None:
     with pytest.raises(ConfigError) as refused:
         digests(package)
     assert refused.value.reason == "bad_package"
+    assert refused.value.detail.startswith("x.rpm: ")
 
 
 def test_a_count_beyond_the_data_is_refused_before_memory_is_taken() -> None:
