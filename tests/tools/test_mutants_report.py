@@ -20,7 +20,7 @@ def x_check__mutmut_1(size):
 def x_check__mutmut_2(size):
     assert size, None
     if size > 8:
-        raise LaunchError("too_large", None, )
+        raise LaunchError("XXtoo_largeXX", None, )
 
 def x_check__mutmut_3(size):
     assert size, "no size"

@@ -1,7 +1,8 @@
 """What mutmut found, as the changed lines and a count by package: python tools/mutants/report.py MUTANTS_FOLDER
 
 A mutant that only changed what an error says to people (its detail or hint) is counted and not shown: tests match the
-reason. Ends with 1 when others survived. The name of each is what MUTANTS="..." takes to try it again.
+reason, and many find it inside of the message, so that one with XX around it is among them. Ends with 1 when others
+survived. The name of each is what MUTANTS="..." takes to try it again.
 """
 
 import ast
@@ -39,13 +40,19 @@ class _Wordless(ast.NodeTransformer):
         if name in OF_A_DETAIL_ALONE:
             node.args, node.keywords = [], []
         elif name.endswith("Error"):
-            node.args, node.keywords = node.args[:1], []
+            node.args, node.keywords = [_bare(argument) for argument in node.args[:1]], []
         return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         """Of an assertion, leave what is asserted."""
         node.msg = None
         return node
+
+
+def _bare(reason: ast.expr) -> ast.expr:
+    if isinstance(reason, ast.Constant) and isinstance(reason.value, str):
+        reason.value = reason.value.removeprefix("XX").removesuffix("XX")
+    return reason
 
 
 def survivors(meta: Path) -> Iterator[Survivor]:
