@@ -109,6 +109,7 @@ def test_a_package_of_dpkg_is_read(tmp_path: Path) -> None:
         deb({}, links={"./y": "./nothing"}),
         b"!<arch>\n" + _member("debian-binary", b"2.0\n") * (MEMBERS_MAX + 1) + _member("data.tar", b""),
         b"!<arch>\n" + _member("data.tar", bytes(1024)).replace(b"1024", b"9999"),
+        b"!<arch>\n" + _member("data.tar", bytes(1024)).replace(b"`\n", b"``", 1),
         b"!<arch>\n" + _member("data.tar.zst", b"\x28\xb5\x2f\xfd" + bytes(64)),
     ],
     ids=[
@@ -119,6 +120,7 @@ def test_a_package_of_dpkg_is_read(tmp_path: Path) -> None:
         "a link to nothing",
         "too many members",
         "shorter than it says",
+        "a header without its end",
         "zstd",
     ],
 )
