@@ -5,13 +5,16 @@ import struct
 
 import pytest
 
-from tccp.attestation.boot_predict import BootFiles, BootPath, predict_boot, predict_unified
+from tccp.attestation.boot_predict import BootFiles, BootPath, PredictedEvent, predict_boot, predict_unified
 from tccp.attestation.event_data import EventType
 from tccp.attestation.pe_image import as_qemu_loads, authenticode_hash, sections
-from tccp.errors import EvidenceError
+from tccp.errors import ConfigError, EvidenceError
+from tccp.model import PcrBank
 from tests.support.guest import guest_kernel
 
 ABOVE_4G = 2
+STARTED, READ = EventType.EV_EFI_BOOT_SERVICES_APPLICATION, EventType.EV_IPL
+TAGGED = EventType.EV_EVENT_TAG
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,16 @@ def test_qemu_puts_the_initrd_as_high_as_kernel_and_memory_let_it(kernel: bytes)
     assert (without[0x210], without[0x211] & 0x80) == (0xB0, 0x80)
 
 
+def test_an_initrd_that_has_no_room_in_the_memory_is_refused(kernel: bytes) -> None:
+    room = (16 << 20) - 0x28000 - 1
+    as_qemu_loads(kernel, initrd_bytes=room, memory_mib=16)
+
+    for initrd_bytes, memory_mib in ((room + 1, 16), (1, 0), (1 << 32, 8192)):
+        with pytest.raises(ConfigError) as refused:
+            as_qemu_loads(kernel, initrd_bytes=initrd_bytes, memory_mib=memory_mib)
+        assert refused.value.reason == "initrd_too_large"
+
+
 def test_what_is_predicted_of_each_way_to_boot(kernel: bytes) -> None:
     files = BootFiles(kernel, b"the initrd", "quiet", 256)
 
@@ -82,25 +95,41 @@ def test_what_is_predicted_of_each_way_to_boot(kernel: bytes) -> None:
     qemu = predict_boot(files, BootPath.QEMU)
     grub = predict_boot(BootFiles(kernel, b"the initrd", "/vmlinuz quiet"), BootPath.GRUB)
 
-    assert [(event.section, event.pcr) for event in stub] == [("kernel", 4), ("command_line", 9), ("initrd", 9)]
-    assert stub[0].digest == authenticode_hash(kernel)
-    assert stub[1].digest == sha256("quiet\0".encode("utf-16-le"))
-    assert stub[2].digest == sha256(b"the initrd")
+    assert stub == (
+        PredictedEvent("kernel", 4, STARTED, authenticode_hash(kernel), "kernel"),
+        PredictedEvent("command_line", 9, TAGGED, sha256("quiet\0".encode("utf-16-le")), "command line", "quiet"),
+        PredictedEvent("initrd", 9, TAGGED, sha256(b"the initrd"), "initrd"),
+    )
     assert qemu[0].digest == authenticode_hash(as_qemu_loads(kernel, initrd_bytes=10, memory_mib=256))
     assert (qemu[1].line, qemu[2]) == ("quiet initrd=initrd", stub[2])
-    assert [(event.section, event.pcr, event.digest) for event in grub] == [
-        ("kernel", 9, sha256(kernel)),
-        ("command_line", 8, sha256(b"/vmlinuz quiet")),
-        ("initrd", 9, sha256(b"the initrd")),
-    ]
+    assert grub == (
+        PredictedEvent("kernel", 9, READ, sha256(kernel), "kernel"),
+        PredictedEvent("command_line", 8, READ, sha256(b"/vmlinuz quiet"), "command line", "/vmlinuz quiet"),
+        PredictedEvent("initrd", 9, READ, sha256(b"the initrd"), "initrd"),
+    )
     assert predict_boot(BootFiles(), BootPath.GRUB) == ()
-    assert len(predict_boot(BootFiles(kernel, memory_mib=256), BootPath.QEMU)) == 2
+    without = predict_boot(BootFiles(kernel, command_line="quiet", memory_mib=256), BootPath.QEMU)
+    assert [(event.section, event.line) for event in without] == [("kernel", ""), ("command_line", "quiet")]
+
+
+def test_digests_are_predicted_in_the_bank_that_is_asked_for(kernel: bytes) -> None:
+    image, files = unified({".linux": kernel}), BootFiles(kernel, b"the initrd", "quiet", 256)
+    predictions = [predict_boot(files, path, PcrBank.SHA384) for path in BootPath]
+
+    for events in (*predictions, predict_unified(image, PcrBank.SHA384)):
+        assert {len(event.digest) for event in events} == {48}
+    assert predictions[0][0].digest == authenticode_hash(kernel, "sha384")
+    assert [event.digest for event in predict_unified(image, PcrBank.SHA384) if event.pcr == 4] == [
+        authenticode_hash(image, "sha384"),
+        authenticode_hash(kernel, "sha384"),
+    ]
 
 
 def test_a_kernel_alone_is_no_unified_image(kernel: bytes) -> None:
     assert ".text" in {section.name for section in sections(kernel)}
-    with pytest.raises(EvidenceError, match=r"no section \.linux"):
+    with pytest.raises(EvidenceError, match=r"no section \.linux") as refused:
         predict_unified(kernel)
+    assert refused.value.reason == "malformed"
 
 
 def test_a_unified_image_is_predicted_by_its_sections(kernel: bytes) -> None:
@@ -108,13 +137,37 @@ def test_a_unified_image_is_predicted_by_its_sections(kernel: bytes) -> None:
 
     events = predict_unified(image)
 
-    assert [event.digest for event in events if event.pcr == 4] == [authenticode_hash(image), authenticode_hash(kernel)]
+    inside = "kernel inside, without secure boot"
+    assert [event for event in events if event.pcr == 4] == [
+        PredictedEvent("boot_loader", 4, STARTED, authenticode_hash(image), "unified kernel image"),
+        PredictedEvent("kernel", 4, STARTED, authenticode_hash(kernel), inside),
+    ]
     measured = [(".linux", kernel), (".cmdline", b"quiet\0"), (".initrd", b"the initrd")]
     expected = [digest for name, content in measured for digest in (sha256(name.encode() + b"\0"), sha256(content))]
     assert [event.digest for event in events if event.pcr == 11] == expected
-    assert {event.event_type for event in events if event.pcr == 11} == {EventType.EV_IPL}
+    assert {(event.section, event.event_type) for event in events if event.pcr == 11} == {("pcr11", READ)}
+    assert [event.title for event in events if event.pcr == 11][:3] == [
+        *(".linux: name", ".linux: contents", ".cmdline: name")
+    ]
     assert [event.line for event in events if event.section == "command_line"] == ["quiet"]
     assert [event.digest for event in events if event.section == "initrd"] == [sha256(b"the initrd")]
+
+
+def test_a_unified_image_may_have_neither_command_line_nor_initrd(kernel: bytes) -> None:
+    odd = predict_unified(unified({".linux": kernel, ".cmdline": b"X\xff\0\0"}))
+
+    assert [event.line for event in predict_unified(unified({".linux": kernel})) if event.pcr == 9] == [""]
+    assert [event.line for event in odd if event.pcr == 9] == ["X\ufffd"]
+
+
+def test_of_a_section_as_much_counts_as_is_loaded() -> None:
+    image = unified({".text": b"code", ".X\xff": b"more"}, encoding="latin-1")
+    loaded_at = 64 + 24 + 240 + 8
+
+    assert [(one.name, one.content) for one in sections(image)] == [(".text", b"code"), (".X\\xff", b"more")]
+    for loaded, content in ((0, b"code"), (3, b"cod"), (4, b"code"), (5, b"code")):
+        other = image[:loaded_at] + struct.pack("<I", loaded) + image[loaded_at + 4 :]
+        assert next(iter(sections(other))).content == content
 
 
 def test_an_image_of_32_bits_has_its_fields_elsewhere() -> None:
@@ -145,7 +198,7 @@ def test_an_image_that_reaches_beyond_itself_is_none() -> None:
             authenticode_hash(image[:at] + value.to_bytes(size, "little") + image[at + size :])
 
 
-def unified(contents: dict[str, bytes], *, magic: int = 0x20B) -> bytes:
+def unified(contents: dict[str, bytes], *, magic: int = 0x20B, encoding: str = "ascii") -> bytes:
     """A PE32+ image of nothing but these sections."""
     optional = bytearray(240)
     struct.pack_into("<H", optional, 0, magic)
@@ -154,7 +207,7 @@ def unified(contents: dict[str, bytes], *, magic: int = 0x20B) -> bytes:
     table, body = b"", b""
     for name, content in contents.items():
         start = headers_end + len(body)
-        table += struct.pack("<8sIIII16x", name.encode(), len(content), 0, len(content), start)
+        table += struct.pack("<8sIIII16x", name.encode(encoding), len(content), 0, len(content), start)
         body += content
     dos = b"MZ" + bytes(58) + struct.pack("<I", 64)
     coff = b"PE\0\0" + struct.pack("<HH12xHH", 0x8664, len(contents), len(optional), 0)
