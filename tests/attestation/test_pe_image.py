@@ -55,8 +55,9 @@ def test_a_kernel_that_ends_early_is_none(kernel: bytes, size: int) -> None:
 def test_an_old_kernel_is_refused(kernel: bytes) -> None:
     old = kernel[:0x206] + struct.pack("<H", 0x20B) + kernel[0x208:]
 
-    with pytest.raises(EvidenceError, match=r"boot protocol 2\.11"):
+    with pytest.raises(EvidenceError, match=r"boot protocol 2\.11") as refused:
         as_qemu_loads(old, initrd_bytes=0, memory_mib=256)
+    assert refused.value.reason == "malformed"
 
 
 def test_qemu_puts_the_initrd_as_high_as_kernel_and_memory_let_it(kernel: bytes) -> None:
@@ -76,6 +77,26 @@ def test_qemu_puts_the_initrd_as_high_as_kernel_and_memory_let_it(kernel: bytes)
     without = as_qemu_loads(kernel, initrd_bytes=0, memory_mib=256)
     assert without[0x218:0x220] == kernel[0x218:0x220]
     assert (without[0x210], without[0x211] & 0x80) == (0xB0, 0x80)
+
+
+def test_qemu_fills_in_these_fields_and_no_others() -> None:
+    header = bytearray(b"\x11" * 0x264)
+    header[0x202:0x208] = b"HdrS" + struct.pack("<H", 0x20C)
+    header[0x236:0x238] = struct.pack("<H", ABOVE_4G)
+    expected = bytearray(header)
+    expected[0x210], expected[0x211] = 0xB0, 0x91
+    expected[0x224:0x226] = struct.pack("<H", 0xFE00)
+    expected[0x228:0x22C] = struct.pack("<I", 0x20000)
+    assert as_qemu_loads(bytes(header), initrd_bytes=0, memory_mib=256) == expected
+
+    expected[0x218:0x220] = struct.pack("<II", 0xFFFFFFFF & ~4095, 1)
+    assert as_qemu_loads(bytes(header), initrd_bytes=1, memory_mib=8192) == expected
+    expected[0x218:0x220] = struct.pack("<II", (1 << 20) - 0x28000 - 4096, 4095)
+    assert as_qemu_loads(bytes(header), initrd_bytes=4095, memory_mib=1) == expected
+    expected[0x218:0x220] = struct.pack("<II", (1 << 20) - 0x28000 - 8192, 4096)
+    assert as_qemu_loads(bytes(header), initrd_bytes=4096, memory_mib=1) == expected
+    with pytest.raises(EvidenceError, match="no Linux kernel"):
+        as_qemu_loads(bytes(header[:-1]), initrd_bytes=0, memory_mib=256)
 
 
 def test_an_initrd_that_has_no_room_in_the_memory_is_refused(kernel: bytes) -> None:

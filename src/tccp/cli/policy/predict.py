@@ -68,6 +68,8 @@ def _events(args: argparse.Namespace) -> "tuple[PredictedEvent, ...]":
     path = BootPath(args.boot)
     if (path is BootPath.QEMU) != bool(args.memory):
         raise UsageError("usage", "--memory belongs to --boot qemu, which needs it")
+    if any("\ud800" <= character <= "\udfff" for character in args.command_line):
+        raise UsageError("usage", "--command-line holds bytes that are no UTF-8")
     files = BootFiles(
         kernel=read_file(args.kernel, bytes_max=FILE_BYTES_MAX),
         initrd=read_file(args.initrd, bytes_max=FILE_BYTES_MAX) if args.initrd is not None else b"",
