@@ -21,6 +21,7 @@ from tccp.attestation.event_data import (
     LoadedFile,
     LoadedImage,
     NoAction,
+    Partition,
     PartitionTable,
     ReferenceManifest,
     Separator,
@@ -348,6 +349,39 @@ def test_a_variable_that_is_too_short_is_no_boot_option() -> None:
 
     assert replace(found, value=found.value[:7]).load_option() is None
     assert replace(found, value=found.value[:8]).load_option() is not None
+
+
+def test_a_partition_is_read_field_by_field() -> None:
+    kind, guid, disk = (uuid.UUID(int=number) for number in (1, 2, 3))
+    entry = kind.bytes_le + guid.bytes_le + struct.pack("<QQQ", 1 << 63, (1 << 64) - 1, 7)
+    entry += "a name".encode("utf-16-le").ljust(72, b"\0")
+    table = bytes(56) + disk.bytes_le + bytes(12) + struct.pack("<I", 130) + bytes(4) + struct.pack("<Q", 2)
+    last = "x" * 36
+    other = entry[:56] + last.encode("utf-16-le")
+
+    assert decode_event_data(EventType.EV_EFI_GPT_EVENT, table + entry + b"!!" + other + b"??") == PartitionTable(
+        disk,
+        (
+            Partition(kind, guid, 1 << 63, (1 << 64) - 1, "a name"),
+            Partition(kind, guid, 1 << 63, (1 << 64) - 1, last),
+        ),
+    )
+
+
+def test_an_event_that_extends_nothing_is_what_its_signature_says() -> None:
+    def decoded(signature: bytes, rest: bytes) -> object:
+        return decode_event_data(EventType.EV_NO_ACTION, signature.ljust(16, b"\0") + rest)
+
+    manifest = uuid.UUID(int=5)
+    assert decoded(b"StartupLocality", b"\3") == StartupLocality(3)
+    assert decoded(b"StartupLocality", b"\3\0") == NoAction("StartupLocality", b"\3\0")
+    assert decoded(b"Something", b"\3") == NoAction("Something", b"\3")
+    said = (0xFFFFFFFF).to_bytes(4, "little") + manifest.bytes_le
+    for name in (b"SP800-155 Event", b"SP800-155 Event3"):
+        assert decoded(name, said) == ReferenceManifest(0xFFFFFFFF, manifest)
+        assert decoded(name, said + b"more") == ReferenceManifest(0xFFFFFFFF, manifest)
+        assert decoded(name, said[:-1]) == NoAction(name.decode(), said[:-1])
+    assert decoded(b"Something", said) == NoAction("Something", said)
 
 
 def test_a_boot_option_may_be_there_and_not_be_tried() -> None:

@@ -202,6 +202,16 @@ def test_an_image_of_32_bits_has_its_fields_elsewhere() -> None:
     assert authenticode_hash(wide_altered) != authenticode_hash(wide)
 
 
+def test_every_other_byte_is_measured_in_the_order_of_the_file() -> None:
+    image = unified({".a": b"first", ".b": b"the second", ".c": b"3rd"})
+    table, third, end = 64 + 24 + 240, 64 + 24 + 240 + 80, 64 + 24 + 240 + 120
+    swapped = image[:table] + image[third:end] + image[table:third] + image[end:]
+    for whole in (image, swapped, image + b"behind"):
+        checksum, directory = 64 + 24 + 64, 64 + 24 + 112 + 4 * 8
+        measured = whole[:checksum] + whole[checksum + 4 : directory] + whole[directory + 8 :]
+        assert authenticode_hash(whole) == sha256(measured)
+
+
 def test_what_stands_behind_the_sections_and_before_the_signature_is_measured() -> None:
     image, size_at = unified({".text": b"code", ".bss": b""}), 64 + 24 + 112 + 4 * 8 + 4
     whole = image + b"more" + b"SIGNED"

@@ -60,6 +60,15 @@ def test_a_quote_of_another_bank_is_refused() -> None:
         policy().judge(quote_of({0: bytes(48), 7: bytes(48)}, PcrBank.SHA384))
 
 
+def test_who_is_refused_is_told_what_was_found_and_what_would_be_allowed() -> None:
+    with pytest.raises(PolicyError) as refused:
+        policy().judge(quote_of({0: EVIL, 7: GOOD}))
+
+    found = f"PCR 0 is {EVIL.hex()}, policy tvmm version 3 allows {GOOD.hex()}, {OTHER.hex()}"
+    assert refused.value.detail == found
+    assert "newer version of the policy" in refused.value.hint
+
+
 def test_nobody_but_a_policy_makes_a_trusted_platform() -> None:
     with pytest.raises(TypeError):
         TrustedPlatform(quote_of({0: GOOD, 7: GOOD}), "tvmm", 3, object())
