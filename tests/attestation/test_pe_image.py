@@ -229,6 +229,42 @@ def test_an_image_that_reaches_beyond_itself_is_none() -> None:
             authenticode_hash(image[:at] + value.to_bytes(size, "little") + image[at + size :])
 
 
+def test_a_size_beyond_two_gib_is_no_negative_one() -> None:
+    image = unified({".text": b"code"})
+    optional, section = 64 + 24, 64 + 24 + 240
+    for at, value in ((0x3C, 1 << 32), (optional + 60, 1 << 32), (optional + 112 + 4 * 8 + 4, 1 << 31)):
+        size = (value - 64 if at == 0x3C else value - 1).to_bytes(4, "little")
+        with pytest.raises(EvidenceError, match="malformed"):
+            authenticode_hash(image[:at] + size + image[at + 4 :])
+    for at in (section + 16, section + 20):
+        with pytest.raises(EvidenceError, match="malformed"):
+            authenticode_hash(image[:at] + b"\xff\xff\xff\xff" + image[at + 4 :])
+    with pytest.raises(EvidenceError, match="malformed"):
+        authenticode_hash(b"ZM" + image[2:])
+
+
+def test_headers_and_signature_have_room_for_one_another() -> None:
+    image, optional = unified({}), 64 + 24
+    signature = optional + 112 + 4 * 8 + 4
+
+    def with_sizes(headers: int, signed: int, more: bytes = b"") -> bytes:
+        made = bytearray(image + more)
+        struct.pack_into("<I", made, optional + 60, headers)
+        struct.pack_into("<I", made, signature, signed)
+        return bytes(made)
+
+    for fits in (with_sizes(len(image), 0), with_sizes(len(image), 3, b"abc"), with_sizes(signature + 4, 0)):
+        authenticode_hash(fits)
+    for does_not in (
+        with_sizes(len(image) + 1, 0),
+        with_sizes(len(image), 4, b"abc"),
+        with_sizes(signature + 3, 0),
+        with_sizes(signature + 4, len(image)),
+    ):
+        with pytest.raises(EvidenceError, match="headers or signature"):
+            authenticode_hash(does_not)
+
+
 def unified(contents: dict[str, bytes], *, magic: int = 0x20B, encoding: str = "ascii") -> bytes:
     """A PE32+ image of nothing but these sections."""
     optional = bytearray(240)

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_file, number_from_zero
+from tccp.cli.arguments import Commands, add_command, add_file, number_from_zero, unicode_text
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.files import read_file
 from tccp.cli.output import Screen, print_json
@@ -35,7 +35,7 @@ def add_parser(commands: Commands) -> None:
     add_file(parser, "--kernel", summary="the kernel")
     add_file(parser, "--initrd", summary="the initrd")
     add_file(parser, "--uki", summary="a unified kernel image, instead of the others")
-    parser.add_argument("--command-line", metavar="TEXT", default="", help="the command line, whole")
+    parser.add_argument("--command-line", metavar="TEXT", type=unicode_text, default="", help="the command line, whole")
     parser.add_argument("--boot", choices=("stub", "grub", "qemu"), default="stub", help="the way (default: stub)")
     parser.add_argument("--memory", metavar="MIB", type=number_from_zero, default=0, help="memory of QEMU's machine")
     parser.add_argument("--bank", choices=("sha256", "sha384", "sha512"), default="sha256", help="PCR bank")
@@ -68,8 +68,6 @@ def _events(args: argparse.Namespace) -> "tuple[PredictedEvent, ...]":
     path = BootPath(args.boot)
     if (path is BootPath.QEMU) != bool(args.memory):
         raise UsageError("usage", "--memory belongs to --boot qemu, which needs it")
-    if any("\ud800" <= character <= "\udfff" for character in args.command_line):
-        raise UsageError("usage", "--command-line holds bytes that are no UTF-8")
     files = BootFiles(
         kernel=read_file(args.kernel, bytes_max=FILE_BYTES_MAX),
         initrd=read_file(args.initrd, bytes_max=FILE_BYTES_MAX) if args.initrd is not None else b"",
