@@ -384,6 +384,48 @@ def test_an_event_that_extends_nothing_is_what_its_signature_says() -> None:
     assert decoded(b"Something", said) == NoAction("Something", said)
 
 
+@pytest.mark.parametrize(
+    ("data", "version"),
+    [
+        (b"", ""),
+        (b"\0\0", ""),
+        (b"1\0", "1"),
+        ("v2 \u00e9".encode("utf-16-le"), "v2 \u00e9"),
+        (b"an ASCII version", "an ASCII version"),
+        (b"1.0 (15 bytes) \0", "1.0 (15 bytes) "),
+        (uuid.UUID(int=0xFF << 120).bytes_le, str(uuid.UUID(int=0xFF << 120))),
+        (b"\xff" * 17, "\ufffd" * 17),
+    ],
+)
+def test_the_version_of_a_firmware_is_written_in_three_ways(data: bytes, version: str) -> None:
+    assert decode_event_data(EventType.EV_S_CRTM_VERSION, data) == CrtmVersion(version)
+
+
+def test_a_blob_has_a_place_of_64_bits_and_perhaps_a_name() -> None:
+    place = struct.pack("<QQ", (1 << 64) - 1, 1 << 63)
+    for name in (b"", b"X", b"a blob"):
+        data = bytes([len(name)]) + name + place
+        decoded = decode_event_data(EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB2, data)
+        assert decoded == FirmwareBlob(name.decode(), (1 << 64) - 1, 1 << 63)
+    decoded = decode_event_data(EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB, place)
+    assert decoded == FirmwareBlob("", (1 << 64) - 1, 1 << 63)
+    assert decode_event_data(EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB2, b"") == Unknown(b"")
+
+
+def test_a_tagged_event_is_as_long_as_it_says() -> None:
+    for data, content in ((b"\1\0\0\0\2\0\0\0ab", b"ab"), (b"\1\0\0\0\2\0\0\0abc", b"ab")):
+        assert decode_event_data(EventType.EV_EVENT_TAG, data) == TaggedEvent(1, content)
+    short = b"\1\0\0\0\3\0\0\0ab"
+    assert decode_event_data(EventType.EV_EVENT_TAG, short) == Unknown(short)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"a\x1b[0m", b"a\nb", b"\0a"])
+def test_a_description_is_printable_or_none(data: bytes) -> None:
+    assert decode_event_data(EventType.EV_POST_CODE, b"X a text X\0\0") == Description("X a text X")
+    assert decode_event_data(EventType.EV_NONHOST_INFO, data) == Unknown(data)
+    assert decode_event_data(EventType.EV_NONHOST_INFO, b"X a text \0\0") == Description("X a text ")
+
+
 def test_a_boot_option_may_be_there_and_not_be_tried() -> None:
     found = variables("keylime/binary_bios_measurements")["Boot0001"]
 
