@@ -131,7 +131,7 @@ static _Noreturn void run(const tccp_child *child, pid_t parent, int report)
     int program, null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null < 0 || setsid() < 0 || chdir("/") != 0)
         goto failed;
-    umask(077);
+    umask(022); /* the one folder that any of them writes to is closed to others */
     why.step = TCCP_CHILD_LIMITS;
     if (limit_all(child) != 0)
         goto failed;

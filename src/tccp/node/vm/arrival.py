@@ -20,6 +20,7 @@ from tccp.node.vm.pump import Pump, state_sockets
 from tccp.node.vm.qmp import Qmp
 from tccp.node.vm.state import ResumedState, open_state
 from tccp.node.vm.streams import BulkStream, Streams
+from tccp.node.vm.vtpm_state import VtpmState
 from tccp.protocol.transfer import SourceWord, TransferHere, TransferSent
 
 
@@ -56,11 +57,12 @@ class Arrival:
             raise HostError("state_malformed", f"the state of another VM, {preamble.vm_id.hex()[:32]}")
         return preamble
 
-    async def hand_over(self, qmp: Qmp) -> None:
-        """Have QEMU take the rest in.
+    async def hand_over(self, qmp: Qmp, vtpm: VtpmState) -> None:
+        """Have QEMU take the rest in. All of it that is on the host's disk then is durable: who sent it may forget it.
 
         Raises:
             SealedImageError: A chunk of it is not as it was sealed; QEMU has not seen it.
+            DiskError: The vTPM's state cannot be written.
             HostError: Something failed, here, in QEMU or on the way.
         """
         async with taking_disks(qmp, self.disks):
@@ -69,6 +71,7 @@ class Arrival:
             except HostError as problem:
                 self.raise_cause()
                 raise HostError("state_refused", f"QEMU did not take the state: {problem}") from problem
+        await trio.to_thread.run_sync(vtpm.sync)
         await self.taken()
 
     def failed(self, problem: TccpError) -> None:
