@@ -119,6 +119,23 @@ async def test_a_vm_whose_destination_is_lost_starts_again_with_the_vtpm_that_it
         assert again.vtpm.certificates.keys == first.certificates.keys
 
 
+async def test_a_vm_that_has_arrived_keeps_its_vtpm_although_it_dies_before_it_may_run(
+    host: TestHost, elsewhere: TestHost, images: GuestImages
+) -> None:
+    """Its source has let go of it by then, and the coordinator may have made this node its owner."""
+    keys = secrets()
+    async with open_vm(describe(), images.diskless, keys, host=host.vms) as vm:
+        await vm.run()
+        first = vm.vtpm
+        async with moving(Guest(vm), keys, images.diskless, elsewhere) as (_, there, _):
+            await vm.forget()
+            there.vm.qemu.send(signal.SIGKILL)
+            await there.vm.ended()
+    demand = VtpmDemand(mark=first.mark)
+    async with open_vm(vm.description, images.diskless, keys, host=elsewhere.vms, vtpm=demand) as again:
+        assert again.vtpm.certificates.keys == first.certificates.keys
+
+
 async def test_a_guest_moves_with_its_disk_while_it_writes_to_it(
     host: TestHost, elsewhere: TestHost, images: GuestImages, live: Path, tmp_path: Path
 ) -> None:

@@ -146,8 +146,9 @@ class Vm:
         with trio.CancelScope(shield=True):
             await self.qemu.kill()
             end = await self.ended()
+            if None in end.disk_roots:
+                await trio.to_thread.run_sync(path.unlink)
         if None in end.disk_roots:
-            path.unlink()
             raise HostError("disk_failed", "a disk was not closed; the state is of no use without it")
         return state
 

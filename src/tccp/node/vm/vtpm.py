@@ -94,8 +94,11 @@ async def _folder(state: VtpmState, demanded: bytes | None, *, user: int | None,
     """Where swtpm works. Whatever it has put there: to look through it, and to remove it, holds up nobody."""
     await trio.to_thread.run_sync(lambda: state.prepare(demanded=None if anew else demanded, anew=anew))
     try:
-        with state.lent(user) as folder:
+        folder = await trio.to_thread.run_sync(state.lend, user)
+        try:
             yield folder
+        finally:
+            os.close(folder)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(state.leave)
@@ -157,12 +160,14 @@ async def _swtpm(
 @contextmanager
 def _pipe(key: bytes) -> Iterator[int]:
     """What is read from it is *key*, which is wiped here."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        os.write(writer, key)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            os.write(writer, key)
+        finally:
+            os.close(writer)
     finally:
         wipe(key)
-        os.close(writer)
     try:
         yield reader
     finally:

@@ -1,7 +1,7 @@
 """Where the state of a vTPM stands, encrypted, and what may be demanded of it.
 
-    vtpm/        as it was when the VM ran last
-    vtpm.next/   what the vTPM of a start works on: a copy that takes its place when the VM runs
+    vtpm/        as it was when the VM ran last, or came from another node
+    vtpm.next/   what the vTPM of a start works on: a copy that takes its place when the VM runs, or has arrived
     vtpm.old/    what it took the place of, for a moment
 
 So a start that comes to nothing changes nothing, and what was registered of the state still holds. Whoever runs the
@@ -14,8 +14,7 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +74,7 @@ class VtpmState:
 
     Attributes:
         parent: The VM's folder.
-        has_begun: Whether the VM of this start has run.
+        has_begun: Whether the VM of this start has run, or has arrived.
     """
 
     parent: Path
@@ -112,26 +111,27 @@ class VtpmState:
         except OSError as problem:
             raise HostError("state_unwritable", f"{self.parent}: {problem.strerror}") from problem
 
-    @contextmanager
-    def lent(self, user: int | None) -> Iterator[int]:
-        """A descriptor of the folder, which *user* owns meanwhile."""
+    def lend(self, user: int | None) -> int:
+        """A descriptor of the folder, which *user* owns from here on, until `leave`. Who asks closes it."""
         folder = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if user is not None:
                 give(self.place, user)
-            yield folder
-        finally:
+        except OSError:
             os.close(folder)
-            take_back(self.place)
+            raise
+        return folder
 
     def leave(self) -> None:
-        """Remove what no VM has run with; what cannot be removed is left to the next start."""
-        if not self.has_begun:
+        """Take it back, and remove what no VM has run with; what cannot be removed is left to the next start."""
+        if self.has_begun:
+            take_back(self.place)
+        else:
             with suppress(OSError):
                 remove(self.place)
 
     def begin(self) -> None:
-        """The VM runs: from here on this is its vTPM's state.
+        """The VM runs, or all of it has arrived: from here on this is its vTPM's state. Durable on return.
 
         Raises:
             HostError: ``state_unwritable``.
