@@ -94,8 +94,11 @@ async def _folder(state: VtpmState, demanded: bytes | None, *, user: int | None,
     """Where swtpm works. Whatever it has put there: to look through it, and to remove it, holds up nobody."""
     await trio.to_thread.run_sync(lambda: state.prepare(demanded=None if anew else demanded, anew=anew))
     try:
-        with state.lent(user) as folder:
+        folder = await trio.to_thread.run_sync(state.lend, user)
+        try:
             yield folder
+        finally:
+            os.close(folder)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(state.leave)
@@ -115,7 +118,13 @@ async def _swtpm(
     """swtpm with our end of its data channel, for our own client, or of its control channel, for QEMU."""
     ours, theirs = socket.socketpair()
     with theirs, _pipe(derive(vm_key, STATE_KEY_INFO)) as key, _pipe(derive(vm_key, MIGRATION_KEY_INFO)) as moving:
-        arguments = ["swtpm", "socket", "--tpm2", "--tpmstate", "dir=/proc/self/fd/6,mode=0600"]
+        arguments = [
+            "swtpm",
+            "socket",
+            "--tpm2",
+            "--tpmstate",
+            "dir=/proc/self/fd/6,mode=0644",
+        ]  # in a folder for it and us
         arguments += ["--seccomp", "action=kill", "--terminate"]
         arguments += ["--key", "fd=4,format=binary,mode=aes-256-cbc"]
         arguments += ["--migration-key", "fd=5,format=binary,mode=aes-256-cbc"]
@@ -151,12 +160,14 @@ async def _swtpm(
 @contextmanager
 def _pipe(key: bytes) -> Iterator[int]:
     """What is read from it is *key*, which is wiped here."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        os.write(writer, key)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            os.write(writer, key)
+        finally:
+            os.close(writer)
     finally:
         wipe(key)
-        os.close(writer)
     try:
         yield reader
     finally:
