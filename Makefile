@@ -75,7 +75,7 @@ check: setup check-packages check-native
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	shellcheck --severity=warning $(SHELL_SCRIPTS)
-	$(BIN)/pytest --quiet tests/test_docs.py tests/test_documents.py tests/test_examples.py tests/protocol/test_document.py \
+	$(BIN)/pytest --quiet tests/test_docs.py tests/test_documents.py tests/test_examples.py tests/protocol/test_document.py tests/protocol/test_document_vectors.py \
 	    tests/fuzz tests/systemd/test_units.py
 
 check-packages:

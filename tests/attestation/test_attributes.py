@@ -7,6 +7,7 @@ import pytest
 from tccp.attestation.attributes import (
     HOSTS_MAX,
     NAMES_MAX,
+    TEXT_BYTES_MAX,
     NodeAttributes,
     attributes_in,
     attributes_of_tpm,
@@ -90,6 +91,10 @@ def test_what_is_said_of_one_host_comes_before_what_is_said_of_all() -> None:
     assert said.attributes.of(OTHER_EK) == {"hardware": "older"}
 
 
+def test_a_key_may_be_written_in_capitals() -> None:
+    assert policy(SAID.replace(EK.hex(), EK.hex().upper())).attributes.of(EK)["location"] == "delft"
+
+
 def test_a_policy_without_any_says_nothing() -> None:
     assert policy("").attributes.of(EK) == {}
 
@@ -115,8 +120,9 @@ def test_a_policy_without_any_says_nothing() -> None:
 )
 def test_what_a_policy_cannot_say_is_refused(said: str) -> None:
     before = said if said.split(maxsplit=1)[0] in {"attributes", "hosts"} else ""
-    with pytest.raises(ConfigError, match="bad_policy"):
+    with pytest.raises(ConfigError) as refused:
         parse_any_policy(PCR.format(before, "" if before else said).encode())
+    assert refused.value.reason == "bad_policy"
 
 
 @pytest.mark.parametrize("tables", [1, 5])
@@ -157,6 +163,8 @@ def test_what_is_written_is_read_again_whatever_the_values_are() -> None:
     assert attributes_text(said) == '{"a":"\u00fc","b":"a \\"quote\\"\\n"}'
     read = attributes_in({"attested": attributes_text(said), "node": "x"})
     assert (read.attested, read.asserted) == (said, {})
+    assert attributes_in({"asserted": attributes_text(said)}) == NodeAttributes({}, said)
+    assert attributes_in({"node": "x"}) == NodeAttributes()
 
 
 @pytest.mark.parametrize("text", ["", "[" * 16_000, "7", "[]", '{"a": 1}', '{"a": "' + "x" * 20_000 + '"}', 7, b"{}"])
@@ -179,6 +187,19 @@ def test_what_is_no_attributes_is_refused(text: object) -> None:
 def test_what_cannot_be_asserted_is_refused(said: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="attribute"):
         check_attributes(said)
+
+
+def test_the_longest_names_and_values_fit() -> None:
+    fill = {f"a{number:02}": "x" * 256 for number in range(30)}
+    room = TEXT_BYTES_MAX - len(attributes_text(fill | {"b": ""}))
+    check_attributes(fill | {"b": "x" * room})
+    with pytest.raises(ValueError, match="more than 8192 bytes"):
+        check_attributes(fill | {"b": "x" * (room + 1)})
+    check_attributes({"a": "x" * 256, "a" * 63: "", "0": "y", "a.b_c-9": "z"})
+    with pytest.raises(ValueError, match="name of an attribute"):
+        check_attributes({"a" * 64: ""})
+    most = "\n".join(f'a{number} = "x"' for number in range(NAMES_MAX))
+    assert len(policy(f"[attributes]\n{most}").attributes.of(EK)) == NAMES_MAX
 
 
 def test_the_text_is_json_for_others_too() -> None:

@@ -77,6 +77,12 @@ def test_what_is_no_policy_is_refused_with_what_is_wrong(body: str, told: str) -
     assert told in caught.value.detail
 
 
+def test_the_largest_policy_is_read_as_its_kind() -> None:
+    body = POLICY.encode().ljust(256 * 1024, b"#")
+
+    assert isinstance(parse_any_policy(body), BootPolicy)
+
+
 def test_an_endless_policy_is_not_read() -> None:
     with pytest.raises(ConfigError, match="bad_policy"):
         parse_boot_policy(POLICY.encode() + b"#" * (256 * 1024))

@@ -9,7 +9,6 @@ import pytest
 from tccp.attestation.boot_judge import check_measurements, explain_boot, findings, judge_boot
 from tccp.attestation.boot_learn import LEARNED_PCRS, learn_policy
 from tccp.attestation.boot_policy import BootPolicy, parse_boot_policy
-from tccp.attestation.event_data import EventType
 from tccp.attestation.event_log import explain, explain_incomplete, replay_event_log
 from tccp.attestation.ima import ImaPolicy, ImaProgress, Verdict, boot_aggregates, prove_measurements
 from tccp.attestation.ima_rules import ImaRules, ListedDigest
@@ -17,7 +16,7 @@ from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import ConfigError, PolicyError
 from tccp.model import PcrBank, PcrSelection, PcrValues
 from tests.support import event_logs
-from tests.support.boots import HONEST, VECTORS, Step, log_of, recorded
+from tests.support.boots import VECTORS, recorded
 from tests.support.ima_lists import compiled
 
 BOOTS = ("direct", "grub", "unified", "secure_boot")
@@ -185,18 +184,6 @@ def test_a_host_that_has_measured_nothing_is_refused_whatever_may_be_measured() 
     with pytest.raises(PolicyError, match="ima_nothing_measured"):
         check_measurements(rules, pcrs, nothing)
     check_measurements(learned("direct"), pcrs, None)  # the control: it names no IMA policy
-
-
-def test_a_text_that_was_not_measured_is_not_learned() -> None:
-    steps = [*HONEST, Step(8, EventType.EV_IPL, b"kernel_cmdline: x\0", b"something else")]
-    log = replay_event_log(log_of(steps), [PcrBank.SHA256])
-    values = {index: log.pcr(PcrBank.SHA256, index) for index in LEARNED_PCRS}
-    explained = explain(log, PcrValues(PcrSelection.of(PcrBank.SHA256, values), values))
-
-    with pytest.raises(ConfigError, match="was not measured cannot be learned"):
-        learn_policy([explained], name="x", version=1)
-    with pytest.raises(ValueError, match="nothing to learn from"):
-        learn_policy([], name="x", version=1)
 
 
 def test_measurements_of_another_quote_do_not_count() -> None:

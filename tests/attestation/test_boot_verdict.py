@@ -1,17 +1,25 @@
 """A boot that a policy has judged is known again by the same policy and the same values, and by nothing else."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
 from tccp.attestation.boot_judge import judge_boot
-from tccp.attestation.boot_verdict import WARNING_CHARS_MAX, WARNINGS_MAX, JudgedBoot, judge_again, remember_boot
+from tccp.attestation.boot_verdict import (
+    WARNING_CHARS_MAX,
+    WARNINGS_MAX,
+    JudgedBoot,
+    boot_sha256,
+    judge_again,
+    remember_boot,
+)
 from tccp.attestation.ima import ImaProgress, prove_measurements
 from tccp.attestation.ima_rules import ImaRules
 from tccp.attestation.policy import TrustedPlatform
 from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import PolicyError
-from tccp.model import PcrValues
+from tccp.model import PcrBank, PcrSelection, PcrValues
 from tests.support.boots import HONEST, POLICY, Step, judged, log_of, policy, quote_of
 from tests.support.ima_lists import AGGREGATE, compiled, quoted, written
 
@@ -80,6 +88,15 @@ def test_warnings_are_kept_as_far_as_there_is_room() -> None:
     kept = remember_boot(policy(), platform).warnings
 
     assert (len(kept), len(kept[0])) == (WARNINGS_MAX, WARNING_CHARS_MAX)
+
+
+def test_what_names_a_boot_is_all_of_it_but_what_the_running_system_measures() -> None:
+    """A database of verdicts outlives the program: what names a boot in it may not change by chance."""
+    values = {4: b"four" * 8, 10: b"ten." * 8, 11: b"more" * 8}
+    pcrs = PcrValues(PcrSelection.of(PcrBank.SHA256, values), values)
+    named = hashlib.sha256(b"\x00\x0b" + b"\x04" + values[4] + b"\x0b" + values[11]).digest()
+
+    assert boot_sha256(pcrs) == named
 
 
 def test_nobody_else_makes_one() -> None:

@@ -51,6 +51,18 @@ def test_a_line_that_goes_around_the_rules_does_not(line: str, told: str) -> Non
     assert any(told in problem for problem in problems(line, RULES))
 
 
+@pytest.mark.parametrize("word", ["run='a b'", 'run="a b"', "'run=a b'", "run='a 'b", "empty=''", 'empty=""'])
+def test_a_word_with_blanks_in_it_is_forbidden_in_quotes_of_either_kind(word: str) -> None:
+    rules = CommandLineRules((), ("run=a b", "empty="))
+
+    assert problems(f"/vmlinuz {word}", rules)
+    assert not problems("/vmlinuz run=a", rules)
+
+
+def test_letters_are_no_quotes() -> None:
+    assert problems(GOOD.replace("/vmlinuz ro", "X=1 /vmlinuz ro") + " X=2", RULES) == ()
+
+
 @pytest.mark.parametrize(
     "word", ['lockdown="int"egrity', 'lockdown=integ"rity"', 'lock"down"=integrity', '"lockdown"=integrity']
 )

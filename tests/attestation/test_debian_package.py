@@ -60,6 +60,14 @@ def test_a_hard_link_is_the_file_that_it_links_to() -> None:
     assert found[b"/usr/bin/y"] == found[b"/usr/bin/x"]
 
 
+def test_a_path_may_begin_anyhow_and_hold_any_bytes() -> None:
+    odd = b"./usr/\xff\xc3/X".decode("utf-8", "surrogateescape")
+    found = digests(deb({odd: b"one", "/bin/Y": b"two", "X": b"four"}, links={"./W": "/bin/Y", "./V": odd}))
+
+    assert set(found) == {*(b"/usr/\xff\xc3/X", b"/bin/Y", b"/usr/bin/Y", b"/X", b"/W", b"/V")}
+    assert (found[b"/W"], found[b"/V"]) == (found[b"/bin/Y"], found[b"/usr/\xff\xc3/X"])
+
+
 def test_what_is_no_file_is_not_listed() -> None:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:") as tar:
@@ -74,8 +82,9 @@ def test_what_is_no_file_is_not_listed() -> None:
 def test_a_package_of_endless_files_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tccp.attestation.debian_package.FILES_MAX", 2)
     assert len(digests(deb({"./x": b"", "./y": b""}))) == 2
-    with pytest.raises(ConfigError, match="more than 2 files"):
+    with pytest.raises(ConfigError, match=r"x\.deb: more than 2 files") as refused:
         digests(deb({"./x": b"", "./y": b"", "./z": b""}))
+    assert refused.value.reason == "bad_package"
 
 
 def test_a_package_of_dpkg_is_read(tmp_path: Path) -> None:
@@ -100,6 +109,7 @@ def test_a_package_of_dpkg_is_read(tmp_path: Path) -> None:
         deb({}, links={"./y": "./nothing"}),
         b"!<arch>\n" + _member("debian-binary", b"2.0\n") * (MEMBERS_MAX + 1) + _member("data.tar", b""),
         b"!<arch>\n" + _member("data.tar", bytes(1024)).replace(b"1024", b"9999"),
+        b"!<arch>\n" + _member("data.tar", bytes(1024)).replace(b"`\n", b"``", 1),
         b"!<arch>\n" + _member("data.tar.zst", b"\x28\xb5\x2f\xfd" + bytes(64)),
     ],
     ids=[
@@ -110,9 +120,12 @@ def test_a_package_of_dpkg_is_read(tmp_path: Path) -> None:
         "a link to nothing",
         "too many members",
         "shorter than it says",
+        "a header without its end",
         "zstd",
     ],
 )
 def test_what_is_no_package_is_refused(package: bytes) -> None:
-    with pytest.raises(ConfigError, match="bad_package"):
+    with pytest.raises(ConfigError) as refused:
         digests(package)
+    assert refused.value.reason == "bad_package"
+    assert refused.value.detail.startswith("x.deb: ")

@@ -21,6 +21,7 @@ from tccp.attestation.event_data import (
     LoadedFile,
     LoadedImage,
     NoAction,
+    Partition,
     PartitionTable,
     ReferenceManifest,
     Separator,
@@ -348,3 +349,87 @@ def test_a_variable_that_is_too_short_is_no_boot_option() -> None:
 
     assert replace(found, value=found.value[:7]).load_option() is None
     assert replace(found, value=found.value[:8]).load_option() is not None
+
+
+def test_a_partition_is_read_field_by_field() -> None:
+    kind, guid, disk = (uuid.UUID(int=number) for number in (1, 2, 3))
+    entry = kind.bytes_le + guid.bytes_le + struct.pack("<QQQ", 1 << 63, (1 << 64) - 1, 7)
+    entry += "a name".encode("utf-16-le").ljust(72, b"\0")
+    table = bytes(56) + disk.bytes_le + bytes(12) + struct.pack("<I", 130) + bytes(4) + struct.pack("<Q", 2)
+    last = "x" * 36
+    other = entry[:56] + last.encode("utf-16-le")
+
+    assert decode_event_data(EventType.EV_EFI_GPT_EVENT, table + entry + b"!!" + other + b"??") == PartitionTable(
+        disk,
+        (
+            Partition(kind, guid, 1 << 63, (1 << 64) - 1, "a name"),
+            Partition(kind, guid, 1 << 63, (1 << 64) - 1, last),
+        ),
+    )
+
+
+def test_an_event_that_extends_nothing_is_what_its_signature_says() -> None:
+    def decoded(signature: bytes, rest: bytes) -> object:
+        return decode_event_data(EventType.EV_NO_ACTION, signature.ljust(16, b"\0") + rest)
+
+    manifest = uuid.UUID(int=5)
+    assert decoded(b"StartupLocality", b"\3") == StartupLocality(3)
+    assert decoded(b"StartupLocality", b"\3\0") == NoAction("StartupLocality", b"\3\0")
+    assert decoded(b"Something", b"\3") == NoAction("Something", b"\3")
+    said = (0xFFFFFFFF).to_bytes(4, "little") + manifest.bytes_le
+    for name in (b"SP800-155 Event", b"SP800-155 Event3"):
+        assert decoded(name, said) == ReferenceManifest(0xFFFFFFFF, manifest)
+        assert decoded(name, said + b"more") == ReferenceManifest(0xFFFFFFFF, manifest)
+        assert decoded(name, said[:-1]) == NoAction(name.decode(), said[:-1])
+    assert decoded(b"Something", said) == NoAction("Something", said)
+
+
+@pytest.mark.parametrize(
+    ("data", "version"),
+    [
+        (b"", ""),
+        (b"\0\0", ""),
+        (b"1\0", "1"),
+        ("v2 \u00e9".encode("utf-16-le"), "v2 \u00e9"),
+        (b"an ASCII version", "an ASCII version"),
+        (b"1.0 (15 bytes) \0", "1.0 (15 bytes) "),
+        (uuid.UUID(int=0xFF << 120).bytes_le, str(uuid.UUID(int=0xFF << 120))),
+        (b"\xff" * 17, "\ufffd" * 17),
+    ],
+)
+def test_the_version_of_a_firmware_is_written_in_three_ways(data: bytes, version: str) -> None:
+    assert decode_event_data(EventType.EV_S_CRTM_VERSION, data) == CrtmVersion(version)
+
+
+def test_a_blob_has_a_place_of_64_bits_and_perhaps_a_name() -> None:
+    place = struct.pack("<QQ", (1 << 64) - 1, 1 << 63)
+    for name in (b"", b"X", b"a blob"):
+        data = bytes([len(name)]) + name + place
+        decoded = decode_event_data(EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB2, data)
+        assert decoded == FirmwareBlob(name.decode(), (1 << 64) - 1, 1 << 63)
+    decoded = decode_event_data(EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB, place)
+    assert decoded == FirmwareBlob("", (1 << 64) - 1, 1 << 63)
+    assert decode_event_data(EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB2, b"") == Unknown(b"")
+
+
+def test_a_tagged_event_is_as_long_as_it_says() -> None:
+    for data, content in ((b"\1\0\0\0\2\0\0\0ab", b"ab"), (b"\1\0\0\0\2\0\0\0abc", b"ab")):
+        assert decode_event_data(EventType.EV_EVENT_TAG, data) == TaggedEvent(1, content)
+    short = b"\1\0\0\0\3\0\0\0ab"
+    assert decode_event_data(EventType.EV_EVENT_TAG, short) == Unknown(short)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"a\x1b[0m", b"a\nb", b"\0a"])
+def test_a_description_is_printable_or_none(data: bytes) -> None:
+    assert decode_event_data(EventType.EV_POST_CODE, b"X a text X\0\0") == Description("X a text X")
+    assert decode_event_data(EventType.EV_NONHOST_INFO, data) == Unknown(data)
+    assert decode_event_data(EventType.EV_NONHOST_INFO, b"X a text \0\0") == Description("X a text ")
+
+
+def test_a_boot_option_may_be_there_and_not_be_tried() -> None:
+    found = variables("keylime/binary_bios_measurements")["Boot0001"]
+
+    for attributes, is_active in ((0, False), (1, True), (8, False), (9, True), (0xFFFFFFFE, False)):
+        option = replace(found, value=attributes.to_bytes(4, "little") + found.value[4:]).load_option()
+        assert option is not None
+        assert option.is_active is is_active

@@ -11,6 +11,7 @@ from tccp.attestation.ima import (
     ImaProgress,
     Verdict,
     boot_aggregates,
+    describe_entry,
     measurements_from_text,
     prove_measurements,
     replay_measurements,
@@ -93,6 +94,28 @@ def test_the_evil_entry_is_refused_by_name() -> None:
     with pytest.raises(PolicyError, match=r"entry 2: /usr/bin/rootkit sha256:[0-9a-f]{64}: not_listed") as caught:
         POLICY.judge(prove_measurements(written(HONEST), ImaProgress.start(), quoted(HONEST)))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (5, ""), (6, "; and 1 more"), (9, "; and 4 more")])
+def test_the_first_entries_that_are_refused_are_told_and_how_many_more_there_are(count: int, more: str) -> None:
+    bad = [ng(b"%d" % number, b"/bad/%d" % number) for number in range(count)]
+    entries = [AGGREGATE, *bad]
+    with pytest.raises(PolicyError) as caught:
+        POLICY.judge(prove_measurements(written(entries), ImaProgress.start(), quoted(entries)))
+
+    told = [
+        f"entry {number + 1}: /bad/{number} sha256:{sha256(b'%d' % number).hex()}: not_listed"
+        for number in range(count)
+    ]
+    assert caught.value.detail == "; ".join(told[:5]) + more
+
+
+def test_an_entry_without_a_digest_is_told_without_one() -> None:
+    entries = [AGGREGATE, Entry(b"unknown", field(b"x"))]
+    measurements, _ = replay_measurements(written(entries), ImaProgress.start())
+
+    told = describe_entry(measurements.entry(1), Verdict.UNKNOWN_TEMPLATE)
+    assert told == "entry 1: : unknown_template"
 
 
 def test_a_path_without_an_end_fills_no_log() -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,18 @@ def test_rules_that_cannot_be_are_refused(rules: ImaRules, told: str) -> None:
     with pytest.raises(ConfigError, match="bad_policy") as caught:
         compile_rules(rules)
     assert told in caught.value.detail
+
+
+def test_as_many_and_as_long_rules_as_are_allowed_are_compiled() -> None:
+    keys = [bytes([n]) for n in range(64)]
+    most = ImaRules(excludes=[str(n) for n in range(4096 - 64 - 1)], keys=keys, allow_violations=True)
+
+    compile_rules(most)
+    compile_rules(ImaRules(excludes=["x" * 1024]))
+    with pytest.raises(ConfigError, match="4097 rules"):
+        compile_rules(replace(most, buffers=["x"]))
+    with pytest.raises(ConfigError, match="1 to 1024 bytes"):
+        compile_rules(ImaRules(excludes=["\xe9" * 513]))  # in UTF-8
 
 
 # ---- the file ----------------------------------------------------------------------------------------------------
@@ -283,6 +296,14 @@ def test_a_boot_aggregate_is_of_ten_pcrs() -> None:
 
     with pytest.raises(ValueError, match="PCR 0 to 9"):
         boot_aggregates(PcrValues(nine, {index: bytes(32) for index in range(9)}))
+
+
+def test_a_boot_aggregate_is_of_eight_pcrs_on_older_kernels() -> None:
+    values = {index: bytes([index]) * 32 for index in range(10)}
+    new, old = boot_aggregates(PcrValues(PcrSelection.of(SHA256, range(10)), values))
+
+    assert new[:33] == b"\2" + sha256(b"".join(values[index] for index in range(10)))
+    assert old[:33] == b"\2" + sha256(b"".join(values[index] for index in range(8)))
 
 
 def test_there_is_no_entry_before_the_first_or_behind_the_last() -> None:

@@ -1,5 +1,6 @@
 """Policies admit what they list, and nothing else; what is no policy is refused with the key that is wrong."""
 
+import hashlib
 import re
 import string
 
@@ -57,6 +58,15 @@ def test_a_quote_of_other_pcrs_is_refused(values: dict[int, bytes]) -> None:
 def test_a_quote_of_another_bank_is_refused() -> None:
     with pytest.raises(PolicyError, match="wrong_pcr_selection"):
         policy().judge(quote_of({0: bytes(48), 7: bytes(48)}, PcrBank.SHA384))
+
+
+def test_who_is_refused_is_told_what_was_found_and_what_would_be_allowed() -> None:
+    with pytest.raises(PolicyError) as refused:
+        policy().judge(quote_of({0: EVIL, 7: GOOD}))
+
+    found = f"PCR 0 is {EVIL.hex()}, policy tvmm version 3 allows {GOOD.hex()}, {OTHER.hex()}"
+    assert refused.value.detail == found
+    assert "newer version of the policy" in refused.value.hint
 
 
 def test_nobody_but_a_policy_makes_a_trusted_platform() -> None:
@@ -128,6 +138,30 @@ def test_what_is_no_policy_is_refused_with_what_is_wrong(body: str, told: str) -
 def test_garbage_is_no_policy(body: bytes) -> None:
     with pytest.raises(ConfigError, match="bad_policy"):
         parse_policy(body)
+
+
+@pytest.mark.parametrize("name", ["x", "0", "a.b_c-d9", 63 * "x"])
+def test_a_name_may_be_short_or_long(name: str) -> None:
+    assert policy(f'name = "{name}"\nversion = {(1 << 31) - 1}\n{PCRS}').name == name
+
+
+def test_every_pcr_that_proves_something_may_be_listed() -> None:
+    for index in sorted(set(range(24)) - RESETTABLE_PCRS):
+        assert policy(f'name = "x"\nversion = 1\n[pcrs]\n{index} = "{GOOD.hex()}"').selection.indexes == (index,)
+
+
+@pytest.mark.parametrize("bank", [PcrBank.SHA256, PcrBank.SHA384, PcrBank.SHA512])
+def test_each_bank_that_proves_something_may_be_named(bank: PcrBank) -> None:
+    value = "5c" * bank.digest_bytes
+    found = policy(f'name = "x"\nversion = 1\nbank = "{bank.hash_name}"\n[pcrs]\n7 = "{value}"')
+
+    assert (found.selection, found.allowed) == (PcrSelection.of(bank, [7]), {7: frozenset({bytes.fromhex(value)})})
+
+
+def test_the_largest_policy_is_read() -> None:
+    body = BODY.encode().ljust(256 * 1024, b"#")
+
+    assert parse_policy(body).sha256 == hashlib.sha256(body).digest()
 
 
 def test_an_endless_policy_is_not_read() -> None:

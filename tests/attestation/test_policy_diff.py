@@ -1,12 +1,9 @@
 """A new version of a policy says what it allows more, and what less."""
 
 import pytest
-from nacl.signing import SigningKey
 
 from tccp.attestation.boot_policy import parse_any_policy
-from tccp.attestation.policy_diff import diff_policies
-from tccp.attestation.signed_policy import is_signed, sign_policy, verify_policy
-from tccp.errors import PolicyError
+from tccp.attestation.policy_diff import Item, diff_policies, items
 from tests.support.boots import KERNEL, POLICY
 
 PCRS = f'name = "x"\nversion = 1\n[pcrs]\n0 = "{"ab" * 32}"\n7 = ["{"ab" * 32}", "{"cd" * 32}"]\n'
@@ -96,43 +93,85 @@ def test_policies_of_pcr_values_are_compared_too() -> None:
     assert changes(PCRS, PCRS.replace(f', "{"cd" * 32}"', "")) == [("pcrs.7", "cd" * 32, False)]
 
 
-# ---- signatures --------------------------------------------------------------------------------------------------
+A, B, C = "a1" * 32, "b2" * 32, "c3" * 32
+WHOLE = f"""
+kind = "measured-boot"
+name = "x"
+version = 1
+[attributes]
+site = "delft"
+[[hosts]]
+eks = ["{A}"]
+attributes = {{ rack = "7" }}
+[firmware]
+mode = "enforce"
+builds = [{{ events = ["EV_S_CRTM_VERSION {A}", "EV_SEPARATOR {B}"] }}, {{ events = ["EV_IPL {C}"] }}]
+[drivers]
+mode = "warn"
+digests = ["{A} a card"]
+[secure_boot]
+mode = "enforce"
+state = "on"
+PK = ["{A}"]
+db = ["{B}"]
+authorities = ["{C}"]
+others = ["{A}"]
+[command_line]
+mode = "warn"
+lines = ["/vmlinuz *", "/other"]
+required = ["quiet"]
+forbidden = ["debug"]
+commands = ["set x"]
+[ima]
+sha256 = "{B}"
+"""
 
 
-KEY, OTHER = SigningKey(bytes(32)), SigningKey(bytes([1] * 32))
+def test_everything_that_a_policy_says_is_something_that_it_allows_or_demands() -> None:
+    found = list(items(parse_any_policy(WHOLE.encode())))
+
+    assert len(found) == len(set(found))
+    assert {(item.where, item.value) for item in found if item.is_demand} == {
+        ("bank", "sha256"),
+        ("firmware", "is judged"),
+        ("firmware", "is enforced"),
+        ("drivers", "is judged"),
+        ("secure_boot", "is judged"),
+        ("secure_boot", "is enforced"),
+        ("secure_boot.state", "on"),
+        ("secure_boot.PK", "is judged"),
+        ("secure_boot.db", "is judged"),
+        ("secure_boot.authorities", "is judged"),
+        ("command_line", "is judged"),
+        ("command_line.lines", "is judged"),
+        ("command_line.required", "quiet"),
+        ("command_line.forbidden", "debug"),
+        ("ima.sha256", B),
+    }
+    assert {(item.where, item.value) for item in found if not item.is_demand} == {
+        ("attributes", "site=delft"),
+        (f"hosts.{A}", "rack=7"),
+        ("firmware.builds", f"EV_S_CRTM_VERSION {A}, EV_SEPARATOR {B}"),
+        ("firmware.builds", f"EV_IPL {C}"),
+        ("drivers.digests", A),
+        ("secure_boot.PK", A),
+        ("secure_boot.db", B),
+        ("secure_boot.authorities", C),
+        ("secure_boot.others", A),
+        ("command_line.lines", "/vmlinuz *"),
+        ("command_line.lines", "/other"),
+        ("command_line.commands", "set x"),
+    }
 
 
-def test_a_signed_policy_is_the_policy_that_was_signed() -> None:
-    assert verify_policy(sign_policy(POLICY.encode(), KEY), [OTHER.verify_key, KEY.verify_key]) == POLICY.encode()
+def test_of_pcr_values_each_index_is_demanded_and_each_value_allowed() -> None:
+    first, second = "ab" * 32, "cd" * 32
 
-
-def test_no_bit_of_a_signed_policy_can_be_changed() -> None:
-    signed = sign_policy(PCRS.encode(), KEY)
-    for position in range(len(signed)):
-        altered = bytearray(signed)
-        altered[position] ^= 1
-        with pytest.raises(PolicyError, match=r"malformed|unknown_key|bad_signature"):
-            verify_policy(bytes(altered), [KEY.verify_key])
-
-
-def test_a_signed_policy_is_told_from_a_bare_one() -> None:
-    assert is_signed(sign_policy(POLICY.encode(), KEY))
-    assert not is_signed(POLICY.encode())
-
-
-def test_a_policy_by_somebody_else_or_by_nobody_is_refused() -> None:
-    with pytest.raises(PolicyError, match="unknown_key"):
-        verify_policy(sign_policy(PCRS.encode(), OTHER), [KEY.verify_key])
-    with pytest.raises(PolicyError, match="malformed"):
-        verify_policy(PCRS.encode(), [KEY.verify_key])
-    with pytest.raises(PolicyError, match="too_large"):
-        verify_policy(sign_policy(bytes(1 << 19), KEY), [KEY.verify_key])
-
-
-def test_a_signature_for_another_purpose_signs_no_policy() -> None:
-    signed = sign_policy(b"", KEY)
-    bare = KEY.sign(PCRS.encode()).signature.hex().encode()
-    swapped = signed[:80] + b"signature " + bare + b"\n\n" + PCRS.encode()
-
-    with pytest.raises(PolicyError, match=r"malformed|bad_signature"):
-        verify_policy(swapped, [KEY.verify_key])
+    assert sorted(items(parse_any_policy(PCRS.encode()))) == [
+        Item("bank", "sha256", is_demand=True),
+        Item("pcrs.0", first),
+        Item("pcrs.0", "is judged", is_demand=True),
+        Item("pcrs.7", first),
+        Item("pcrs.7", second),
+        Item("pcrs.7", "is judged", is_demand=True),
+    ]

@@ -91,6 +91,29 @@ def test_a_bare_rsa_signature_is_made_whole() -> None:
         inspect_quote(attest, wrap_signature(bare, ak=ak), ak=ak)
 
 
+@pytest.mark.parametrize(
+    "der",
+    [
+        "3005 0200 020101",  # a number without a byte
+        "3007 020101 020102 ff",
+        "3009 020101 020102 020103",
+        f"3080 023e{'11' * 62} 023e{'11' * 62}",  # 128 bytes are no short length
+        f"307f 023e{'11' * 62} 023d{'11' * 60}",
+    ],
+)
+def test_der_of_another_form_is_no_signature(der: str) -> None:
+    with pytest.raises(QuoteError) as refused:
+        wrap_signature(bytes.fromhex(der), ak=GOOD.ak)
+    assert refused.value.reason == "malformed"
+
+
+def test_a_number_is_as_it_stands_but_for_its_leading_zeros() -> None:
+    longest = bytes.fromhex(f"307f 023e{'58' * 62} 023d{'00' * 3}{'58' * 58}")
+
+    made = wrap_signature(longest, ak=GOOD.ak)
+    assert made == bytes.fromhex(f"0018000b 003e{'58' * 62} 003a{'58' * 58}")
+
+
 def test_bytes_that_are_no_signature_are_not_made_whole() -> None:
     der = bytes.fromhex("3006020101020102")
     assert wrap_signature(der, ak=GOOD.ak) == bytes.fromhex("0018000b 0001 01 0001 02")

@@ -66,7 +66,7 @@ def rpm(
         ALGORITHM: (INT32, [algorithm]),
     }
     tags |= {getattr(rpm_package, name): value for name, value in changes.items()}  # type: ignore[misc]
-    signature = header({1000: (INT32, [1]), 1004: (7, [b"odd"])})
+    signature = header({1000: (INT32, [1]), 1004: (7, [b"odder"])})
     padding = bytes(-(len(signature) - 16 - 32) % 8)
     return LEAD_MAGIC + bytes(LEAD_BYTES - 4) + signature + padding + header(tags) + b"the payload"
 
@@ -85,6 +85,15 @@ def test_every_regular_file_is_listed_with_its_digest() -> None:
     assert found == {path: hashlib.sha256(data).digest() for path, data in FILES.items()}
     assert is_rpm(rpm())
     assert not is_rpm(b"!<arch>\n")
+
+
+def test_what_has_no_digest_or_is_no_file_is_not_listed() -> None:
+    """A file that is a ghost has no digest; what is no regular file could be given one."""
+    ghost = rpm(DIGESTS=(STRINGS, [_hex(b"one"), b""]))
+    given = rpm(others={b"/usr/lib": FOLDER}, DIGESTS=(STRINGS, [_hex(b"one"), _hex(b""), _hex(b"a folder")]))
+
+    assert set(digests(ghost)) == {b"/usr/bin/x"}
+    assert set(digests(given)) == set(FILES)
 
 
 def test_a_package_that_rpmbuild_made_is_read_as_rpm_reads_it() -> None:
@@ -111,6 +120,10 @@ def test_a_package_without_lists_of_files_lists_none() -> None:
     "package",
     [
         b"",
+        LEAD_MAGIC + bytes(LEAD_BYTES - 4) + rpm_package.HEADER_MAGIC,
+        LEAD_MAGIC + bytes(LEAD_BYTES - 4) + bytes(16),
+        LEAD_MAGIC + bytes(LEAD_BYTES - 4) + rpm_package.HEADER_MAGIC + bytes(4) + b"\xff" * 4 + bytes(4),
+        LEAD_MAGIC + bytes(LEAD_BYTES - 4) + rpm_package.HEADER_MAGIC + bytes(8) + b"\xff" * 4,
         b"!<arch>\n" + bytes(200),
         rpm()[:200],
         rpm()[: LEAD_BYTES + 20],
@@ -118,6 +131,7 @@ def test_a_package_without_lists_of_files_lists_none() -> None:
         rpm(NAMES=(STRINGS, [b"one"])),
         rpm(MODES=(INT32, [1, 1])),
         rpm(DIRECTORY_OF=(INT32, [0, 7])),
+        rpm(DIRECTORY_OF=(INT32, [0, 0xFFFFFFFF])),  # not the last one
         rpm(DIGESTS=(STRINGS, [b"zz", b"zz"])),
         rpm(DIGESTS=(STRINGS, [b"00", b"00"])),
         rpm(DIGESTS=(STRINGS, [b"\xff", b"\xff"])),
@@ -128,8 +142,10 @@ def test_a_package_without_lists_of_files_lists_none() -> None:
     ],
 )
 def test_what_is_no_package_of_ours_is_refused(package: bytes) -> None:
-    with pytest.raises(ConfigError, match="bad_package"):
+    with pytest.raises(ConfigError) as refused:
         digests(package)
+    assert refused.value.reason == "bad_package"
+    assert refused.value.detail.startswith("x.rpm: ")
 
 
 def test_a_count_beyond_the_data_is_refused_before_memory_is_taken() -> None:

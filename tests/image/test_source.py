@@ -122,6 +122,26 @@ def test_a_server_that_pads_is_understood() -> None:
         source.check(SIZE)
 
 
+def test_what_comes_in_pieces_is_put_together() -> None:
+    """Over sockets that keep pieces apart, so that each message takes two reads."""
+    with ExitStack() as stack:
+        ours = []
+        for _ in range(CONNECTIONS):
+            near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stack.enter_context(near)
+            stack.enter_context(far)
+            answer = hole(0, SIZE, DONE)
+            for message in (GREETING, STRUCTURED, EXPORT, answer[:20], answer[20:]):
+                far.sendall(message[:3])
+                far.sendall(message[3:])
+            ours.append(near)
+        source = NbdSource(ours)
+        stack.callback(source.stop)
+
+        assert everything(source) == bytes(SIZE)
+        source.check(SIZE)
+
+
 # ---- formats
 
 SECRET = b"a file of the host that nobody named\n".ljust(1 << 20, b".")

@@ -16,6 +16,7 @@ from tccp.protocol.statements import (
     coordinator_id,
     decode_coordinator,
     decode_identity,
+    encode_statement,
 )
 
 A, B = b"a" * 32, b"b" * 32
@@ -57,6 +58,7 @@ def test_no_part_of_a_binding_can_be_exchanged() -> None:
 
 
 def test_parts_of_other_lengths_are_bugs() -> None:
+    assert Channel(A, B, A) == OTHER_CHANNELS[1]
     for lengths in ((31, 32, 32), (32, 31, 32), (32, 32, 31)):
         with pytest.raises(AssertionError):
             Channel(*(bytes(length) for length in lengths))
@@ -65,26 +67,36 @@ def test_parts_of_other_lengths_are_bugs() -> None:
     for identity, root in ((31, 32), (32, 31), (33, 33)):
         with pytest.raises(AssertionError):
             binding.coordinator_start(bytes(identity), 1, bytes(root))
-    with pytest.raises(AssertionError):
-        binding.registration(A + b"x", CHANNEL, b"")
+    for nonce, lease in ((31, 16), (33, 16), (32, 15), (32, 17)):
+        with pytest.raises(AssertionError):
+            binding.renewal(bytes(nonce), CHANNEL, bytes(lease), b"identity")
+    for odd in (A[:-1], A + b"x"):
+        with pytest.raises(AssertionError):
+            binding.registration(odd, CHANNEL, b"identity")
+        with pytest.raises(AssertionError):
+            binding.coordinator_leaf(odd, CHANNEL)
+        with pytest.raises(AssertionError):
+            binding.coordinator(odd, b"statement")
 
 
 def test_a_statement_of_one_kind_is_none_of_the_other() -> None:
     node = IdentityStatement(NODE_DOMAIN, "n", LEASE, A, b"h" * 1216, A, "1")
     coordinator = CoordinatorStatement(COORDINATOR_DOMAIN, A, A, A, A, b"h" * 1216, "1")
 
-    assert decode_identity(encode(node)) == node
-    assert decode_coordinator(encode(coordinator)) == coordinator
+    assert decode_identity(encode_statement(node)) == node
+    assert decode_coordinator(encode_statement(coordinator)) == coordinator
     for wrong, decoder in ((node, decode_coordinator), (coordinator, decode_identity)):
         with pytest.raises(ProtocolError):
             decoder(encode(wrong))
 
 
 def test_a_statement_with_another_domain_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="domain"):
-        decode_identity(encode(IdentityStatement("tccp/v2/node-identity", "n", LEASE, A, b"h" * 1216, A, "1")))
-    with pytest.raises(ProtocolError, match="domain"):
-        decode_coordinator(encode(CoordinatorStatement(NODE_DOMAIN, A, A, A, A, b"h" * 1216, "1")))
+    node = IdentityStatement("tccp/v2/node-identity", "n", LEASE, A, b"h" * 1216, A, "1")
+    coordinator = CoordinatorStatement(NODE_DOMAIN, A, A, A, A, b"h" * 1216, "1")
+    for decoder, statement in ((decode_identity, node), (decode_coordinator, coordinator)):
+        with pytest.raises(ProtocolError, match="domain") as refused:
+            decoder(encode(statement))
+        assert refused.value.reason == "not_a_message"
 
 
 def test_coordinators_with_other_keys_have_other_ids() -> None:

@@ -1,5 +1,7 @@
 """What comes from a wire is a legal message or a ProtocolError, never anything else."""
 
+from typing import Any
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -90,6 +92,33 @@ def test_what_would_cost_memory_or_is_no_single_object_is_refused(payload: bytes
 def test_an_array_beyond_the_limit_is_refused() -> None:
     with pytest.raises(ProtocolError, match="exceeds max_array_len"):
         decode(msgpack.packb([0] * (ITEMS_MAX + 1)), AnyMessage)
+
+
+@pytest.mark.parametrize(
+    ("largest", "larger", "kind"),
+    [
+        ([0] * ITEMS_MAX, [0] * (ITEMS_MAX + 1), tuple[int, ...]),
+        ("x" * 65_536, "x" * 65_537, str),
+        ({str(number): 0 for number in range(256)}, {str(number): 0 for number in range(257)}, dict[str, int]),
+        ({"1": 0}, {1: 0}, dict[str | int, int]),  # keys that can be made to collide
+        (b"", msgpack.ExtType(1, b"x"), Any),
+    ],
+    ids=["array", "text", "map", "key", "extension"],
+)
+def test_limits_hold_whatever_the_type_would_take(largest: object, larger: object, kind: Any) -> None:
+    taken = decode(msgpack.packb(largest), kind)
+    assert (list(taken) if isinstance(taken, tuple) else taken) == largest
+
+    with pytest.raises(ProtocolError) as refused:
+        decode(msgpack.packb(larger), kind)
+    assert refused.value.reason == "not_a_message"
+    assert refused.value.detail.startswith("not msgpack: ")
+
+
+def test_a_field_of_another_type_is_not_made_to_fit() -> None:
+    with pytest.raises(ProtocolError) as refused:
+        decode(msgpack.packb("7"), int)
+    assert refused.value.reason == "not_a_message"
 
 
 def test_every_request_of_the_control_socket_needs_a_role() -> None:

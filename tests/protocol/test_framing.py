@@ -42,3 +42,26 @@ def test_the_largest_frame_passes() -> None:
 def test_we_send_no_illegal_frame(payload: bytes) -> None:
     with pytest.raises(ValueError, match="a frame carries"):
         frame(payload)
+
+
+def test_who_allows_less_takes_and_sends_no_more() -> None:
+    reader = FrameReader(bytes_max=5)
+    reader.receive_data(frame(b"12345", bytes_max=5) + (6).to_bytes(4, "big"))
+
+    assert reader.next_frame() == b"12345"
+    with pytest.raises(ProtocolError, match="frame_size"):
+        reader.next_frame()
+    with pytest.raises(ValueError, match="1 to 5 bytes, not 6"):
+        frame(b"123456", bytes_max=5)
+
+
+def test_a_length_that_has_not_arrived_whole_is_waited_for() -> None:
+    reader = FrameReader()
+    for byte in b"\0\0\0":
+        reader.receive_data(bytes([byte]))
+        assert reader.next_frame() is None
+        assert reader.holds_partial_frame
+    reader.receive_data(b"\1x")
+
+    assert reader.next_frame() == b"x"
+    assert not reader.holds_partial_frame

@@ -13,8 +13,10 @@ PROBE = sign_probe("rack1-07", nonce=NONCE, key=KEY, coordinator_id=COORDINATOR,
 
 
 def test_what_a_tenant_has_signed_is_accepted() -> None:
-    verify_probe_signature(PROBE, coordinator_id=COORDINATOR, coordinator_spki=SPKI)
+    probe = sign_probe("rack1-07", nonce=NONCE, key=KEY, coordinator_id=COORDINATOR, coordinator_spki=SPKI)
+    verify_probe_signature(probe, coordinator_id=COORDINATOR, coordinator_spki=SPKI)
 
+    assert probe == PROBE
     assert (PROBE.node, PROBE.nonce, PROBE.tenant_key) == ("rack1-07", NONCE, bytes(KEY.verify_key))
 
 
@@ -32,8 +34,9 @@ def test_what_a_tenant_has_signed_is_accepted() -> None:
 def test_nothing_of_it_can_be_changed(change: dict[str, object]) -> None:
     changed = msgspec.structs.replace(PROBE, **change)
 
-    with pytest.raises(LaunchError, match="probe_signature"):
+    with pytest.raises(LaunchError) as refused:
         verify_probe_signature(changed, coordinator_id=COORDINATOR, coordinator_spki=SPKI)
+    assert refused.value.reason == "probe_signature"
 
 
 @pytest.mark.parametrize(("coordinator", "spki"), [(b"d" * 32, SPKI), (COORDINATOR, b"u" * 32), (SPKI, COORDINATOR)])

@@ -156,8 +156,10 @@ def test_what_the_table_does_not_list_closes_the_session(role: Role, state: Stat
     said_by = next(sender for sender, _, said in TRANSITIONS if said is kind)
     session.receive_data(in_state(peer.state, said_by).send(SAMPLES[kind]))
 
-    with pytest.raises(ProtocolError, match="out_of_turn"):
+    with pytest.raises(ProtocolError) as refused:
         session.next_message()
+    assert refused.value.reason == "out_of_turn"
+    assert refused.value.detail == f"{kind.__name__} from the {role.peer.value} while {state.value}"
     assert session.state is State.CLOSED
 
 

@@ -12,6 +12,7 @@ from nacl.signing import SigningKey
 from tccp.errors import LaunchError
 from tccp.protocol.encoding import encode
 from tccp.protocol.ticket import (
+    HEADED_BY_KEY,
     PREFIX,
     SignedTicket,
     Ticket,
@@ -79,11 +80,43 @@ def test_every_ticket_begins_with_its_domain_and_its_tenants_key() -> None:
     assert len(msgspec.structs.fields(Ticket)) == PREFIX[0] & 0x0F
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "ticket_malformed"),
+        (PREFIX, "ticket_malformed"),
+        (GOOD.ticket[: HEADED_BY_KEY - 1], "ticket_malformed"),
+        (GOOD.ticket[:HEADED_BY_KEY], "ticket_signature"),  # names a tenant, who has not signed that
+        (b"\x8e" + GOOD.ticket[1:], "ticket_malformed"),
+    ],
+    ids=["nothing", "no key", "half a key", "a key alone", "another beginning"],
+)
+def test_whose_ticket_it_is_must_be_said_before_a_signature_is_looked_at(body: bytes, reason: str) -> None:
+    with pytest.raises(LaunchError) as refusal:
+        verify_ticket(body, GOOD.signature)
+    assert refusal.value.reason == reason
+
+
+def test_a_signed_body_that_is_no_ticket_is_malformed() -> None:
+    """The signature holds, so what refuses it is the structure; it is looked at last."""
+    for body in (GOOD.ticket[:HEADED_BY_KEY], GOOD.ticket + b"\xc0"):
+        with pytest.raises(LaunchError) as refusal:
+            verify_ticket(body, TENANT.sign(body).signature)
+        assert refusal.value.reason == "ticket_malformed"
+
+
 def test_a_file_that_is_no_ticket_is_refused_as_one() -> None:
     assert read_ticket_file(encode(GOOD)) == GOOD
     for content in (b"", b"\x00", GOOD.ticket, encode(GOOD) + b"\x00"):
-        with pytest.raises(LaunchError, match="ticket_malformed"):
+        with pytest.raises(LaunchError) as refusal:
             read_ticket_file(content)
+        assert refusal.value.reason == "ticket_malformed"
+
+
+def test_whom_a_ticket_was_written_for_is_told() -> None:
+    with pytest.raises(LaunchError) as refusal:
+        check_addressee(verify_ticket(GOOD.ticket, GOOD.signature), b"\xab" * 32)
+    assert refusal.value.detail == "for 0202020202020202, this is abababababababab"
 
 
 def test_keys_are_bound_to_tenant_vm_and_images() -> None:

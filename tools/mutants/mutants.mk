@@ -1,7 +1,9 @@
 # Mutation tests with mutmut: what of attestation/, protocol/ and image/ can be changed without a test that notices?
 #
 #   make mutants           MUTANTS_SECONDS long, and goes on where it was the next time; what survived is shown.
-#                          MUTANTS="tccp.protocol.ticket.*" picks some. What counts is in pyproject.toml: [tool.mutmut]
+#                          MUTANTS="tccp.protocol.ticket.*" tries some (again). What counts is in pyproject.toml:
+#                          [tool.mutmut]. Ctrl-C stops it, and loses nothing but what was being tried.
+#   make mutants-report    what has survived so far
 #
 # mutmut has an environment of its own: nothing but this needs it. docs/MUTANTS.md says what survives, and why.
 
@@ -14,7 +16,13 @@ $(MUTMUT)/.installed: tools/mutants/requirements.lock $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --target $(MUTMUT) -r $<
 	touch $@
 
-.PHONY: mutants
+# In the foreground, or Ctrl-C would end make alone, once the time is over.
+MUTMUT_RUN = nice -n 19 timeout --foreground --signal=INT $(MUTANTS_SECONDS) $(BIN)/python -m mutmut run
+
+.PHONY: mutants mutants-report
 mutants: setup $(MUTMUT)/.installed
-	PYTHONPATH=$(MUTMUT) nice -n 19 timeout $(MUTANTS_SECONDS) $(BIN)/python -m mutmut run $(MUTANTS) || [ $$? -eq 124 ]
+	PYTHONPATH=$(MUTMUT) $(MUTMUT_RUN) $(MUTANTS) || [ $$? -eq 124 ]
+	$(MAKE) --no-print-directory mutants-report
+
+mutants-report:
 	$(BIN)/python tools/mutants/report.py mutants

@@ -213,5 +213,6 @@ def _array(key: str, values: Iterable[str]) -> list[str]:
 
 
 def _string(text: str) -> str:
-    """A basic string of TOML, which JSON's are, but for one character."""
-    return json.dumps(text).replace("\x7f", "\\u007f")
+    """A basic string of TOML in ASCII: as JSON has it, but for one character and those beyond the first 65,536."""
+    escaped = (f"\\U{ord(one):08X}" if one == "\x7f" or one > "\uffff" else json.dumps(one)[1:-1] for one in text)
+    return f'"{"".join(escaped)}"'

@@ -69,6 +69,7 @@ def predict_boot(files: BootFiles, path: BootPath, bank: PcrBank = PcrBank.SHA25
 
     Raises:
         EvidenceError: ``malformed``: the kernel is no PE image.
+        ConfigError: ``initrd_too_large``.
     """
     if path is BootPath.GRUB:
         return _grub(files, bank)

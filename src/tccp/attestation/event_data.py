@@ -270,7 +270,7 @@ def _blob2(data: bytes) -> EventData:
 
 
 def _crtm_version(data: bytes) -> EventData:
-    if _looks_like_utf16(data) or data in {b"\0\0", b""}:
+    if _looks_like_utf16(data):
         return CrtmVersion(utf16_text(data[:TEXT_BYTES_MAX]))
     if len(data) == 16 and not data.rstrip(b"\0").isascii():
         return CrtmVersion(str(uuid.UUID(bytes_le=data)))

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tccp.errors import EvidenceError
+from tccp.errors import ConfigError, EvidenceError
 
 SECTIONS_MAX = 96
 _PE32, _PE32_PLUS = 0x10B, 0x20B
@@ -86,6 +86,7 @@ def as_qemu_loads(kernel: bytes, *, initrd_bytes: int, memory_mib: int) -> bytes
 
     Raises:
         EvidenceError: ``malformed``: it is no Linux kernel of boot protocol 2.12 or later.
+        ConfigError: ``initrd_too_large``: QEMU would not take it into that memory either.
     """
     if len(kernel) < 0x264 or kernel[_HEADER_MAGIC_AT : _HEADER_MAGIC_AT + 4] != b"HdrS":
         raise EvidenceError("malformed", "no Linux kernel")
@@ -102,7 +103,10 @@ def as_qemu_loads(kernel: bytes, *, initrd_bytes: int, memory_mib: int) -> bytes
         (flags,) = struct.unpack_from("<H", kernel, 0x236)
         highest = 0xFFFFFFFF if flags & _ABOVE_4G else limit
         highest = min(highest, (memory_mib << 20) - _ACPI_BYTES - 1)
-        struct.pack_into("<II", patched, 0x218, (highest - initrd_bytes) & ~4095, initrd_bytes)
+        place = (highest - initrd_bytes) & ~4095
+        if place < 0:
+            raise ConfigError("initrd_too_large", f"{initrd_bytes} bytes have no room in {memory_mib} MiB")
+        struct.pack_into("<II", patched, 0x218, place, initrd_bytes)
     return bytes(patched)
 
 

@@ -169,6 +169,13 @@ def text_of(most: int) -> Callable[[str], str]:
     return parse
 
 
+def unicode_text(text: str) -> str:
+    """A text, and not bytes of the shell's that are none; a type for ``add_argument``."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise argparse.ArgumentTypeError("it holds bytes that are no UTF-8")
+    return text
+
+
 def name_value(text: str) -> tuple[str, str]:
     """``NAME=VALUE`` in two; a type for ``add_argument``."""
     name, equals, value = text.partition("=")

@@ -133,6 +133,7 @@ def test_a_kernel_is_predicted(tmp_path: Path, run: Run) -> None:
     assert run("predict", *files, "--boot", "qemu", "--memory", "512").code == 0
     assert run("predict", *files, "--boot", "qemu").code == 2
     assert run("predict").code == 2
+    assert run("predict", "--kernel", guest_kernel(), "--command-line", "quiet \udcff").code == 2, "no text"
     assert run("predict", "--uki", guest_kernel(), *files[2:]).code == 2, "it has an initrd of its own"
 
 

@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+from typing import Any
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_files, number_from_zero
+from tccp.cli.arguments import Commands, add_command, add_files, number_from_zero, unicode_text
 from tccp.cli.output import print_json
 from tccp.cli.policy.common import explain_log
 
@@ -30,8 +31,9 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--name", metavar="NAME", required=True, help="name of the policy")
     parser.add_argument("--version", metavar="N", type=number_from_zero, default=1, help="its version (default: 1)")
     parser.add_argument("--bank", choices=("sha256", "sha384", "sha512"), default="sha256", help="PCR bank")
-    parser.add_argument("--command-line", metavar="TEXT", action="append", default=[], help="a kernel command line")
-    parser.add_argument("--require", metavar="WORD", action="append", default=[], help="a word that it must have")
+    several: dict[str, Any] = {"type": unicode_text, "action": "append", "default": []}
+    parser.add_argument("--command-line", metavar="TEXT", help="a kernel command line", **several)
+    parser.add_argument("--require", metavar="WORD", help="a word that it must have", **several)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from tccp.cli import exit_codes
-from tccp.cli.arguments import Commands, add_command, add_file, number_from_zero
+from tccp.cli.arguments import Commands, add_command, add_file, number_from_zero, unicode_text
 from tccp.cli.exit_codes import UsageError
 from tccp.cli.files import read_file
 from tccp.cli.output import Screen, print_json
@@ -35,7 +35,7 @@ def add_parser(commands: Commands) -> None:
     add_file(parser, "--kernel", summary="the kernel")
     add_file(parser, "--initrd", summary="the initrd")
     add_file(parser, "--uki", summary="a unified kernel image, instead of the others")
-    parser.add_argument("--command-line", metavar="TEXT", default="", help="the command line, whole")
+    parser.add_argument("--command-line", metavar="TEXT", type=unicode_text, default="", help="the command line, whole")
     parser.add_argument("--boot", choices=("stub", "grub", "qemu"), default="stub", help="the way (default: stub)")
     parser.add_argument("--memory", metavar="MIB", type=number_from_zero, default=0, help="memory of QEMU's machine")
     parser.add_argument("--bank", choices=("sha256", "sha384", "sha512"), default="sha256", help="PCR bank")
