@@ -75,6 +75,14 @@ def test_qemu_puts_the_initrd_as_high_as_kernel_and_memory_let_it(kernel: bytes)
     assert (without[0x210], without[0x211] & 0x80) == (0xB0, 0x80)
 
 
+def test_an_initrd_without_room_is_not_loaded(kernel: bytes) -> None:
+    low = kernel[:0x236] + bytes([kernel[0x236] & ~ABOVE_4G]) + kernel[0x237:]
+    low = low[:0x22C] + struct.pack("<I", 4096) + low[0x230:]
+    for content, initrd_bytes, memory_mib in ((kernel, 64 << 20, 64), (kernel, 1, 0), (low, 4096, 256)):
+        with pytest.raises(EvidenceError, match="no room"):
+            as_qemu_loads(content, initrd_bytes=initrd_bytes, memory_mib=memory_mib)
+
+
 def test_what_is_predicted_of_each_way_to_boot(kernel: bytes) -> None:
     files = BootFiles(kernel, b"the initrd", "quiet", 256)
 

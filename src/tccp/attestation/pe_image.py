@@ -85,7 +85,8 @@ def as_qemu_loads(kernel: bytes, *, initrd_bytes: int, memory_mib: int) -> bytes
         memory_mib: The machine's memory, below the 2 or 3 GiB that lie under the hole for devices.
 
     Raises:
-        EvidenceError: ``malformed``: it is no Linux kernel of boot protocol 2.12 or later.
+        EvidenceError: ``malformed``: it is no Linux kernel of boot protocol 2.12 or later, or the initrd has no room
+            where kernel and memory let it lie.
     """
     if len(kernel) < 0x264 or kernel[_HEADER_MAGIC_AT : _HEADER_MAGIC_AT + 4] != b"HdrS":
         raise EvidenceError("malformed", "no Linux kernel")
@@ -102,6 +103,8 @@ def as_qemu_loads(kernel: bytes, *, initrd_bytes: int, memory_mib: int) -> bytes
         (flags,) = struct.unpack_from("<H", kernel, 0x236)
         highest = 0xFFFFFFFF if flags & _ABOVE_4G else limit
         highest = min(highest, (memory_mib << 20) - _ACPI_BYTES - 1)
+        if initrd_bytes >= highest:
+            raise EvidenceError("malformed", f"an initrd of {initrd_bytes} bytes has no room below {max(highest, 0)}")
         struct.pack_into("<II", patched, 0x218, (highest - initrd_bytes) & ~4095, initrd_bytes)
     return bytes(patched)
 
