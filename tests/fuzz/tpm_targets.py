@@ -10,11 +10,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from nacl.signing import SigningKey
 from trio.testing import MockClock
 
 from tccp.core.tpm_public import tpm_public_parse
-from tccp.errors import TpmError
+from tccp.errors import HostError, TpmError
 from tccp.model import PcrBank, PcrSelection, PcrValues
+from tccp.node.vm.certificates import VtpmIssuer, VtpmKeys
+from tccp.node.vm.manufacture import certified
 from tccp.tpm import Ak, Ek, SealedBlob, Tpm
 from tccp.tpm.channel import Channel
 from tccp.tpm.constants import TPM_GENERATED, Capability, NvAttribute, Tag
@@ -33,6 +36,7 @@ SELECTION = PcrSelection(PcrBank.SHA256, (0, 4))
 PCRS = PcrValues(SELECTION, {0: bytes(32), 4: b"\x04" * 32})
 BLOB = SealedBlob(name_of(EK_PUBLIC), b"public", b"private")
 APPROVAL = Approval(Approved(PCRS, 1), KEY.public_key(), bytes(32), KEY.sign(b"", ec.ECDSA(hashes.SHA256())))
+ISSUER = VtpmIssuer("alpha", SigningKey(bytes(32)), b"statement")
 EK_CERTIFICATE_NV = 0x01C0000A
 CHAIN_MAX = 16
 
@@ -63,6 +67,13 @@ async def _read_ek(tpm: Tpm) -> None:
         assert certificate_key_bits(ek.certificate) == key_bits(tpm_public_parse(ek.public).spki)
 
 
+async def _certify(tpm: Tpm) -> None:
+    ek, ak = await tpm.read_ek(kind="ecc"), await tpm.create_ak("ecc")
+    keys = VtpmKeys(tpm_public_parse(ek.public).spki, tpm_public_parse(ak.public).spki)
+    with contextlib.suppress(HostError):
+        assert certified(keys, ISSUER.claim(bytes(16), ()), ISSUER).keys == keys
+
+
 async def _quote(tpm: Tpm) -> None:
     quote, pcrs = await tpm.quote_with_pcrs(AK, bytes(32), SELECTION)
     assert pcrs.selection == SELECTION
@@ -90,6 +101,7 @@ SCENARIOS: tuple[Callable[[Tpm], Awaitable[object]], ...] = (
     Tpm.properties,
     Tpm.read_clock,
     lambda tpm: tpm.activate_credential(AK, EK, bytes(34), bytes(68)),
+    _certify,
 )
 
 
@@ -144,13 +156,15 @@ def _said_in_session(parameters: bytes = b"", *, handle: int | None = None, nonc
     return response(body, tag=SESSIONS)
 
 
-def _made(public: bytes, handle: int) -> bytes:
+def made(public: bytes, handle: int) -> bytes:
+    """A key was made."""
     parameters = tpm2b(public) + 2 * tpm2b(b"") + bytes(6) + tpm2b(b"") + tpm2b(name_of(public))
     return _said_in_session(parameters, handle=handle)
 
 
-def _handles(*handles: int) -> bytes:
-    return _said(u8(0) + u32(Capability.HANDLES) + u32(len(handles)) + b"".join(map(u32, handles)))
+def handles(*found: int) -> bytes:
+    """These there are."""
+    return _said(u8(0) + u32(Capability.HANDLES) + u32(len(found)) + b"".join(map(u32, found)))
 
 
 def _index(index: int, content: bytes) -> bytes:
@@ -170,24 +184,25 @@ def answers() -> list[bytes]:
     attest = u32(TPM_GENERATED) + u16(Tag.ATTEST_QUOTE) + tpm2b(b"") + tpm2b(bytes(32)) + bytes(17 + 8)
     attest += put_selection(SELECTION) + tpm2b(hashlib.sha256(PCRS.concatenated).digest())
     session = _said(tpm2b(bytes(32)), handle=0x03000000)
-    storage = _made(EK_PUBLIC, 0x80000000)
+    storage = made(EK_PUBLIC, 0x80000000)
     forged = _said_in_session(tpm2b(bytes(32)), nonce=bytes(32))
     verified = _said(tpm2b(b""), handle=0x80000001) + _said(u16(Tag.VERIFIED) + u32(0) + tpm2b(b"")) + _said()
     fulfilled = _said_in_session() + _said() + _said()
     properties = u32(0x105) + u32(0x49424D00)  # IBM
     scripts = (
-        _handles(EK_CERTIFICATE_NV) + _index(EK_CERTIFICATE_NV, _ek_certificate()) + _handles() + storage,
+        handles(EK_CERTIFICATE_NV) + _index(EK_CERTIFICATE_NV, _ek_certificate()) + handles() + storage,
         _said(u32(1) + put_selection(SELECTION) + u32(2) + values) + _said_in_session(tpm2b(attest) + bytes(8)),
         storage + session + forged,
         verified + storage + _said_in_session(tpm2b(b""), handle=0x80000001) + session + fulfilled + forged,
-        _made(AK_PUBLIC, 0x80000001),
-        _handles(COUNTER_INDEX) + _index(COUNTER_INDEX, bytes(COUNTER_BYTES)),
+        made(AK_PUBLIC, 0x80000001),
+        handles(COUNTER_INDEX) + _index(COUNTER_INDEX, bytes(COUNTER_BYTES)),
         _said(u8(0) + u32(Capability.PCRS) + put_selection(SELECTION)),
         _said(u8(0) + u32(Capability.TPM_PROPERTIES) + u32(1) + properties),
         _said(bytes(25)),
         _said(tpm2b(b""), handle=0x03000000) + _said_in_session() + response(
             u32(34) + tpm2b(bytes(32)) + 2 * (tpm2b(b"") + u8(1) + tpm2b(b"")), tag=SESSIONS
         ),
+        handles() + made(EK_PUBLIC, 0x80000000) + made(AK_PUBLIC, 0x80000001),
     )  # fmt: skip
     return [u8(number) + script for number, script in enumerate(scripts)]
 
