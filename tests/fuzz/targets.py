@@ -64,12 +64,14 @@ class Target:
     Args:
         feed: Returns whether the bytes were accepted.
         real: More to begin with than every test run has time for: a pattern of files below tests/vectors.
+        places: At how many places each seed is cut and changed in every test run.
     """
 
     feed: Callable[[bytes], bool]
     seeds: Callable[[], list[bytes]]
     mutate: Mutate | None = None
     real: str = ""
+    places: int = 200
 
 
 # ---- frames and messages
@@ -270,23 +272,23 @@ TARGETS: dict[str, Target] = {
     "package": Target(policy_targets.feed_package, policy_targets.packages),
     "rpm": Target(policy_targets.feed_rpm, policy_targets.rpms, real="packages/*.rpm"),
     "event_data": Target(boot_targets.feed_event_data, boot_targets.event_datas),
-    "boot_log": Target(boot_targets.feed_boot_log, boot_targets.boot_logs, real="eventlog/*/*"),
+    "boot_log": Target(boot_targets.feed_boot_log, boot_targets.boot_logs, places=80, real="eventlog/*/*"),
     "command_line": Target(boot_targets.feed_command_line, boot_targets.command_lines, mutate_text),
-    "tpm_answers": Target(tpm_targets.feed_answers, tpm_targets.answers),
+    "tpm_answers": Target(tpm_targets.feed_answers, tpm_targets.answers, places=30),
     "tpm_certificate": Target(tpm_targets.feed_certificate, tpm_targets.certificates, real="ek/**/*"),
-    "qmp_monitor": Target(monitor_targets.feed_monitor, monitor_targets.monitors, mutate_text),
+    "qmp_monitor": Target(monitor_targets.feed_monitor, monitor_targets.monitors, mutate_text, places=60),
     "disk_process": Target(monitor_targets.feed_disk_line, monitor_targets.disk_lines, mutate_text),
-    "node_session": Target(session_targets.feed_session, session_targets.sessions),
-    "tenant_session": Target(session_targets.feed_tenant_session, session_targets.tenant_sessions),
+    "node_session": Target(session_targets.feed_session, session_targets.sessions, places=80),
+    "tenant_session": Target(session_targets.feed_tenant_session, session_targets.tenant_sessions, places=80),
     "hello": Target(session_targets.feed_hello, session_targets.hellos, mutate_msgpack),
     "qcow2": Target(image_targets.feed_qcow2, image_targets.qcow2_headers),
-    "nbd_server": Target(image_targets.feed_nbd_server, image_targets.nbd_servers),
+    "nbd_server": Target(image_targets.feed_nbd_server, image_targets.nbd_servers, places=60),
     "config": Target(config_targets.feed_config, config_targets.configs, mutate_text),
     "load_config": Target(config_targets.feed_load_config, lambda: config_targets.configs()[:1], mutate_text),
     "key_file": Target(config_targets.feed_key_file, config_targets.key_files),
     "pcr_file": Target(config_targets.feed_pcr_file, config_targets.pcr_files, mutate_text),
     "record": Target(config_targets.feed_record, config_targets.records, mutate_text),
-    "words": Target(config_targets.feed_words, config_targets.some_words),
+    "words": Target(config_targets.feed_words, config_targets.some_words, mutate_text),
 }
 
 if __name__ == "__main__":
