@@ -292,3 +292,19 @@ async def test_a_status_that_is_none_is_not_the_end(
     os.close(reader)
     os.close(writer)
     assert len(events) == 4
+
+
+async def test_a_status_that_is_none_ends_no_copy(
+    talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery
+) -> None:
+    client, peer, events = talking
+
+    async def cancel() -> None:
+        await answer(peer, {})
+        for status in ([], {}, "concluded"):
+            await peer.say({"event": "JOB_STATUS_CHANGE", "data": {"id": ["copy0"], "status": status}})
+
+    nursery.start_soon(cancel)
+    with client.listening("JOB_STATUS_CHANGE") as heard:
+        await Mirrors(client, 1, heard).finish()
+    assert len(events) == 3
