@@ -1,5 +1,6 @@
 """Fuzz targets for what operators write: configuration files, key files, records, and what they name in a word."""
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import msgspec
 
 from tccp.cli.coordinator.record import _record
 from tccp.cli.evidence.pcr_file import parse_pcr_file
+from tccp.cli.keys import public_key_bytes
 from tccp.config.files import FILES, file_called
 from tccp.config.loading import load_config
 from tccp.config.mistakes import find_mistakes
@@ -67,6 +69,12 @@ def feed_load_config(data: bytes) -> bool:
 # ---- keys
 
 
+def _spki_or_public_area(content: bytes) -> None:
+    """A file of tpm2-tools or OpenSSL, which may also be bare bytes: then they are what they are."""
+    found = public_key_bytes(content)
+    assert found in content or b"-----BEGIN PUBLIC KEY-----" in content
+
+
 READERS: tuple[Callable[[bytes], object], ...] = (
     k.read_recipient_secret,
     k.read_recipient_public,
@@ -79,6 +87,8 @@ READERS: tuple[Callable[[bytes], object], ...] = (
 
 def feed_key_file(data: bytes) -> bool:
     """A key of one kind at most."""
+    with contextlib.suppress(EvidenceError):
+        _spki_or_public_area(data)
     found = 0
     for read in READERS:
         try:

@@ -59,6 +59,15 @@ def test_garbage_with_deep_nesting_is_refused_and_nothing_else() -> None:
             target.feed(data)
 
 
+def test_blanks_without_end_take_no_longer_than_other_garbage() -> None:
+    """A pattern that may cut a run of blanks anywhere tries all places with all others: minutes for these."""
+    headers = (b"TCCP KEY SHARE", b"TCCP TENANT SECRET KEY", b"PUBLIC KEY")
+    blank = [b"-----BEGIN " + header + b"-----" + b" " * 60_000 for header in headers]
+    for target in TARGETS.values():
+        for data in [*blank, b" " * 60_000, b"\n" * 6_000]:
+            target.feed(data)
+
+
 def fuzzed(*variables: str) -> list[str]:
     """What `make fuzz` would feed in Python."""
     make = ["make", "--dry-run", "fuzz-python", *variables]
