@@ -14,7 +14,7 @@ from tccp.attestation.quote import VerifiedQuote
 from tccp.cli.evidence.event_text import event_document, event_text
 from tccp.errors import ConfigError, EventLogError, PolicyError
 from tccp.model import PcrBank, PcrValues
-from tests.support.boots import HONEST, log_of, policy, variable
+from tests.support.boots import FIRMWARE, HONEST, INITRD, KERNEL, SECURE_BOOT, log_of, policy, variable
 from tests.support.event_logs import EXIT_BOOT_SERVICES, event
 
 TYPES = tuple(EventType)
@@ -23,6 +23,7 @@ RULES = CommandLineRules(("lockdown=integrity",), ("init=*", "debug"))
 # patterns, and dbx in 7 may be anything.
 LISTED_PCRS = (0, 2, 4, 9)
 POLICY: BootPolicy = policy()
+DEMANDED = {(step.pcr, step.digest) for step in (SECURE_BOOT[0], *FIRMWARE, KERNEL, INITRD)}
 KNOWN = {step.digest for step in HONEST} | {hashlib.sha256(text).digest() for text in (*ACTIONS, *SEPARATORS)}
 
 
@@ -96,7 +97,9 @@ def feed_boot_log(data: bytes) -> bool:
         judge_boot(POLICY, quote, data)
     except (PolicyError, EventLogError):
         return True
-    assert {entry.digest for entry in explained.events if entry.event.pcr in LISTED_PCRS} <= KNOWN
+    measured = {(entry.event.pcr, entry.digest) for entry in explained.events}
+    assert {digest for pcr, digest in measured if pcr in LISTED_PCRS} <= KNOWN
+    assert measured >= DEMANDED
     return True
 
 
