@@ -28,7 +28,7 @@ from tccp.node.vm.disk import DiskProcess
 from tccp.node.vm.keeper import Keeper
 from tccp.node.vm.migration import Pace
 from tccp.node.vm.preamble import Preamble
-from tccp.node.vm.qmp import Qmp
+from tccp.node.vm.qmp import Qmp, object_of
 from tccp.node.vm.sending import OnProgress, send_vm
 from tccp.node.vm.state import SuspendedState, write_state
 from tccp.node.vm.streams import Streams
@@ -134,7 +134,7 @@ class Vm:
             HostError: The state could not be written: the guest runs on, unless it has ended. Or ``disk_failed``: the
                 VM has ended and a disk's root is unknown, so nothing can go on from that state; it is removed.
         """
-        was_running = bool((await self.qmp.execute("query-status"))["running"])
+        was_running = await self._is_running()
         try:
             await self.qmp.execute("stop")
             preamble = Preamble(self.description.vm_id, self.vtpm.certificates.keys)
@@ -168,7 +168,7 @@ class Vm:
         """
         if len(streams.disks) != len(self.disks):
             raise ValueError(f"{len(self.disks)} disks and {len(streams.disks)} streams for them")
-        was_running = bool((await self.qmp.execute("query-status"))["running"])
+        was_running = await self._is_running()
         preamble = Preamble(self.description.vm_id, self.vtpm.certificates.keys)
         try:
             return await send_vm(self.qmp, preamble, streams, pace or Pace(), on_progress)
@@ -209,6 +209,9 @@ class Vm:
         """
         for disk, mark in zip(self.disks, marks[1:], strict=True):
             await disk.kept(mark)
+
+    async def _is_running(self) -> bool:
+        return object_of(await self.qmp.execute("query-status")).get("running") is True
 
     async def _go_on(self, was_running: bool) -> None:
         if was_running:

@@ -15,7 +15,6 @@ import trio
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tccp.attestation.vtpm_certificate import VtpmClaim
 from tccp.core.child import ChildSpec
 from tccp.core.memory import wipe
 from tccp.errors import HostError
@@ -23,7 +22,7 @@ from tccp.model import SecretBytes
 from tccp.node.vm.certificates import VtpmCertificates, VtpmKeys
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.host import VmHost
-from tccp.node.vm.manufacture import certify_vtpm
+from tccp.node.vm.manufacture import certified, certify_vtpm
 from tccp.node.vm.sandbox import FILES_MAX, SWTPM_FILES, SWTPM_MEMORY_MIB, TASKS_MAX
 from tccp.node.vm.vtpm_state import NOTHING, VtpmDemand, VtpmState, vtpm_mark
 
@@ -83,7 +82,7 @@ async def open_vtpm(
             mark = vtpm_mark(certificates.keys, starts)
             demand.check(mark)
         else:
-            certificates = _certify_again(arriving, host.issuer.claim(bytes.fromhex(name), roots), host)
+            certificates = certified(arriving, host.issuer.claim(bytes.fromhex(name), roots), host.issuer)
             mark = demand.mark or vtpm_mark(arriving, 0)
         async with _swtpm("control", folder, vm_key, host, user=user, nursery=nursery) as (child, control):
             yield Vtpm(child, control, certificates, state, mark)
@@ -102,13 +101,6 @@ async def _folder(state: VtpmState, demanded: bytes | None, *, user: int | None,
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(state.leave)
-
-
-def _certify_again(keys: VtpmKeys, claim: VtpmClaim, host: VmHost) -> VtpmCertificates:
-    try:
-        return host.issuer.certify_keys(keys, claim)
-    except ValueError as problem:
-        raise HostError("vtpm_failed", f"the keys that came along: {problem}") from problem
 
 
 @contextlib.asynccontextmanager
