@@ -68,13 +68,14 @@ static int drop_capabilities(void)
 }
 
 /* All that a child has no use for; 0, or the step that failed. */
-static int give_up(uint32_t user, uint32_t extra_group)
+static int give_up(uint32_t user, uint32_t extra_group, int starts_processes)
 {
     if (become(user, extra_group) != 0)
         return TCCP_CHILD_USER;
     if (leave_network() != 0)
         return TCCP_CHILD_NETWORK;
-    if (drop_capabilities() != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    if (drop_capabilities() != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        (!starts_processes && tccp_forbid_processes() != 0))
         return TCCP_CHILD_PRIVILEGES;
     return 0;
 }
@@ -130,11 +131,12 @@ static _Noreturn void run(const tccp_child *child, pid_t parent, int report)
     int program, null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null < 0 || setsid() < 0 || chdir("/") != 0)
         goto failed;
-    umask(077);
+    umask(022); /* the one folder that any of them writes to is closed to others */
     why.step = TCCP_CHILD_LIMITS;
     if (limit_all(child) != 0)
         goto failed;
-    if (!child->keeps_privileges && (why.step = give_up(child->user, child->extra_group)) != 0)
+    if (!child->keeps_privileges &&
+        (why.step = give_up(child->user, child->extra_group, child->starts_processes)) != 0)
         goto failed;
     why.step = TCCP_CHILD_FILES;
     if (tccp_landlock(child) != 0)
@@ -199,7 +201,7 @@ tccp_status tccp_child_give_up(uint32_t user, int parent, int *ret_step)
 {
     if (ret_step == NULL)
         return TCCP_ERR_USAGE;
-    int step = give_up(user, TCCP_CHILD_NO_GROUP);
+    int step = give_up(user, TCCP_CHILD_NO_GROUP, 0);
     if (step == 0 && die_with(parent) != 0)
         step = TCCP_CHILD_START;
     *ret_step = step;

@@ -1,8 +1,6 @@
 /* disk_process.c: what the process of a disk gives up before it holds a key, and before it serves anybody. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
@@ -11,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "tccp.h"
+#include "child.h"
 
 tccp_status tccp_disk_process_harden(void)
 {
@@ -22,23 +20,17 @@ tccp_status tccp_disk_process_harden(void)
     return TCCP_OK;
 }
 
-#if defined(__x86_64__)
-#define ARCHITECTURE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCHITECTURE AUDIT_ARCH_AARCH64
-#endif
-
 /* Of ioctl only what Python makes sockets wait or not wait with; others would reach the terminal that started us. */
 static const unsigned allowed_ioctls[] = {FIONBIO, FIOCLEX};
 
-/* What serving and ending need: files and sockets that are open already, memory, threads. No opening, connecting,
+/* What serving and ending need beside threads: files and sockets that are open already, memory. No opening, connecting,
  * executing, tracing, and nothing about other processes; unlink is for the socket's name at the end. */
 static const unsigned allowed[] = {
     __NR_read, __NR_write, __NR_pread64, __NR_preadv2, __NR_pwrite64, __NR_writev, __NR_lseek, __NR_close, __NR_fstat,
     __NR_newfstatat, __NR_fdatasync, __NR_fallocate, __NR_ftruncate, __NR_unlinkat,
     __NR_accept4, __NR_recvfrom, __NR_sendto, __NR_shutdown, __NR_setsockopt, __NR_ppoll,
     __NR_mmap, __NR_munmap, __NR_mremap, __NR_mprotect, __NR_madvise, __NR_mlock, __NR_munlock, __NR_brk,
-    __NR_clone, __NR_clone3, __NR_set_robust_list, __NR_rseq, __NR_futex, __NR_sched_yield, __NR_sched_getaffinity,
+    __NR_set_robust_list, __NR_rseq, __NR_futex, __NR_sched_yield, __NR_sched_getaffinity,
     __NR_rt_sigprocmask, __NR_rt_sigaction, __NR_rt_sigreturn, __NR_sigaltstack, __NR_getpid, __NR_gettid,
     __NR_getrandom, __NR_clock_gettime, __NR_restart_syscall, __NR_exit, __NR_exit_group,
 #if defined(__x86_64__)
@@ -58,16 +50,11 @@ static size_t allow_if(struct sock_filter *code, size_t len, unsigned number)
 
 tccp_status tccp_disk_process_confine(void)
 {
-#ifndef ARCHITECTURE
-    return TCCP_ERR_UNSUPPORTED;
-#else
     enum { COUNT = sizeof allowed / sizeof allowed[0], IOCTLS = sizeof allowed_ioctls / sizeof allowed_ioctls[0] };
-    struct sock_filter code[4 + 2 * COUNT + 2 + 2 * IOCTLS + 1];
-    size_t len = 0;
-    code[len++] = (struct sock_filter) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
-    code[len++] = (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0);
-    code[len++] = (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-    code[len++] = (struct sock_filter) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    struct sock_filter code[TCCP_FILTER_PROCESSES_MAX + 2 * COUNT + 2 + 2 * IOCTLS + 1];
+    if (TCCP_AUDIT_ARCH == 0)
+        return TCCP_ERR_UNSUPPORTED;
+    size_t len = tccp_filter_processes(code, 0);
     for (size_t i = 0; i < COUNT; i++)
         len = allow_if(code, len, allowed[i]);
     code[len++] = (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_ioctl, 0, 1 + 2 * IOCTLS);
@@ -75,10 +62,5 @@ tccp_status tccp_disk_process_confine(void)
     for (size_t i = 0; i < IOCTLS; i++)
         len = allow_if(code, len, allowed_ioctls[i]);
     code[len++] = (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
-    struct sock_fprog program = {.len = (unsigned short) len, .filter = code};
-    /* All threads: none of them has been given a reason to keep more. */
-    if (syscall(__NR_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
-        return TCCP_ERR_IO;
-    return TCCP_OK;
-#endif
+    return tccp_install_filter(code, len) == 0 ? TCCP_OK : TCCP_ERR_IO;
 }

@@ -26,7 +26,8 @@ enum {
     IMAGE_PAGE_BYTES = IMAGE_GROUP_CHUNKS * AEAD_TAG_BYTES,  /* 4096 */
     IMAGE_GROUP_BYTES = IMAGE_GROUP_CHUNKS * IMAGE_CHUNK_BYTES,
     IMAGE_DIGEST_BYTES = 32,
-    IMAGE_DATA_OFFSET = TCCP_IMAGE_HEADER_BYTES
+    IMAGE_DATA_OFFSET = TCCP_IMAGE_HEADER_BYTES,
+    IMAGE_POLL_MS = 200 /* how long a job may wait for a pipe before it looks whether anybody still waits for it */
 };
 
 /* How many chunks and groups an image of so many bytes has, where they lie, and how long the sealed file is. */
@@ -128,6 +129,10 @@ bool image_reader_chunk_is_zero(const image_reader *reader, uint64_t chunk);
 bool image_read_at(int fd, void *buffer, size_t len, uint64_t offset);
 bool image_write_at(int fd, const void *buffer, size_t len, uint64_t offset);
 bool image_is_zero(const uint8_t *bytes, size_t len);
+
+/* How many of len bytes can be written to a stream at once, without waiting for whoever reads it; 0: none yet. Returns after
+ * IMAGE_POLL_MS at the latest. Nobody else writes to it. */
+size_t image_stream_room(int fd, size_t len);
 
 /* Lets the disk begin with what was written there, while the processors work on what comes next. */
 void image_begin_writeback(int fd, uint64_t offset, uint64_t len);

@@ -1,8 +1,12 @@
 /* image_io.c: reading and writing at a place, completely or not at all. */
-#define _GNU_SOURCE /* pread, pwrite, sync_file_range */
+#define _GNU_SOURCE /* pread, pwrite, sync_file_range, F_GETPIPE_SZ */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "image.h"
@@ -43,6 +47,22 @@ bool image_write_at(int fd, const void *buffer, size_t len, uint64_t offset)
         done += (size_t) put;
     }
     return true;
+}
+
+size_t image_stream_room(int fd, size_t len)
+{
+    struct stat about;
+    struct pollfd target = {.fd = fd, .events = POLLOUT};
+    if (fstat(fd, &about) != 0 || S_ISREG(about.st_mode))
+        return len;
+    if (poll(&target, 1, IMAGE_POLL_MS) <= 0)
+        return 0;
+    /* A pipe in which there is nothing has room for as much as it holds. Else all that is known is that there is some. */
+    int waiting = 0, capacity = fcntl(fd, F_GETPIPE_SZ);
+    size_t room = PIPE_BUF;
+    if (capacity > PIPE_BUF && ioctl(fd, FIONREAD, &waiting) == 0 && waiting == 0)
+        room = (size_t) capacity;
+    return len < room ? len : room;
 }
 
 void image_begin_writeback(int fd, uint64_t offset, uint64_t len)

@@ -98,16 +98,19 @@ static bool write_in_turn(image_job *job, uint64_t group, const uint8_t *buffer,
 {
     if (!image_job_take_turn(job, &job->groups_written, group))
         return false;
-    bool written = true;
-    for (size_t done = 0; written && done < len;) {
-        ssize_t put = write(job->target_fd, buffer + done, len - done);
+    tccp_status status = TCCP_OK;
+    for (size_t done = 0; status == TCCP_OK && done < len;) {
+        size_t room = image_stream_room(job->target_fd, len - done);
+        ssize_t put = room == 0 ? 0 : write(job->target_fd, buffer + done, room);
         if (put >= 0)
             done += (size_t) put;
-        else
-            written = errno == EINTR;
+        else if (errno != EINTR)
+            status = TCCP_ERR_IO;
+        if (status == TCCP_OK && __atomic_load_n(&job->progress->cancel, __ATOMIC_RELAXED) != 0)
+            status = TCCP_ERR_CANCELLED;
     }
-    if (!written)
-        return image_job_fail_in_turn(job, TCCP_ERR_IO, group * IMAGE_GROUP_CHUNKS);
+    if (status != TCCP_OK)
+        return image_job_fail_in_turn(job, status, group * IMAGE_GROUP_CHUNKS);
     image_job_end_turn(job, &job->groups_written);
     return true;
 }

@@ -10,8 +10,6 @@
 
 #include "image_job.h"
 
-enum { POLL_MS = 200 };
-
 /* Encrypts chunks [first, first + count) in place and writes what is not zero, neighbours in one call. */
 static bool seal_chunks(image_job *job, const tccp_image_info *info, uint64_t first, size_t count, uint8_t *chunks,
                         uint8_t *tags)
@@ -88,7 +86,7 @@ static bool read_some(image_job *job, uint8_t *buffer, size_t len, size_t *ret_l
     *ret_len = 0;
     while (*ret_len < len) {
         struct pollfd source = {.fd = job->source_fd, .events = POLLIN};
-        int ready = poll(&source, 1, POLL_MS);
+        int ready = poll(&source, 1, IMAGE_POLL_MS);
         if (__atomic_load_n(&job->progress->cancel, __ATOMIC_RELAXED) != 0)
             return true;
         if (ready == 0 || (ready < 0 && errno == EINTR))

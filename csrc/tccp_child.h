@@ -14,8 +14,9 @@
 #define TCCP_CHILD_NO_GROUP 0xFFFFFFFF
 
 /* A program to start as a child, and what it may do. In any case it is in a session of its own, leaves no core file, and
- * is killed when the thread that started it ends. It has no capabilities and can never get more privileges; and it has
- * namespaces of its own for users, network, IPC and host name, all empty. */
+ * is killed when the thread that started it ends. It has no capabilities and can never get more privileges; it has
+ * namespaces of its own for users, network, IPC and host name, all empty; and it starts threads, but no process, so that
+ * nothing is left of it when it is killed. */
 typedef struct tccp_child {
     int program;                    /* descriptor of an executable file; one that the child cannot read makes the child
                                        undumpable: neither debuggers nor /proc/PID/mem are for its own user then */
@@ -30,6 +31,7 @@ typedef struct tccp_child {
     uint64_t files_max;             /* RLIMIT_NOFILE */
     uint64_t memory_bytes_max;      /* RLIMIT_AS */
     uint64_t tasks_max;             /* RLIMIT_NPROC, all of its user's together; not for the same user */
+    int starts_processes;           /* not 0: it may, and who kills it kills it alone */
     int keeps_privileges;           /* not 0: until it calls tccp_child_give_up; `user` is of no account then */
     const char *const *readable;    /* files and folders that it may read and execute; NULL: what its user may */
     const char *const *writable;    /* ... and change: plain files, where it is a folder; only beside readable */

@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -263,6 +265,42 @@ static void test_cancel_while_a_pipe_gives(void)
     (void) close(ends[1]);
 }
 
+typedef struct opening {
+    int sealed, target;
+    const tccp_image_info *info;
+    const tccp_image_key *key;
+    tccp_image_progress progress;
+    tccp_status status;
+} opening;
+
+static void *open_into_pipe(void *context)
+{
+    opening *job = context;
+    job->status = tccp_image_open(job->sealed, job->target, 1, job->info, job->key, 2, &job->progress);
+    return NULL;
+}
+
+/* Whoever has the other end does not read: the job ends all the same. */
+static void test_cancel_while_a_pipe_is_full(void)
+{
+    tccp_image_key *key = NULL;
+    tccp_image_info info;
+    int plain = empty_file(), sealed = empty_file(), ends[2], held = 0;
+    pthread_t thread;
+    tccp_image_progress progress = {0};
+    CHECK(pipe(ends) == 0 && ftruncate(plain, 3 * (off_t) IMAGE_GROUP_BYTES) == 0);
+    CHECK(tccp_image_key_generate(&key) == TCCP_OK);
+    CHECK(tccp_image_seal(plain, sealed, key, 1, 2, &progress, &info) == TCCP_OK);
+    opening job = {.sealed = sealed, .target = ends[1], .info = &info, .key = key};
+    CHECK(pthread_create(&thread, NULL, open_into_pipe, &job) == 0);
+    while (ioctl(ends[0], FIONREAD, &held) == 0 && held < fcntl(ends[1], F_GETPIPE_SZ))
+        (void) sched_yield();
+    __atomic_store_n(&job.progress.cancel, 1, __ATOMIC_RELAXED);
+    CHECK(pthread_join(thread, NULL) == 0 && job.status == TCCP_ERR_CANCELLED);
+    (void) close(ends[0]), (void) close(ends[1]), (void) close(plain), (void) close(sealed);
+    tccp_image_key_free(key);
+}
+
 int main(void)
 {
     static const uint64_t sizes[] = {0, 1, IMAGE_CHUNK_BYTES, IMAGE_GROUP_BYTES, IMAGE_GROUP_BYTES + 1, 20000001};
@@ -279,5 +317,6 @@ int main(void)
     test_cancel_and_full_disk();
     (void) signal(SIGPIPE, SIG_IGN);
     test_cancel_while_a_pipe_gives();
+    test_cancel_while_a_pipe_is_full();
     return failures != 0;
 }

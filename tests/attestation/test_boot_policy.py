@@ -35,6 +35,7 @@ def test_both_kinds_of_policies_are_told_apart() -> None:
 WRONG = {
     "nothing": ("", "kind"),
     "no TOML": ("kind", "TOML"),
+    "a version without end": (HEAD.replace("1", 4_400 * "9") + KERNEL, "digits"),
     "another kind": (HEAD.replace("measured-boot", "ima") + KERNEL, "kind"),
     "no section": (HEAD, "no section"),
     "a name that is a path": (HEAD.replace('"x"', '"../x"') + KERNEL, "name"),

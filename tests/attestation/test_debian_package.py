@@ -79,6 +79,15 @@ def test_what_is_no_file_is_not_listed() -> None:
     assert digests(b"!<arch>\n" + _member("data.tar", content.getvalue())) == {}
 
 
+def test_names_of_names_of_names_are_damage() -> None:
+    """Each long name is followed by the member that it names; tarfile reads that before it returns."""
+    name = tarfile.TarInfo("././@LongLink")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 1
+    endless = 2_000 * (name.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(512, b"\0"))
+    with pytest.raises(ConfigError, match="damaged"):
+        digests(b"!<arch>\n" + _member("data.tar", endless))
+
+
 def test_a_package_of_endless_files_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tccp.attestation.debian_package.FILES_MAX", 2)
     assert len(digests(deb({"./x": b"", "./y": b""}))) == 2

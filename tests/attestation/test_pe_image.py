@@ -107,6 +107,10 @@ def test_an_initrd_that_has_no_room_in_the_memory_is_refused(kernel: bytes) -> N
         with pytest.raises(ConfigError) as refused:
             as_qemu_loads(kernel, initrd_bytes=initrd_bytes, memory_mib=memory_mib)
         assert refused.value.reason == "initrd_too_large"
+    low = kernel[:0x236] + bytes([kernel[0x236] & ~ABOVE_4G]) + kernel[0x237:]
+    low = low[:0x22C] + struct.pack("<I", 4096) + low[0x230:]
+    with pytest.raises(ConfigError, match="no room"):
+        as_qemu_loads(low, initrd_bytes=4097, memory_mib=256)
 
 
 def test_what_is_predicted_of_each_way_to_boot(kernel: bytes) -> None:

@@ -100,6 +100,8 @@ PCRS = f'[pcrs]\n0 = "{GOOD.hex()}"'
 WRONG = {
     "nothing": ("", "pcrs"),
     "no TOML": ("name", "TOML"),
+    "a version without end": (f'name = "x"\nversion = 0x{4_400 * "f"}\n{PCRS}', "version"),
+    "a version of digits without end": (f'name = "x"\nversion = {4_400 * "9"}\n{PCRS}', "digits"),
     "no name": (f"version = 1\n{PCRS}", "name"),
     "a name in capitals": (f'name = "TVMM"\nversion = 1\n{PCRS}', "name"),
     "a name that is a path": (f'name = "../x"\nversion = 1\n{PCRS}', "name"),

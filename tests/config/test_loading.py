@@ -63,7 +63,7 @@ COORDINATOR_WRONG = {
     "a log level that there is not": ('[log]\nlevel = "loud"', "log.level"),
     "no TOML": ("= 1", "some.toml:1: no TOML"),
     "a key twice": ("[log]\n[log]", "log"),
-    "brackets without end": ("a = " + "[" * 5000, "recursion"),
+    "brackets without end": ("a = " + "[" * 5000, "nested too deeply"),
 }
 NODE_WRONG = {
     "nothing": ("", "name"),

@@ -79,6 +79,9 @@ ALONE = {
     "a key of the top in a table": ("[tpm]\nstate_directory='/x'", 2, "tpm.state_directory", "no", "before the first"),
     "a text without quotation marks": ("[log]\nlevel = info", 2, "", "no TOML", "quotation marks"),
     "a line that is nothing": ("\n\nhallo\n", 3, "", "no TOML", ""),
+    "a number without end": (f"[listen]\nport = {'9' * 4_400}\n", 0, "", "no TOML", ""),
+    "a number of more bits than there are": (f"[listen]\nport = 0x{'f' * 4_400}\n", 0, "", "listen.port: a number", ""),
+    "too deep a list": (f"a = {'[' * 5_000}", 0, "", "nested too deeply", ""),
     "a text of other bytes": (b"\n\n\xff", 3, "", "not UTF-8", ""),
 }
 

@@ -68,7 +68,8 @@ def test_a_value_over_too_many_lines_costs_only_places() -> None:
 
 
 KEY = st.text("abc", min_size=1, max_size=3)
-VALUE = st.one_of(st.integers(), st.text("a[=\n\"'#", max_size=6), st.lists(st.integers(), max_size=3))
+NUMBER = st.integers(-(1 << 63), (1 << 63) - 1)
+VALUE = st.one_of(NUMBER, st.text("a[=\n\"'#", max_size=6), st.lists(NUMBER, max_size=3))
 
 
 @given(tables=st.dictionaries(KEY, st.dictionaries(KEY, VALUE, max_size=4), max_size=4))

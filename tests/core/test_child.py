@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def run(script: str, *descriptors: int, **options: object) -> str:
     """What a shell says that was started with *options*."""
     reader, writer = os.pipe()
     with program() as shell:
+        options = {"starts_processes": True, **options}  # as shells do
         spec = ChildSpec(shell, ["busybox", "sh", "-c", script], writer, descriptors, **options)  # type: ignore[arg-type]
         pid, pidfd = start_child(spec)
     os.close(writer)
@@ -159,6 +161,51 @@ def test_a_child_leaves_no_core_file_not_even_through_a_pipe() -> None:
 def status_limit(name: str) -> list[str]:
     line = next(line for line in run("cat /proc/self/limits").splitlines() if line.startswith(name))
     return line[len(name) :].split()[:2]
+
+
+# What somebody does who wants to stay: a process in a session of its own, whose parent has gone.
+LEAVE_ONE = "(setsid sleep 1000 &); echo left; exec sleep 1000"
+
+
+def left_behind(*, starts_processes: bool) -> str:
+    """What is said by a child that tries that, and by all that it has left when it has been killed."""
+    reader, writer = os.pipe()
+    with program() as shell:
+        arguments = ["busybox", "sh", "-c", LEAVE_ONE]
+        pid, pidfd = start_child(ChildSpec(shell, arguments, writer, user=USER, starts_processes=starts_processes))
+    os.close(writer)
+    with os.fdopen(reader, "rb", buffering=0) as output:
+        said = output.readline().decode()
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+        for sleeper in sleepers():
+            said += " alive"
+            os.kill(sleeper, signal.SIGKILL)
+        assert output.read() == b""  # nobody else holds the other end
+    return said
+
+
+def sleepers() -> list[int]:
+    """The processes of our user that sleep."""
+    return [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit() and belongs_to_user(folder) and b"sleep" in (folder / "cmdline").read_bytes()
+    ]
+
+
+def belongs_to_user(folder: Path) -> bool:
+    try:
+        return folder.stat().st_uid == USER
+    except FileNotFoundError:
+        return False
+
+
+def test_a_child_leaves_no_process_behind() -> None:
+    assert "can't fork" in left_behind(starts_processes=False)
+    # The control: who may start processes leaves one that nobody knows, in a session of its own.
+    assert left_behind(starts_processes=True).split() == ["left", "alive"]
 
 
 PARENT = """

@@ -162,6 +162,25 @@ def test_only_the_owner_can_ask_and_nobody_when_it_has_ended(path: Path) -> None
             ask(served.socket, "mark")
 
 
+@pytest.mark.parametrize("said", [b"", b"7", b'"error"', b"[" * 60_000, b"\xff"], ids=lambda said: str(said[:8]))
+def test_who_answers_nonsense_serves_no_disk(tmp_path: Path, said: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_for_asking(tmp_path / "nbd")))
+        listener.listen(1)
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(128)
+                client.sendall(said)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(HostError, match="not_served"):
+            ask(tmp_path / "nbd", "mark")
+        thread.join()
+
+
 def tccp(*arguments: str | Path, key: bytes = KEY) -> subprocess.CompletedProcess[str]:
     reader, writer = os.pipe()
     os.write(writer, key)

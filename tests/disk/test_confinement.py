@@ -17,6 +17,7 @@ ATTEMPTS = {
     "run": lambda: os.execv("/bin/true", ["true"]),
     "trace": lambda: libc.ptrace(0, 0, 0, 0) == 0 or (_ for _ in ()).throw(OSError(ctypes.get_errno(), "ptrace")),
     "kill": lambda: os.kill(os.getppid(), 0),
+    "fork": lambda: os.fork() or os._exit(0),
     "terminal": lambda: fcntl.ioctl(terminal, termios.TIOCGWINSZ, bytes(8)),
 }
 if sys.argv[2] == "confined":
@@ -35,7 +36,7 @@ def attempt(what: str, state: str) -> int:
     return subprocess.run(command, check=False, capture_output=True).returncode
 
 
-@pytest.mark.parametrize("what", ["open", "make", "connect", "run", "trace", "kill", "terminal"])
+@pytest.mark.parametrize("what", ["open", "make", "connect", "run", "trace", "kill", "fork", "terminal"])
 def test_a_confined_process_is_refused_what_serving_does_not_need(what: str) -> None:
     assert attempt(what, "confined") == 77
     # The control: the same process, not confined, may.

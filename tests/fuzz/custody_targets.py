@@ -148,11 +148,13 @@ def share_texts() -> list[bytes]:
 
 
 def feed_journal(data: bytes) -> bool:
-    """A journal or a refusal."""
+    """A journal, of which each whole line is an event that the log can hold; or a refusal."""
     try:
-        parse_journal(data)
+        events = parse_journal(data)
     except ConfigError:
         return False
+    assert len(events) <= data.count(b"\n") + data.count(b"\r")
+    assert all("journal_id" in msgspec.msgpack.decode(event.body) for event in events)
     return True
 
 

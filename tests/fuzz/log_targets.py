@@ -6,14 +6,16 @@ import functools
 from nacl.signing import SigningKey
 
 from tccp.errors import LogError
-from tccp.merkle import leaf_hash
+from tccp.merkle import full_root, leaf_hash
+from tccp.tenant.trust import continue_log
 from tccp.transparency.add_checkpoint import PROOF_LINES_MAX, AddCheckpoint, parse_add_checkpoint
-from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint, verify_checkpoint
+from tccp.transparency.checkpoint import Checkpoint, VerifiedCheckpoint, parse_checkpoint, verify_checkpoint
 from tccp.transparency.entry import commit, decode_entry, log_salt, make_entry, open_commitment
 from tccp.transparency.note import NOTE_BYTES_MAX, Note, NoteSigner, SignatureType, parse_note, sign_note
 from tccp.transparency.packed import pack_map
 from tccp.transparency.receipt import Receipt, decode_receipt, encode_receipt, verify_receipt
 from tccp.transparency.tile import ENTRIES, Tile, decode_entries, decode_hashes, encode_entries, parse_tile_path
+from tccp.transparency.tree_edge import TreeEdge
 
 ORIGIN = "example.org/log"
 
@@ -123,6 +125,65 @@ def feed_add_checkpoint(data: bytes) -> bool:
     assert asked.encode() == data
     assert len(asked.proof) <= PROOF_LINES_MAX
     return True
+
+
+# ---- tiles of a log that grows, from anybody
+
+LEAVES = tuple(leaf_hash(number.to_bytes(2, "big")) for number in range(300))
+OLD_SIZE = 131
+
+
+@functools.cache
+def _heads() -> tuple[Checkpoint, tuple[VerifiedCheckpoint, VerifiedCheckpoint]]:
+    """What was seen, and two newer heads: one that continues it, and one of a log whose entry was altered since."""
+    forked = (*LEAVES[: OLD_SIZE - 1], bytes(32), *LEAVES[OLD_SIZE:])
+    newer = []
+    for leaves in (LEAVES, forked):
+        note = sign_note(Checkpoint(ORIGIN, len(leaves), _root(leaves)).text(), _signers()[0]).encode()
+        newer.append(verify_checkpoint(note, origin=ORIGIN, log_key=_signers()[0].key))
+    return Checkpoint(ORIGIN, OLD_SIZE, _root(LEAVES[:OLD_SIZE])), (newer[0], newer[1])
+
+
+def _root(leaves: tuple[bytes, ...]) -> bytes:
+    edge = TreeEdge()
+    edge.extend(leaves)
+    return edge.root()
+
+
+def feed_tiles(data: bytes) -> bool:
+    """The first byte says which head it is that the tiles are to lead to. To the forked one none do."""
+    if not data:
+        return False
+    old, newer = _heads()
+    left = data[1:]
+
+    def read(tile: Tile) -> bytes:
+        nonlocal left
+        content, left = left[: tile.bytes_max], left[tile.bytes_max :]
+        return content
+
+    is_fork = bool(data[0] % 2)
+    try:
+        continue_log(read, old, newer[is_fork])
+    except LogError:
+        return False
+    assert not is_fork
+    return True
+
+
+def continued() -> list[bytes]:
+    """The tiles of the log itself, in the order in which they are asked for."""
+    old, newer = _heads()
+    shown = [b"\0"]
+
+    def read(tile: Tile) -> bytes:
+        below = 256**tile.level
+        starts = range(tile.index * 256 * below, (tile.index * 256 + tile.width) * below, below)
+        shown.append(b"".join(full_root(LEAVES[start : start + below]) for start in starts))
+        return shown[-1]
+
+    continue_log(read, old, newer[0])
+    return [b"".join(shown)]
 
 
 @functools.cache

@@ -1,9 +1,12 @@
-"""Changes to msgpack by its structure: another type, length, number or order, somewhere in the tree.
+"""Changes to an input by its structure: another type, length, number or order, somewhere in msgpack's tree or a text.
 
-Byte by byte a fuzzer seldom gets past the lengths in a message; this reaches what is behind them.
+Byte by byte a fuzzer seldom gets past the lengths in a message, or the quotation marks in a text; this reaches what is
+behind them.
 """
 
 import random
+import re
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -15,7 +18,35 @@ ODD = [
 ]  # fmt: skip
 
 
-def mutate(data: bytes, choice: random.Random) -> bytes:
+Mutate = Callable[[bytes, random.Random], bytes]
+
+# What values of TOML and JSON may be, some of which no code of ours has thought of.
+ODD_WORDS = [
+    b"0x" + b"f" * 4_400, b"9" * 4_400, b"9" * 19, b"-9223372036854775809", b"1e999", b"-inf", b"nan", b"1.0", b"-0",
+    b"true", b"null", b"1979-05-27T07:32:00Z", b"07:32:00", b'""', b'"\\u0000"', b'"\\ud800"', b"''", b'"""', b"'''",
+    b"[]", b"[[]]", b"{}", b"[1]", b'{"a": 1}', b"{a = 1}", b"[" * 900 + b"]" * 900, b"a.b.c", b"[x]", b"[[x]]", b"=",
+    b"\n", b"\r\n", b"\t", b"\xef\xbb\xbf", b"\xff", b"\xd9\xa3", b"\0", b"--", b"'", b'"', b"\\", b"*", b"#",
+]  # fmt: skip
+WORD = re.compile(rb"\"[^\"]*\"|'[^']*'|[\w.+-]+|\s+|.", re.DOTALL)
+
+
+def mutate_text(data: bytes, choice: random.Random) -> bytes:
+    """*data* with one word changed or a few: gone, there twice, in another place, or another word."""
+    words = WORD.findall(data) or [b""]
+    for _ in range(choice.randint(1, 3)):
+        where, what = choice.randrange(len(words)), choice.random()
+        if what < 0.5:
+            words[where] = choice.choice(ODD_WORDS)
+        elif what < 0.7:
+            words[where] = choice.choice(words)
+        elif what < 0.8:
+            words.insert(where, choice.choice(words))
+        elif len(words) > 1:
+            del words[where]
+    return b"".join(words)
+
+
+def mutate_msgpack(data: bytes, choice: random.Random) -> bytes:
     """*data* with one change or a few; what is not msgpack becomes something that is."""
     try:
         tree = msgpack.unpackb(data, strict_map_key=False)

@@ -9,7 +9,7 @@ from tccp.attestation.boot_policy import parse_any_policy
 from tccp.attestation.debian_package import package_digests
 from tccp.attestation.ima_import import import_digest_list, import_keylime
 from tccp.attestation.ima_rules import compile_rules
-from tccp.attestation.pe_image import authenticode_hash, sections
+from tccp.attestation.pe_image import _layout, as_qemu_loads, authenticode_hash, sections
 from tccp.attestation.rpm_package import rpm_digests
 from tccp.attestation.signed_policy import DOMAIN, sign_policy, verify_policy
 from tccp.errors import ConfigError, EvidenceError, PolicyError
@@ -85,13 +85,42 @@ def keylime_policies() -> list[bytes]:
 
 
 def feed_image(data: bytes) -> bool:
-    """An image or none."""
+    """An image whose sections lie in it, and whose checksum is not measured unless a section holds it; or none."""
     try:
-        authenticode_hash(data)
-        list(sections(data))
+        layout = _layout(data)
+        measured, found = authenticode_hash(data), list(sections(data))
     except EvidenceError:
         return False
+    assert all(section.content in data for section in found)
+    at = layout.checksum_at
+    other = data[:at] + b"\x5a" * 4 + data[at + 4 :]
+    if all(start >= layout.headers_end for _, _, start, _ in layout.sections) and _has_layout(other, layout):
+        assert authenticode_hash(other) == measured
     return True
+
+
+def _has_layout(image: bytes, layout: object) -> bool:
+    try:
+        return _layout(image) == layout
+    except EvidenceError:
+        return False
+
+
+def feed_kernel(data: bytes) -> bool:
+    """A kernel as QEMU loads it with an initrd, as long as it was; or none."""
+    try:
+        loaded = as_qemu_loads(data, initrd_bytes=5_000, memory_mib=256)
+    except (ConfigError, EvidenceError):
+        return False
+    assert len(loaded) == len(data)
+    assert int.from_bytes(loaded[0x218:0x21C], "little") + 5_000 <= 256 << 20
+    return True
+
+
+def kernels() -> list[bytes]:
+    """The header of one that may have its initrd anywhere, and of one that may not."""
+    head = bytes(0x202) + b"HdrS" + struct.pack("<H", 0x20F) + bytes(0x22C - 0x208) + struct.pack("<I", 0x7FFFFFFF)
+    return [(head + bytes(6) + flags).ljust(0x264, b"\0") for flags in (b"\2\0", b"\0\0")]
 
 
 def images() -> list[bytes]:
@@ -104,11 +133,13 @@ def images() -> list[bytes]:
 
 
 def feed_package(data: bytes) -> bool:
-    """A package or none."""
+    """A package whose digests have 32 bytes, or none."""
     try:
-        return bool(list(package_digests(io.BytesIO(data), "x.deb")))
+        found = list(package_digests(io.BytesIO(data), "x.deb"))
     except ConfigError:
         return False
+    assert all(path.startswith(b"/") and len(digest) == 32 for path, digest in found)
+    return bool(found)
 
 
 def feed_rpm(data: bytes) -> bool:

@@ -8,7 +8,7 @@ import datetime as dt
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from nacl.signing import SigningKey
@@ -36,68 +36,42 @@ from tccp.protocol.tenant_messages import AnyTenantMessage
 from tccp.transport.certificates import Authority, fresh_key, spki_of_key
 from tccp.transport.trust import CoordinatorTrust, parse_trust, write_trust
 from tests.fuzz import (
+    boot_targets,
+    config_targets,
     custody_targets,
     http_targets,
+    image_targets,
     launch_targets,
     log_targets,
+    monitor_targets,
     policy_targets,
+    session_targets,
     tenant_targets,
+    tpm_targets,
     vm_targets,
     worker_targets,
 )
+from tests.fuzz.mutations import Mutate, mutate_msgpack, mutate_text
+from tests.fuzz.samples import sample, samples
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True)
 class Target:
-    """What to feed, what to begin with, and whether that is msgpack, which can be changed by its structure.
+    """What to feed, what to begin with, and how to change that by its structure, where it has one.
 
-    *feed* returns whether the bytes were accepted.
+    Args:
+        feed: Returns whether the bytes were accepted.
+        real: More to begin with than every test run has time for: a pattern of files below tests/vectors.
+        places: At how many places each seed is cut and changed in every test run.
     """
 
     feed: Callable[[bytes], bool]
     seeds: Callable[[], list[bytes]]
-    is_msgpack: bool = False
-
-
-# ---- values of every message, made from the schema
-
-
-def _value(kind: Any) -> Any:
-    """Some legal value of a type of msgspec's."""
-    info = kind if isinstance(kind, msgspec.inspect.Type) else msgspec.inspect.type_info(kind)
-    value: Any
-    match info:
-        case msgspec.inspect.BytesType():
-            value = b"\x5a" * (info.min_length or min(40, info.max_length or 40))
-        case msgspec.inspect.StrType():
-            value = "a" * max(info.min_length or 0, 5)
-            if info.pattern and info.pattern.startswith("^/"):
-                value = f"/{value}"
-            elif info.pattern and info.pattern.endswith(r":[0-9]{1,5}\Z"):
-                value = f"{value}:1"
-        case msgspec.inspect.LiteralType():
-            value = info.values[0]
-        case msgspec.inspect.IntType():
-            value = max(info.ge or 0, 1)
-        case msgspec.inspect.BoolType():
-            value = True
-        case msgspec.inspect.VarTupleType():
-            value = tuple(_value(info.item_type) for _ in range(max(info.min_length or 0, 2)))
-        case msgspec.inspect.DictType():
-            value = {_value(info.key_type): _value(info.value_type)}
-        case msgspec.inspect.UnionType():
-            value = _value(info.types[0])
-        case msgspec.inspect.StructType():
-            value = info.cls(*(_value(field.type) for field in info.fields))
-        case _:
-            raise AssertionError(info)
-    return value
-
-
-def _all_of(union: Any) -> list[bytes]:
-    return [encode(_value(kind)) for kind in get_args(union)]
+    mutate: Mutate | None = None
+    real: str = ""
+    places: int = 200
 
 
 # ---- frames and messages
@@ -165,7 +139,7 @@ def _accepted(data: bytes, kind: Any, **limits: int) -> bool:
 
 def _statements() -> list[bytes]:
     kinds = {IdentityStatement: NODE_DOMAIN, CoordinatorStatement: COORDINATOR_DOMAIN}
-    return [encode(msgspec.structs.replace(_value(kind), domain=domain)) for kind, domain in kinds.items()]
+    return [encode(msgspec.structs.replace(sample(kind), domain=domain)) for kind, domain in kinds.items()]
 
 
 # ---- what a node checks
@@ -206,7 +180,7 @@ def feed_coordinator_evidence(data: bytes) -> bool:
 
 
 def _evidence() -> list[bytes]:
-    plain: CoordinatorEvidence = _value(CoordinatorEvidence)
+    plain: CoordinatorEvidence = sample(CoordinatorEvidence)
     whole = msgspec.structs.replace(
         plain, bank=11, pcr_indexes=(0, 4), pcrs=(bytes(32),) * 2, leaf_index=0, leaf_count=1, path=()
     )
@@ -248,53 +222,73 @@ def _policies() -> list[bytes]:
 TARGETS: dict[str, Target] = {
     "frames": Target(feed_frames, lambda: [frame(b"one") + frame(b"two"), frame(bytes(4096)), frame(b"x")[:3]]),
     "worker_frames": Target(worker_targets.feed_frames, worker_targets.frames),
-    "worker_opened": Target(worker_targets.feed_opened, worker_targets.opened, is_msgpack=True),
-    "messages": Target(feed_messages, lambda: _all_of(AnyMessage), is_msgpack=True),
-    "tenant_messages": Target(feed_tenant_messages, lambda: _all_of(AnyTenantMessage), is_msgpack=True),
-    "tenant_policy": Target(tenant_targets.feed_policy, tenant_targets.policies),
-    "pinned": Target(tenant_targets.feed_pinned, tenant_targets.pinned),
-    "control": Target(feed_control, lambda: _all_of(CoordinatorRequest | NodeRequest | Answer), is_msgpack=True),
-    "statements": Target(feed_statements, _statements, is_msgpack=True),
-    "coordinator_evidence": Target(feed_coordinator_evidence, _evidence, is_msgpack=True),
-    "trust_file": Target(feed_trust_file, lambda: [write_trust(_coordinator()[0])]),
-    "policy": Target(feed_policy, _policies),
-    "ticket": Target(launch_targets.feed_ticket, launch_targets.tickets, is_msgpack=True),
-    "ticket_file": Target(launch_targets.feed_ticket_file, launch_targets.ticket_files, is_msgpack=True),
-    "launch_receipt": Target(launch_targets.feed_launch_receipt, launch_targets.launch_receipts, is_msgpack=True),
-    "destruction": Target(launch_targets.feed_destruction, launch_targets.destructions, is_msgpack=True),
-    "wiped": Target(launch_targets.feed_wiped, launch_targets.wiped, is_msgpack=True),
-    "vm_file": Target(launch_targets.feed_vm_file, launch_targets.vm_files, is_msgpack=True),
-    "keys_request": Target(custody_targets.feed_request, lambda: custody_targets.approvals()[0]),
-    "keys_approval": Target(custody_targets.feed_approval, lambda: custody_targets.approvals()[1]),
-    "sealed_keys": Target(custody_targets.feed_sealed_keys, custody_targets.sealed_files, is_msgpack=True),
-    "key_share": Target(custody_targets.feed_share, custody_targets.share_files, is_msgpack=True),
+    "worker_opened": Target(worker_targets.feed_opened, worker_targets.opened, mutate_msgpack),
+    "messages": Target(feed_messages, lambda: samples(AnyMessage), mutate_msgpack),
+    "tenant_messages": Target(feed_tenant_messages, lambda: samples(AnyTenantMessage), mutate_msgpack),
+    "tenant_policy": Target(tenant_targets.feed_policy, tenant_targets.policies, mutate_text),
+    "pinned": Target(tenant_targets.feed_pinned, tenant_targets.pinned, mutate_text),
+    "control": Target(feed_control, lambda: samples(CoordinatorRequest | NodeRequest | Answer), mutate_msgpack),
+    "statements": Target(feed_statements, _statements, mutate_msgpack),
+    "coordinator_evidence": Target(feed_coordinator_evidence, _evidence, mutate_msgpack),
+    "trust_file": Target(feed_trust_file, lambda: [write_trust(_coordinator()[0])], mutate_text),
+    "policy": Target(feed_policy, _policies, mutate_text),
+    "ticket": Target(launch_targets.feed_ticket, launch_targets.tickets, mutate_msgpack),
+    "ticket_file": Target(launch_targets.feed_ticket_file, launch_targets.ticket_files, mutate_msgpack),
+    "launch_receipt": Target(launch_targets.feed_launch_receipt, launch_targets.launch_receipts, mutate_msgpack),
+    "destruction": Target(launch_targets.feed_destruction, launch_targets.destructions, mutate_msgpack),
+    "wiped": Target(launch_targets.feed_wiped, launch_targets.wiped, mutate_msgpack),
+    "vm_file": Target(launch_targets.feed_vm_file, launch_targets.vm_files, mutate_msgpack),
+    "keys_request": Target(custody_targets.feed_request, lambda: custody_targets.approvals()[0], mutate_text),
+    "keys_approval": Target(custody_targets.feed_approval, lambda: custody_targets.approvals()[1], mutate_text),
+    "sealed_keys": Target(custody_targets.feed_sealed_keys, custody_targets.sealed_files, mutate_msgpack),
+    "key_share": Target(custody_targets.feed_share, custody_targets.share_files, mutate_msgpack),
     "key_share_statement": Target(
-        custody_targets.feed_share_statement, custody_targets.share_statements, is_msgpack=True
+        custody_targets.feed_share_statement, custody_targets.share_statements, mutate_msgpack
     ),
     "key_share_text": Target(custody_targets.feed_share_text, custody_targets.share_texts),
-    "keys_journal": Target(custody_targets.feed_journal, custody_targets.journals),
+    "keys_journal": Target(custody_targets.feed_journal, custody_targets.journals, mutate_text),
     "log_note": Target(log_targets.feed_note, log_targets.notes),
     "log_checkpoint": Target(log_targets.feed_checkpoint, log_targets.checkpoints),
     "log_tile": Target(log_targets.feed_tile, log_targets.tiles),
-    "qmp_line": Target(vm_targets.feed_qmp_line, vm_targets.qmp_lines),
+    "log_continued": Target(log_targets.feed_tiles, log_targets.continued),
+    "qmp_line": Target(vm_targets.feed_qmp_line, vm_targets.qmp_lines, mutate_text),
     "vtpm_claim": Target(vm_targets.feed_vtpm_claim, vm_targets.vtpm_claims),
-    "state_preamble": Target(vm_targets.feed_state_preamble, vm_targets.state_preambles, is_msgpack=True),
-    "transfer_word": Target(vm_targets.feed_transfer_word, vm_targets.transfer_words, is_msgpack=True),
-    "remains": Target(vm_targets.feed_remains, vm_targets.remains, is_msgpack=True),
+    "state_preamble": Target(vm_targets.feed_state_preamble, vm_targets.state_preambles, mutate_msgpack),
+    "transfer_word": Target(vm_targets.feed_transfer_word, vm_targets.transfer_words, mutate_msgpack),
+    "remains": Target(vm_targets.feed_remains, vm_targets.remains, mutate_msgpack),
     "vtpm_certificate": Target(vm_targets.feed_vtpm_certificate, vm_targets.vtpm_certificates),
     "add_checkpoint": Target(log_targets.feed_add_checkpoint, log_targets.add_checkpoints),
-    "log_entry": Target(log_targets.feed_entry, log_targets.entries, is_msgpack=True),
-    "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, is_msgpack=True),
-    "log_details": Target(log_targets.feed_details, log_targets.details, is_msgpack=True),
+    "log_entry": Target(log_targets.feed_entry, log_targets.entries, mutate_msgpack),
+    "log_receipt": Target(log_targets.feed_receipt, log_targets.receipts, mutate_msgpack),
+    "log_details": Target(log_targets.feed_details, log_targets.details, mutate_msgpack),
     "http_request": Target(http_targets.feed_request, http_targets.requests),
     "http_response": Target(http_targets.feed_response, http_targets.responses),
-    "boot_policy": Target(policy_targets.feed_boot_policy, policy_targets.boot_policies),
+    "boot_policy": Target(policy_targets.feed_boot_policy, policy_targets.boot_policies, mutate_text),
     "signed_policy": Target(policy_targets.feed_signed_policy, policy_targets.signed_policies),
-    "digest_list": Target(policy_targets.feed_digest_list, policy_targets.digest_lists),
-    "keylime_policy": Target(policy_targets.feed_keylime_policy, policy_targets.keylime_policies),
+    "digest_list": Target(policy_targets.feed_digest_list, policy_targets.digest_lists, mutate_text),
+    "keylime_policy": Target(policy_targets.feed_keylime_policy, policy_targets.keylime_policies, mutate_text),
     "image": Target(policy_targets.feed_image, policy_targets.images),
+    "kernel": Target(policy_targets.feed_kernel, policy_targets.kernels),
     "package": Target(policy_targets.feed_package, policy_targets.packages),
-    "rpm": Target(policy_targets.feed_rpm, policy_targets.rpms),
+    "rpm": Target(policy_targets.feed_rpm, policy_targets.rpms, real="packages/*.rpm"),
+    "event_data": Target(boot_targets.feed_event_data, boot_targets.event_datas),
+    "boot_log": Target(boot_targets.feed_boot_log, boot_targets.boot_logs, places=80, real="eventlog/*/*"),
+    "command_line": Target(boot_targets.feed_command_line, boot_targets.command_lines, mutate_text),
+    "tpm_answers": Target(tpm_targets.feed_answers, tpm_targets.answers, places=30),
+    "tpm_certificate": Target(tpm_targets.feed_certificate, tpm_targets.certificates, real="ek/**/*"),
+    "qmp_monitor": Target(monitor_targets.feed_monitor, monitor_targets.monitors, mutate_text, places=60),
+    "disk_process": Target(monitor_targets.feed_disk_line, monitor_targets.disk_lines, mutate_text),
+    "node_session": Target(session_targets.feed_session, session_targets.sessions, places=80),
+    "tenant_session": Target(session_targets.feed_tenant_session, session_targets.tenant_sessions, places=80),
+    "hello": Target(session_targets.feed_hello, session_targets.hellos, mutate_msgpack),
+    "qcow2": Target(image_targets.feed_qcow2, image_targets.qcow2_headers),
+    "nbd_server": Target(image_targets.feed_nbd_server, image_targets.nbd_servers, places=60),
+    "config": Target(config_targets.feed_config, config_targets.configs, mutate_text),
+    "load_config": Target(config_targets.feed_load_config, lambda: config_targets.configs()[:1], mutate_text),
+    "key_file": Target(config_targets.feed_key_file, config_targets.key_files),
+    "pcr_file": Target(config_targets.feed_pcr_file, config_targets.pcr_files, mutate_text),
+    "record": Target(config_targets.feed_record, config_targets.records, mutate_text),
+    "words": Target(config_targets.feed_words, config_targets.some_words, mutate_text),
 }
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ async def test_a_text_that_no_encoding_has_is_shown_escaped(alpha: LiveNode, run
     assert (info.state, info.detail) == ("running", "qmp_refused: stop: \\ud800")
 
 
-@pytest.mark.parametrize("said", [-1, COUNT_MAX + 1, 1 << 70, "7", 7.5, None, [7]])
+@pytest.mark.parametrize("said", [-1, COUNT_MAX + 1, 1 << 70, "7", 7.5, True, None, [7]])
 def test_a_count_that_is_none_is_nonsense(said: object) -> None:
     with pytest.raises(HostError, match="qmp_malformed"):
         count_of(said)

@@ -56,6 +56,16 @@ def open_an_internet_socket() -> None:
     socket.socket(socket.AF_INET).close()
 
 
+def listen_for_connections() -> None:
+    with socket.create_server(("127.0.0.1", 0)):
+        pass
+
+
+def take_datagrams() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+        port.bind(("127.0.0.1", 0))
+
+
 def open_a_raw_netlink_socket() -> None:
     socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
 
@@ -76,7 +86,7 @@ def open_the_tpm() -> None:
 
 ATTEMPTS: list[Callable[[], None]] = [
     write_program, write_own_state, read_root_home, see_other_processes, make_memory_executable, make_a_user_namespace,
-    make_a_set_uid_program, open_an_internet_socket, open_a_raw_netlink_socket,
+    make_a_set_uid_program, open_an_internet_socket, listen_for_connections, take_datagrams, open_a_raw_netlink_socket,
     leave_memory_in_a_core_file, open_a_device, open_the_tpm,
 ]  # fmt: skip
 

@@ -17,6 +17,9 @@ WatchdogSec=0
 Sockets=
 StandardOutput=truncate:/run/tccp-probe.json
 """
+DAEMONS = ["coordinator", "node", "witness", "feeder", "notifier"]
+# What a probe has no use for: other units, and a file of a coordinator.
+LEFT_OUT = ("Requires=", "After=", "Wants=", "LoadCredential=")
 FORBIDDEN = [
     "write_program",
     "read_root_home",
@@ -32,7 +35,7 @@ FORBIDDEN = [
 
 @pytest.fixture(scope="module")
 def attempts(machine: BootedSystemd) -> "dict[str, dict[str, str]]":
-    """Unit -> attempt -> outcome, for both units, and for one with nothing but the user in it."""
+    """Unit -> attempt -> outcome, for all units, and for one with nothing but the user in it."""
     command(machine, "tccp-probe", "-m", "tests.support.sandbox_probe")
     # Two devices that are really /dev/zero; one plays the TPM.
     for name, group in (("tpmrm0", "tss"), ("tccp-other", "tss")):
@@ -41,12 +44,9 @@ def attempts(machine: BootedSystemd) -> "dict[str, dict[str, str]]":
     machine.run("chmod", "755", "/root")
     bare = "[Service]\nUser=root\nSupplementaryGroups=tss\nStateDirectory=tccp/bare\n"
     results = {}
-    for name, text in {
-        "coordinator": (UNITS / "tccp-coordinator.service").read_text(),
-        "node": (UNITS / "tccp-node.service").read_text(),
-        "bare": bare,
-    }.items():
-        unit = "".join(line + "\n" for line in text.splitlines() if not line.startswith(("Requires=", "After=")))
+    texts = {name: (UNITS / f"tccp-{name}.service").read_text() for name in DAEMONS}
+    for name, text in {**texts, "bare": bare}.items():
+        unit = "".join(line + "\n" for line in text.splitlines() if not line.startswith(LEFT_OUT))
         machine.write(f"/run/systemd/system/tccp-probe-{name}.service", unit + PROBE)
         machine.run("systemctl", "daemon-reload")
         machine.run("systemctl", "start", f"tccp-probe-{name}.service")
@@ -60,7 +60,7 @@ NEEDED = {("node", "make_a_user_namespace")}
 
 @pytest.mark.parametrize(
     ("unit", "attempt"),
-    [(unit, attempt) for unit in ("coordinator", "node") for attempt in FORBIDDEN if (unit, attempt) not in NEEDED],
+    [(unit, attempt) for unit in DAEMONS for attempt in FORBIDDEN if (unit, attempt) not in NEEDED],
 )
 def test_a_taken_over_daemon_cannot(attempts: dict[str, dict[str, str]], unit: str, attempt: str) -> None:
     assert attempts[unit][attempt] != "yes"
@@ -72,9 +72,31 @@ def test_without_the_sandbox_it_could(attempts: dict[str, dict[str, str]], attem
     assert attempts["bare"][attempt] == "yes"
 
 
-def test_a_taken_over_coordinator_cannot_call_anybody(attempts: dict[str, dict[str, str]]) -> None:
-    assert "not supported" in attempts["coordinator"]["open_an_internet_socket"]
-    assert attempts["node"]["open_an_internet_socket"] == "yes", "a node calls its coordinator"
+@pytest.mark.parametrize("unit", ["coordinator", "witness"])
+@pytest.mark.parametrize("attempt", ["open_an_internet_socket", "listen_for_connections", "take_datagrams"])
+def test_who_is_only_called_has_no_network(attempts: dict[str, dict[str, str]], unit: str, attempt: str) -> None:
+    assert "not supported" in attempts[unit][attempt]
+
+
+@pytest.mark.parametrize("unit", ["node", "feeder", "notifier"])
+def test_who_calls_others_may(attempts: dict[str, dict[str, str]], unit: str) -> None:
+    """The control."""
+    assert attempts[unit]["open_an_internet_socket"] == "yes"
+
+
+@pytest.mark.parametrize("unit", ["coordinator", "witness", "feeder", "notifier"])
+def test_who_needs_no_tpm_or_has_it_for_itself(attempts: dict[str, dict[str, str]], unit: str) -> None:
+    assert (attempts[unit]["open_the_tpm"] == "yes") == (unit == "coordinator")
+
+
+def test_a_node_listens_for_connections_and_for_nothing_else(
+    attempts: dict[str, dict[str, str]], machine: BootedSystemd
+) -> None:
+    """SocketBindDeny= and SocketBindAllow= are for a systemd that was built for them; others say so, and go on."""
+    assert attempts["node"]["listen_for_connections"] == "yes"
+    is_built = "+BPF_FRAMEWORK" in machine.run("systemctl", "--version").split()
+    assert (attempts["node"]["take_datagrams"] != "yes") == is_built
+    assert attempts["bare"]["take_datagrams"] == "yes"  # the control
 
 
 @pytest.mark.parametrize("unit", ["coordinator", "node"])

@@ -60,6 +60,8 @@ def test_a_folder_is_found_from_where_the_policy_is() -> None:
         (f'{EK}{PCRS}[[witness]]\nkey = "x+1+2"\n', "witness"),
         (f"{EK}colour = 1\n{PCRS}", "colour"),
         ("pcrs = [", "not TOML"),
+        pytest.param(f"{EK}witness_age_s = {'9' * 4_400}\n{PCRS}", "not TOML", id="digits without end"),
+        pytest.param(f"{EK}witness_age_s = 0x{'f' * 4_400}\n{PCRS}", "witness_age_s", id="bits without end"),
     ],
 )
 def test_what_is_no_policy_is_refused_and_told_why(text: str, complaint: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tccp.errors import ConfigError
+from tccp.tenant.trust import split_address
 from tests.support.soft_tpm import SoftTpm
 from tests.support.tenants import Tenant, coordinator_with_log, grow, policy_for
 
@@ -46,3 +47,15 @@ async def test_a_new_policy_takes_the_place_of_the_old_for_the_same_coordinator(
         tenant.policy = policy_for(coordinator_tpm, tmp_path, extra=other)
         with pytest.raises(ConfigError, match="name_taken"):
             await tenant.add(coordinator.tenants_port)
+
+
+@pytest.mark.parametrize(
+    "address", ["a", ":1", "a:", "a:0", "a:65536", "a:-1", "a:\u0661", f"a:{'9' * 4_400}"], ids=repr
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="bad_address"):
+        split_address(address)
+
+
+def test_an_address_of_either_kind_is_one() -> None:
+    assert [split_address(address) for address in ("a.example:65535", "[::1]:1")] == [("a.example", 65_535), ("::1", 1)]

@@ -15,9 +15,9 @@ import atheris  # not among tccp's requirements: tools/fuzz/fuzz.mk installs it 
 
 with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["tccp", "tomllib"]):
     from tests.fuzz.targets import TARGETS
-from tests.fuzz.mutations import mutate
 
 BYTES_MAX = 65_536
+VECTORS = Path(__file__).parents[2] / "tests" / "vectors"
 
 
 def main(name: str, folder: Path, seconds: int) -> None:
@@ -27,10 +27,13 @@ def main(name: str, folder: Path, seconds: int) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
         (corpus / f"seed-{number}").write_bytes(seed)
+    for number, path in enumerate(sorted(VECTORS.glob(target.real)) if target.real else ()):
+        if path.is_file() and path.stat().st_size <= BYTES_MAX:
+            (corpus / f"real-{number}").write_bytes(path.read_bytes())
 
     def change(data: bytes, max_size: int, seed: int) -> bytes:
         choice = random.Random(seed)  # noqa: S311 - the same input again from the same seed
-        changed = mutate(data, choice) if target.is_msgpack and choice.random() < 0.7 else data
+        changed = target.mutate(data, choice) if target.mutate is not None and choice.random() < 0.7 else data
         return bytes(atheris.Mutate(data, len(data)) if changed == data else changed[:max_size])
 
     def feed(data: bytes) -> None:

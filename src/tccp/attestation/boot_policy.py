@@ -16,7 +16,6 @@ listed (PCR, type, digest), or the node is refused.
 """
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -30,6 +29,7 @@ from tccp.attestation.event_data import EventType
 from tccp.attestation.policy import POLICY_BYTES_MAX, POLICY_NAME, PcrPolicy, parse_policy
 from tccp.errors import ConfigError
 from tccp.model import PcrBank, PcrSelection
+from tccp.toml import parse_toml
 
 KIND = "measured-boot"
 EXIT_BOOT_SERVICES_PCR = 5
@@ -174,8 +174,8 @@ def parse_any_policy(body: bytes) -> AnyPolicy:
         ConfigError: ``bad_policy``.
     """
     try:
-        is_boot = tomllib.loads(body[:POLICY_BYTES_MAX].decode("utf-8")).get("kind") == KIND
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        is_boot = parse_toml(body[:POLICY_BYTES_MAX]).get("kind") == KIND
+    except ValueError:
         is_boot = False
     return parse_boot_policy(body) if is_boot else parse_policy(body)
 
@@ -256,8 +256,8 @@ def parse_boot_policy(body: bytes) -> BootPolicy:
     if len(body) > POLICY_BYTES_MAX:
         raise _bad(f"{len(body)} bytes, {POLICY_BYTES_MAX} are allowed")
     try:
-        table = tomllib.loads(body.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
+        table = parse_toml(body)
+    except ValueError as problem:
         raise _bad(f"not TOML: {problem}") from None
     return boot_policy_in(table, body)
 

@@ -41,7 +41,7 @@ def package_digests(package: BinaryIO, name: str) -> Iterator[tuple[bytes, bytes
     except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as problem:
         hint = "Packages compressed with zstd are not read: unpack and hash them."
         raise ConfigError("bad_package", f"{name}: {problem}", hint=hint) from None
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as problem:
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError) as problem:
         # What tarfile makes of a damaged archive when it reads a stream.
         raise ConfigError("bad_package", f"{name}: damaged: {problem}") from None
 

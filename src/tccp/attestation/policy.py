@@ -17,7 +17,6 @@ software can reset.
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +25,7 @@ from tccp.attestation.attributes import PolicyAttributes, parse_policy_attribute
 from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import ConfigError, PolicyError
 from tccp.model import PCR_COUNT, RESETTABLE_PCRS, PcrBank, PcrSelection
+from tccp.toml import parse_toml
 
 POLICY_BYTES_MAX = 256 * 1024
 POLICY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
@@ -110,8 +110,8 @@ def parse_policy(body: bytes) -> PcrPolicy:
     if len(body) > POLICY_BYTES_MAX:
         raise _bad(f"{len(body)} bytes, {POLICY_BYTES_MAX} are allowed")
     try:
-        table = tomllib.loads(body.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
+        table = parse_toml(body)
+    except ValueError as problem:
         raise _bad(f"not TOML: {problem}") from None
     unknown = sorted(set(table) - {"name", "version", "description", "bank", "pcrs", "attributes", "hosts"})
     if unknown:

@@ -5,7 +5,7 @@ import re
 from tccp.errors import EvidenceError
 
 PUBLIC_KEY_BYTES_MAX = 4096
-PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+?)-----END PUBLIC KEY-----")
+PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\s([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----")
 DER_SEQUENCE = b"\x30"
 
 

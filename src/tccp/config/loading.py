@@ -1,6 +1,5 @@
 """A file that is right, as the object that a daemon works with."""
 
-import tomllib
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +9,7 @@ from tccp.config.coordinator import CoordinatorConfig
 from tccp.config.node import NodeConfig
 from tccp.config.witness import WitnessConfig
 from tccp.errors import ConfigError
+from tccp.toml import parse_toml
 
 C = TypeVar("C", bound=msgspec.Struct)
 
@@ -29,8 +29,8 @@ def load_config(path: Path, kind: type[C]) -> C:
     """
     content = read_config(path, kind)
     try:
-        return msgspec.convert(tomllib.loads(content.decode("utf-8")), kind, strict=True)
-    except (ValueError, RecursionError):  # of UTF-8, TOML, and msgspec
+        return msgspec.convert(parse_toml(content), kind, strict=True)
+    except ValueError:  # of UTF-8, TOML, and msgspec
         from tccp.config.mistakes import find_mistakes  # noqa: PLC0415 - only where something is wrong
 
         first, *others = find_mistakes(content, kind)

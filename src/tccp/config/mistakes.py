@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from msgspec.structs import FieldInfo, fields
 
 from tccp.config.places import Place, lines_of
 from tccp.config.schema import TableType, allowed, table_of
+from tccp.toml import parse_toml
 
 SHOWN_CHARACTERS = 60
 
@@ -43,11 +43,11 @@ def find_mistakes(content: bytes, kind: type[msgspec.Struct]) -> list[Mistake]:
         line = content.count(b"\n", 0, problem.start) + 1
         return [Mistake(line, "", "not UTF-8 text", "Save the file in UTF-8.")]
     try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as problem:
-        found = re.search(r"at line (\d+)", str(problem))
-        last = text.count("\n") + 1
-        return [Mistake(int(found[1]) if found else last, "", f"no TOML: {problem}", _toml_suggestion(text, problem))]
+        document = parse_toml(content)
+    except ValueError as problem:
+        found = re.search(r"at (?:line (\d+)|end of document)", str(problem))
+        line = int(found[1] or text.count("\n") + 1) if found else 0
+        return [Mistake(line, "", f"no TOML: {problem}", _toml_suggestion(text, problem))]
     lines = lines_of(text.replace("\r\n", "\n"))
     mistakes = [
         Mistake(_line(lines, place), _name(place), problem, suggestion)

@@ -4,8 +4,9 @@ The file is cut into statements, each the fewest lines that are TOML by themselv
 """
 
 import re
-import tomllib
 from typing import Any, TypeAlias
+
+from tccp.toml import parse_toml
 
 # ("listen", "port"), ("witness", 0, "url"): names of keys, and indexes of tables in arrays.
 Place: TypeAlias = tuple[str | int, ...]
@@ -38,8 +39,8 @@ def _statement(lines: list[str], at: int) -> tuple[dict[str, Any], int]:
         return {}, 1
     for length in range(1, min(STATEMENT_LINES_MAX, len(lines) - at) + 1):
         try:
-            return tomllib.loads("\n".join(lines[at : at + length])), length
-        except tomllib.TOMLDecodeError:
+            return parse_toml("\n".join(lines[at : at + length]).encode()), length
+        except ValueError:
             continue
     return {}, 1
 

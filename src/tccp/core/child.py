@@ -28,6 +28,7 @@ class ChildSpec:
     Attributes:
         descriptors: They become `FIRST_DESCRIPTOR` and so on in the child, in this order.
         user: Whom the child becomes, with the group of the same number; None: it stays who we are.
+        starts_processes: It may, and they are on their own when it is killed.
         keeps_privileges: Until it calls `give_up`; *user* is of no account then.
         readable: Files and folders that it may read and execute; None: whatever its user may.
     """
@@ -43,6 +44,7 @@ class ChildSpec:
     files_max: int = 1024
     memory_bytes_max: int = UNLIMITED
     tasks_max: int = 256
+    starts_processes: bool = False
     keeps_privileges: bool = False
     readable: Sequence[str] | None = None
     writable: Sequence[str] = ()
@@ -77,6 +79,7 @@ def start_child(spec: ChildSpec) -> tuple[int, int]:
     child.files_max = spec.files_max
     child.memory_bytes_max = spec.memory_bytes_max
     child.tasks_max = spec.tasks_max
+    child.starts_processes = spec.starts_processes
     child.keeps_privileges = spec.keeps_privileges
     child.readable = ffi.NULL if spec.readable is None else strings(spec.readable)
     child.writable = strings(spec.writable)

@@ -174,9 +174,11 @@ def ask(nbd: Path, word: str, argument: str = "") -> Answer:
             connection.sendall(f"{word} {argument}".strip().encode() + b"\n")
             while len(received) < ANSWER_BYTES_MAX and (part := connection.recv(ANSWER_BYTES_MAX)):
                 received += part
-        answer: Answer = json.loads(received)
-    except (OSError, ValueError) as error:
+        answer = json.loads(received)
+    except (OSError, ValueError, RecursionError) as error:
         raise HostError("not_served", f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(answer, dict):
+        raise HostError("not_served", f"{path}: an answer that is none")
     if "error" in answer:
         raise HostError(str(answer["error"]), str(answer.get("detail", "")))
     return answer

@@ -11,7 +11,7 @@ Watch = Callable[[ImageProgress], None]
 
 # How often progress is shown, and a signal noticed at the latest.
 POLL_S = 0.1
-# How long a cancelled job may take to end. It takes longer only where the reader of a pipe does not read.
+# How long a cancelled job may take to end. It takes longer only where a file's server does not answer.
 CANCEL_S = 2.0
 
 

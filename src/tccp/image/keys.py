@@ -38,7 +38,7 @@ TENANT_SECRET = "TENANT SECRET KEY"  # noqa: S105 - a label
 TENANT_PUBLIC = "TENANT PUBLIC KEY"
 OPERATOR_SECRET = "OPERATOR SECRET KEY"  # noqa: S105 - a label
 OPERATOR_PUBLIC = "OPERATOR PUBLIC KEY"
-BLOCK = re.compile(rb"\s*-----BEGIN TCCP ([A-Z ]+)-----\s+([A-Za-z0-9+/=\s]+?)-----END TCCP ([A-Z ]+)-----\s*")
+BLOCK = re.compile(rb"\s*-----BEGIN TCCP ([A-Z ]+)-----\s([A-Za-z0-9+/=\s]+)-----END TCCP ([A-Z ]+)-----\s*")
 LINE_CHARACTERS = 64
 
 

@@ -263,24 +263,34 @@ async def _hypervisor(config: NodeConfig, identity: NodeIdentity) -> AsyncIterat
 
 
 async def _obey_signals(node: Node, config_path: Path, scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
-        async for number in received:
-            if number == signal.SIGHUP:
-                with systemd.reloading():
-                    _reload(node, config_path)
-            else:
-                systemd.notify("STOPPING=1")
-                log.info("stopping", signal=signal.Signals(number).name)
-                await node.vms.end_all("node_stopped")
-                scope.cancel()
-                return
+    signals = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(*signals) as received:
+            async for number in received:
+                if number == signal.SIGHUP:
+                    nursery.start_soon(_reload, node, config_path)
+                else:
+                    systemd.notify("STOPPING=1")
+                    log.info("stopping", signal=signal.Signals(number).name)
+                    await node.vms.end_all("node_stopped")
+                    scope.cancel()
+                    return
 
 
-def _reload(node: Node, config_path: Path) -> None:
+def _read_again(config_path: Path) -> tuple[NodeConfig, CoordinatorTrust]:
+    config = load_config(config_path, NodeConfig)
+    return config, load_trust(Path(config.coordinator.trust_file))
+
+
+async def _reload(node: Node, config_path: Path) -> None:
     """Take over the log settings now, and from the next connection on the coordinator; an error changes nothing."""
+    with systemd.reloading():
+        await _take_over(node, config_path)
+
+
+async def _take_over(node: Node, config_path: Path) -> None:
     try:
-        config = load_config(config_path, NodeConfig)
-        trust = load_trust(Path(config.coordinator.trust_file))
+        config, trust = await trio.to_thread.run_sync(_read_again, config_path, abandon_on_cancel=True)
     except TccpError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return

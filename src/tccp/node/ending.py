@@ -109,7 +109,7 @@ class Endings:
         self.leaving.add(vm.vm_id)
         try:
             if not await self.hypervisor.discard(vm.vm_id):
-                self.remains.forget(vm)
+                await self.remains.forget(vm)
         finally:
             self.leaving.discard(vm.vm_id)
 
@@ -139,7 +139,7 @@ class Endings:
         try:
             await self._note(vm, "leaving")
             await self.hypervisor.destroy(vm.vm_id)
-            self.remains.forget(vm)
+            await self.remains.forget(vm)
         finally:
             self.leaving.discard(vm.vm_id)
 
@@ -170,7 +170,7 @@ class Endings:
         except TccpError as problem:
             vm.is_doomed = False
             if isinstance(problem, LaunchError):  # another has it: nothing of it is here, and that is all
-                self.remains.forget(vm)
+                await self.remains.forget(vm)
             self._fail(vm, problem)
             return
         vm.is_doomed, vm.reason, vm.problem = False, "destroyed", None

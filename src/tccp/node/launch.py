@@ -8,9 +8,10 @@ for, and nothing else.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tccp.core.image import ImageKey, image_header_check
@@ -18,6 +19,7 @@ from tccp.errors import HostError, LaunchError, SealedImageError
 from tccp.image.sealed import SealedImage, read_sealed_image
 from tccp.node.identity import NodeIdentity
 from tccp.node.key_desk import KeyDesk, ReleasedKeys
+from tccp.node.vm.foreign import abandonable, open_foreign
 from tccp.node.vm.streams import Streams
 from tccp.protocol.encoding import encode
 from tccp.protocol.launch_proof import DOMAIN, LaunchProof, LaunchReceipt, prove_launch
@@ -91,8 +93,8 @@ def accept_ticket(content: bytes, coordinator_id: bytes) -> AcceptedTicket:
     return AcceptedTicket(signed, verified)
 
 
-@contextmanager
-def named_images(ticket: VerifiedTicket, paths: Sequence[Path]) -> Iterator[tuple[NamedImage, ...]]:
+@asynccontextmanager
+async def named_images(ticket: VerifiedTicket, paths: Sequence[Path]) -> AsyncIterator[tuple[NamedImage, ...]]:
     """The file of each image of the ticket, open as long as the context is.
 
     Raises:
@@ -101,7 +103,10 @@ def named_images(ticket: VerifiedTicket, paths: Sequence[Path]) -> Iterator[tupl
         HostError: A file cannot be read.
     """
     with ExitStack() as stack:
-        files = {path: _open(stack, path) for path in paths}
+        files = {}
+        for path in paths:
+            files[path] = await abandonable(partial(_open, path), _close)
+            stack.callback(_close, files[path])
         found = []
         for named in ticket.ticket.images:
             fitting = [path for path, sealed in files.items() if _is(sealed, named)]
@@ -127,7 +132,7 @@ async def order_vm(
         SealedImageError: *state* is no suspended state.
         HostError: It cannot be read.
     """
-    root = b"" if state is None else root_of_state(state)
+    root = b"" if state is None else await abandonable(partial(root_of_state, state))
     signed = accepted.signed
     keys = await desk.request_keys(accepted.verified, signed.ticket, signed.signature, state_root=root)
     return VmOrder(accepted.verified, openable(images, keys), keys, state)
@@ -142,14 +147,15 @@ def openable(images: Sequence[NamedImage], keys: ReleasedKeys) -> tuple[Openable
 
 
 def root_of_state(path: Path) -> bytes:
-    """The root of a suspended state, as its file claims; the hypervisor holds the file to it.
+    """The root of a suspended state, as its file claims; the hypervisor holds the file to it. May hang; for a thread.
 
     Raises:
         SealedImageError: It is no sealed file.
         HostError: It cannot be read.
     """
-    with ExitStack() as stack:
-        return _open(stack, path).info.root
+    sealed = _open(path)
+    _close(sealed)
+    return sealed.info.root
 
 
 def check_headers(order: VmOrder) -> None:
@@ -182,15 +188,22 @@ def launch_receipt(
     return encode(LaunchReceipt(signed.ticket, signed.signature, body, mac, signature, order.keys.receipt))
 
 
-def _open(stack: ExitStack, path: Path) -> SealedImage:
+def _open(path: Path) -> SealedImage:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        stack.callback(os.close, descriptor)
-        return read_sealed_image(descriptor)
+        descriptor = open_foreign(path)
+        with ExitStack() as unless_read:
+            unless_read.callback(os.close, descriptor)
+            sealed = read_sealed_image(descriptor)
+            unless_read.pop_all()
     except OSError as problem:
         raise HostError("file_unreadable", f"{path}: {problem.strerror}") from None
     except SealedImageError as problem:
         raise SealedImageError(problem.reason, f"{path}: {problem.detail}", hint=problem.hint) from None
+    return sealed
+
+
+def _close(sealed: SealedImage) -> None:
+    os.close(sealed.descriptor)
 
 
 def _is(sealed: SealedImage, named: TicketImage) -> bool:

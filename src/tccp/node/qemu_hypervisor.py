@@ -11,7 +11,6 @@ from tccp.config import VmsConfig
 from tccp.core.image import ImageKey
 from tccp.core.memory import wipe
 from tccp.errors import LaunchError
-from tccp.image.sealed import open_image
 from tccp.model import SecretBytes
 from tccp.node.hypervisor import SavedState, VmOutcome
 from tccp.node.identity import NodeIdentity
@@ -19,7 +18,7 @@ from tccp.node.launch import VmOrder
 from tccp.node.vm.certificates import VtpmIssuer
 from tccp.node.vm.description import DISKS_MAX, SECRET_BYTES_MAX, VmDescription, VmDisk, VmImages, VmSecrets
 from tccp.node.vm.host import HostSettings, UserRange, VmHost, open_host
-from tccp.node.vm.memory_file import memory_file
+from tccp.node.vm.memory_file import open_in_memory
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.state import ResumedState, state_key
 from tccp.node.vm.streams import Streams
@@ -53,6 +52,7 @@ class QemuVm:
     def __init__(self, vm: Vm, folder: VmFolder, order: VmOrder) -> None:
         self._vm, self._folder, self._order = vm, folder, order
         self.outcome: VmOutcome | None = None
+        self._ending = trio.Lock()
 
     @property
     def console(self) -> str:
@@ -112,8 +112,10 @@ class QemuVm:
     async def ended(self) -> VmOutcome:
         """Until it has ended and its disks are written."""
         end = await self._vm.ended()
-        if self.outcome is None:
-            self.outcome = VmOutcome(end.reason, end.detail, self._folder.left(end), marks_of(end))
+        async with self._ending:
+            if self.outcome is None:
+                root = await trio.to_thread.run_sync(self._folder.left, end)
+                self.outcome = VmOutcome(end.reason, end.detail, root, marks_of(end))
         return self.outcome
 
 
@@ -141,7 +143,8 @@ class QemuHypervisor:
             await trio.to_thread.run_sync(folder.remove_disks)
         disks, vtpm = await trio.to_thread.run_sync(folder.demands)  # it may copy disks
         description, images = _description(order.ticket.ticket), _images(order, disks)
-        resume, for_guest = _resumed(order), await _for_guest(order)
+        for_guest = await _for_guest(order)
+        resume = _resumed(order)
         secrets = VmSecrets(SecretBytes(bytes(order.keys.vm_key.buffer)), for_guest)
         running: QemuVm | None = None
 
@@ -227,6 +230,8 @@ async def _for_guest(order: VmOrder) -> dict[str, SecretBytes]:
         return {}
     if not 0 < data.sealed.info.size <= SECRET_BYTES_MAX:
         raise LaunchError("shape_unsupported", f"data of {data.sealed.info.size} bytes; 1 to {SECRET_BYTES_MAX} fit")
-    with memory_file("data") as descriptor:
-        await trio.to_thread.run_sync(open_image, data.sealed, descriptor, data.key)
+    descriptor = await open_in_memory(sealed_file(data), "data")
+    try:
         return {DATA_SECRET: SecretBytes(os.pread(descriptor, SECRET_BYTES_MAX, 0))}
+    finally:
+        os.close(descriptor)

@@ -122,16 +122,16 @@ class NodeTpm:
             HostError: There is one, and it cannot be read.
         """
         if request.log == FIRMWARE_LOG:
-            return HostLogPart(content=self.read_event_log()[request.offset :])
+            return HostLogPart(content=(await self.read_event_log())[request.offset :])
         return HostLogPart(content=await trio.to_thread.run_sync(self.ima_list.read, request.offset))
 
-    def read_event_log(self) -> bytes:
+    async def read_event_log(self) -> bytes:
         """What the firmware measured; empty when there is no log.
 
         Raises:
             HostError: There is one, and it cannot be read or is too large to send.
         """
-        return read_event_log(self.event_log)
+        return await trio.to_thread.run_sync(read_event_log, self.event_log)
 
 
 async def connect(host: str, port: int, identity: NodeIdentity, context: ssl.SSLContext) -> Connection:
@@ -188,7 +188,7 @@ async def register(
             attest=quote.attest,
             signature=quote.signature,
             pcrs=tuple(pcrs.values[index] for index in selection.indexes),
-            event_log=host.read_event_log(),
+            event_log=await host.read_event_log(),
         )
     )
     admitted = await _receive_grant(connection, host)

@@ -96,12 +96,13 @@ class RemainsFolder:
             said = Remains(word, signed.ticket, signed.signature, vm.last_epoch, vm.launched_ms, saved, vm.destruction)
             await trio.to_thread.run_sync(_write, self._path(vm), encode(said))
 
-    def forget(self, vm: Vm) -> None:
+    async def forget(self, vm: Vm) -> None:
         """Nothing is left of it here. A note that cannot be removed harms nobody: the next run finds nothing more."""
         if self.folder is None:
             return
         try:
-            self._path(vm).unlink(missing_ok=True)
+            async with self._writing:
+                await trio.to_thread.run_sync(lambda: self._path(vm).unlink(missing_ok=True))
         except OSError as problem:
             log.error("note_not_removed", file=str(self._path(vm)), detail=str(problem))
 

@@ -102,9 +102,12 @@ class VmFolder:
         return [*self.path.glob(LIVE_DISKS), *([self._file] if self._file.exists() else [])]
 
     def remove_states(self) -> None:
-        """Suspended states."""
+        """Suspended states. One that cannot be removed costs room: nobody goes on from it once the VM has run."""
         for path in self.path.glob(STATE_NAME.format("*")):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as problem:
+                log.error("state_not_removed", file=str(path), detail=str(problem))
 
     def left(self, end: VmEnd) -> bytes:
         """The root that the coordinator is to keep; empty when there is none, or nobody can say."""

@@ -279,14 +279,17 @@ class Vms:
         """The whole life of a VM. Nothing that happens to it ends the daemon."""
         orders: list[VmOrder] = []
         try:
-            with vm.contained(), vm.scope, named_images(vm.accepted.verified, paths) as images:
-                while vm.vm_id in self._endings.leaving:  # what goes with its folder is not to be what comes into it
-                    await self.wait_for_change(self.change_count)
-                self._set(vm, "asking")
-                if isinstance(origin, Peers):
-                    await self._arrivals.take_over(vm, images, origin, orders)
-                else:
-                    await self._start(vm, images, origin, orders)
+            with vm.contained(), vm.scope:
+                async with named_images(vm.accepted.verified, paths) as images:
+                    while (
+                        vm.vm_id in self._endings.leaving
+                    ):  # what goes with its folder is not to be what comes into it
+                        await self.wait_for_change(self.change_count)
+                    self._set(vm, "asking")
+                    if isinstance(origin, Peers):
+                        await self._arrivals.take_over(vm, images, origin, orders)
+                    else:
+                        await self._start(vm, images, origin, orders)
         except TccpError as problem:
             vm.fail(problem)
         finally:
@@ -369,5 +372,6 @@ class Vms:
     def _forget_old(self) -> None:
         gone = [vm for vm in self._by_id.values() if vm.is_over and not vm.left_something]
         for vm in gone[: max(0, len(gone) - ENDED_KEPT_MAX)]:
-            self._remains.forget(vm)
             del self._by_id[vm.vm_id]
+            assert self._nursery is not None
+            self._nursery.start_soon(self._remains.forget, vm)

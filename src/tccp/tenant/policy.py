@@ -23,7 +23,6 @@ Exactly one of the three says whose TPM counts; without PCR values or a measured
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +34,7 @@ from tccp.attestation.policy import parse_allowed_pcrs
 from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import ConfigError, PolicyError
 from tccp.model import PcrSelection, PcrValues
+from tccp.toml import parse_toml
 from tccp.transparency.note import NoteKey, SignatureType, parse_note_key
 
 POLICY_BYTES_MAX = 64 * 1024
@@ -137,8 +137,8 @@ def parse_tenant_policy(body: bytes, *, folder: Path = Path()) -> TenantPolicy:
     if len(body) > POLICY_BYTES_MAX:
         raise _bad(f"{len(body)} bytes, {POLICY_BYTES_MAX} are allowed")
     try:
-        table = tomllib.loads(body.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
+        table = parse_toml(body)
+    except ValueError as problem:
         raise _bad(f"not TOML: {problem}") from None
     if unknown := sorted(set(table) - KEYS):
         raise _bad(f"{unknown[0]}: unknown key")

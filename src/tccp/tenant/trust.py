@@ -25,6 +25,7 @@ from tccp.transport.certificates import pem_of, spki_of_pem
 
 CERTIFICATE_SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
 CERTIFICATE_BYTES_MAX = 1 << 20
+PORT_DIGITS_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,8 @@ def split_address(address: str) -> tuple[str, int]:
         ConfigError: ``bad_address``.
     """
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdecimal()) or not 1 <= int(port) <= 65_535:
+    is_number = port.isascii() and port.isdecimal() and len(port) <= PORT_DIGITS_MAX
+    if not colon or not host or not is_number or not 1 <= int(port) <= 65_535:
         raise ConfigError("bad_address", f"{address!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
 

@@ -14,7 +14,6 @@ coordinator, for example inside the measured image of the TVMM::
     0 = "<64 hex digits>"
 """
 
-import tomllib
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from tccp.errors import ConfigError
 from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues
 from tccp.protocol.statements import coordinator_id
+from tccp.toml import parse_toml
 from tccp.transport.certificates import Authority, KeyPair
 
 TRUST_BYTES_MAX = 64 * 1024
@@ -93,10 +93,10 @@ def parse_trust(body: bytes) -> CoordinatorTrust:
     Raises:
         ConfigError: ``trust_invalid``.
     """
-    if len(body) > TRUST_BYTES_MAX:
-        raise ConfigError("trust_invalid", f"more than {TRUST_BYTES_MAX} bytes")
+    if len(body) > TRUST_BYTES_MAX or not body.isascii():
+        raise ConfigError("trust_invalid", f"more than {TRUST_BYTES_MAX} bytes, or not ASCII")
     try:
-        table = tomllib.loads(body.decode("ascii"))
+        table = parse_toml(body)
         if set(table) != KEYS:
             wrong = ", ".join(sorted(set(table) ^ KEYS))
             raise ConfigError("trust_invalid", f"missing or unknown: {wrong}")
@@ -123,7 +123,6 @@ def parse_trust(body: bytes) -> CoordinatorTrust:
         ValueError,
         TypeError,
         AttributeError,
-        RecursionError,
         UnsupportedAlgorithm,
         Warning,
         x509.InvalidVersion,

@@ -14,7 +14,7 @@ from tccp.protocol import control as c
 from tccp.protocol.control_roles import CoordinatorRequest
 from tccp.protocol.encoding import encode
 from tccp.protocol.framing import frame
-from tests.fuzz.targets import _value
+from tests.fuzz.samples import sample
 from tests.support.coordinator_keys import make_keys
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator, live_coordinator
 from tests.support.soft_tpm import SoftTpm
@@ -49,7 +49,7 @@ def everything_said(path: Path, request: msgspec.Struct) -> bytes:
 
 async def answers(coordinator: LiveCoordinator, kind: type[msgspec.Struct]) -> bytes:
     path = Path(coordinator.services.config.control.socket)
-    return await trio.to_thread.run_sync(everything_said, path, _value(kind))
+    return await trio.to_thread.run_sync(everything_said, path, sample(kind))
 
 
 async def test_no_request_is_answered_with_a_private_key(

@@ -16,6 +16,7 @@ from tccp.node.vm.opening import open_vm
 from tccp.node.vm.preamble import Preamble, encode_preamble
 from tccp.node.vm.streams import Streams, streams_of
 from tccp.node.vm.vm import Vm
+from tccp.node.vm.vtpm_state import VtpmDemand
 from tccp.protocol.transfer import SourceWord, TransferProgress, TransferSent
 from tccp.transport.bulk_stream import BulkStream
 from tests.node.vm.test_suspend import EXTEND, PCR_16
@@ -92,7 +93,6 @@ async def test_a_guest_moves_with_its_memory_and_its_vtpm_and_goes_on_counting(
             assert sent.state_bytes > 3_000_000
             end = await guest.vm.forget()
             assert end.reason == "forgotten"
-            assert list(guest.vm.vtpm.state.place.iterdir()) == []
 
             await there.vm.run()
             after = await there.run(f"sha256sum /tmp/random; {PCR_16}; cat /proc/sys/kernel/random/boot_id; echo $WORD")
@@ -102,6 +102,38 @@ async def test_a_guest_moves_with_its_memory_and_its_vtpm_and_goes_on_counting(
             assert there.vm.vtpm.certificates.keys == first.keys
             assert there.vm.vtpm.certificates != first
             assert (await there.vm.shut_down()).reason == "shut_down"
+
+
+async def test_a_vm_whose_destination_is_lost_starts_again_with_the_vtpm_that_it_had(
+    host: TestHost, elsewhere: TestHost, images: GuestImages
+) -> None:
+    """What was sealed to it, such as the key of a disk, would be lost with it."""
+    keys = secrets()
+    async with open_vm(describe(), images.diskless, keys, host=host.vms) as vm:
+        await vm.run()
+        first = vm.vtpm
+        async with moving(Guest(vm), keys, images.diskless, elsewhere):
+            await vm.forget()
+    demand = VtpmDemand(mark=first.mark)
+    async with open_vm(vm.description, images.diskless, keys, host=host.vms, vtpm=demand) as again:
+        assert again.vtpm.certificates.keys == first.certificates.keys
+
+
+async def test_a_vm_that_has_arrived_keeps_its_vtpm_although_it_dies_before_it_may_run(
+    host: TestHost, elsewhere: TestHost, images: GuestImages
+) -> None:
+    """Its source has let go of it by then, and the coordinator may have made this node its owner."""
+    keys = secrets()
+    async with open_vm(describe(), images.diskless, keys, host=host.vms) as vm:
+        await vm.run()
+        first = vm.vtpm
+        async with moving(Guest(vm), keys, images.diskless, elsewhere) as (_, there, _):
+            await vm.forget()
+            there.vm.qemu.send(signal.SIGKILL)
+            await there.vm.ended()
+    demand = VtpmDemand(mark=first.mark)
+    async with open_vm(vm.description, images.diskless, keys, host=elsewhere.vms, vtpm=demand) as again:
+        assert again.vtpm.certificates.keys == first.certificates.keys
 
 
 async def test_a_guest_moves_with_its_disk_while_it_writes_to_it(

@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 import trio
+from cryptography.hazmat.primitives.asymmetric import rsa
+from nacl.signing import SigningKey
 
 from tccp.core.child import ChildSpec
 from tccp.errors import DiskError, HostError
 from tccp.node.vm import vtpm_state
+from tccp.node.vm.certificates import VtpmIssuer
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.disk import DiskProcess
+from tccp.node.vm.manufacture import certify_vtpm
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.state import state_key
 from tccp.node.vm.streams import streams_of
@@ -27,9 +31,12 @@ from tccp.node.vm.vm import Vm
 from tccp.node.vm.vtpm_state import FILES_MAX, VtpmState
 from tccp.protocol.transfer import SourceWord, TransferProgress
 from tccp.transport.bulk_stream import BulkStream
+from tests.fuzz.tpm_targets import handles, made
 from tests.support.machines import GuestImages, TestHost, describe, secrets
+from tests.support.public_areas import ak_area
 from tests.support.reserved import free_users
 from tests.support.wires import tls_wire, tls_wires
+from tests.tpm.fake_tpm import answering, serve
 
 USER = free_users()
 DEADLINE_S = 60.0
@@ -121,6 +128,18 @@ def vtpm_of(parent: Path) -> VtpmState:
     (state.place / "tpm2-00.permall").write_bytes(b"state")
     state.begin()
     return VtpmState(parent)
+
+
+async def test_a_vtpm_whose_keys_are_none_of_a_vtpm_fails_its_start(nursery: trio.Nursery) -> None:
+    """Whoever sits in swtpm chooses its keys; of others than ours the library would not make a certificate."""
+    public = ak_area(rsa.generate_private_key(65537, 2048))
+    ours, theirs = socket.socketpair()
+    peer = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+    nursery.start_soon(serve, peer, answering(handles(), made(public, 0x80000000), made(public, 0x80000001)))
+    async with peer, a_process() as maker:
+        await maker.kill()
+        with pytest.raises(HostError, match="vtpm_failed: the keys"):
+            await certify_vtpm(ours, maker, bytes(16), (), VtpmIssuer("alpha", SigningKey(bytes(32)), b"statement"))
 
 
 def test_a_vtpm_that_leaves_files_without_number_does_not_have_us_read_them_all(tmp_path: Path) -> None:

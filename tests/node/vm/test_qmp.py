@@ -12,6 +12,8 @@ import trio
 
 from tccp.errors import HostError
 from tccp.node.vm import qmp as qmp_module
+from tccp.node.vm.migration import query, take_in
+from tccp.node.vm.mirror import Mirrors
 from tccp.node.vm.qmp import Qmp, QmpEvent, parse_line
 
 GREETING = {"QMP": {"version": {}, "capabilities": []}}
@@ -194,3 +196,115 @@ async def test_a_qemu_that_does_not_greet_is_none(nursery: trio.Nursery, greetin
 
 def test_a_line_is_an_object() -> None:
     assert parse_line(b'{"event": "RESET"}') == {"event": "RESET"}
+
+
+# ---- whoever has broken out of a guest answers for QEMU: that is an error of this VM, never a bug
+
+
+async def answer(peer: Peer, said: object) -> None:
+    await peer.say({"return": said, "id": (await peer.command())["id"]})
+
+
+SOME_JOB = {"len": 9, "offset": 8}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [None, 7, [], {"ram": []}, {"ram": {"total": "much"}}, {"downtime": True}, {"downtime": 1.5}, {"downtime": -1}],
+    ids=str,
+)
+async def test_progress_of_another_shape_is_none(
+    talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery, said: object
+) -> None:
+    client, peer, _ = talking
+    nursery.start_soon(answer, peer, said)
+    with pytest.raises(HostError, match="qmp_malformed"):
+        await query(client)
+
+
+@pytest.mark.parametrize("said", [None, {}, [7], [{"len": 1}], [{**SOME_JOB, "len": []}], [SOME_JOB] * 2], ids=str)
+async def test_jobs_of_another_shape_or_without_number_are_none(
+    talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery, said: object
+) -> None:
+    """Their sum goes to the other node, in 64 bits."""
+    client, peer, _ = talking
+    with client.listening("JOB_STATUS_CHANGE") as events:
+        nursery.start_soon(answer, peer, [SOME_JOB])
+        assert await Mirrors(client, 1, events).left() == (1, 9)
+
+        nursery.start_soon(answer, peer, said)
+        with pytest.raises(HostError, match="qmp_malformed"):
+            await Mirrors(client, 1, events).left()
+
+
+@pytest.mark.parametrize("error", [7, [], None])
+async def test_a_refusal_of_another_shape_is_none(
+    talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery, error: object
+) -> None:
+    client, peer, _ = talking
+
+    async def refuse() -> None:
+        await peer.say({"error": error, "id": (await peer.command())["id"]})
+
+    nursery.start_soon(refuse)
+    with pytest.raises(HostError, match="qmp_malformed"):
+        await client.execute("stop")
+
+
+async def test_words_that_are_none_are_not_shown(
+    talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery
+) -> None:
+    """What is nested as deeply as a document may be is too deep to be shown from where it is shown."""
+    client, peer, _ = talking
+
+    async def refuse() -> None:
+        deep = "[" * 900 + "]" * 900
+        await peer.say(f'{{"error": {{"desc": {deep}}}, "id": {(await peer.command())["id"]}}}\n'.encode())
+
+    nursery.start_soon(refuse)
+    with pytest.raises(HostError, match="without a word"):
+        await client.execute("stop")
+
+
+async def test_an_event_without_a_name_ends_every_call(
+    talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery
+) -> None:
+    client, peer, events = talking
+    nursery.start_soon(peer.say, {"event": ["STOP"]})
+    with pytest.raises(HostError, match="qmp_malformed"):
+        await client.execute("stop")
+    assert events == []
+
+
+async def test_a_status_that_is_none_is_not_the_end(
+    talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery
+) -> None:
+    client, peer, events = talking
+
+    async def migrate() -> None:
+        for _ in range(3):
+            await answer(peer, {})
+        await peer.say(*({"event": "MIGRATION", "data": {"status": status}} for status in ([], {}, 1, "completed")))
+
+    nursery.start_soon(migrate)
+    reader, writer = os.pipe()
+    await take_in(client, reader)
+    os.close(reader)
+    os.close(writer)
+    assert len(events) == 4
+
+
+async def test_a_status_that_is_none_ends_no_copy(
+    talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery
+) -> None:
+    client, peer, events = talking
+
+    async def cancel() -> None:
+        await answer(peer, {})
+        for status in ([], {}, "concluded"):
+            await peer.say({"event": "JOB_STATUS_CHANGE", "data": {"id": ["copy0"], "status": status}})
+
+    nursery.start_soon(cancel)
+    with client.listening("JOB_STATUS_CHANGE") as heard:
+        await Mirrors(client, 1, heard).finish()
+    assert len(events) == 3

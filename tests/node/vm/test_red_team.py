@@ -190,10 +190,12 @@ def socket_names(pid: int) -> set[Path]:
 
 
 def what_a_taken_over_process_could_do(guest: Guest) -> None:
+    (before,) = fields_of("self")["Seccomp_filters"]
     for pid in processes(guest):
-        status = Path(f"/proc/{pid}/status").read_text()
-        fields = {line.split(":")[0]: line.split(":")[1].split() for line in status.splitlines()}
+        fields = fields_of(pid)
         assert fields["Seccomp"] == ["2"]
+        # That of each child, which starts no process, and the program's own.
+        assert int(fields["Seccomp_filters"][0]) >= int(before) + 2
         assert fields["NoNewPrivs"] == ["1"]
         assert fields["CapEff"] == fields["CapPrm"] == ["0" * 16]
         assert fields["Uid"] == [str(FIRST_USER)] * 4
@@ -201,3 +203,8 @@ def what_a_taken_over_process_could_do(guest: Guest) -> None:
         assert [line.split()[0] for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]] == ["lo:"]
         limits = Path(f"/proc/{pid}/limits").read_text()
         assert next(line for line in limits.splitlines() if "core" in line).split()[4:6] in (["1", "1"], ["0", "0"])
+
+
+def fields_of(pid: int | str) -> dict[str, list[str]]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {line.split(":")[0]: line.split(":")[1].split() for line in lines}

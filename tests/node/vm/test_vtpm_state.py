@@ -3,15 +3,19 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tccp.errors import DiskError, HostError
+from tccp.node.vm import vtpm_state
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.vm import VmEnd
 from tccp.node.vm.vtpm_state import NONE_SHA256, NOTHING, VtpmDemand, VtpmState
-from tests.support.machines import GuestImages, TestHost, describe, secrets
+from tests.support.machines import FIRST_USER, GuestImages, TestHost, describe, secrets
 
 
 class Machine:
@@ -143,3 +147,138 @@ def test_a_vtpm_cannot_have_us_read_for_it_what_it_may_not(tmp_path: Path) -> No
         state.prepare(demanded=None, anew=False)
 
     assert not list(state.place.iterdir())
+
+
+# ---- a loss of power
+
+
+class Durable:
+    """What stays when the power is cut: of each file and folder what it was when it was synced last."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._synced: dict[int, bytes | dict[str, int]] = {}
+        fsync = os.fsync
+
+        def noted(descriptor: int) -> None:
+            fsync(descriptor)
+            path = Path(f"/proc/self/fd/{descriptor}")
+            inode = os.fstat(descriptor).st_ino
+            if path.is_dir():
+                self._synced[inode] = {entry.name: entry.stat().st_ino for entry in path.iterdir()}
+            else:
+                self._synced[inode] = path.read_bytes()
+
+        monkeypatch.setattr(os, "fsync", noted)
+
+    def read(self, folder: Path, *names: str) -> bytes | None:
+        """What is then in the file behind *names*, from a folder whose own name is durable."""
+        inode = folder.stat().st_ino
+        for name in names:
+            listing = self._synced.get(inode, {})
+            assert isinstance(listing, dict)
+            if name not in listing:
+                return None
+            inode = listing[name]
+        content = self._synced.get(inode)
+        return content if isinstance(content, bytes) else None
+
+
+FILE = "tpm2-00.permall"
+
+
+def begun(parent: Path, content: bytes) -> VtpmState:
+    """The state of a vTPM that wrote *content*, whose VM has begun to run."""
+    state = VtpmState(parent)
+    state.prepare(demanded=None, anew=False)
+    (state.place / "TMP2-00.permall").write_bytes(content)
+    (state.place / "TMP2-00.permall").rename(state.place / FILE)
+    state.begin()
+    return state
+
+
+def test_the_state_that_a_vm_begins_with_takes_the_place_of_the_former_once_it_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable = Durable(monkeypatch)
+    begun(tmp_path / "vm", b"first")
+    assert durable.read(tmp_path, "vm", "vtpm", FILE) == b"first"
+
+    state = begun(tmp_path / "vm", b"second")
+    assert durable.read(tmp_path, "vm", "vtpm", FILE) == b"second"
+
+    # The control: what swtpm writes is not durable by itself, nor by its new name.
+    with monkeypatch.context() as without:
+        without.setattr(vtpm_state, "_sync", lambda _folder: None)
+        begun(tmp_path / "vm", b"third")
+        assert durable.read(tmp_path, "vm", "vtpm", FILE) != b"third"
+    assert (state.parent / "vtpm" / FILE).read_bytes() == b"third"
+
+
+@pytest.mark.parametrize("when", [VtpmState.sync, VtpmState.settle])
+def test_what_a_vtpm_writes_later_is_durable_when_it_is_asked_for_and_when_the_vm_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: Callable[[VtpmState], object]
+) -> None:
+    durable = Durable(monkeypatch)
+    state = begun(tmp_path / "vm", b"first")
+    (state.place / "TMP2-00.permall").write_bytes(b"later")
+    (state.place / "TMP2-00.permall").rename(state.place / FILE)
+    assert durable.read(tmp_path, "vm", "vtpm", FILE) == b"first"
+
+    when(state)
+
+    assert durable.read(tmp_path, "vm", "vtpm", FILE) == b"later"
+
+
+async def test_what_a_running_vtpm_has_written_is_durable_before_its_mark_is_said(
+    host: TestHost, images: GuestImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable = Durable(monkeypatch)
+    async with open_vm(describe(), images.diskless, secrets(), host=host.vms) as vm:
+        await vm.run()
+        await vm.marks()
+        vm.vtpm.child.send(signal.SIGSTOP)  # the guest's firmware goes on with it
+        await vm.marks()
+        state = vm.vtpm.state
+        assert durable.read(state.parent.parent, state.parent.name, "vtpm", FILE) == (state.place / FILE).read_bytes()
+
+
+SYNC = """
+import sys
+from pathlib import Path
+from tccp.node.vm.vtpm_state import VtpmState
+VtpmState(Path(sys.argv[1]), has_begun=True).sync()
+"""
+
+
+def test_a_daemon_without_any_right_over_others_files_syncs_those_of_a_vtpm(tmp_path: Path) -> None:
+    state = begun(tmp_path / "vm", b"state")
+    (state.place / FILE).chmod(0o644)  # as swtpm makes it
+    vtpm_state.give(state.place, FIRST_USER)
+    without = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner"]
+    sync = [*without, sys.executable, "-c", SYNC, str(state.parent)]
+
+    subprocess.run(sync, check=True)
+
+    # The control: nobody else may look into the folder, and without its group neither may we.
+    state.place.chmod(0o700)
+    refused = subprocess.run(sync, check=False, capture_output=True, text=True)
+    assert "Permission denied" in refused.stderr
+
+
+def test_whatever_a_vtpm_makes_of_its_files_they_are_taken_back(tmp_path: Path) -> None:
+    """Landlock does not keep it from closing its folder, or a file, to everybody."""
+    state = begun(tmp_path / "vm", b"state")
+    digest = state.digest()
+    vtpm_state.give(state.place, FIRST_USER)
+    (state.place / FILE).chmod(0)
+    state.place.chmod(0)
+    settle = "import sys; from pathlib import Path; from tccp.node.vm.vtpm_state import VtpmState, remove; "
+    settle += "state = VtpmState(Path(sys.argv[1]), True); print(state.settle().hex()); remove(state.place)"
+    without = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner"]
+
+    said = subprocess.run(
+        [*without, sys.executable, "-c", settle, str(state.parent)], check=True, capture_output=True, text=True
+    )
+
+    assert said.stdout.split() == [digest.hex()]
+    assert not state.place.exists()

@@ -19,7 +19,6 @@ that says what the signature is for (this purpose, this coordinator). So nothing
 """
 
 import hashlib
-import tomllib
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -32,6 +31,7 @@ from msgspec import Meta
 from tccp.coordinator.custody.authority import authority_id
 from tccp.errors import ConfigError
 from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues
+from tccp.toml import parse_toml
 from tccp.tpm.policy import Approval, Approved, to_be_signed
 
 FILE_BYTES_MAX = 16_384
@@ -155,10 +155,10 @@ def _write(kind: str, head: str, request: Request, signature: bytes) -> bytes:
 
 
 def _parse(content: bytes, kind: str, reason: str) -> tuple[Request, bytes]:
-    if len(content) > FILE_BYTES_MAX:
-        raise ConfigError(reason, f"more than {FILE_BYTES_MAX} bytes")
+    if len(content) > FILE_BYTES_MAX or not content.isascii():
+        raise ConfigError(reason, f"more than {FILE_BYTES_MAX} bytes, or not ASCII")
     try:
-        file = msgspec.convert(tomllib.loads(content.decode("ascii")), _File, strict=True)
+        file = msgspec.convert(parse_toml(content), _File, strict=True)
         if file.kind != kind:
             raise ConfigError(reason, f"a {file.kind} instead of a {kind}")
         if bool(file.signature) is not (kind == APPROVAL_KIND):
@@ -168,7 +168,7 @@ def _parse(content: bytes, kind: str, reason: str) -> tuple[Request, bytes]:
             raise ConfigError(reason, "pcrs: PCR 16 and 23 prove nothing: software can reset them")
         pcrs = PcrValues(PcrSelection.of(PcrBank.from_name(file.bank), values), values)
         signature = bytes.fromhex(file.signature)
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise ConfigError(reason, str(problem)) from None
     coordinator, authority = bytes.fromhex(file.coordinator), bytes.fromhex(file.authority)
     return Request(coordinator, authority, Approved(pcrs, file.generation)), signature

@@ -47,7 +47,7 @@ STATEMENT_DOMAIN = "tccp/v1/key-share-statement"
 KEY_BYTES = 32
 NONCE_BYTES = 24
 FILE_BYTES_MAX = 65_536
-BLOCK = re.compile(rb"-----BEGIN TCCP KEY SHARE-----\s+([A-Za-z0-9+/=\s]+?)-----END TCCP KEY SHARE-----")
+BLOCK = re.compile(rb"-----BEGIN TCCP KEY SHARE-----\s([A-Za-z0-9+/=\s]+)-----END TCCP KEY SHARE-----")
 LINE_CHARACTERS = 64
 NAMES_SHOWN_MAX = 512
 OFFICER = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

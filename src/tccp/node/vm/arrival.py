@@ -4,15 +4,16 @@ Its preamble is read here, for it says what QEMU's stream fits; QEMU reads the r
 """
 
 import contextlib
-import functools
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
 
+from tccp.core.image import CancelledError, ImageProgress
 from tccp.errors import HostError, TccpError
 from tccp.node.vm.description import VmDescription
+from tccp.node.vm.foreign import abandonable
 from tccp.node.vm.migration import take_in
 from tccp.node.vm.mirror import taking_disks
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, preamble_length
@@ -20,6 +21,7 @@ from tccp.node.vm.pump import Pump, state_sockets
 from tccp.node.vm.qmp import Qmp
 from tccp.node.vm.state import ResumedState, open_state
 from tccp.node.vm.streams import BulkStream, Streams
+from tccp.node.vm.vtpm_state import VtpmState
 from tccp.protocol.transfer import SourceWord, TransferHere, TransferSent
 
 
@@ -31,13 +33,13 @@ class Arrival:
         descriptor: What QEMU reads from.
         introduced: What is said first of all.
         disks: Streams by which its disks come along.
-        taken: Called when QEMU has all of it.
+        taken: Called when QEMU has all of it, with the vTPM's state.
     """
 
     descriptor: int
     introduced: Callable[[], Awaitable[Preamble]]
     disks: Sequence[BulkStream] = ()
-    taken: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    taken: Callable[[VtpmState], Awaitable[None]] = field(default=lambda _vtpm: _tell_nobody())
     _problems: list[TccpError] = field(default_factory=list)
 
     async def preamble(self, description: VmDescription) -> Preamble:
@@ -56,7 +58,7 @@ class Arrival:
             raise HostError("state_malformed", f"the state of another VM, {preamble.vm_id.hex()[:32]}")
         return preamble
 
-    async def hand_over(self, qmp: Qmp) -> None:
+    async def hand_over(self, qmp: Qmp, vtpm: VtpmState) -> None:
         """Have QEMU take the rest in.
 
         Raises:
@@ -69,7 +71,7 @@ class Arrival:
             except HostError as problem:
                 self.raise_cause()
                 raise HostError("state_refused", f"QEMU did not take the state: {problem}") from problem
-        await self.taken()
+        await self.taken(vtpm)
 
     def failed(self, problem: TccpError) -> None:
         """What feeds us has failed; said before the stream ends."""
@@ -82,25 +84,35 @@ class Arrival:
 
 
 def arrive_from_file(state: ResumedState, nursery: trio.Nursery, stack: contextlib.AsyncExitStack) -> Arrival:
-    """A suspended state, verified chunk by chunk by a thread that *nursery* waits for; our end goes with *stack*."""
+    """A suspended state, verified chunk by chunk by a thread of its own; our end goes with *stack*."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     stack.callback(os.close, reader)
     arrival = Arrival(reader, lambda: _read_preamble(reader))
+    progress = ImageProgress()
+    there = os.fdopen(writer, "wb", buffering=0)
 
     def feed() -> None:
-        try:
-            open_state(state, writer)
-        except BrokenPipeError:
-            pass  # nobody wants it any more
-        except TccpError as problem:
-            arrival.failed(problem)
-        finally:
-            os.close(writer)
+        with there:
+            try:
+                open_state(state, there.fileno(), progress)
+            except (BrokenPipeError, CancelledError):
+                pass  # nobody wants it any more
+            except TccpError as problem:
+                arrival.failed(problem)
 
-    # Not one of the threads that all share: it waits for QEMU, which is started with the help of those.
-    own = trio.CapacityLimiter(1)
-    nursery.start_soon(functools.partial(trio.to_thread.run_sync, feed, limiter=own))
+    async def carry() -> None:
+        try:
+            await abandonable(feed)
+        except trio.Cancelled:
+            progress.cancel()
+            raise
+
+    nursery.start_soon(carry)
     return arrival
+
+
+async def _tell_nobody() -> None:
+    """Whoever has suspended a VM is not there any more; its file is, until the VM runs."""
 
 
 async def _read_preamble(descriptor: int) -> Preamble:
@@ -131,9 +143,11 @@ def arrive_from_streams(streams: Streams, nursery: trio.Nursery, stack: contextl
         nursery.start_soon(listen)
         return found
 
-    async def taken() -> None:
+    async def taken(vtpm: VtpmState) -> None:
         await sent.wait()
         arrival.raise_cause()
+        # Who sent it may let go of it from here on: it is here, for whatever becomes of this QEMU, of us, of the power.
+        await trio.to_thread.run_sync(vtpm.begin)
         await streams.talk.say(TransferHere())
 
     arrival = Arrival(theirs.fileno(), preamble, streams.disks, taken)

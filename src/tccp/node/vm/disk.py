@@ -1,6 +1,7 @@
 """One disk of a VM: a process of its own, which alone holds the disk's key, serving it over NBD on one connection."""
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -8,9 +9,9 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 
 import trio
 
@@ -19,6 +20,7 @@ from tccp.disk.file import locked_file
 from tccp.errors import DiskError, HostError
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.description import VmDisk
+from tccp.node.vm.foreign import abandonable, open_foreign
 from tccp.node.vm.host import VmHost
 from tccp.node.vm.sandbox import FILES_MAX, TASKS_MAX
 from tccp.protocol.marks import MARK_BYTES
@@ -172,14 +174,14 @@ async def open_disk_process(
     Raises:
         HostError: A file cannot be opened, is in use, or nothing can be started.
     """
+    files = await abandonable(functools.partial(_open_files, disk), lambda found: found.close())
     with contextlib.ExitStack() as stack:
-        _make_if_new(disk)
-        live = stack.enter_context(locked_file(disk.live))
+        stack.callback(files.close)
         supervisor, theirs = socket.socketpair()
         asking, asked = socket.socketpair()
         for end in (supervisor, asking):
             stack.callback(end.close)
-        with theirs, asked, _listener() as (listener, nbd), _key_pipe(disk) as key, _base(disk.base.path) as base:
+        with theirs, asked, _listener() as (listener, nbd), _key_pipe(disk) as key:
             stack.callback(nbd.close)
             arguments = [sys.executable, "-I", "-B", "-c", _CHILD, os.pathsep.join(sys.path), str(os.getpid())]
             arguments += ["-" if user is None else str(user), disk.base.root.hex()]
@@ -189,7 +191,7 @@ async def open_disk_process(
                 host.python,
                 arguments,
                 output=-1,
-                descriptors=[theirs.fileno(), listener.fileno(), live, key, base, asked.fileno()],
+                descriptors=[theirs.fileno(), listener.fileno(), files.live, key, files.base, asked.fileno()],
                 environment={name: value for name, value in os.environ.items() if name in _INTERPRETER},
                 user=user,
                 file_bytes_max=UNLIMITED,
@@ -202,6 +204,28 @@ async def open_disk_process(
             yield DiskProcess(child, supervisor, asking, nbd)
         finally:
             await child.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What the process of a disk is given of the host's files."""
+
+    live: int
+    base: int
+    close: Callable[[], None]
+
+
+def _open_files(disk: VmDisk) -> _Files:
+    """In a thread: nobody knows where they lie."""
+    with contextlib.ExitStack() as opened:
+        _make_if_new(disk)
+        live = opened.enter_context(locked_file(disk.live))
+        try:
+            base = open_foreign(disk.base.path)
+        except OSError as error:
+            raise HostError("image_unreadable", f"{disk.base.path}: {error.strerror}") from error
+        opened.callback(os.close, base)
+        return _Files(live, base, opened.pop_all().close)
 
 
 def _make_if_new(disk: VmDisk) -> None:
@@ -240,15 +264,3 @@ def _key_pipe(disk: VmDisk) -> Iterator[int]:
         yield reader
     finally:
         os.close(reader)
-
-
-@contextmanager
-def _base(path: Path) -> Iterator[int]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise HostError("image_unreadable", f"{path}: {error.strerror}") from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@ import socket
 
 import trio
 
+from tccp.attestation.vtpm_certificate import VtpmClaim
 from tccp.core.tpm_public import tpm_public_parse
 from tccp.errors import HostError, TccpError
 from tccp.model import PcrBank
@@ -46,7 +47,7 @@ async def certify_vtpm(
         ek = await tpm.read_ek(kind="ecc")
         ak = await tpm.create_ak("ecc")
         keys = VtpmKeys(tpm_public_parse(ek.public).spki, tpm_public_parse(ak.public).spki)
-        certificates = issuer.certify_keys(keys, issuer.claim(vm_id, images))
+        certificates = certified(keys, issuer.claim(vm_id, images), issuer)
         await keep_banks(channel, BANKS)
         await make_persistent(channel, ak.handle, AK_HANDLE)
         await write_certificate(channel, EK_CERTIFICATE_NV, certificates.ek_certificate)
@@ -64,3 +65,15 @@ async def certify_vtpm(
     with trio.move_on_after(ANSWER_S):
         await maker.wait()
     return certificates, starts
+
+
+def certified(keys: VtpmKeys, claim: VtpmClaim, issuer: VtpmIssuer) -> VtpmCertificates:
+    """Certificates of now for keys that a vTPM, or another node, says it has.
+
+    Raises:
+        HostError: ``vtpm_failed``: they are none of a vTPM.
+    """
+    try:
+        return issuer.certify_keys(keys, claim)
+    except ValueError as problem:
+        raise HostError("vtpm_failed", f"the keys that it shows: {problem}") from problem

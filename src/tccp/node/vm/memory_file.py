@@ -1,15 +1,17 @@
 """Files that are memory and have no name: where a plaintext goes that a program wants to read as a file."""
 
+import functools
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import trio
 
-from tccp.core.image import image_header_check
+from tccp.core.image import ImageProgress, image_header_check, image_open
 from tccp.errors import HostError, SealedImageError
-from tccp.image.sealed import open_image, read_sealed_image, verify_root
+from tccp.image.sealed import read_sealed_image, thread_count, verify_root
 from tccp.node.vm.description import SealedFile
+from tccp.node.vm.foreign import abandonable, open_foreign
 
 MFD_EXEC = 0x10  # Linux 6.3 and later; before, every memory file could be executed
 
@@ -21,41 +23,64 @@ def memory_file(name: str, content: bytes = b"", *, reader: int | None = None) -
     Args:
         reader: The user who inherits the descriptor and opens it again by its number; None: ourselves.
     """
-    file = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    file = _make(name, reader)
     try:
-        os.fchmod(file, 0o400)
-        if reader is not None:
-            os.fchown(file, reader, -1)
         _write_all(file, content)
         yield file
     finally:
         os.close(file)
 
 
-async def open_into_memory(sealed: SealedFile, target: int) -> None:
-    """Decrypt a sealed image into the memory file *target*.
+def _make(name: str, reader: int | None) -> int:
+    file = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.fchmod(file, 0o400)
+        if reader is not None:
+            os.fchown(file, reader, -1)
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+async def open_in_memory(sealed: SealedFile, name: str, *, reader: int | None = None) -> int:
+    """Decrypt a sealed image: the descriptor of a memory file, as `memory_file` has them. Whoever asks closes it.
 
     Raises:
         SealedImageError: It is not the image that the root names, or not whole.
         HostError: It cannot be read.
     """
-    await trio.to_thread.run_sync(_open, sealed, target)
-
-
-def _open(sealed: SealedFile, target: int) -> None:
+    progress = ImageProgress()
     try:
-        source = os.open(sealed.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise HostError("image_unreadable", f"{sealed.path}: {error.strerror}") from error
+        return await abandonable(functools.partial(_open, sealed, name, reader, progress), os.close)
+    except trio.Cancelled:
+        progress.cancel()
+        raise
+
+
+def _open(sealed: SealedFile, name: str, reader: int | None, progress: ImageProgress) -> int:
+    with ExitStack() as opened:
+        try:
+            source = open_foreign(sealed.path)
+        except OSError as error:
+            raise HostError("image_unreadable", f"{sealed.path}: {error.strerror}") from error
+        opened.callback(os.close, source)
+        target = _make(name, reader)
+        with ExitStack() as unless_whole:
+            unless_whole.callback(os.close, target)
+            _decrypt(sealed, source, target, progress)
+            unless_whole.pop_all()
+        return target
+
+
+def _decrypt(sealed: SealedFile, source: int, target: int, progress: ImageProgress) -> None:
     try:
         image = read_sealed_image(source)
         image_header_check(image.header, image.info, sealed.key)
         verify_root(image.info, sealed.root)
-        open_image(image, target, sealed.key)
+        image_open(source, target, image.info, sealed.key, in_order=False, threads=thread_count(), progress=progress)
     except SealedImageError as error:
         raise SealedImageError(error.reason, f"{sealed.path.name}: {error.detail}") from error
-    finally:
-        os.close(source)
 
 
 def unreadable_copy(path: str) -> int:

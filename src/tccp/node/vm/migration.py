@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from tccp.errors import HostError
-from tccp.node.vm.qmp import Qmp, QmpEvent, count_of
+from tccp.node.vm.qmp import Qmp, QmpEvent, count_of, object_of
 
 DESCRIPTOR_NAME = "state"
 NO_LIMIT = 1 << 40  # bytes in a second; QEMU's own default is 128 MiB
@@ -95,8 +95,8 @@ async def send_out(
                 await _cancel(qmp, events)
     _check_gone(status)
     if status != "completed":
-        why = (await qmp.execute("query-migrate")).get("error-desc", status)
-        raise HostError("migration_failed", str(why))
+        why = object_of(await qmp.execute("query-migrate")).get("error-desc")
+        raise HostError("migration_failed", why if isinstance(why, str) else status)
     return await query(qmp)
 
 
@@ -124,8 +124,8 @@ async def _cancel(qmp: Qmp, events: "trio.MemoryReceiveChannel[QmpEvent]") -> No
 
 async def query(qmp: Qmp) -> Sent:
     """How far the last migration out of this QEMU has come."""
-    said = await qmp.execute("query-migrate")
-    ram = said.get("ram", {})
+    said = object_of(await qmp.execute("query-migrate"))
+    ram = object_of(said.get("ram", {}))
     return Sent(
         total_ms=count_of(said.get("total-time", 0)),
         downtime_ms=count_of(said.get("downtime", 0)),
@@ -155,7 +155,7 @@ def _check_gone(status: str) -> None:
 
 async def _end(events: "trio.MemoryReceiveChannel[QmpEvent]", *also: str) -> str:
     async for event in events:
-        status = str(event.data.get("status"))
+        status = event.text("status")
         if status in _OVER or status in also:
             return status
     return GONE

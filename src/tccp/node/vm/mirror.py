@@ -20,7 +20,7 @@ import trio
 
 from tccp.errors import HostError
 from tccp.node.vm.pump import Pump
-from tccp.node.vm.qmp import Qmp, QmpEvent, count_of
+from tccp.node.vm.qmp import Qmp, QmpEvent, count_of, object_of
 from tccp.node.vm.streams import BulkStream
 from tccp.node.vm.talk import BROKEN
 
@@ -52,11 +52,13 @@ class Mirrors:
         """How much is still to be copied, and all that is; bytes of the disks.
 
         Raises:
-            HostError: QEMU has ended.
+            HostError: QEMU has ended, or says nonsense.
         """
         jobs = await self.qmp.execute("query-block-jobs") if self.count else []
-        left = sum(max(count_of(job["len"]) - count_of(job["offset"]), 0) for job in jobs)
-        return left, sum(count_of(job["len"]) for job in jobs)
+        if not isinstance(jobs, list) or len(jobs) > self.count:
+            raise HostError("qmp_malformed", f"QEMU has other jobs than {self.count} copies")
+        lengths = [(count_of(object_of(job).get("len")), count_of(object_of(job).get("offset"))) for job in jobs]
+        return sum(max(length - offset, 0) for length, offset in lengths), sum(length for length, _ in lengths)
 
     async def finish(self) -> None:
         """Copy the last of it; the guest stands still.
@@ -197,7 +199,7 @@ async def _until(events: "trio.MemoryReceiveChannel[QmpEvent]", count: int, want
     if count == 0:
         return
     async for event in events:
-        job, status = str(event.data.get("id")), event.data.get("status")
+        job, status = event.text("id"), event.text("status")
         if status in _FAILED or (status in _OVER and not wanted & _OVER):
             raise HostError("mirror_failed", f"copying {job} {status}")
         if status in wanted:

@@ -8,6 +8,7 @@ Whatever happens - an error half-way, cancellation, the death of this process - 
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -25,11 +26,11 @@ from tccp.node.vm.arrival import Arrival, arrive_from_file, arrive_from_streams
 from tccp.node.vm.certificates import VtpmKeys
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.console import Console, console_socket
-from tccp.node.vm.description import VmDescription, VmImages, VmSecrets
+from tccp.node.vm.description import SealedFile, VmDescription, VmImages, VmSecrets
 from tccp.node.vm.disk import DiskProcess, open_disk_process
 from tccp.node.vm.host import VmHost
 from tccp.node.vm.machine import TCG_BUFFER_MIB, Wiring, qemu_arguments
-from tccp.node.vm.memory_file import memory_file, open_into_memory
+from tccp.node.vm.memory_file import memory_file, open_in_memory
 from tccp.node.vm.qmp import Qmp, QmpEvent
 from tccp.node.vm.sandbox import (
     FILES_MAX,
@@ -153,7 +154,7 @@ class _Opening:
             for descriptor in [*(boot[role] for role in boot if role == "kernel"), *secrets.values()]:
                 os.ftruncate(descriptor, 0)
             if arrival is not None:
-                await arrival.hand_over(qmp)
+                await arrival.hand_over(qmp, vtpm.state)
         console = Console(guest)
         self.nursery.start_soon(console.run)
         listener = await self.stack.enter_async_context(console_socket(console_path, self.host.console_group))
@@ -180,11 +181,14 @@ class _Opening:
         boot: dict[str, int] = {}
         for role, file in (("kernel", self.images.kernel), ("initrd", self.images.initrd)):
             if file is not None:
-                boot[role] = copies.enter_context(memory_file(role, reader=self.user))
-                parts.append(lambda file=file, target=boot[role]: open_into_memory(file, target))  # type: ignore[misc]
+                parts.append(functools.partial(self._decrypt, role, file, boot, copies))
         await _together(parts)
         handed.callback(vtpms[0].control.close)
         return boot, vtpms[0], disks
+
+    async def _decrypt(self, role: str, file: SealedFile, boot: dict[str, int], copies: contextlib.ExitStack) -> None:
+        boot[role] = await open_in_memory(file, role, reader=self.user)
+        copies.callback(os.close, boot[role])
 
     async def _open_vtpm(self, opened: list[Vtpm], arriving: VtpmKeys | None) -> None:
         name, roots, key = self.description.name, self.images.roots, self.secrets.vm_key

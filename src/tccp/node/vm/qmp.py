@@ -37,6 +37,11 @@ class QmpEvent:
     name: str
     data: Mapping[str, Any]
 
+    def text(self, key: str) -> str:
+        """The text that its data has under *key*; empty when there is none."""
+        value = self.data.get(key)
+        return value if isinstance(value, str) else ""
+
 
 def parse_line(line: bytes) -> dict[str, Any]:
     """One document of QEMU.
@@ -53,13 +58,26 @@ def parse_line(line: bytes) -> dict[str, Any]:
     return document
 
 
+def object_of(value: object) -> dict[str, Any]:
+    """An object that QEMU gives.
+
+    Raises:
+        HostError: ``qmp_malformed``: it is none.
+    """
+    if not isinstance(value, dict):
+        raise HostError("qmp_malformed", f"{type(value).__name__} where QEMU has an object")
+    return value
+
+
 def count_of(value: object) -> int:
     """A count that QEMU gives.
 
     Raises:
         HostError: ``qmp_malformed``: it is none, or more than there can be.
     """
-    if not isinstance(value, int) or not 0 <= value <= COUNT_MAX:
+    if type(value) is not int:  # True is none
+        raise HostError("qmp_malformed", f"{type(value).__name__} where QEMU counts")
+    if not 0 <= value <= COUNT_MAX:
         raise HostError("qmp_malformed", f"QEMU counts {str(value)[:40]}")
     return value
 
@@ -145,8 +163,8 @@ class Qmp:
             assert self._gone is not None
             raise self._gone
         if "error" in call.answer:
-            error = call.answer["error"]
-            raise HostError("qmp_refused", f"{command}: {error.get('desc') if isinstance(error, dict) else error}")
+            words = object_of(call.answer["error"]).get("desc")
+            raise HostError("qmp_refused", f"{command}: {words if isinstance(words, str) else 'without a word'}")
         return call.answer.get("return")
 
     @contextmanager
@@ -197,8 +215,10 @@ class Qmp:
 
     def _take(self, document: dict[str, Any]) -> None:
         if "event" in document:
-            data = document.get("data")
-            self._tell(QmpEvent(str(document["event"]), data if isinstance(data, dict) else {}))
+            name, data = document["event"], document.get("data")
+            if not isinstance(name, str):
+                raise HostError("qmp_malformed", "an event without a name")
+            self._tell(QmpEvent(name, data if isinstance(data, dict) else {}))
             return
         call = self._calls.get(number) if isinstance(number := document.get("id"), int) else None
         if call is not None:  # else somebody has stopped waiting for it

@@ -6,8 +6,8 @@ of one VM and one generation.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from tccp.errors import HostError, SealedImageError
 from tccp.image.sealed import read_sealed_image, thread_count, verify_root, write_header
 from tccp.model import SecretBytes
 from tccp.node.vm.durable import sync_folder
+from tccp.node.vm.foreign import open_foreign
 from tccp.node.vm.migration import Pace, send_out
 from tccp.node.vm.preamble import Preamble, encode_preamble
 from tccp.node.vm.qmp import Qmp
@@ -76,7 +77,7 @@ async def write_state(qmp: Qmp, preamble: Preamble, path: Path, key: ImageKey, *
     Raises:
         HostError: It cannot be written; the guest is as it was before.
     """
-    with _new_file(path) as file:
+    async with _new_file(path) as file:
         info = await _seal(qmp, preamble, file, key, bytes_max=STATE_SHARE_MAX * (memory_mib << 20) + STATE_BYTES_MORE)
         await trio.to_thread.run_sync(_finish, path, file, info, key)
     return SuspendedState(info.root, info.file_bytes)
@@ -140,44 +141,48 @@ def _finish(path: Path, file: int, info: ImageInfo, key: ImageKey) -> None:
         raise HostError("state_unwritable", f"{path}: {error.strerror}") from error
 
 
-@contextmanager
-def _new_file(path: Path) -> Iterator[int]:
-    """A file that becomes *path*, unless the block fails."""
-    partial = _partial(path)
+@asynccontextmanager
+async def _new_file(path: Path) -> AsyncIterator[int]:
+    """A file that becomes *path*, unless the block fails. It may be large: to remove it takes a while."""
+    partial, flags = _partial(path), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
-        file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = await trio.to_thread.run_sync(os.open, partial, flags, 0o600)
     except OSError as error:
         raise HostError("state_unwritable", f"{path}: {error.strerror}") from error
+
+    def leave() -> None:
+        os.close(file)
+        partial.unlink(missing_ok=True)
+
     try:
         yield file
     finally:
-        os.close(file)
-        partial.unlink(missing_ok=True)
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(leave)
 
 
 def _partial(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def open_state(state: ResumedState, target: int) -> None:
+def open_state(state: ResumedState, target: int, progress: ImageProgress) -> None:
     """Decrypt a state into the pipe *target*, in order, each chunk once it is verified. Blocks; for a thread.
 
     Raises:
         SealedImageError: It is not the state that the root names, or not whole.
         HostError: It cannot be read.
         BrokenPipeError: Nobody reads.
+        CancelledError: By *progress*.
     """
     try:
-        source = os.open(state.path, os.O_RDONLY | os.O_CLOEXEC)
+        source = open_foreign(state.path)
     except OSError as error:
         raise HostError("state_unreadable", f"{state.path}: {error.strerror}") from error
     try:
         image = read_sealed_image(source)
         image_header_check(image.header, image.info, state.key)
         verify_root(image.info, state.root)
-        core_open(
-            source, target, image.info, state.key, in_order=True, threads=thread_count(), progress=ImageProgress()
-        )
+        core_open(source, target, image.info, state.key, in_order=True, threads=thread_count(), progress=progress)
     except SealedImageError as error:
         raise SealedImageError(error.reason, f"{state.path.name}: {error.detail}") from error
     finally:

@@ -5,7 +5,7 @@ shut_down    as by pressing the power button
 kill         as by pulling the plug
 suspend      its state goes into a sealed file, and it ends
 send         its state goes to another node while it runs; then it stands still, until it is run again or forgotten
-forget       it ends, and nothing of it stays here but its disks' files, as they are
+forget       it ends, and nothing of it stays here but what is on the host's disk, as it is
 ended        why it ended, and the disks' roots; never raises
 """
 
@@ -28,7 +28,7 @@ from tccp.node.vm.disk import DiskProcess
 from tccp.node.vm.keeper import Keeper
 from tccp.node.vm.migration import Pace
 from tccp.node.vm.preamble import Preamble
-from tccp.node.vm.qmp import Qmp
+from tccp.node.vm.qmp import Qmp, object_of
 from tccp.node.vm.sending import OnProgress, send_vm
 from tccp.node.vm.state import SuspendedState, write_state
 from tccp.node.vm.streams import Streams
@@ -134,7 +134,7 @@ class Vm:
             HostError: The state could not be written: the guest runs on, unless it has ended. Or ``disk_failed``: the
                 VM has ended and a disk's root is unknown, so nothing can go on from that state; it is removed.
         """
-        was_running = bool((await self.qmp.execute("query-status"))["running"])
+        was_running = await self._is_running()
         try:
             await self.qmp.execute("stop")
             preamble = Preamble(self.description.vm_id, self.vtpm.certificates.keys)
@@ -146,8 +146,9 @@ class Vm:
         with trio.CancelScope(shield=True):
             await self.qemu.kill()
             end = await self.ended()
+            if None in end.disk_roots:
+                await trio.to_thread.run_sync(path.unlink)
         if None in end.disk_roots:
-            path.unlink()
             raise HostError("disk_failed", "a disk was not closed; the state is of no use without it")
         return state
 
@@ -167,7 +168,7 @@ class Vm:
         """
         if len(streams.disks) != len(self.disks):
             raise ValueError(f"{len(self.disks)} disks and {len(streams.disks)} streams for them")
-        was_running = bool((await self.qmp.execute("query-status"))["running"])
+        was_running = await self._is_running()
         preamble = Preamble(self.description.vm_id, self.vtpm.certificates.keys)
         try:
             return await send_vm(self.qmp, preamble, streams, pace or Pace(), on_progress)
@@ -176,7 +177,8 @@ class Vm:
             raise
 
     async def forget(self) -> VmEnd:
-        """End it at once and wipe what is here of it: memory, keys, the vTPM's state. Disks are not closed."""
+        """End it at once and wipe what is in memory of it. Disks are not closed; they and the vTPM's state stay as they
+        are, in case that the other node loses it."""
         self._asked = "forgotten"
         with trio.CancelScope(shield=True):
             children = (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks))
@@ -184,20 +186,18 @@ class Vm:
                 child.send(signal.SIGKILL)
             for child in children:
                 await child.kill()
-            end = await self.ended()
-            try:
-                await trio.to_thread.run_sync(self.vtpm.state.forget)
-            except OSError as problem:  # it is encrypted, and goes with the VM's folder
-                log.error("vtpm_state_left", vm=self.description.name, detail=str(problem))
-        return end
+            await self.ended()
+        assert self._end is not None
+        return self._end
 
     async def marks(self) -> tuple[bytes, ...]:
         """How far its vTPM and each of its disks have come, for `VtpmDemand` and `VmDisk.live_mark` after a crash.
 
         Raises:
             HostError: A disk's process has died.
-            DiskError: A disk cannot say, with no room to write for example.
+            DiskError: A disk cannot say, with no room to write for example; or the vTPM's state cannot be made durable.
         """
+        await trio.to_thread.run_sync(self.vtpm.state.sync)
         return self.vtpm.mark, *[await disk.mark() for disk in self.disks]
 
     async def keep(self, marks: Sequence[bytes]) -> None:
@@ -209,6 +209,9 @@ class Vm:
         """
         for disk, mark in zip(self.disks, marks[1:], strict=True):
             await disk.kept(mark)
+
+    async def _is_running(self) -> bool:
+        return object_of(await self.qmp.execute("query-status")).get("running") is True
 
     async def _go_on(self, was_running: bool) -> None:
         if was_running:
@@ -286,7 +289,7 @@ class Vm:
         if self._asked == "forgotten":
             return b""
         try:
-            return await trio.to_thread.run_sync(self.vtpm.state.digest)
+            return await trio.to_thread.run_sync(self.vtpm.state.settle)
         except OSError as problem:
             log.error("vtpm_state_unread", vm=self.description.name, detail=str(problem))
             return b""

@@ -15,7 +15,6 @@ import trio
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tccp.attestation.vtpm_certificate import VtpmClaim
 from tccp.core.child import ChildSpec
 from tccp.core.memory import wipe
 from tccp.errors import HostError
@@ -23,7 +22,7 @@ from tccp.model import SecretBytes
 from tccp.node.vm.certificates import VtpmCertificates, VtpmKeys
 from tccp.node.vm.child import Child, start
 from tccp.node.vm.host import VmHost
-from tccp.node.vm.manufacture import certify_vtpm
+from tccp.node.vm.manufacture import certified, certify_vtpm
 from tccp.node.vm.sandbox import FILES_MAX, SWTPM_FILES, SWTPM_MEMORY_MIB, TASKS_MAX
 from tccp.node.vm.vtpm_state import NOTHING, VtpmDemand, VtpmState, vtpm_mark
 
@@ -83,7 +82,7 @@ async def open_vtpm(
             mark = vtpm_mark(certificates.keys, starts)
             demand.check(mark)
         else:
-            certificates = _certify_again(arriving, host.issuer.claim(bytes.fromhex(name), roots), host)
+            certificates = certified(arriving, host.issuer.claim(bytes.fromhex(name), roots), host.issuer)
             mark = demand.mark or vtpm_mark(arriving, 0)
         async with _swtpm("control", folder, vm_key, host, user=user, nursery=nursery) as (child, control):
             yield Vtpm(child, control, certificates, state, mark)
@@ -94,18 +93,14 @@ async def _folder(state: VtpmState, demanded: bytes | None, *, user: int | None,
     """Where swtpm works. Whatever it has put there: to look through it, and to remove it, holds up nobody."""
     await trio.to_thread.run_sync(lambda: state.prepare(demanded=None if anew else demanded, anew=anew))
     try:
-        with state.lent(user) as folder:
+        folder = await trio.to_thread.run_sync(state.lend, user)
+        try:
             yield folder
+        finally:
+            os.close(folder)
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(state.leave)
-
-
-def _certify_again(keys: VtpmKeys, claim: VtpmClaim, host: VmHost) -> VtpmCertificates:
-    try:
-        return host.issuer.certify_keys(keys, claim)
-    except ValueError as problem:
-        raise HostError("vtpm_failed", f"the keys that came along: {problem}") from problem
 
 
 @contextlib.asynccontextmanager
@@ -115,7 +110,13 @@ async def _swtpm(
     """swtpm with our end of its data channel, for our own client, or of its control channel, for QEMU."""
     ours, theirs = socket.socketpair()
     with theirs, _pipe(derive(vm_key, STATE_KEY_INFO)) as key, _pipe(derive(vm_key, MIGRATION_KEY_INFO)) as moving:
-        arguments = ["swtpm", "socket", "--tpm2", "--tpmstate", "dir=/proc/self/fd/6,mode=0600"]
+        arguments = [
+            "swtpm",
+            "socket",
+            "--tpm2",
+            "--tpmstate",
+            "dir=/proc/self/fd/6,mode=0644",
+        ]  # in a folder for it and us
         arguments += ["--seccomp", "action=kill", "--terminate"]
         arguments += ["--key", "fd=4,format=binary,mode=aes-256-cbc"]
         arguments += ["--migration-key", "fd=5,format=binary,mode=aes-256-cbc"]
@@ -151,12 +152,14 @@ async def _swtpm(
 @contextmanager
 def _pipe(key: bytes) -> Iterator[int]:
     """What is read from it is *key*, which is wiped here."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        os.write(writer, key)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            os.write(writer, key)
+        finally:
+            os.close(writer)
     finally:
         wipe(key)
-        os.close(writer)
     try:
         yield reader
     finally:

@@ -1,7 +1,7 @@
 """Where the state of a vTPM stands, encrypted, and what may be demanded of it.
 
-    vtpm/        as it was when the VM ran last
-    vtpm.next/   what the vTPM of a start works on: a copy that takes its place when the VM runs
+    vtpm/        as it was when the VM ran last, or came from another node
+    vtpm.next/   what the vTPM of a start works on: a copy that takes its place when the VM runs, or has arrived
     vtpm.old/    what it took the place of, for a moment
 
 So a start that comes to nothing changes nothing, and what was registered of the state still holds. Whoever runs the
@@ -14,8 +14,7 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,11 +74,12 @@ class VtpmState:
 
     Attributes:
         parent: The VM's folder.
-        has_begun: Whether the VM of this start has run.
+        has_begun: Whether the VM of this start has run, or has arrived.
     """
 
     parent: Path
     has_begun: bool = False
+    _durable: "tuple[_Look, ...]" = ()
 
     @property
     def place(self) -> Path:
@@ -111,26 +111,27 @@ class VtpmState:
         except OSError as problem:
             raise HostError("state_unwritable", f"{self.parent}: {problem.strerror}") from problem
 
-    @contextmanager
-    def lent(self, user: int | None) -> Iterator[int]:
-        """A descriptor of the folder, which *user* owns meanwhile."""
+    def lend(self, user: int | None) -> int:
+        """A descriptor of the folder, which *user* owns from here on, until `leave`. Who asks closes it."""
         folder = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if user is not None:
                 give(self.place, user)
-            yield folder
-        finally:
+        except OSError:
             os.close(folder)
-            take_back(self.place)
+            raise
+        return folder
 
     def leave(self) -> None:
-        """Remove what no VM has run with; what cannot be removed is left to the next start."""
-        if not self.has_begun:
+        """Take it back, and remove what no VM has run with; what cannot be removed is left to the next start."""
+        if self.has_begun:
+            take_back(self.place)
+        else:
             with suppress(OSError):
                 remove(self.place)
 
     def begin(self) -> None:
-        """The VM runs: from here on this is its vTPM's state.
+        """The VM runs, or all of it has arrived: from here on this is its vTPM's state. Durable on return.
 
         Raises:
             HostError: ``state_unwritable``.
@@ -138,11 +139,13 @@ class VtpmState:
         if self.has_begun:
             return
         try:
+            _sync(self.place)  # nothing takes the place of what is durable that is not
             if self._at("vtpm").exists():
                 self._at("vtpm").rename(self._at("vtpm.old"))
             self.place.rename(self._at("vtpm"))  # between the two, `_last` says which it is
             self.has_begun = True
             sync_folder(self.parent)
+            sync_folder(self.parent.parent)
             remove(self._at("vtpm.old"))
         except OSError as problem:
             raise HostError("state_unwritable", f"{self.parent}: {problem.strerror}") from problem
@@ -156,15 +159,26 @@ class VtpmState:
             digest.update(len(content).to_bytes(8, "big") + content)
         return digest.digest()
 
-    def forget(self) -> None:
-        """Remove all of it: it will never be started again here.
+    def sync(self) -> None:
+        """Have what the vTPM has written by now be durable: swtpm does not see to that itself.
 
         Raises:
-            OSError: Something is left.
+            DiskError: ``vtpm_state_unwritable``.
         """
-        take_back(self.place)
-        for path in self.place.iterdir():
-            path.unlink()
+        try:
+            now = tuple(_look_at(path) for path in _entries(self.place))
+            if now != self._durable:
+                _sync(self.place)
+                self._durable = now
+        except OSError as problem:
+            raise DiskError("vtpm_state_unwritable", f"{self.place}: {problem.strerror}") from problem
+
+    def settle(self) -> bytes:
+        """The `digest` of what the vTPM has left, which is durable then."""
+        digest = self.digest()
+        if self.has_begun:
+            _sync(self.place)
+        return digest
 
     def _last(self) -> Path:
         """Where it stands as it was when the VM ran last, wherever `begin` has got to."""
@@ -175,7 +189,8 @@ class VtpmState:
 
 
 def give(folder: Path, user: int) -> None:
-    """Make *user* the owner of the folder and of all that is in it; only its owner may look into it."""
+    """Make *user* the owner of the folder and of all that is in it; beside its owner, only we may look into it."""
+    folder.chmod(0o750)  # the group is ours
     for entry in folder.iterdir():
         os.chown(entry, user, -1, follow_symlinks=False)
     os.chown(folder, user, -1)
@@ -184,6 +199,7 @@ def give(folder: Path, user: int) -> None:
 def take_back(folder: Path) -> None:
     """Nobody else gets at what is in it from here on, or puts more into it."""
     os.chown(folder, os.geteuid(), -1)
+    folder.chmod(0o700)  # whatever its user has made of it
 
 
 def remove(folder: Path) -> None:
@@ -207,12 +223,55 @@ def _files(folder: Path) -> list[Path]:
     if not folder.exists():
         return []
     take_back(folder)
-    with os.scandir(folder) as entries:
-        found = sorted(Path(entry) for entry in itertools.islice(entries, FILES_MAX + 1))
-    if len(found) > FILES_MAX:
-        raise OSError(errno.EFBIG, f"more than {FILES_MAX} files in {folder.name}")
+    found = _entries(folder)
     for path in found:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise OSError(errno.ELOOP, f"{path.name!r} is no file")
         os.chown(path, os.geteuid(), -1, follow_symlinks=False)
+        path.chmod(0o600)
     return [path for path in found if not path.name.startswith(".")]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, in order of name.
+
+    Raises:
+        OSError: There is more in it than a vTPM has.
+    """
+    with os.scandir(folder) as entries:
+        found = sorted(Path(entry) for entry in itertools.islice(entries, FILES_MAX + 1))
+    if len(found) > FILES_MAX:
+        raise OSError(errno.EFBIG, f"more than {FILES_MAX} files in {folder.name}")
+    return found
+
+
+_Look = tuple[str, int, int]  # name, inode and time of the last change: swtpm replaces a file by another
+
+
+def _look_at(path: Path) -> _Look:
+    try:
+        about = path.lstat()
+    except FileNotFoundError:  # it has just taken the place of another
+        return path.name, 0, 0
+    return path.name, about.st_ino, about.st_mtime_ns
+
+
+def _sync(folder: Path) -> None:
+    """Make a folder durable with all that is in it, while its user may go on writing.
+
+    Raises:
+        OSError: It cannot be; or there is something in it that no vTPM has.
+    """
+    for path in _entries(folder):
+        if not path.name.startswith("."):  # locks
+            with suppress(FileNotFoundError):
+                _sync_file(path)
+    sync_folder(folder)
+
+
+def _sync_file(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
