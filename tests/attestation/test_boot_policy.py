@@ -67,6 +67,19 @@ WRONG = {
         f'bank = "sha384"\n{HEAD}[drivers]\nmode = "warn"\n[ima]\nsha256 = "{DIGEST}"\n',
         "ima",
     ),
+    "a hash with blanks": (HEAD + KERNEL + f'[ima]\nsha256 = "{"ab " * 32}"\n', "ima.sha256"),
+    "a hash that is none": (HEAD + KERNEL + f'[ima]\nsha256 = "{"zz" * 32}"\n', "ima.sha256"),
+    "an event with a short digest": (
+        HEAD + '[firmware]\nmode = "enforce"\nbuilds = [{ events = ["EV_IPL ab"] }]\n',
+        "firmware.builds[0].events: 'ab'",
+    ),
+    **{
+        f"a short digest in {key}": (
+            f'{HEAD}[secure_boot]\nmode = "enforce"\nstate = "on"\n{key} = ["ab"]\n',
+            f"secure_boot.{key}: 'ab'",
+        )
+        for key in ("PK", "KEK", "db", "dbx", "authorities", "others")
+    },
     "a short hash of an IMA policy": (HEAD + KERNEL + '[ima]\nsha256 = "ab"\n', "ima.sha256"),
 }
 
