@@ -49,6 +49,7 @@ def test_an_unknown_bank_is_told_with_those_that_there_are() -> None:
 def test_a_nonce_has_32_bytes(value: bytes) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         Nonce(value)
+    assert Nonce(b"n" * 32).value == b"n" * 32
 
 
 @given(st.text(max_size=70) | st.text("a.-", max_size=6))

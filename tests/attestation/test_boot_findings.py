@@ -29,6 +29,7 @@ from tests.support.boots import (
     log_of,
     policy,
     quote_of,
+    refusal,
     variable,
 )
 
@@ -305,3 +306,14 @@ def test_a_policy_lists_what_it_allows_as_far_as_there_is_room() -> None:
     rules = only(f'[boot_files]\nmode = "enforce"\ndigests = [{digests}]\n')
 
     assert "..., and 2 more; found" in found([INITRD], rules)[0][1]
+
+
+def test_a_policy_may_know_everything_that_is_started_as_a_boot_loader() -> None:
+    kernel = f'[kernel]\nmode = "enforce"\ndigests = ["{KERNEL.digest.hex()} 6.1"]\n'
+    loaders = f'digests = ["{LOADER.digest.hex()} GRUB"]'
+    both = f'digests = ["{LOADER.digest.hex()}", "{KERNEL.digest.hex()}"]'
+    rules = policy(POLICY.replace(kernel, "").replace(loaders, both))
+
+    assert rules.kernel is None
+    assert judged(HONEST, rules=rules).policy_name == "tvmm"
+    assert refusal([*HONEST, image("another.efi")], rules=rules) == "boot_loader_not_in_policy"

@@ -412,6 +412,17 @@ def test_a_blob_has_a_place_of_64_bits_and_perhaps_a_name() -> None:
     assert decode_event_data(EventType.EV_EFI_PLATFORM_FIRMWARE_BLOB2, b"") == Unknown(b"")
 
 
+def test_an_image_has_a_place_a_size_and_a_path_of_its_length() -> None:
+    node = b"\x01\x01\x06\x00\x00\x1f"
+    data = struct.pack("<QQQQ", (1 << 64) - 1, 1 << 63, 0, len(node)) + node
+
+    for behind in (b"", b"\x01", node):
+        decoded = decode_event_data(EventType.EV_EFI_BOOT_SERVICES_APPLICATION, data + behind)
+        assert decoded == LoadedImage((1 << 64) - 1, 1 << 63, "Pci(0x1F,0x0)")
+    short = decode_event_data(EventType.EV_EFI_BOOT_SERVICES_APPLICATION, data[:-1])
+    assert short == Unknown(data[:-1])
+
+
 def test_a_tagged_event_is_as_long_as_it_says() -> None:
     for data, content in ((b"\1\0\0\0\2\0\0\0ab", b"ab"), (b"\1\0\0\0\2\0\0\0abc", b"ab")):
         assert decode_event_data(EventType.EV_EVENT_TAG, data) == TaggedEvent(1, content)
