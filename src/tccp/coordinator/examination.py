@@ -30,7 +30,7 @@ PATIENCE_S = 120.0  # for all that a verdict needs: evidence does not grow old w
 # Hosts whose lists are on their way, of those that register and of those that are admitted; each part is in memory
 # until it is judged.
 AT_ONCE = 64
-# Threads that judge logs, likewise. A log may take a second: quotes, and all else that needs a thread, do not wait for it.
+# Threads that judge logs, likewise. A log may take a second: quotes, and all else that needs a thread, wait for none.
 JUDGES = 4
 
 # Asks a host for one of its logs from an offset on: ``await fetch(IMA_LIST, 0)``.
