@@ -127,8 +127,11 @@ size_t tccp_authorities_count(const tccp_authorities *authorities)
 {
     if (authorities == NULL)
         return 0;
-    int count = sk_X509_OBJECT_num(X509_STORE_get0_objects(authorities->trusted));
-    return count < 0 ? 0 : (size_t) count;
+    STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(authorities->trusted);
+    size_t count = 0;
+    for (int i = 0; i < sk_X509_OBJECT_num(objects); i++)
+        count += X509_OBJECT_get_type(sk_X509_OBJECT_value(objects, i)) == X509_LU_X509;
+    return count;
 }
 
 /* The certificates of a file, in a stack that the caller frees; each may sign certificates. */

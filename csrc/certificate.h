@@ -9,12 +9,16 @@
 struct tccp_authorities {
     X509_STORE *trusted;
     STACK_OF(X509) *intermediates;
+    size_t lists; /* of revocations, in trusted */
 };
 
 /* Append the certificates of a DER or PEM file to certificates, which then holds max at the most.
  * On an error some may have been appended: the caller throws them away. */
 TCCP_MUST_USE tccp_status certificates_load(const uint8_t *bytes, size_t len, size_t max,
                                             STACK_OF(X509) *certificates);
+
+/* Is this error of libcrypto's, about a list of revocations, none to us? is_authority: it is about the end of the chain. */
+int revocation_is_tolerable(int error, int is_authority);
 
 /* How the store of authorities recognises an issuer (X509_STORE_set_check_issued). */
 int ek_is_issued_by(X509_STORE_CTX *ctx, X509 *certificate, X509 *issuer);

@@ -68,8 +68,12 @@ int ek_is_issued_by(X509_STORE_CTX *ctx, X509 *certificate, X509 *issuer)
 
 static int judge_chain_error(int ok, X509_STORE_CTX *ctx)
 {
-    if (ok || X509_STORE_CTX_get_error_depth(ctx) != 0)
-        return ok;
+    int depth = X509_STORE_CTX_get_error_depth(ctx);
+    int last = sk_X509_num(X509_STORE_CTX_get0_chain(ctx)) - 1;
+    if (ok || revocation_is_tolerable(X509_STORE_CTX_get_error(ctx), depth == last))
+        return 1;
+    if (depth != 0)
+        return 0;
     switch (X509_STORE_CTX_get_error(ctx)) {
     case X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION:
         return only_harmless_criticals(X509_STORE_CTX_get_current_cert(ctx));
@@ -111,6 +115,7 @@ static tccp_status status_of_chain_error(int error)
     switch (error) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
     case X509_V_ERR_CERT_NOT_YET_VALID: return TCCP_ERR_EXPIRED;
+    case X509_V_ERR_CERT_REVOKED: return TCCP_ERR_REVOKED;
     case X509_V_ERR_ERROR_IN_CERT_NOT_BEFORE_FIELD:
     case X509_V_ERR_ERROR_IN_CERT_NOT_AFTER_FIELD:
     case X509_V_ERR_INVALID_EXTENSION: return TCCP_ERR_MALFORMED;

@@ -24,6 +24,7 @@ const char *tccp_status_name(int status)
     case TCCP_ERR_KEY_MISMATCH: return "key_mismatch";
     case TCCP_ERR_EXPIRED: return "expired";
     case TCCP_ERR_TRUNCATED: return "truncated";
+    case TCCP_ERR_REVOKED: return "certificate_revoked";
     case TCCP_ERR_EXTENDED: return "extended";
     case TCCP_ERR_WRONG_KEY: return "wrong_key";
     case TCCP_ERR_SUITE_ALTERED: return "suite_altered";

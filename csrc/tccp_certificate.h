@@ -1,4 +1,4 @@
-/* tccp_certificate.h: EK certificates and who may certify them (certificate.c, ek_certificate.c).
+/* tccp_certificate.h: EK certificates and who may certify them (certificate.c, revocation.c, ek_certificate.c).
  * A part of tccp.h, which says what holds for every function. */
 #ifndef TCCP_TCCP_CERTIFICATE_H
 #define TCCP_TCCP_CERTIFICATE_H
@@ -12,6 +12,7 @@
 #define TCCP_CHAIN_MAX 16
 #define TCCP_AUTHORITIES_BYTES_MAX 4194304
 #define TCCP_AUTHORITIES_MAX 4096
+#define TCCP_REVOCATIONS_MAX 1024
 #define TCCP_TPM_TEXT_BYTES 65
 #define TCCP_X509_NAME_BYTES 1025
 #define TCCP_SERIAL_BYTES 129
@@ -35,6 +36,13 @@ TCCP_MUST_USE tccp_status tccp_authorities_add(tccp_authorities *authorities, co
 TCCP_MUST_USE tccp_status tccp_authorities_add_intermediates(tccp_authorities *authorities,
                                                              const uint8_t *certificates, size_t certificates_len,
                                                              size_t *ret_count);
+
+/* Add the lists of revoked certificates (CRLs) of a DER or PEM file, all or (after an error) none. What a list says of
+ * a certificate counts when the certificate's issuer has signed it, whether the time of the next one has come or not.
+ *   ret_next_update_s  when the first of them expects to be replaced, seconds since 1970-01-01 UTC; INT64_MAX: never
+ * Source: RFC 5280, sections 5 and 6.3; whole lists only, no deltas and none by others than the issuer. */
+TCCP_MUST_USE tccp_status tccp_authorities_add_revocations(tccp_authorities *authorities, const uint8_t *lists,
+                                                           size_t lists_len, int64_t *ret_next_update_s);
 
 /* How many different authorities are trusted. */
 size_t tccp_authorities_count(const tccp_authorities *authorities);
@@ -63,6 +71,7 @@ typedef struct tccp_ek_certificate {
  *
  * TCCP_ERR_UNTRUSTED       no chain to an authority, or a signature in it is wrong
  * TCCP_ERR_EXPIRED         a certificate of the chain is not valid at now_s
+ * TCCP_ERR_REVOKED         a certificate below the authority is in a list of its issuer's
  * TCCP_ERR_KEY_ATTRIBUTES  certified, but not as an EK: an authority, another extended key usage, a signing key
  * TCCP_ERR_UNSUPPORTED     SHA-1 or weaker below the authority, a weak or strange key, an unknown critical extension
  *

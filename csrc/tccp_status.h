@@ -38,6 +38,7 @@ typedef enum tccp_status {
     TCCP_ERR_KEY_MISMATCH = 26,  /* two keys that must be the same are not */
     TCCP_ERR_EXPIRED = 27,       /* a certificate is outside its validity */
     TCCP_ERR_TRUNCATED = 28,     /* the structure begins well and ends too early */
+    TCCP_ERR_REVOKED = 29,       /* whoever issued the certificate has taken it back */
 
     TCCP_ERR_EXTENDED = 40,      /* there are bytes behind the end of the sealed image */
     TCCP_ERR_WRONG_KEY = 41,     /* the header commits to another key */

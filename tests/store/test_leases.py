@@ -10,8 +10,8 @@ import pytest
 
 from tccp.model import NodeName
 from tccp.store import ConflictError, Store, open_store
-from tccp.store.transactions import LAPSES_PER_TRANSACTION
-from tests.store.support import POLICY, lease, lease_id, node, policy, prepare, renew, renewal_of
+from tccp.store.transactions import LAPSES_PER_TRANSACTION, LEASES_KEPT
+from tests.store.support import POLICY, TENANT, claim, lease, lease_id, node, policy, prepare, renew, renewal_of, vm_end
 
 A = NodeName("a")
 
@@ -251,3 +251,21 @@ async def test_a_policy_grows_by_newer_versions_only(store: Store) -> None:
     assert await store.policy(POLICY, 1) is None
     assert await store.policy("nothing") is None
     assert await store.policy_versions(POLICY) == [policy(version=3), policy(version=7)]
+
+
+async def test_old_leases_are_forgotten_but_those_of_vms_and_the_newest(store: Store) -> None:
+    await prepare(store, "a", "b")
+    await store.add_tenant(TENANT)
+    await store.admit(lease("b", 0))
+    of_vm, last = 2, LEASES_KEPT + 5
+    for number in range(1, last + 1):
+        await store.admit(lease("a", number, issued_ms=2_000 + number))
+        if number == of_vm:
+            await store.release(claim(of_vm))
+            await store.end_vm(vm_end(of_vm))
+
+    kept = [number for number in range(last + 1) if await store.lease(lease_id(number)) is not None]
+
+    assert kept == [0, of_vm, *range(last - LEASES_KEPT, last + 1)]
+    assert [record.lease_id for record in await store.leases_of(A, 2)] == [lease_id(last - 1), lease_id(last - 2)]
+    assert len([event for event in await store.events(limit=1_000) if event.kind == "admit"]) == last + 1

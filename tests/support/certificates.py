@@ -129,6 +129,26 @@ class Authority:
         certificate = builder.sign(self.key, hash_algorithm or hashes.SHA256(), rsa_padding=padding)
         return certificate.public_bytes(Encoding.DER)
 
+    def revoke(
+        self,
+        *serials: int,
+        number: int = 1,
+        valid: tuple[datetime, datetime] = (NOW - DAY, NOW + DAY),
+        by: PrivateKey | None = None,
+    ) -> bytes:
+        """A CRL of this authority with *serials* in it, DER.
+
+        Args:
+            valid: When it was made, and when the next one is to be.
+            by: Who signs it, if not the authority.
+        """
+        builder = x509.CertificateRevocationListBuilder(_name(self.name), last_update=valid[0], next_update=valid[1])
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+        for serial in serials:
+            entry = x509.RevokedCertificateBuilder(serial, NOW - DAY)
+            builder = builder.add_revoked_certificate(entry.build())
+        return builder.sign(by or self.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
     def reissue(self, der: bytes, elements: dict[int, bytes]) -> bytes:
         """*der* with elements of its to-be-signed part replaced, signed anew: what no library would issue.
 

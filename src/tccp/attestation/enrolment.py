@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tccp.core.certificate import Authorities, ek_certificate_verify
+from tccp.core.certificate import NEVER, Authorities, ek_certificate_verify
 from tccp.core.credential import SECRET_BYTES, credential_make
 from tccp.core.tpm_public import TpmPublic, tpm_public_check_ak, tpm_public_check_ek, tpm_public_parse
 from tccp.errors import EnrolmentError
@@ -48,17 +48,26 @@ class EkAuthorities:
         certificates: Contents of files, DER or PEM, one certificate or many each. Every certificate is trusted by
             itself: an intermediate needs no root above it.
         intermediates: Likewise, certificates that may stand between an EK and an authority, trusted in nothing.
+        revocations: Contents of files of CRLs, DER or PEM: an EK is refused when its certificate, or one between it and
+            an authority, stands in a list of its issuer's. An old list counts on; no list is no objection.
 
     Raises:
         EnrolmentError: ``malformed``, ``too_large``, or ``key_attributes`` for one that is no authority.
     """
 
-    def __init__(self, certificates: Iterable[bytes], intermediates: Iterable[bytes] = ()) -> None:
+    def __init__(
+        self, certificates: Iterable[bytes], intermediates: Iterable[bytes] = (), revocations: Iterable[bytes] = ()
+    ) -> None:
         self._authorities = Authorities()
         for file in certificates:
             self._authorities.add(file)
         for file in intermediates:
             self._authorities.add_intermediates(file)
+        self._next_update_s = min((self._authorities.add_revocations(file) for file in revocations), default=NEVER)
+
+    def has_old_lists(self, now: datetime) -> bool:
+        """Whether the maker has published a newer CRL than one of these, or said that he would by *now*."""
+        return self._next_update_s < now.timestamp()
 
     def __len__(self) -> int:
         """How many different authorities are trusted."""
@@ -179,7 +188,8 @@ def verify_ek_certificate(
         now: When; every certificate of the chain, the authority's too, must be valid then.
 
     Raises:
-        EnrolmentError: ``malformed``, ``too_large``; ``untrusted`` (no chain to an authority); ``expired``;
+        EnrolmentError: ``malformed``, ``too_large``; ``untrusted`` (no chain to an authority, or a CRL that its issuer
+            has not signed); ``expired``; ``certificate_revoked``;
             ``key_attributes`` (certified, but not as an EK); ``unsupported`` (SHA-1, a weak or strange key, a
             critical extension that nobody knows).
     """

@@ -148,10 +148,11 @@ class EnrolmentConfig(Table, frozen=True):
     """``[enrolment]``: folders of certificates of TPM makers; none trusted unless listed."""
 
     ek_authorities: Annotated[AbsolutePath | None, Meta(examples=["/etc/tccp/ek-authorities"])] = None
-    """A folder of certificates, PEM or DER (.pem, .crt, .cer, .der): each is trusted by itself."""
+    """A folder of certificates, PEM or DER (.pem, .crt, .cer, .der): each is trusted by itself. Lists of certificates
+    that their makers have revoked (CRLs, .crl) may stand beside them."""
 
     ek_intermediates: Annotated[AbsolutePath | None, Meta(examples=["/etc/tccp/ek-intermediates"])] = None
-    """A folder of certificates that help to build chains, and are trusted in nothing."""
+    """A folder of certificates that help to build chains, and are trusted in nothing; and .crl files, likewise."""
 
 
 class PoliciesConfig(Table, frozen=True):

@@ -1,6 +1,9 @@
 """The TPM makers whose EK certificates this coordinator believes: the files of the configured folders, no others."""
 
+from datetime import datetime
 from pathlib import Path
+
+import structlog
 
 from tccp.attestation.enrolment import EkAuthorities
 from tccp.config import EnrolmentConfig
@@ -8,25 +11,53 @@ from tccp.errors import ConfigError, EnrolmentError
 
 CERTIFICATE_BYTES_MAX = 4 << 20
 SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
+REVOCATIONS = frozenset({".crl"})
+
+log = structlog.get_logger()
 
 
-def load_authorities(config: EnrolmentConfig) -> EkAuthorities:
-    """The configured authorities; none when no folder is configured.
+def load_authorities(config: EnrolmentConfig, now: datetime) -> EkAuthorities:
+    """The configured authorities, and the revocations beside them; none when no folder is configured.
+
+    Args:
+        now: When; the log is told of revocations that have been replaced.
 
     Raises:
-        ConfigError: A folder or a certificate in it cannot be read; the detail names it.
+        ConfigError: A folder or a file in it cannot be read; the detail names it.
     """
-    authorities = _read_folder(config.ek_authorities, "enrolment.ek_authorities")
-    intermediates = _read_folder(config.ek_intermediates, "enrolment.ek_intermediates")
-    return EkAuthorities(authorities, intermediates)
+    folders = {
+        "enrolment.ek_authorities": config.ek_authorities,
+        "enrolment.ek_intermediates": config.ek_intermediates,
+    }
+    authorities, intermediates = (_read_folder(folder, key, SUFFIXES) for key, folder in folders.items())
+    lists = [content for key, folder in folders.items() for content in _read_folder(folder, key, REVOCATIONS)]
+    found = EkAuthorities(authorities, intermediates, lists)
+    if found.has_old_lists(now):
+        log.warning("revocations_outdated", files=old_revocations(config, now))
+    return found
 
 
-def _read_folder(folder: str | None, key: str) -> list[bytes]:
-    if folder is None:
-        return []
+def old_revocations(config: EnrolmentConfig, now: datetime) -> list[str]:
+    """The files of revocations that their makers have replaced by *now*.
+
+    Raises:
+        ConfigError: As of `load_authorities`.
+    """
+    return [
+        str(path)
+        for folder in (config.ek_authorities, config.ek_intermediates)
+        for path in _paths(folder, REVOCATIONS)
+        if EkAuthorities([], [], [_read(path)]).has_old_lists(now)
+    ]
+
+
+def _paths(folder: str | None, suffixes: frozenset[str]) -> list[Path]:
+    return sorted(path for path in Path(folder).iterdir() if path.suffix in suffixes) if folder is not None else []
+
+
+def _read_folder(folder: str | None, key: str, suffixes: frozenset[str]) -> list[bytes]:
     try:
-        paths = sorted(path for path in Path(folder).iterdir() if path.suffix in SUFFIXES)
-        return [_read(path) for path in paths]
+        return [_read(path) for path in _paths(folder, suffixes)]
     except OSError as problem:
         raise ConfigError("authorities_unreadable", f"{key}: {problem.filename}: {problem.strerror}") from None
 
@@ -37,7 +68,8 @@ def _read(path: Path) -> bytes:
     if len(content) > CERTIFICATE_BYTES_MAX:
         raise ConfigError("bad_authority", f"{path}: more than {CERTIFICATE_BYTES_MAX} bytes")
     try:
-        EkAuthorities([content])  # alone, so that the message can name the file
+        # Alone, so that the message can name the file.
+        EkAuthorities([], [], [content]) if path.suffix in REVOCATIONS else EkAuthorities([content])
     except EnrolmentError as problem:
         raise ConfigError("bad_authority", f"{path}: {problem}") from None
     return content

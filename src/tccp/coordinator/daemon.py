@@ -84,7 +84,7 @@ log = structlog.get_logger()
 async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]:
     """Everything but the listeners, started in order and stopped in reverse."""
     state = Path(config.state_directory)
-    authorities = load_authorities(config.enrolment)
+    authorities = load_authorities(config.enrolment, SteadyClock().now())
     operators = load_operators(config.policies)
     async with (
         _tpm_and_keys(config) as (tpm, keys),
@@ -324,7 +324,7 @@ async def _reload(services: Services, config_path: Path) -> None:
     """
     try:
         config = load_config(config_path, CoordinatorConfig)
-        authorities: EkAuthorities = load_authorities(config.enrolment)
+        authorities: EkAuthorities = load_authorities(config.enrolment, services.clock.now())
         operators = load_operators(config.policies)
         context = log_context(config.log_server, services.identity.keys.ca, now=services.clock.now())
     except TccpError as problem:

@@ -7,6 +7,7 @@ Decision 0035.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
 
 import structlog
 import trio
@@ -29,11 +30,16 @@ PATIENCE_S = 120.0  # for all that a verdict needs: evidence does not grow old w
 # Hosts whose lists are on their way, of those that register and of those that are admitted; each part is in memory
 # until it is judged.
 AT_ONCE = 64
+# Threads that judge logs, likewise. A log may take a second: quotes, and all else that needs a thread, wait for none.
+JUDGES = 4
 
 # Asks a host for one of its logs from an offset on: ``await fetch(IMA_LIST, 0)``.
 Fetch = Callable[[f.HostLog, int], Awaitable[bytes]]
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 @dataclass(slots=True)
@@ -65,6 +71,16 @@ def judge_known(policy: AnyPolicy, quote: VerifiedQuote, known: KnownBoot) -> Tr
     return judge_again(policy, quote, known.judged, accepted)
 
 
+class _Room:
+    """How many hosts are examined at once, and how many threads judge what they show."""
+
+    def __init__(self) -> None:
+        self.places, self._judges = trio.CapacityLimiter(AT_ONCE), trio.CapacityLimiter(JUDGES)
+
+    async def judge(self, judge: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await trio.to_thread.run_sync(judge, *args, limiter=self._judges)
+
+
 class Examiner:
     """Examines hosts, some at once.
 
@@ -76,7 +92,7 @@ class Examiner:
     def __init__(self, ima: ImaPolicies, before: MeasuredBefore) -> None:
         self.ima, self._before = ima, before
         # Whoever registers may be slow on purpose, on as many connections as it likes: no admitted host waits for it.
-        self._places = {kind: trio.CapacityLimiter(AT_ONCE) for kind in ("registering", "admitted")}
+        self._registering, self._admitted = _Room(), _Room()
 
     async def examine(
         self,
@@ -103,13 +119,13 @@ class Examiner:
             return platform
         assert isinstance(policy, BootPolicy)
         accepted = known.accepted
+        room = self._registering if event_log is not None else self._admitted
         if policy.ima_sha256 is not None and not _is_of(accepted, policy, quote):
-            places = self._places["registering" if event_log is not None else "admitted"]
-            accepted = await self._measurements(policy, quote, accepted, fetch, node=node, places=places)
+            accepted = await self._measurements(policy, quote, accepted, fetch, node=node, room=room)
         platform = judge_again(policy, quote, known.judged, accepted)
         if platform is None:
             content = event_log if event_log is not None else await fetch(FIRMWARE_LOG, 0)
-            platform = await trio.to_thread.run_sync(judge_boot, policy, quote, content, accepted)
+            platform = await room.judge(judge_boot, policy, quote, content, accepted)
             known.judged = remember_boot(policy, platform)
         known.accepted = accepted
         if node is not None and accepted is not None:
@@ -124,31 +140,31 @@ class Examiner:
         fetch: Fetch,
         *,
         node: NodeName | None,
-        places: trio.CapacityLimiter,
+        room: _Room,
     ) -> AcceptedMeasurements:
         """What the host has measured since it was last accepted by the same IMA policy, or since its boot."""
         assert policy.ima_sha256 is not None
         compiled, start = self.ima.get(policy.ima_sha256), ImaProgress.start(policy.bank)
         if accepted is not None and accepted.policy_sha256 == policy.ima_sha256:
-            return await self._take(ListInParts(compiled, accepted.progress, quote.pcrs), fetch, places)
+            return await self._take(ListInParts(compiled, accepted.progress, quote.pcrs), fetch, room)
         recalled = await self._before.recall(node, quote, policy.ima_sha256) if node is not None else None
         if recalled is not None:
             try:
-                return await self._take(ListInParts(compiled, recalled, quote.pcrs), fetch, places)
+                return await self._take(ListInParts(compiled, recalled, quote.pcrs), fetch, room)
             except (ImaError, PolicyError) as problem:  # it is only a shortcut
                 log.info("measurements_recalled_in_vain", node=str(node), reason=problem.reason)
-        return await self._take(ListInParts(compiled, start, quote.pcrs), fetch, places)
+        return await self._take(ListInParts(compiled, start, quote.pcrs), fetch, room)
 
-    async def _take(self, measured: ListInParts, fetch: Fetch, places: trio.CapacityLimiter) -> AcceptedMeasurements:
+    async def _take(self, measured: ListInParts, fetch: Fetch, room: _Room) -> AcceptedMeasurements:
         if measured.is_all:
             found = measured.take(b"")
             assert found is not None
             return found
-        async with places:
+        async with room.places:
             before = measured.offset
             while True:
                 part = await fetch(IMA_LIST, measured.offset)
-                found = await trio.to_thread.run_sync(measured.take, part)
+                found = await room.judge(measured.take, part)
                 if found is not None:
                     log.debug("measurements_accepted", new_bytes=found.progress.consumed_bytes - before)
                     return found

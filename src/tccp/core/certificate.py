@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from tccp.core._lib import check, ffi, lib
 from tccp.errors import EnrolmentError
 
-__all__ = ["Authorities", "EkCertificateInfo", "ek_certificate_verify"]
+__all__ = ["NEVER", "Authorities", "EkCertificateInfo", "ek_certificate_verify"]
+
+NEVER = (1 << 63) - 1
 
 
 class Authorities:
@@ -36,6 +38,19 @@ class Authorities:
             EnrolmentError: ``malformed``, ``too_large`` or ``key_attributes`` (not an authority).
         """
         return self._add(lib.tccp_authorities_add_intermediates, certificates)
+
+    def add_revocations(self, lists: bytes) -> int:
+        """Refuse what the CRLs of a DER or PEM file name; return when the first of them expects to be replaced.
+
+        That is in seconds since 1970-01-01 UTC, `NEVER` where none says so.
+
+        Raises:
+            EnrolmentError: ``malformed`` or ``too_large``.
+        """
+        next_update_s = ffi.new("int64_t *")
+        status = lib.tccp_authorities_add_revocations(self._handle, lists, len(lists), next_update_s)
+        check(status, EnrolmentError, "a list of revoked certificates")
+        return int(next_update_s[0])
 
     def _add(self, function: ffi.CData, certificates: bytes) -> int:
         count = ffi.new("size_t *")
@@ -70,7 +85,8 @@ def ek_certificate_verify(
     """Verify that one of *authorities* certified an endorsement key.
 
     Raises:
-        EnrolmentError: ``malformed``, ``too_large``, ``untrusted``, ``expired``, ``key_attributes``, ``unsupported``.
+        EnrolmentError: ``malformed``, ``too_large``, ``untrusted``, ``expired``, ``certificate_revoked``,
+            ``key_attributes``, ``unsupported``.
     """
     files = [ffi.from_buffer("uint8_t[]", file) for file in chain]
     lengths = [len(file) for file in chain]

@@ -57,6 +57,7 @@ HINTS = {
     "ima_nothing_measured": "this kernel measures nothing: boot it with ima_policy=tcb",
     "no_ima_policy": "the coordinator has not got the compiled IMA policy that is to judge this node",
     "rebooted": "the TPM was reset while the lease held; registering again",
+    "certificate_revoked": "the maker of this TPM has taken its certificate, or one above it, back: ask the maker why",
     "untrusted": "the coordinator does not know the maker of this TPM: [enrolment] ek_authorities",
     "another_name": "`name` in node.toml is not the name that this TPM is enrolled under",
     "no_policy": "the policy that is to judge this node does not exist at the coordinator",

@@ -167,6 +167,8 @@ class Store(VmStore):
     async def admit(self, lease: LeaseRecord, body: bytes = b"") -> int:
         """Open *lease*; an older open one of the node ends as ``replaced``. Events ``end`` (of the older), ``admit``.
 
+        The node's oldest leases are forgotten: twenty that have ended remain, and those that a VM ran under last.
+
         Raises:
             ConflictError: ``node_unknown``, ``node_revoked``, ``policy_unknown``, ``policy_changed``: the lease's
                 policy and version must be those in force for the node now, not when its quote was judged.
@@ -210,7 +212,7 @@ class Store(VmStore):
 
     @abc.abstractmethod
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
-        """The last leases of a node that have ended, the newest first."""
+        """The last leases of a node that have ended, the newest first; of older ones the log knows."""
 
     # ---- what nodes have measured ----
 

@@ -18,6 +18,8 @@ from tccp.store.queries import clock_to_sql
 from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, NodeRecord
 
 LAPSES_PER_TRANSACTION = 256
+LEASES_KEPT = 20  # of a node, beside the open one; what they were is in the log for ever
+_FORGOTTEN_PER_ADMISSION = 64  # more than come in: a database that kept all of them gets smaller, bit by bit
 
 
 def append_event(connection: sqlite3.Connection, event: EventDraft) -> int:
@@ -182,6 +184,7 @@ def admit(connection: sqlite3.Connection, lease: LeaseRecord, body: bytes) -> in
         ),
     )
     follow_lease(connection, lease.node, lease.boot_id, lease.lease_id, lease.issued_ms)
+    _forget_leases(connection, name)
     return _append(connection, lease.issued_ms, EventKind.ADMIT, lease.node, body)
 
 
@@ -210,6 +213,16 @@ def no_open_lease(connection: sqlite3.Connection, lease_id: bytes) -> ConflictEr
     if row is None:
         return ConflictError("lease_unknown", lease_id.hex())
     return ConflictError("lease_ended", f"{row[1]}: {row[0]}")
+
+
+def _forget_leases(connection: sqlite3.Connection, name: str) -> None:
+    """Forget the node's oldest leases, but none under which a VM runs, or ran last."""
+    connection.execute(
+        "DELETE FROM lease WHERE lease_id IN (SELECT lease_id FROM lease WHERE node = ?1 AND ended_ms IS NOT NULL"
+        " AND NOT EXISTS (SELECT 1 FROM vm WHERE vm.lease_id = lease.lease_id)"
+        " ORDER BY issued_ms DESC, rowid DESC LIMIT ?2 OFFSET ?3)",
+        (name, _FORGOTTEN_PER_ADMISSION, LEASES_KEPT),
+    )
 
 
 def policy_changed(name: str, judged_by: tuple[str, int], in_force: tuple[str, int]) -> ConflictError:

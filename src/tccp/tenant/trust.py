@@ -24,6 +24,7 @@ from tccp.transparency.witness import verify_advance
 from tccp.transport.certificates import pem_of, spki_of_pem
 
 CERTIFICATE_SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
+REVOCATION_SUFFIXES = frozenset({".crl"})
 CERTIFICATE_BYTES_MAX = 1 << 20
 PORT_DIGITS_MAX = 5
 
@@ -223,7 +224,7 @@ def _authorities(policy: TenantPolicy) -> EkAuthorities | None:
 
 
 def load_ek_authorities(folder: Path) -> EkAuthorities:
-    """The authorities of TPMs in *folder*: certificates, PEM or DER, each trusted by itself.
+    """The authorities of TPMs in *folder*: certificates, PEM or DER, each trusted by itself, and CRLs beside them.
 
     Raises:
         HostError: It cannot be read.
@@ -231,10 +232,13 @@ def load_ek_authorities(folder: Path) -> EkAuthorities:
         PolicyError: ``untrusted``: nothing is in it.
     """
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in CERTIFICATE_SUFFIXES)
-        files = [path.read_bytes()[:CERTIFICATE_BYTES_MAX] for path in paths]
+        paths = sorted(folder.iterdir())
+        files, lists = (
+            [path.read_bytes()[:CERTIFICATE_BYTES_MAX] for path in paths if path.suffix.lower() in suffixes]
+            for suffixes in (CERTIFICATE_SUFFIXES, REVOCATION_SUFFIXES)
+        )
     except OSError as problem:
         raise HostError("folder_unreadable", f"{folder}: {problem.strerror}") from None
     if not files:
         raise PolicyError("untrusted", f"{folder}: no certificates in it, so no TPM is trusted")
-    return EkAuthorities(files)
+    return EkAuthorities(files, (), lists)

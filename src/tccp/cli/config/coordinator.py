@@ -51,9 +51,9 @@ def look(report: Report, config: CoordinatorConfig) -> None:
 
 
 def _look_at_authorities(report: Report, config: CoordinatorConfig) -> None:
-    from tccp.coordinator.authorities import load_authorities
+    from tccp.coordinator.authorities import load_authorities, old_revocations
 
-    enrolment = config.enrolment
+    enrolment, now = config.enrolment, datetime.now(UTC)
     named = [
         (("enrolment", key), Path(folder))
         for key, folder in (
@@ -66,9 +66,13 @@ def _look_at_authorities(report: Report, config: CoordinatorConfig) -> None:
     if not all(readable):
         return
     try:
-        load_authorities(enrolment)
+        load_authorities(enrolment, now)
     except ConfigError as problem:
-        report.fail(("enrolment",), problem.detail, "Replace it by the maker's certificate, or take it away.")
+        report.fail(("enrolment",), problem.detail, "Replace it by what the maker publishes, or take it away.")
+        return
+    for path in old_revocations(enrolment, now):
+        found = f"{path}: its maker has published a newer list since; this one counts on"
+        report.warn(("enrolment",), found, "Fetch the newer one.")
     if enrolment.ek_authorities is None:
         found = "no maker of TPMs is trusted: only TPMs whose key an operator names can be enrolled"
         report.warn(("enrolment", "ek_authorities"), found, "Name a folder with the certificates of their makers.")

@@ -17,6 +17,7 @@ CERTIFICATE_BYTES_MAX = 65_536
 AUTHORITY_BYTES_MAX = 4 << 20
 # As the coordinator chooses the files of its own folders.
 SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
+REVOCATIONS = frozenset({".crl"})
 
 
 def add_parser(commands: Commands) -> None:
@@ -27,7 +28,8 @@ def add_parser(commands: Commands) -> None:
         run,
         summary="verify the certificate of an endorsement key",
         about="Looks for a chain from the certificate to one of the authorities, each valid now and issued for it.\n"
-        "Of a folder, files called .pem, .crt, .cer and .der count, each with one certificate or many.",
+        "Of a folder, files called .pem, .crt, .cer and .der count, each with one certificate or many, and .crl\n"
+        "with what an authority has revoked.",
         examples=(
             "tccp node ek --certificate ek.der && tccp evidence ek ek.der --authorities /etc/tccp/ek-authorities",
             "tccp evidence ek ek.pem --authorities roots --intermediates between --at 2026-11-01 --json",
@@ -61,14 +63,24 @@ def _load(authorities: Path, intermediates: Path | None) -> "EkAuthorities":
 
     trusted = read_folder(authorities, suffixes=SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX)
     between = read_folder(intermediates, suffixes=SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX) if intermediates else {}
+    folders = [folder for folder in (authorities, intermediates) if folder is not None]
+    lists = {
+        path: content
+        for folder in folders
+        for path, content in read_folder(folder, suffixes=REVOCATIONS, bytes_max=AUTHORITY_BYTES_MAX).items()
+    }
     # One by one first, because together they do not say which one is bad.
-    for folder, make in ((trusted, lambda content: ((content,), ())), (between, lambda content: ((), (content,)))):
+    for folder, make in (
+        (trusted, lambda content: ((content,), ())),
+        (between, lambda content: ((), (content,))),
+        (lists, lambda content: ((), (), (content,))),
+    ):
         for path, content in folder.items():
             try:
                 EkAuthorities(*make(content))
             except EnrolmentError as error:
                 raise ConfigError("bad_authority", f"{path}: {error}", hint="Take it out of the folder.") from error
-    return EkAuthorities(trusted.values(), between.values())
+    return EkAuthorities(trusted.values(), between.values(), lists.values())
 
 
 def _describe(report: Report, certificate: "EkCertificate", at: datetime) -> None:
