@@ -259,10 +259,11 @@ async def test_who_registers_slowly_holds_up_no_host_that_is_admitted(
     coordinator: LiveCoordinator, alpha: MeasuredNode, apart: bool
 ) -> None:
     """Any number of connections may stall in the name of one host; here one takes the only place."""
-    places = {kind: trio.CapacityLimiter(1) for kind in ("registering", "admitted")}
+    registering, admitted = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
     if not apart:
-        places["registering"] = places["admitted"]
-    coordinator.services.examiner._places = places
+        registering = admitted
+    coordinator.services.examiner._registering.places = registering
+    coordinator.services.examiner._admitted.places = admitted
     await alpha.register()
     await alpha.run(DAEMON)
     slow = MeasuredNode(coordinator, "alpha", alpha.host)
@@ -274,9 +275,9 @@ async def test_who_registers_slowly_holds_up_no_host_that_is_admitted(
     await coordinator.challenge_now("alpha")
     await alpha.connection.send(await alpha.answer_renewal(await alpha.receive(RenewalChallenge)))
     if not apart:
-        while not places["admitted"].statistics().tasks_waiting:
+        while not admitted.statistics().tasks_waiting:
             await trio.lowlevel.checkpoint()
         slow.leave()
     await alpha.receive(Renewed)
-    assert bool(places["registering"].borrowed_tokens) == apart  # it is still at it
+    assert bool(registering.borrowed_tokens) == apart  # it is still at it
     slow.leave()
