@@ -108,7 +108,10 @@ class PcrValues:
 
 @dataclass(frozen=True, slots=True)
 class Nonce:
-    """32 random bytes, good for one answer. Made by `tccp.transport.fresh_nonce`; this module has no randomness."""
+    """32 random bytes, good for one answer.
+
+    Made by `tccp.transport.connection.fresh_nonce`; this module has no randomness.
+    """
 
     value: bytes
 
