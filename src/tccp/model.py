@@ -48,7 +48,7 @@ class PcrBank(enum.IntEnum):
             return cls[name.upper()]
         except KeyError:
             known = ", ".join(bank.hash_name for bank in cls)
-            raise ValueError(f"{name!r} is no PCR bank; one of {known}") from None
+            raise ValueError(f"{name!r} is not a PCR bank; one of {known}") from None
 
 
 _DIGEST_BYTES = {PcrBank.SHA1: 20, PcrBank.SHA256: 32, PcrBank.SHA384: 48, PcrBank.SHA512: 64}
@@ -130,7 +130,7 @@ class NodeName:
     def __post_init__(self) -> None:
         """Refuse anything that is not a host name."""
         if not NODE_NAME.fullmatch(self.value):
-            raise ValueError(f"{self.value!r} is no node name: a-z, 0-9, '-' and '.', 1 to 63 characters")
+            raise ValueError(f"{self.value!r} is not a node name: a-z, 0-9, '-' and '.', 1 to 63 characters")
 
     def __str__(self) -> str:
         """The bare name."""

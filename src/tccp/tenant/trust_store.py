@@ -223,7 +223,7 @@ class TrustStore:
 
     def _path(self, name: str) -> Path:
         if not NAME.fullmatch(name):
-            raise ConfigError("bad_name", f"{name!r} is no name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
+            raise ConfigError("bad_name", f"{name!r} is not a name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
         return self.folder / f"{name}.json"
 
 
