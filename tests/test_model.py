@@ -58,13 +58,13 @@ def test_a_node_name_is_a_host_name(text: str) -> None:
     if len(text) <= 63 and all(re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", label) for label in labels):
         assert str(NodeName(text)) == text
     else:
-        with pytest.raises(ValueError, match="no node name"):
+        with pytest.raises(ValueError, match="not a node name"):
             NodeName(text)
 
 
 @pytest.mark.parametrize("text", ["alpha\n", "", "-a", "a-", "a/b", "a b", "ä", "A", "a" * 64])
 def test_names_that_would_hurt_somewhere_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no node name"):
+    with pytest.raises(ValueError, match="not a node name"):
         NodeName(text)
 
 

@@ -51,9 +51,9 @@ def configure(*, log_format: Format = "auto", level: Level = "info", strict: boo
         ConfigError: There is no such format or level.
     """
     if log_format not in get_args(Format):
-        raise ConfigError("log_format", f"{log_format!r} is no log format; one of {', '.join(get_args(Format))}")
+        raise ConfigError("log_format", f"{log_format!r} is not a log format; one of {', '.join(get_args(Format))}")
     if level not in get_args(Level):
-        raise ConfigError("log_level", f"{level!r} is no log level; one of {', '.join(get_args(Level))}")
+        raise ConfigError("log_level", f"{level!r} is not a log level; one of {', '.join(get_args(Level))}")
     to_journal = _stderr_is_the_journal()
     as_json = log_format == "json" or (log_format == "auto" and to_journal)
     structlog.configure(

@@ -48,7 +48,7 @@ class PcrBank(enum.IntEnum):
             return cls[name.upper()]
         except KeyError:
             known = ", ".join(bank.hash_name for bank in cls)
-            raise ValueError(f"{name!r} is no PCR bank; one of {known}") from None
+            raise ValueError(f"{name!r} is not a PCR bank; one of {known}") from None
 
 
 _DIGEST_BYTES = {PcrBank.SHA1: 20, PcrBank.SHA256: 32, PcrBank.SHA384: 48, PcrBank.SHA512: 64}
@@ -108,7 +108,10 @@ class PcrValues:
 
 @dataclass(frozen=True, slots=True)
 class Nonce:
-    """32 random bytes, good for one answer. Made by `tccp.transport.fresh_nonce`; this module has no randomness."""
+    """32 random bytes, good for one answer.
+
+    Made by `tccp.transport.connection.fresh_nonce`; this module has no randomness.
+    """
 
     value: bytes
 
@@ -127,7 +130,7 @@ class NodeName:
     def __post_init__(self) -> None:
         """Refuse anything that is not a host name."""
         if not NODE_NAME.fullmatch(self.value):
-            raise ValueError(f"{self.value!r} is no node name: a-z, 0-9, '-' and '.', 1 to 63 characters")
+            raise ValueError(f"{self.value!r} is not a node name: a-z, 0-9, '-' and '.', 1 to 63 characters")
 
     def __str__(self) -> str:
         """The bare name."""

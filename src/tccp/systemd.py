@@ -92,7 +92,7 @@ def listen_fds() -> dict[str, list[socket.socket]]:
     if pid != str(os.getpid()) or not count:
         return {}
     if not re.fullmatch(r"[0-9]{1,4}", count) or int(count) > FDS_MAX:
-        raise HostError("socket_activation", f"LISTEN_FDS={count!r} is no number up to {FDS_MAX}")
+        raise HostError("socket_activation", f"LISTEN_FDS={count!r} is not a number up to {FDS_MAX}")
     labels = names.split(":") if names else ["unknown"] * int(count)
     if len(labels) != int(count):
         raise HostError("socket_activation", f"{count} descriptors, but {len(labels)} names: {names!r}")
@@ -139,7 +139,7 @@ async def keep_watchdog(*, healthy: Callable[[], bool]) -> None:
     if not period or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return
     if not re.fullmatch(r"[0-9]{1,19}", period) or int(period) == 0:
-        raise HostError("watchdog", f"WATCHDOG_USEC={period!r} is no number of microseconds")
+        raise HostError("watchdog", f"WATCHDOG_USEC={period!r} is not a number of microseconds")
     while True:
         if healthy():
             notify("WATCHDOG=1")

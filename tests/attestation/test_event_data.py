@@ -30,11 +30,11 @@ from tccp.attestation.event_data import (
     Unknown,
     decode_event_data,
     event_type_name,
-    printable,
 )
 from tccp.attestation.event_log import Event, replay_event_log
 from tccp.attestation.firmware_variable import FirmwareVariable
 from tccp.model import PcrBank
+from tccp.printable import escape
 from tests.support.event_logs import VECTORS
 
 EFI_GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
@@ -314,7 +314,7 @@ def test_a_device_path_with_an_end_that_never_comes_is_cut() -> None:
 def test_foreign_text_cannot_move_the_cursor_or_hide_itself() -> None:
     foreign = "linux \x1b[2Jquiet\r\n\u202efdp.exe\u200b\x9b31m\ud800 \u00a0\u2028 größe 内核"
 
-    shown = printable(foreign)
+    shown = escape(foreign)
 
     assert shown == r"linux \x1b[2Jquiet\r\n\u202efdp.exe\u200b\x9b31m\ud800 \xa0\u2028 größe 内核"
     assert shown.isprintable()

@@ -106,8 +106,8 @@ def test_there_is_an_example_of_each_file() -> None:
 
 COORDINATOR: dict[str, tuple[str, str, Status, str]] = {
     "a folder that is not there": ('[ima]\npolicies = "/none"', "ima.policies", Status.FAIL, ""),
-    "a file as a folder": ('[ima]\npolicies = "HERE/x.pem"', "ima.policies", Status.FAIL, "is no folder"),
-    "a folder as a file": ('[policies]\noperator_keys = ["HERE"]', "policies.operator_keys", Status.FAIL, "is no file"),
+    "a file as a folder": ('[ima]\npolicies = "HERE/x.pem"', "ima.policies", Status.FAIL, "is not a folder"),
+    "a folder as a file": ('[policies]\noperator_keys = ["HERE"]', "policies.operator_keys", Status.FAIL, "is not a file"),  # noqa: E501
     "a key that is none": (
         '[policies]\noperator_keys = ["HERE/x.pem"]', "policies.operator_keys", Status.FAIL, "x.pem",
     ),

@@ -72,7 +72,7 @@ def test_all_mistakes_are_told_at_once_in_order_of_lines() -> None:
 ALONE = {
     "values that do not go together": ('[log_server]\nkey = "/k"', 1, "log_server", "both or neither", ""),
     "PCRs that prove nothing": ("[tpm]\n\npcrs = [16]", 3, "tpm.pcrs", "software can reset them", ""),
-    "a table that is a number": ("tpm = 1", 1, "tpm", "1 is no table", "[tpm]"),
+    "a table that is a number": ("tpm = 1", 1, "tpm", "1 is not a table", "[tpm]"),
     "an array of tables that is one": ("[witness]", 1, "witness", "no table", "[[witness]]"),
     "too many tables": ("[[witness]]\nurl='http://a'\nkey='a'\n" * 9, 25, "witness[8]", "9 tables, and 8", ""),
     "a table in the wrong place": ("[tpm.listen]", 1, "tpm.listen", "no such key in [tpm]", "[listen]"),
@@ -102,7 +102,7 @@ def test_a_mistake_is_told_with_its_place(
 def test_what_a_node_must_say_is_missed() -> None:
     assert [(each.line, each.key) for each in find_mistakes(b"", NodeConfig)] == [(0, "name"), (0, "coordinator")]
     assert told('name = "Alpha"\n[coordinator]\naddress = "x:0"\ntrust_file = "/t"\n', NodeConfig) == [
-        (3, "coordinator.address", "0 is no TCP port", ""),
+        (3, "coordinator.address", "0 is not a TCP port", ""),
     ]
 
 

@@ -55,6 +55,17 @@ def test_revocations_stand_beside_the_certificates_in_either_folder(tmp_path: Pa
     verify_ek_certificate(between.issue(new_key(), serial=5), (), authorities=authorities, now=NOW)
 
 
+def test_the_case_of_a_files_ending_does_not_matter(tmp_path: Path) -> None:
+    root = Authority()
+    (tmp_path / "ROOT.CER").write_bytes(root.der)
+    (tmp_path / "ROOT.CRL").write_bytes(root.revoke(5))
+    authorities = load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path)), NOW)
+
+    verify_ek_certificate(root.issue(new_key(), serial=6), (), authorities=authorities, now=NOW)
+    with pytest.raises(EnrolmentError, match="certificate_revoked"):
+        verify_ek_certificate(root.issue(new_key(), serial=5), (), authorities=authorities, now=NOW)
+
+
 def test_revocations_that_were_replaced_are_named(tmp_path: Path) -> None:
     root = Authority()
     (tmp_path / "old.crl").write_bytes(root.revoke(5, valid=(NOW - 2 * DAY, NOW - DAY)))

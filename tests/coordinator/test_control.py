@@ -49,7 +49,7 @@ NO = {
     "neither certificate nor key": enrol(),
     "certificate and key": enrol(ek_certificate=b"1", ek_public=b"1"),
     "a certificate that is none": enrol(ek_certificate=b"certificate"),
-    "PEM that is no base64": enrol(ek_certificate=PEM % b"A"),
+    "PEM that is not base64": enrol(ek_certificate=PEM % b"A"),
     "PEM of nothing": enrol(ek_certificate=PEM % b""),
     "PEM of garbage": enrol(ek_public=PEM % b"AAAA"),
     "a key that is none": enrol(ek_public=bytes(20)),

@@ -9,6 +9,7 @@ from tccp.tenant.trust_store import FORMAT, PinnedCoordinator, parse_pinned, wri
 from tccp.transparency.checkpoint import Checkpoint
 from tccp.transparency.note import NoteKey, NoteSigner, SignatureType, sign_note
 from tccp.transport.certificates import fresh_key, spki_of_key
+from tests.support.certificates import Authority, pem
 
 WITNESS = NoteKey("witness.example/w", bytes(SigningKey(bytes(32)).verify_key), SignatureType.COSIGNATURE)
 
@@ -61,7 +62,7 @@ def pinned() -> list[bytes]:
         name="tc",
         address="[::1]:7444",
         identity=identity.hex(),
-        ca="PEM",
+        ca=pem(Authority().der).decode(),
         ak="ab" * 91,
         log_key=identity.hex(),
         release_key="cd" * 1216,

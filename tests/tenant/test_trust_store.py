@@ -73,6 +73,9 @@ def test_two_commands_do_not_change_the_store_at_once(tmp_path: Path, pinned: Pi
         {"address": "nowhere"},
         {"address": "host:99999"},
         {"release_key": "ab"},
+        {"ca": ""},
+        {"ca": "an authority"},
+        {"ca": "ä"},
         {"policy": "nothing"},
         {"seen": "nothing"},
         {"identity": "ab" * 32},  # of another coordinator: the head is of another log

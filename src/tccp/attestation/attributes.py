@@ -136,7 +136,7 @@ def check_attributes(attributes: Mapping[str, str]) -> None:
     """
     for name, value in attributes.items():
         if not NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of an attribute: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
+            raise ValueError(f"{name!r} is not a name of an attribute: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
         if len(value) > VALUE_CHARS_MAX:
             raise ValueError(f"attribute {name}: more than {VALUE_CHARS_MAX} characters")
     if len(attributes_text(attributes).encode()) > TEXT_BYTES_MAX:

@@ -15,10 +15,10 @@ from tccp.attestation.event_data import (
     LoadedImage,
     TaggedEvent,
     event_type_name,
-    printable,
 )
 from tccp.attestation.event_log import ExplainedEvent
 from tccp.attestation.firmware_variable import FirmwareVariable
+from tccp.printable import escape
 
 SUMMARY_CHARACTERS = 200
 # Of what a policy allows: a host can have a finding about each of thousands of events.
@@ -82,7 +82,7 @@ def _summary(entry: ExplainedEvent) -> str:
             summary = text
         case _:
             summary = ""
-    return printable(summary[:SUMMARY_CHARACTERS])
+    return escape(summary[:SUMMARY_CHARACTERS])
 
 
 def listed_digests(*rules: Digests) -> str:
@@ -99,7 +99,7 @@ def listed_lines(lines: Collection[str]) -> str:
 
 def shown_text(text: str) -> str:
     """A text of the host's, as much of it as the kernel would read of a command line."""
-    return repr(printable(text[:TEXT_CHARACTERS_MAX]))
+    return repr(escape(text[:TEXT_CHARACTERS_MAX]))
 
 
 def _and_more(shown: str, count: int) -> str:

@@ -23,12 +23,12 @@ from tccp.attestation.event_data import (
     LoadedImage,
     TaggedEvent,
     event_type_name,
-    printable,
 )
 from tccp.attestation.event_log import ExplainedEvent, ExplainedEventLog
 from tccp.attestation.firmware_variable import FirmwareVariable
 from tccp.errors import ConfigError
 from tccp.model import PcrBank
+from tccp.printable import escape
 
 LEARNED_PCRS = (0, 2, 4, 5, 7, 8, 9, 12)
 FORBIDDEN = ("init=*", "rdinit=*", "debug", "systemd.debug*", "rd.break*", "single", "emergency", "efi=debug")
@@ -49,7 +49,7 @@ class _Learned:
     commands: dict[str, None] = field(default_factory=dict)
 
     def add(self, where: str, entry: ExplainedEvent, title: str) -> None:
-        self.digests.setdefault(where, {}).setdefault(entry.digest.hex(), printable(title)[:_TITLE_CHARACTERS])
+        self.digests.setdefault(where, {}).setdefault(entry.digest.hex(), escape(title)[:_TITLE_CHARACTERS])
 
 
 def learn_policy(

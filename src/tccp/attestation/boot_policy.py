@@ -273,7 +273,7 @@ def boot_policy_in(table: Mapping[str, Any], body: bytes) -> BootPolicy:
     except msgspec.ValidationError as problem:
         raise _bad(str(problem)) from None
     if not POLICY_NAME.fullmatch(file.name):
-        raise _bad(f"name: {file.name!r} is no policy name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
+        raise _bad(f"name: {file.name!r} is not a policy name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
     bank = PcrBank.from_name(file.bank)
     if file.ima is not None and bank is not PcrBank.SHA256:
         raise _bad(f"ima: lists are replayed in the sha256 bank only, not in {bank.hash_name}")

@@ -37,6 +37,8 @@ __all__ = [
     "verify_ek_certificate",
 ]
 
+CERTIFICATE_SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
+REVOCATION_SUFFIXES = frozenset({".crl"})  # as CERTIFICATE_SUFFIXES: in a folder of authorities, in either case
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PROVED = object()  # held by this module alone: what carries it was made here
 

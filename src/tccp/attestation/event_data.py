@@ -1,15 +1,14 @@
 """What the data of firmware events says, as typed values.
 
 Everything here is decoded from claims: it is as trustworthy as the event it came from (see `event_log`), and its
-strings may hold any character. `printable` makes them safe to show. Decoding never raises: data that is not what its
-type promises becomes `Unknown`.
+strings may hold any character. `tccp.printable.escape` makes them safe to show. Decoding never raises: data that is
+not what its type promises becomes `Unknown`.
 
 Source: TCG PC Client Platform Firmware Profile (PFP) 1.06, section 10; UEFI Specification 2.10 for partition tables.
 """
 
 import enum
 import struct
-import unicodedata
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -236,17 +235,6 @@ def decode_event_data(claimed_type: int, data: bytes) -> EventData:
         return decoder(data)
     except (struct.error, ValueError):
         return Unknown(data)
-
-
-def printable(text: str) -> str:
-    """*text* with everything escaped that could move the cursor, reorder or hide what stands on a line."""
-    return "".join(_escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    if character == " " or unicodedata.category(character)[0] not in "CZ":
-        return character
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def _text(data: bytes) -> str:

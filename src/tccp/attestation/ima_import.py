@@ -52,7 +52,7 @@ def import_digest_list(content: bytes, *, any_path: bool = False) -> Imported:
             continue
         match = _LINE.fullmatch(line.rstrip(b"\r"))
         if match is None or len(match[2]) % 2:
-            raise ConfigError("bad_list", f"line {number} is no digest and path: {line[:80]!r}")
+            raise ConfigError("bad_list", f"line {number} is not a digest and path: {line[:80]!r}")
         digest = bytes.fromhex(match[2].decode("ascii"))
         if len(digest) not in STRONG_BYTES:
             weak += 1
@@ -133,7 +133,7 @@ class _Counted:
                 try:
                     digest = bytes.fromhex(value)
                 except ValueError:
-                    raise ConfigError("bad_list", f"{key}: {name[:80]}: {value[:80]!r} is no digest") from None
+                    raise ConfigError("bad_list", f"{key}: {name[:80]}: {value[:80]!r} is not a digest") from None
                 if len(digest) in STRONG_BYTES:
                     yield name, digest
                 elif len(digest) in WEAK_BYTES:

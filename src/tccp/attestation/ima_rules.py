@@ -82,7 +82,7 @@ def path_tag(path: bytes | None) -> bytes:
 def _record(listed: ListedDigest) -> bytes:
     bank = next((bank for bank in _BANK_NUMBERS if bank.digest_bytes == len(listed.digest)), None)
     if bank is None:
-        raise _bad(f"{listed.digest.hex()} is no SHA-256, SHA-384 or SHA-512 digest")
+        raise _bad(f"{listed.digest.hex()} is not a SHA-256, SHA-384 or SHA-512 digest")
     return listed.digest[:KEY_BYTES] + struct.pack("<I", _BANK_NUMBERS[bank]) + path_tag(listed.path)
 
 

@@ -147,19 +147,19 @@ def _bad(detail: str) -> ConfigError:
 
 def _name(value: Any) -> str:
     if not isinstance(value, str) or not POLICY_NAME.fullmatch(value):
-        raise _bad(f"name: {value!r} is no policy name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
+        raise _bad(f"name: {value!r} is not a policy name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
     return value
 
 
 def _version(value: Any) -> int:
     if type(value) is not int or not 1 <= value < 1 << 31:
-        raise _bad(f"version: {value!r} is no version: a whole number from 1 on")
+        raise _bad(f"version: {value!r} is not a version: a whole number from 1 on")
     return value
 
 
 def _bank(value: Any) -> PcrBank:
     if not isinstance(value, str):
-        raise _bad(f"bank: {value!r} is no name of a PCR bank")
+        raise _bad(f"bank: {value!r} is not a name of a PCR bank")
     try:
         bank = PcrBank.from_name(value)
     except ValueError as problem:

@@ -43,7 +43,7 @@ def verify_policy(content: bytes, keys: Collection[VerifyKey]) -> bytes:
         PolicyError: ``malformed``, ``too_large``; ``unknown_key``: somebody else's; ``bad_signature``.
     """
     if len(content) > HEADER_BYTES + POLICY_BYTES_MAX:
-        raise PolicyError("too_large", f"{len(content)} bytes are no signed policy")
+        raise PolicyError("too_large", f"{len(content)} bytes are not a signed policy")
     head = HEADER.match(content)
     if head is None:
         raise PolicyError("malformed", "no signed policy")

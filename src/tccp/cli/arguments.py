@@ -159,7 +159,7 @@ def text_of(most: int) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if not text.strip():
-            raise argparse.ArgumentTypeError("it says nothing")
+            raise argparse.ArgumentTypeError("it is empty")
         if not text.isprintable():
             raise argparse.ArgumentTypeError("a character in it cannot be printed")
         if len(text) > most:
@@ -172,7 +172,7 @@ def text_of(most: int) -> Callable[[str], str]:
 def unicode_text(text: str) -> str:
     """A text, and not bytes of the shell's that are none; a type for ``add_argument``."""
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise argparse.ArgumentTypeError("it holds bytes that are no UTF-8")
+        raise argparse.ArgumentTypeError("it is not UTF-8")
     return text
 
 
@@ -193,7 +193,7 @@ def attribute_pair(text: str) -> tuple[str, str]:
 def attribute_name(text: str) -> str:
     """The name of an attribute; a type for ``add_argument``."""
     if not ATTRIBUTE_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
     return text
 
 
@@ -213,7 +213,7 @@ def add_demands(parser: Parser, *, attribute: str, attested: str) -> None:
 def number_from_zero(text: str) -> int:
     """A whole number that is not negative; a type for ``add_argument``."""
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
     return int(text)
 
 
@@ -222,7 +222,7 @@ def number_in(numbers: range) -> Callable[[str], int]:
 
     def number(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text) in numbers):
-            raise argparse.ArgumentTypeError(f"{text!r} is no number from {numbers[0]} to {numbers[-1]}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {numbers[0]} to {numbers[-1]}")
         return int(text)
 
     return number
@@ -246,4 +246,4 @@ def utc_time(text: str) -> "datetime":
         time = datetime.fromisoformat(text)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time such as 2026-11-23T12:00") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not an ISO 8601 time such as 2026-11-23T12:00") from None

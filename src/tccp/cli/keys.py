@@ -20,7 +20,7 @@ def public_key_bytes(content: bytes) -> bytes:
     if b"-----BEGIN" in content:
         return _from_pem(content)
     if len(content) < 4:
-        raise EvidenceError("malformed", f"{len(content)} bytes are no public key")
+        raise EvidenceError("malformed", f"{len(content)} bytes are not a public key")
     if int.from_bytes(content[:2], "big") == len(content) - 2:
         return content[2:]
     return content
@@ -45,4 +45,4 @@ def _from_pem(content: bytes) -> bytes:
     try:
         return base64.b64decode(b"".join(found[1].split()), validate=True)
     except binascii.Error as error:
-        raise EvidenceError("malformed", f"the PEM file is no base64: {error}") from error
+        raise EvidenceError("malformed", f"the PEM file is not base64: {error}") from error

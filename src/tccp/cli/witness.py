@@ -61,7 +61,9 @@ def run_init(args: argparse.Namespace) -> int:
 
     if not args.config.exists():
         if not args.name or not is_key_name(args.name) or not args.name.isprintable() or '"' in args.name:
-            raise UsageError("usage", "--name: a new witness needs a name without blanks", hint="As a host name, say.")
+            raise UsageError(
+                "usage", "--name: a new witness needs a name without blanks", hint="A host name, for example."
+            )
         args.config.parent.mkdir(parents=True, exist_ok=True)
         args.config.write_text(_configuration(args.name), encoding="utf-8")
     config = load_config(args.config, WitnessConfig)

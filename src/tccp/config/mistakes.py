@@ -103,7 +103,7 @@ class _Search:
                 yield (*place, table.most), f"{len(value)} tables, and {table.most} are allowed", ""
         else:
             header = f"[[{place[-1]}]]" if table.many else f"[{place[-1]}]"
-            yield place, f"{_shown(value)} is no table", f"Write {header} on a line of its own, and its keys below."
+            yield place, f"{_shown(value)} is not a table", f"Write {header} on a line of its own, and its keys below."
 
     def _unknown(self, name: str, place: Place, known: dict[str, FieldInfo]) -> Iterator[tuple[Place, str, str]]:
         what = f"there is no such key in [{place[0]}]" if place else "there is no such key or table"

@@ -53,7 +53,7 @@ class NodeCoordinatorConfig(Table, frozen=True):
     def __post_init__(self) -> None:
         """The pattern cannot count."""
         if not 1 <= self.port <= 65_535:
-            raise ValueError(f"address: {self.port} is no TCP port")
+            raise ValueError(f"address: {self.port} is not a TCP port")
 
     @property
     def host(self) -> str:

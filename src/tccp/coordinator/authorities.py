@@ -5,13 +5,11 @@ from pathlib import Path
 
 import structlog
 
-from tccp.attestation.enrolment import EkAuthorities
+from tccp.attestation.enrolment import CERTIFICATE_SUFFIXES, REVOCATION_SUFFIXES, EkAuthorities
 from tccp.config import EnrolmentConfig
 from tccp.errors import ConfigError, EnrolmentError
 
 CERTIFICATE_BYTES_MAX = 4 << 20
-SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
-REVOCATIONS = frozenset({".crl"})
 
 log = structlog.get_logger()
 
@@ -29,8 +27,8 @@ def load_authorities(config: EnrolmentConfig, now: datetime) -> EkAuthorities:
         "enrolment.ek_authorities": config.ek_authorities,
         "enrolment.ek_intermediates": config.ek_intermediates,
     }
-    authorities, intermediates = (_read_folder(folder, key, SUFFIXES) for key, folder in folders.items())
-    lists = [content for key, folder in folders.items() for content in _read_folder(folder, key, REVOCATIONS)]
+    authorities, intermediates = (_read_folder(folder, key, CERTIFICATE_SUFFIXES) for key, folder in folders.items())
+    lists = [content for key, folder in folders.items() for content in _read_folder(folder, key, REVOCATION_SUFFIXES)]
     found = EkAuthorities(authorities, intermediates, lists)
     if found.has_old_lists(now):
         log.warning("revocations_outdated", files=old_revocations(config, now))
@@ -46,13 +44,15 @@ def old_revocations(config: EnrolmentConfig, now: datetime) -> list[str]:
     return [
         str(path)
         for folder in (config.ek_authorities, config.ek_intermediates)
-        for path in _paths(folder, REVOCATIONS)
+        for path in _paths(folder, REVOCATION_SUFFIXES)
         if EkAuthorities([], [], [_read(path)]).has_old_lists(now)
     ]
 
 
 def _paths(folder: str | None, suffixes: frozenset[str]) -> list[Path]:
-    return sorted(path for path in Path(folder).iterdir() if path.suffix in suffixes) if folder is not None else []
+    return (
+        sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes) if folder is not None else []
+    )
 
 
 def _read_folder(folder: str | None, key: str, suffixes: frozenset[str]) -> list[bytes]:
@@ -69,7 +69,7 @@ def _read(path: Path) -> bytes:
         raise ConfigError("bad_authority", f"{path}: more than {CERTIFICATE_BYTES_MAX} bytes")
     try:
         # Alone, so that the message can name the file.
-        EkAuthorities([], [], [content]) if path.suffix in REVOCATIONS else EkAuthorities([content])
+        EkAuthorities([], [], [content]) if path.suffix.lower() in REVOCATION_SUFFIXES else EkAuthorities([content])
     except EnrolmentError as problem:
         raise ConfigError("bad_authority", f"{path}: {problem}") from None
     return content

@@ -167,7 +167,7 @@ def image_header_parse(header: bytes, file_bytes: int) -> ImageInfo:
 
 
 _HEADER_DETAILS = {
-    lib.TCCP_ERR_MALFORMED: "this is no sealed image, or its header is damaged",
+    lib.TCCP_ERR_MALFORMED: "this is not a sealed image, or its header is damaged",
     lib.TCCP_ERR_UNSUPPORTED: "a version or cipher that this tccp does not know",
     lib.TCCP_ERR_TRUNCATED: "the file ends before the image does",
     lib.TCCP_ERR_EXTENDED: "there are bytes behind the end of the image",

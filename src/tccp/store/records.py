@@ -235,7 +235,7 @@ def check_time(what: str, time_ms: int) -> None:
         ValueError: It is one.
     """
     if not 0 <= time_ms <= TIME_MS_MAX:
-        raise ValueError(f"{what}: {time_ms} is no Unix time in milliseconds")
+        raise ValueError(f"{what}: {time_ms} is not a Unix time in milliseconds")
 
 
 def check_lease_times(renewed_ms: int, expires_ms: int) -> None:

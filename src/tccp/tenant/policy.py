@@ -245,5 +245,5 @@ def _required(value: Any, witnesses: tuple[NoteKey, ...]) -> int:
 
 def _age(value: Any) -> int:
     if type(value) is not int or not 1 <= value < 1 << 31:
-        raise _bad(f"witness_age_s: {value!r} is no number of seconds from 1 on")
+        raise _bad(f"witness_age_s: {value!r} is not a number of seconds from 1 on")
     return value

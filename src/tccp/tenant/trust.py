@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tccp.attestation.enrolment import EkAuthorities
+from tccp.attestation.enrolment import CERTIFICATE_SUFFIXES, REVOCATION_SUFFIXES, EkAuthorities
 from tccp.errors import ConfigError, HostError, PolicyError, QuoteError, TccpError
 from tccp.tenant.connection import TenantConnection
 from tccp.tenant.policy import TenantPolicy
@@ -23,8 +23,6 @@ from tccp.transparency.tile import Tile
 from tccp.transparency.witness import verify_advance
 from tccp.transport.certificates import pem_of, spki_of_pem
 
-CERTIFICATE_SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
-REVOCATION_SUFFIXES = frozenset({".crl"})
 CERTIFICATE_BYTES_MAX = 1 << 20
 PORT_DIGITS_MAX = 5
 

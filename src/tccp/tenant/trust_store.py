@@ -24,6 +24,7 @@ from tccp.protocol.statements import coordinator_id, log_origin
 from tccp.tenant.policy import TenantPolicy, parse_tenant_policy
 from tccp.transparency.checkpoint import Checkpoint, parse_checkpoint
 from tccp.transparency.note import NOTE_BYTES_MAX, NoteKey, parse_note
+from tccp.transport.certificates import spki_of_pem
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 FILE_BYTES_MAX = 512 * 1024
@@ -127,6 +128,7 @@ def _problem_of(pinned: PinnedCoordinator) -> str:
         return f"no {FORMAT}, or no name"
     if not 1 <= pinned.port <= 65_535 or len(pinned.release_key) != 2 * RELEASE_KEY_BYTES:
         return "no port, or no release key"
+    spki_of_pem(pinned.ca.encode("ascii"))
     if pinned.head.origin != pinned.note_key.name:
         return "the checkpoint is of another log"
     return "" if pinned.demands.allowed or pinned.demands.measured_boot else "no policy"
@@ -221,7 +223,7 @@ class TrustStore:
 
     def _path(self, name: str) -> Path:
         if not NAME.fullmatch(name):
-            raise ConfigError("bad_name", f"{name!r} is no name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
+            raise ConfigError("bad_name", f"{name!r} is not a name: a-z, 0-9, '-', '_' and '.', 1 to 63 characters")
         return self.folder / f"{name}.json"
 
 

@@ -131,7 +131,7 @@ async def _counter(channel: Channel) -> int | None:
     if len(data) != policy.COUNTER_BYTES:
         raise TpmError(
             "another_nv_index",
-            f"NV index 0x{policy.COUNTER_INDEX:08x} holds {len(data)} bytes, which is no counter",
+            f"NV index 0x{policy.COUNTER_INDEX:08x} holds {len(data)} bytes, which is not a counter",
             hint="Somebody else uses this index of the TPM: have it removed (tpm2_nvundefine -C o).",
         )
     return int.from_bytes(data, "big")

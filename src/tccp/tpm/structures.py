@@ -136,7 +136,7 @@ def parse_attest(attest: bytes) -> QuotedPcrs:
     """
     reader = Reader(attest)
     if reader.uint(4) != TPM_GENERATED or reader.uint(2) != Tag.ATTEST_QUOTE:
-        raise malformed("an attestation that is no quote")
+        raise malformed("an attestation that is not a quote")
     reader.tpm2b()  # qualifiedSigner
     reader.tpm2b()  # extraData
     reader.take(17 + 8)  # clockInfo, firmwareVersion

@@ -69,7 +69,7 @@ class DeviceTcti:
             raise _device_error(self, error) from error
         if not stat.S_ISCHR(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise ConfigError("tpm_missing", f"{self.path} is no device", hint=_DEVICE_HINT)
+            raise ConfigError("tpm_missing", f"{self.path} is not a device", hint=_DEVICE_HINT)
         return DeviceConnection(descriptor)
 
 
@@ -141,13 +141,13 @@ def parse_tcti(text: str) -> Tcti:
 
 def _absolute(text: str, path: str) -> Path:
     if not path.startswith("/") or "\0" in path:
-        raise _invalid(text, f"{path!r} is no absolute path")
+        raise _invalid(text, f"{path!r} is not an absolute path")
     return Path(path)
 
 
 def _port(text: str, digits: str) -> int:
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 5 and 0 < int(digits) < 65536):
-        raise _invalid(text, f"{digits!r} is no port")
+        raise _invalid(text, f"{digits!r} is not a port")
     return int(digits)
 
 

@@ -64,7 +64,7 @@ def _hash(line: bytes) -> bytes:
     except ValueError:
         digest = b""
     if len(digest) != HASH_BYTES:
-        raise LogError("request_malformed", "a line of the proof is no hash")
+        raise LogError("request_malformed", "a line of the proof is not a hash")
     return digest
 
 

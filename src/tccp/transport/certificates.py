@@ -54,8 +54,15 @@ def spki_of_certificate(certificate: bytes) -> bytes:
 
 
 def spki_of_pem(certificate: bytes) -> bytes:
-    """The public key in a PEM certificate of our own files, DER SubjectPublicKeyInfo."""
-    key = x509.load_pem_x509_certificate(certificate).public_key()
+    """The public key in a PEM certificate of our own files, DER SubjectPublicKeyInfo.
+
+    Raises:
+        ValueError: It is not a certificate, or not one with a key of a kind that is known.
+    """
+    try:
+        key = x509.load_pem_x509_certificate(certificate).public_key()
+    except UnsupportedAlgorithm as problem:
+        raise ValueError(str(problem)) from None
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -159,7 +159,7 @@ class _Server:
         self._wants_body = head.method != b"HEAD"
         _check_head(head, self._limits)
         if head.method == b"CONNECT":
-            raise _TooMuchError(405, "this is no proxy")
+            raise _TooMuchError(405, "this is not a proxy")
         headers = _readable(head.headers)
         if int(_header(headers, "content-length") or 0) > self._limits.body_bytes_max:
             raise _TooMuchError(413, f"more than {self._limits.body_bytes_max} bytes")

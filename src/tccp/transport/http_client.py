@@ -24,7 +24,7 @@ def http_url(text: str) -> SplitResult:
     except ValueError:  # brackets without an address, a port that is no number
         is_one = False
     if not is_one:
-        raise ConfigError("bad_url", f"{text!r} is no URL of a web server")
+        raise ConfigError("bad_url", f"{text!r} is not a URL of a web server")
     return url
 
 

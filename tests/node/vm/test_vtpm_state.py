@@ -137,13 +137,13 @@ def test_a_vtpm_cannot_have_us_read_for_it_what_it_may_not(tmp_path: Path) -> No
     trap.symlink_to(tmp_path / "ours")
     assert shutil.copyfile(trap, tmp_path / "copy").read_bytes() == b"secret"  # what a copy without a look would be
 
-    with pytest.raises(HostError, match="is no file"):
+    with pytest.raises(HostError, match="is not a file"):
         state.prepare(demanded=None, anew=False)
-    with pytest.raises(OSError, match="is no file"):
+    with pytest.raises(OSError, match="is not a file"):
         state.digest()
     trap.unlink()
     os.mkfifo(trap)  # nobody writes to it: who reads waits for ever
-    with pytest.raises(HostError, match="is no file"):
+    with pytest.raises(HostError, match="is not a file"):
         state.prepare(demanded=None, anew=False)
 
     assert not list(state.place.iterdir())

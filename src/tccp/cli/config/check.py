@@ -82,7 +82,9 @@ def _files(paths: list[Path], name: str | None) -> list[tuple[Path, "ConfigFile"
     for path in paths:
         file = next((file for file in wanted if name or path.name.startswith(file.name)), None)
         if file is None:
-            raise UsageError("usage", f"{path}: the name does not say what it is", hint="Say --as coordinator, say.")
+            raise UsageError(
+                "usage", f"{path}: the name does not say what it is", hint="Add --as, for example --as coordinator."
+            )
         found.append((path, file))
     return found
 

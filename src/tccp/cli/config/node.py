@@ -68,7 +68,7 @@ def _look_at_own_address(report: Report, address: str) -> None:
     try:
         version = ipaddress.ip_address(address).version
     except ValueError:
-        report.warn(place, f'"{address}" is no IP address, and names are not looked up here', "Write the address.")
+        report.warn(place, f'"{address}" is not an IP address, and names are not looked up here', "Write the address.")
         return
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as attempt:

@@ -29,7 +29,7 @@ def look_at_file(report: Report, place: Place, path: Path, *, user: str, secret:
         report.fail(place, f"{path}: {problem.strerror}", "Make it, or correct the path.")
         return False
     if not stat.S_ISREG(status.st_mode):
-        report.fail(place, f"{path} is no file", "Name a file.")
+        report.fail(place, f"{path} is not a file", "Name a file.")
         return False
     _look_at_rights(report, place, path, user)
     if secret and status.st_mode & stat.S_IRWXO:
@@ -51,7 +51,7 @@ def look_at_folder(report: Report, place: Place, path: Path, *, user: str) -> bo
         report.fail(place, f"{path}: {problem.strerror}", "Make the folder, or correct the path.")
         return False
     if not folder:
-        report.fail(place, f"{path} is no folder", "Name a folder.")
+        report.fail(place, f"{path} is not a folder", "Name a folder.")
         return False
     _look_at_rights(report, place, path, user)
     if os.access(path, os.R_OK | os.X_OK):

@@ -64,7 +64,7 @@ def add_parser(commands: Commands) -> None:
         group,
         "attribute",
         run_attribute,
-        summary="assert something of a node, or no more",
+        summary="assert something of a node, or stop doing so",
         about="Tenants may ask for it in tickets, unless they want it attested. VMs that run there go on; the next\n"
         "release of keys, also for a resumption or a move, depends on it.",
         examples=(
@@ -76,7 +76,7 @@ def add_parser(commands: Commands) -> None:
         "--set", metavar="NAME=VALUE", type=attribute_pair, action="append", default=[], help="say so"
     )
     attribute.add_argument(
-        "--remove", metavar="NAME", type=attribute_name, action="append", default=[], help="say it no more"
+        "--remove", metavar="NAME", type=attribute_name, action="append", default=[], help="stop asserting it"
     )
     for parser in (show, policy, attribute):
         parser.add_argument("name", metavar="NAME", type=node_name, help="name of the node")

@@ -160,7 +160,7 @@ def run_drop(args: argparse.Namespace) -> int:
     """Drop it."""
     from tccp.protocol.shadow_control import DropShadow, ShadowInfo
 
-    return _show(args, ask(args, DropShadow(args.name), ShadowInfo), "judges no more")
+    return _show(args, ask(args, DropShadow(args.name), ShadowInfo), "no longer judges")
 
 
 def _show(args: argparse.Namespace, shadow: "ShadowInfo", what: str) -> int:

@@ -31,7 +31,7 @@ def add_parser(commands: Commands) -> None:
         group,
         "remove",
         run_remove,
-        summary="let the tickets of a tenant count no more",
+        summary="stop accepting the tickets of a tenant",
         about="VMs that run go on; no ticket of the tenant starts another.",
         examples=("tccp coordinator tenant remove acme",),
     )
@@ -62,7 +62,7 @@ def add_parser(commands: Commands) -> None:
 def tenant_name(text: str) -> str:
     """The name of a tenant; a type for ``add_argument``."""
     if not NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name: a-z, 0-9, '-' and '.', 1 to 63 characters")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name: a-z, 0-9, '-' and '.', 1 to 63 characters")
     return text
 
 
@@ -79,7 +79,7 @@ def run_remove(args: argparse.Namespace) -> int:
     """Remove, and show whom."""
     from tccp.protocol.vm_control import RemoveTenant, TenantInfo
 
-    return _show(args, ask(args, RemoveTenant(args.name), TenantInfo), "its tickets count no more")
+    return _show(args, ask(args, RemoveTenant(args.name), TenantInfo), "its tickets are no longer accepted")
 
 
 def run_list(args: argparse.Namespace) -> int:

@@ -43,10 +43,10 @@ def size_bytes(text: str) -> int:
     unit = text[-1:].upper() if text[-1:].upper() in UNITS else ""
     digits = text[: len(text) - len(unit)]
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 19):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 20G (K, M, G, T; powers of 1024)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 20G (K, M, G, T; powers of 1024)")
     size = int(digits) * UNITS[unit]
     if size == 0 or size % 4096 or size > SIZE_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is no multiple of 4 KiB up to 16T")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a multiple of 4 KiB up to 16T")
     return size
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 CERTIFICATE_BYTES_MAX = 65_536
 AUTHORITY_BYTES_MAX = 4 << 20
 # As the coordinator chooses the files of its own folders.
-SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
-REVOCATIONS = frozenset({".crl"})
 
 
 def add_parser(commands: Commands) -> None:
@@ -59,15 +57,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(authorities: Path, intermediates: Path | None) -> "EkAuthorities":
-    from tccp.attestation.enrolment import EkAuthorities
+    from tccp.attestation.enrolment import CERTIFICATE_SUFFIXES, REVOCATION_SUFFIXES, EkAuthorities
 
-    trusted = read_folder(authorities, suffixes=SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX)
-    between = read_folder(intermediates, suffixes=SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX) if intermediates else {}
+    trusted = read_folder(authorities, suffixes=CERTIFICATE_SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX)
+    between = (
+        read_folder(intermediates, suffixes=CERTIFICATE_SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX)
+        if intermediates
+        else {}
+    )
     folders = [folder for folder in (authorities, intermediates) if folder is not None]
     lists = {
         path: content
         for folder in folders
-        for path, content in read_folder(folder, suffixes=REVOCATIONS, bytes_max=AUTHORITY_BYTES_MAX).items()
+        for path, content in read_folder(folder, suffixes=REVOCATION_SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX).items()
     }
     # One by one first, because together they do not say which one is bad.
     for folder, make in (

@@ -106,7 +106,7 @@ def duration(text: str) -> int:
     """A time such as ``24h``, in seconds; a type for ``add_argument``."""
     found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 30m, 24h or 7d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s, 30m, 24h or 7d")
     seconds = int(found[1]) * UNITS_S[found[2]]
     if seconds > VALID_S_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is longer than the year that a ticket may hold")

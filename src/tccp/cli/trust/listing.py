@@ -77,5 +77,5 @@ def run_remove(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"removed": document(pinned)})
     else:
-        Screen().line(f"{args.name} is pinned no more")
+        Screen().line(f"{args.name} is no longer pinned")
     return exit_codes.OK

@@ -51,9 +51,9 @@ class VmDescription:
         if not MEMORY_MIB_MIN <= self.memory_mib <= MEMORY_MIB_MAX:
             raise ValueError(f"between {MEMORY_MIB_MIN} and {MEMORY_MIB_MAX} MiB of memory, not {self.memory_mib}")
         if self.firmware not in ("uefi", "direct"):
-            raise ValueError(f"{self.firmware!r} is no firmware")
+            raise ValueError(f"{self.firmware!r} is not firmware")
         if self.network != "none":
-            raise ValueError(f"{self.network!r} is no network")
+            raise ValueError(f"{self.network!r} is not a network")
         if len(self.cmdline) > CMDLINE_BYTES_MAX or not (self.cmdline.isascii() and self.cmdline.isprintable()):
             raise ValueError(f"a command line is printable ASCII, {CMDLINE_BYTES_MAX} characters at most")
 
@@ -134,7 +134,7 @@ class VmSecrets:
             raise ValueError(f"{SECRETS_MAX} secrets at most")
         for name, secret in self.for_guest.items():
             if not SECRET_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a secret: a-z, 0-9, '.', '_' and '-', 1 to 40 characters")
+                raise ValueError(f"{name!r} is not a name of a secret: a-z, 0-9, '.', '_' and '-', 1 to 40 characters")
             if not 0 < len(secret.value) <= SECRET_BYTES_MAX:
                 raise ValueError(f"a secret has 1 to {SECRET_BYTES_MAX} bytes")
 

@@ -226,7 +226,7 @@ def _files(folder: Path) -> list[Path]:
     found = _entries(folder)
     for path in found:
         if not stat.S_ISREG(path.lstat().st_mode):
-            raise OSError(errno.ELOOP, f"{path.name!r} is no file")
+            raise OSError(errno.ELOOP, f"{path.name!r} is not a file")
         os.chown(path, os.geteuid(), -1, follow_symlinks=False)
         path.chmod(0o600)
     return [path for path in found if not path.name.startswith(".")]
