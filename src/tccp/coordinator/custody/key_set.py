@@ -14,7 +14,6 @@ from tccp.protocol.statements import coordinator_id
 from tccp.transport.certificates import Authority
 
 DOMAIN = "tccp/v1/coordinator-keys"
-KEY_SET_BYTES_MAX = 16_384
 SEED_BYTES = 32
 
 Seed = Annotated[bytes, Meta(min_length=SEED_BYTES, max_length=SEED_BYTES)]
