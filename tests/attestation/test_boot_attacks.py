@@ -323,3 +323,27 @@ def test_a_host_that_measures_thousands_of_things_makes_nobody_write_long_books(
 def test_nobody_but_a_policy_makes_a_trusted_platform() -> None:
     with pytest.raises(TypeError):
         TrustedPlatform(quote_of(HONEST), "tvmm", 2, object())
+
+
+KEPT_APART = ("intel_iommu=on", "iommu.strict=1", "mitigations=auto,nosmt")
+
+
+@pytest.mark.parametrize("missing", [None, *KEPT_APART])
+def test_a_policy_may_demand_what_keeps_devices_and_neighbours_out_of_memory(missing: str | None) -> None:
+    """DMA without an IOMMU, and side channels: no test has them, but a boot without the measures gets no lease."""
+    line = " ".join([LINE, *(word for word in KEPT_APART if word != missing)])
+    steps = replaced(
+        HONEST, (COMMANDS[1], grub("grub_cmd", f"linux {line}")), (COMMAND_LINE, grub("kernel_cmdline", line))
+    )
+    body = POLICY.replace(f"linux {LINE}", f"linux {line}")
+    demanding = body.replace('["lockdown=integrity"]', str(["lockdown=integrity", *KEPT_APART]).replace("'", '"'))
+
+    assert refusal(steps, rules=policy(demanding)) == ("" if missing is None else "command_line_not_in_policy")
+    assert refusal(steps, rules=policy(body)) == ""
+
+
+def test_firmware_that_has_switched_off_its_protection_from_devices_is_refused() -> None:
+    odd = Step(7, T.EV_EFI_ACTION, b"DMA Protection Disabled")
+    at = HONEST.index(SECURE_BOOT[-1]) + 1
+
+    assert refusal([*HONEST[:at], odd, *HONEST[at:]]) == "secure_boot_not_in_policy"
