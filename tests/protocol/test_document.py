@@ -145,7 +145,7 @@ def reasons_in_code() -> set[str]:
     found = {reason for path in REFUSING for reason in re.findall(raised, (SOURCE / path).read_text())}
     statuses = [getattr(lib, name) for name in dir(lib) if name.startswith("TCCP_ERR_")]
     # What comes behind these is about images.
-    evidence = range(lib.TCCP_ERR_MALFORMED, lib.TCCP_ERR_TRUNCATED + 1)
+    evidence = range(lib.TCCP_ERR_MALFORMED, lib.TCCP_ERR_REVOKED + 1)
     found |= {f"{section}_not_in_policy" for section in SECTION_PCRS}
     return found | {status_name(status) for status in statuses if status in evidence}
 
