@@ -216,7 +216,7 @@ def no_open_lease(connection: sqlite3.Connection, lease_id: bytes) -> ConflictEr
 
 
 def _forget_leases(connection: sqlite3.Connection, name: str) -> None:
-    """Forget the node's oldest leases, but none under which a VM runs, or ran last."""
+    """Forget leases of the node beyond its newest, some at a time, but none under which a VM runs, or ran last."""
     connection.execute(
         "DELETE FROM lease WHERE lease_id IN (SELECT lease_id FROM lease WHERE node = ?1 AND ended_ms IS NOT NULL"
         " AND NOT EXISTS (SELECT 1 FROM vm WHERE vm.lease_id = lease.lease_id)"
