@@ -114,7 +114,7 @@ def test_equal_rules_give_equal_bytes() -> None:
 @pytest.mark.parametrize(
     ("rules", "told"),
     [
-        (ImaRules([ListedDigest(bytes(20))]), "no SHA-256"),
+        (ImaRules([ListedDigest(bytes(20))]), "not a SHA-256"),
         (ImaRules(excludes=[""]), "1 to 1024 bytes"),
         (ImaRules(excludes=["x" * 1025]), "1 to 1024 bytes"),
         (ImaRules(excludes=[str(n) for n in range(5000)]), "5000 rules"),

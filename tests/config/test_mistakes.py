@@ -73,7 +73,7 @@ ALONE = {
     "values that do not go together": ('[log_server]\nkey = "/k"', 1, "log_server", "both or neither", ""),
     "PCRs that prove nothing": ("[tpm]\n\npcrs = [16]", 3, "tpm.pcrs", "software can reset them", ""),
     "a table that is a number": ("tpm = 1", 1, "tpm", "1 is not a table", "[tpm]"),
-    "an array of tables that is one": ("[witness]", 1, "witness", "no table", "[[witness]]"),
+    "an array of tables that is one": ("[witness]", 1, "witness", "not a table", "[[witness]]"),
     "too many tables": ("[[witness]]\nurl='http://a'\nkey='a'\n" * 9, 25, "witness[8]", "9 tables, and 8", ""),
     "a table in the wrong place": ("[tpm.listen]", 1, "tpm.listen", "no such key in [tpm]", "[listen]"),
     "a key of the top in a table": ("[tpm]\nstate_directory='/x'", 2, "tpm.state_directory", "no", "before the first"),
