@@ -11,6 +11,7 @@ import trio
 
 from tccp import __version__, logs
 from tccp.config import CoordinatorConfig, NodeConfig, WitnessConfig, load_config
+from tccp.core.process import harden
 from tccp.errors import ConfigError, TccpError
 
 EXIT_HOST_ERROR = 3
@@ -57,6 +58,7 @@ def run_daemon(program: Program, serve: Callable[[Path], Awaitable[None]], argum
     """
     config = program.parser().parse_args(arguments).config
     try:
+        harden()
         logged = load_config(config, program.kind).log
         logs.configure(log_format=logged.format, level=logged.level)
         calm_the_garbage_collector()

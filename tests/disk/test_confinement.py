@@ -7,7 +7,8 @@ import pytest
 
 ATTEMPT = """
 import ctypes, fcntl, os, pty, socket, subprocess, sys, termios
-from tccp.core.disk import confine, harden
+from tccp.core.disk import confine
+from tccp.core.process import harden
 libc = ctypes.CDLL(None, use_errno=True)
 terminal, _ = pty.openpty()
 ATTEMPTS = {

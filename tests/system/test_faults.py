@@ -154,3 +154,13 @@ def test_the_coordinators_files_are_its_own(perimeter: Perimeter) -> None:
     for path in [state, *(path for top in tops for path in (top, *top.rglob("*")))]:
         assert path.stat().st_mode & 0o077 == 0, path
         assert path.stat().st_uid == os.getuid()
+
+
+def test_a_daemon_that_crashes_leaves_no_core_file_and_can_never_again_be_allowed_to(perimeter: Perimeter) -> None:
+    node = perimeter.make_node("coreless")
+    node.daemon.start()
+    # The control: whoever starts them may have some.
+    assert resource.getrlimit(resource.RLIMIT_CORE)[1] != 0
+
+    for daemon in (perimeter.coordinator, node.daemon):
+        assert resource.prlimit(daemon.pid, resource.RLIMIT_CORE) == (0, 0)

@@ -61,6 +61,9 @@ COMMANDS = (
     "completion",
 )
 
+# All others may come to hold a secret. `doctor` works even where the C core does not load, and says that it does not.
+HOLD_NO_SECRETS = frozenset({"doctor", "completion"})
+
 
 def build_parser(command: str = "") -> Parser:
     """The whole command line, or of its commands only *command* when that is one of them: the others cost 30 ms."""
@@ -79,13 +82,17 @@ def build_parser(command: str = "") -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``tccp`` with *arguments* (the process's own by default); returns what to exit with."""
+    """Run ``tccp`` and return what to exit with.
+
+    Args:
+        arguments: The process's own by default; only then the process is ours, to be hardened for good.
+    """
     words = sys.argv[1:] if arguments is None else list(arguments)
     _ready_output()
     # Asked for before parsing, because a wrong command line is told in JSON too.
     as_json = "--json" in words
     try:
-        code = _run(words, as_json=as_json)
+        code = _run(words, as_json=as_json, own_process=arguments is None)
         # What is still buffered can hit a broken pipe, too; the interpreter's own flush would complain loudly.
         sys.stdout.flush()
     except BrokenPipeError:
@@ -103,9 +110,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(words: list[str], *, as_json: bool) -> int:
+def _run(words: list[str], *, as_json: bool, own_process: bool) -> int:
     try:
         args = build_parser(words[0] if words else "").parse_args(words)
+        if own_process and words[0] not in HOLD_NO_SECRETS:
+            from tccp.core.process import harden
+
+            harden()
         return int(args.run(args))
     except SystemExit as done:  # --help and --version
         return int(done.code or 0)

@@ -49,7 +49,6 @@ from tccp.coordinator.shadows import Shadows
 from tccp.coordinator.start import record_start
 from tccp.coordinator.tenants import TenantDesk, serve_tenant
 from tccp.coordinator.workers.pool import WorkerPool
-from tccp.core.disk import harden
 from tccp.errors import ConfigError, HostError, TccpError
 from tccp.protocol.control_roles import CoordinatorRequest
 from tccp.protocol.statements import log_origin
@@ -344,5 +343,4 @@ async def _reload(services: Services, config_path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command ``tccp-coordinator``; exit codes as `tccp` has them."""
-    harden()
     return run_daemon(PROGRAM, serve, arguments)

@@ -21,7 +21,6 @@ __all__ = [
     "LiveDisk",
     "confine",
     "create_disk",
-    "harden",
     "serve_nbd",
 ]
 
@@ -280,11 +279,6 @@ def serve_nbd(disk: LiveDisk, listener: int, stop: int) -> None:
     Blocks, with the interpreter's lock released; see ``tccp_nbd_serve``. Nothing is flushed at the end.
     """
     _check(lib.tccp_nbd_serve(disk.handle, listener, stop), "tccp_nbd_serve")
-
-
-def harden() -> None:
-    """No core dumps, no debuggers, no privileges by executing, for this process and for good."""
-    _check(lib.tccp_disk_process_harden(), "prctl")
 
 
 def confine() -> None:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from tccp.core.disk import DiskKey, confine, harden, serve_nbd
+from tccp.core.disk import DiskKey, confine, serve_nbd
+from tccp.core.process import harden
 from tccp.disk.asking import answering, socket_for_asking
 from tccp.disk.file import open_live_disk
 from tccp.errors import ConfigError, HostError

@@ -58,9 +58,8 @@ def key_descriptor(args: argparse.Namespace) -> int:
 @contextmanager
 def disk_key(args: argparse.Namespace) -> "Iterator[DiskKey]":
     """The key, wiped at the end of the block."""
-    from tccp.core.disk import DiskKey, harden
+    from tccp.core.disk import DiskKey
 
-    harden()
     descriptor = key_descriptor(args)
     try:
         key = DiskKey(descriptor)

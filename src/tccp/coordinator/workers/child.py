@@ -21,7 +21,7 @@ from tccp import logs
 from tccp.bugs import contained
 from tccp.config import LogConfig
 from tccp.coordinator.workers.link import CERTIFICATE_BYTES_MAX, WINDOW_BYTES, Kind, Link, Opened, Start
-from tccp.core.disk import harden
+from tccp.core.process import harden
 from tccp.errors import ProtocolError, TccpError
 from tccp.protocol.encoding import encode
 from tccp.service import calm_the_garbage_collector

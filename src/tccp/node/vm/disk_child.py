@@ -26,7 +26,8 @@ def main() -> int:
     import traceback  # noqa: F401, PLC0415
 
     from tccp.core.child import give_up  # noqa: PLC0415
-    from tccp.core.disk import BaseImage, DiskKey, LiveDisk, confine, create_disk, harden, serve_nbd  # noqa: PLC0415
+    from tccp.core.disk import BaseImage, DiskKey, LiveDisk, confine, create_disk, serve_nbd  # noqa: PLC0415
+    from tccp.core.process import harden  # noqa: PLC0415
     from tccp.disk.asking import answering_one  # noqa: PLC0415
     from tccp.disk.file import is_unmade  # noqa: PLC0415
     from tccp.errors import TccpError  # noqa: PLC0415
