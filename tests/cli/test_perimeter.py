@@ -82,6 +82,16 @@ def test_a_certificate_of_nobody_that_is_trusted_is_refused(perimeter: Perimeter
     ended = ask(perimeter, "enrol", "stranger", "--policy", "strict", "--ek-certificate", tmp_path / "ek.der", "--json")
 
     assert (ended.code, ended.document["error"]) == (1, "untrusted")
+    assert "authorities" in ended.document["hint"]
+
+
+def test_what_is_no_certificate_at_all_is_refused_with_what_is_wanted(perimeter: Perimeter, tmp_path: Path) -> None:
+    (tmp_path / "ek.pub").write_bytes(b"nonsense")
+
+    ended = ask(perimeter, "enrol", "odd", "--policy", "tvmm", "--ek-certificate", tmp_path / "ek.pub", "--json")
+
+    assert (ended.code, ended.document["error"]) == (1, "malformed")
+    assert "tccp node ek --certificate" in ended.document["hint"]
 
 
 def test_a_policy_that_is_none_is_refused_with_the_reason(perimeter: Perimeter) -> None:

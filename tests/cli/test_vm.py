@@ -223,6 +223,7 @@ async def test_an_altered_receipt_is_refused(launched: Desk) -> None:
     ended = await verify(launched)
 
     assert (ended.code, "another_ticket" in ended.err) == (1, True)
+    assert "tccp ticket create --vm" in ended.err
 
 
 async def test_a_guest_proves_more_with_a_quote_of_its_vtpm(launched: Desk, host: NodeTpm) -> None:

@@ -71,7 +71,11 @@ def test_a_revoked_node_ends_its_guests_at_once(cloud: Cloud, alpha: Node) -> No
     cloud.done("coordinator", "revoke", "gamma", "--reason", "sold")
 
     wait_until(lambda: not processes_of(vm["vm_id"]), "QEMU has ended")
-    assert cloud.show(gamma, vm["vm_id"])["reason"] == "revoked"
+    shown = cloud.show(gamma, vm["vm_id"])
+    assert (shown["reason"], shown["detail"]) == (
+        "revoked",
+        "the coordinator revoked this node: see `tccp node status`",
+    )
     assert cloud.record(vm["vm_id"])["state"] == "lost"
     assert cloud.refused(gamma, cloud.ticket("gamma2.ticket", "gamma2.vm")) == "not_admitted"
     assert cloud.refused(alpha, cloud.ticket("gamma3.ticket", "gamma.vm")) == "vm_not_free"

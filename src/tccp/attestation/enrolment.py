@@ -39,6 +39,13 @@ __all__ = [
 
 CERTIFICATE_SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
 REVOCATION_SUFFIXES = frozenset({".crl"})  # as CERTIFICATE_SUFFIXES: in a folder of authorities, in either case
+# What whoever shows a certificate can do about it.
+HINTS = {
+    "malformed": "one X.509 certificate is wanted, DER or PEM; `tccp node ek --certificate` writes it",
+    "untrusted": "its issuer's certificate, or one above, is not among the authorities: makers publish theirs",
+    "expired": "a certificate of the chain is not valid now: is the clock of this machine right?",
+    "certificate_revoked": "its maker has taken it, or one above it, back: ask the maker why",
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PROVED = object()  # held by this module alone: what carries it was made here
 
@@ -196,7 +203,10 @@ def verify_ek_certificate(
             critical extension that nobody knows).
     """
     assert now.tzinfo is not None, "a time without its zone is no time"
-    info = ek_certificate_verify(authorities._authorities, certificate, chain, int(now.timestamp()))
+    try:
+        info = ek_certificate_verify(authorities._authorities, certificate, chain, int(now.timestamp()))
+    except EnrolmentError as refusal:
+        raise EnrolmentError(refusal.reason, refusal.detail, hint=HINTS.get(refusal.reason, "")) from None
     return EkCertificate(
         spki=info.spki,
         manufacturer=info.manufacturer,

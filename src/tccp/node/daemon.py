@@ -52,8 +52,8 @@ AGAIN_SOON = frozenset({"rebooted", "lease_expired", "lease_ended", "policy_chan
 HINTS = {
     "not_enrolled": "enrol this node's EK at the coordinator: `tccp coordinator enrol`",
     "revoked": "this node was put out of the perimeter for ever",
-    "pcr_not_in_policy": "this host booted what its policy does not name; the coordinator's log has the value",
-    "ima_entry_refused": "this host has run what its policy does not name; the coordinator's log says what",
+    "pcr_not_in_policy": "this host booted what its policy does not name; `tccp coordinator node show` has the value",
+    "ima_entry_refused": "this host has run what its policy does not name; `tccp coordinator node show` says what",
     "ima_nothing_measured": "this kernel measures nothing: boot it with ima_policy=tcb",
     "no_ima_policy": "the coordinator has not got the compiled IMA policy that is to judge this node",
     "rebooted": "the TPM was reset while the lease held; registering again",
@@ -164,9 +164,9 @@ class Node:
         """We are out at once, whatever the lease said."""
         self.lease.drop()
         reason = refusal.message.reason
-        self.vms.lose_all(reason)
         verb = "revoked" if isinstance(refusal.message, Revoked) else "refused"
         self.last_problem = TccpError(reason, f"the coordinator {verb} this node", hint=HINTS.get(reason, ""))
+        self.vms.lose_all(reason, f"{self.last_problem.detail}: see `tccp node status`")
         log.error(verb, reason=reason, hint=self.last_problem.hint)
 
     def status(self) -> NodeStatus:

@@ -125,9 +125,10 @@ class Vm:
             log.exception("vm_bug", vm=self.vm_id.hex())
             raise HostError("bug", f"{type(bug).__name__}: {bug}") from None
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, detail: str = "") -> None:
         """End it now, whatever it is doing; the first reason counts."""
-        self.reason = self.reason or reason
+        if not self.reason:
+            self.reason, self.detail = reason, detail or self.detail
         self.scope.cancel()
 
     async def saved_or_sent(self) -> None:

@@ -226,11 +226,11 @@ class Vms:
         else:
             raise LaunchError("too_late", f"{vm.vm_id.hex()} is {vm.state}")
 
-    def lose_all(self, reason: str) -> None:
+    def lose_all(self, reason: str, detail: str = "") -> None:
         """The node is out: end every VM now."""
         for vm in self._by_id.values():
             if not vm.is_gone:
-                vm.end(reason)
+                vm.end(reason, detail)
 
     async def end_all(self, reason: str) -> None:
         """End every VM, and return when all are gone and, if it listens, the coordinator knows."""
@@ -272,7 +272,7 @@ class Vms:
                 await self._hypervisor.allow_until(self._lease.vms_end_at)
                 await trio.sleep(min(max(self._lease.vms_left_s, 0.0), LEASE_LOOK_S))
             else:
-                self.lose_all("lease_lapsed")
+                self.lose_all("lease_lapsed", "this node could not renew it: see `tccp node status`")
                 await trio.sleep(LEASE_LOOK_S)
 
     async def _live(self, vm: Vm, paths: tuple[Path, ...], origin: Origin) -> None:

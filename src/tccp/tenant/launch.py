@@ -59,7 +59,11 @@ def verify_launch(content: bytes, *, vm: VmFile, trust: CoordinatorTrust) -> Ver
     receipt = read_launch_receipt(content)
     ticket_sha256 = hashlib.sha256(receipt.ticket).digest()
     if ticket_sha256 not in vm.tickets:
-        raise LaunchError("another_ticket", f"{ticket_sha256.hex()[:16]} is none of the {len(vm.tickets)} of this VM")
+        raise LaunchError(
+            "another_ticket",
+            f"the receipt is of ticket {ticket_sha256.hex()[:16]}, none of the {len(vm.tickets)} of this VM",
+            hint="Verify it with the file that `tccp ticket create --vm` wrote for that ticket.",
+        )
     check_addressee(verify_ticket(receipt.ticket, receipt.ticket_signature), trust.coordinator_id)
     proof = verify_proof(receipt, vm_key=vm.vm_key, ticket_sha256=ticket_sha256)
     release = trust.verify(receipt.log_receipt)
