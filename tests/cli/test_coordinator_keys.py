@@ -70,6 +70,25 @@ def test_a_new_state_is_requested_approved_elsewhere_and_installed(
     assert backup.code == 0, "the TPM gives the keys back in the new state"
 
 
+def test_a_backup_that_would_replace_a_share_makes_none_and_is_not_in_the_log(
+    keys: Command, officers: list[str], config: Path, tmp_path: Path
+) -> None:
+    out, journal = tmp_path / "s", tmp_path / "state" / "keys" / "journal"
+    backup = partial(keys, "backup", *officers, "--threshold", "2", "--out", out, "--config", config)
+    assert backup().code == 0
+    (out / "ann.share").unlink()
+    before = journal.read_bytes()
+
+    ended = backup()
+
+    assert (ended.code, "file_exists" in ended.err) == (4, True)
+    assert sorted(path.name for path in out.iterdir()) == ["bob.share", "eve.share"]
+    assert journal.read_bytes() == before
+    # The control: a backup into another folder is written down.
+    assert keys("backup", *officers, "--threshold", "2", "--out", tmp_path / "t", "--config", config).code == 0
+    assert journal.read_bytes() != before
+
+
 def test_values_that_an_update_will_bring_can_be_approved_beforehand(
     keys: Command, config: Path, authority: Path, tmp_path: Path
 ) -> None:

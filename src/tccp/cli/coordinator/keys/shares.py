@@ -8,7 +8,7 @@ from tccp.cli import exit_codes
 from tccp.cli.arguments import Commands, add_command, add_file, add_output_file, name_value, number_from_zero
 from tccp.cli.control import moment
 from tccp.cli.coordinator.keys.common import add_authority, add_config, found_keys, load, now_ms
-from tccp.cli.files import PUBLIC_MODE, read_file, write_new_key
+from tccp.cli.files import PUBLIC_MODE, read_file, refuse_existing, write_new_key
 from tccp.cli.key_files import add_secret, secret_path
 from tccp.cli.output import Screen, print_json
 from tccp.errors import ConfigError
@@ -110,7 +110,7 @@ def backup(args: argparse.Namespace) -> int:
     from tccp.coordinator.custody.shares import write_share
 
     shares = trio.run(_make_shares, args)
-    paths = [args.out / f"{share.statement.officer}.share" for share in shares]
+    paths = [_share_path(args, share.statement.officer) for share in shares]
     args.out.mkdir(parents=True, exist_ok=True)
     for path, share in zip(paths, shares, strict=True):
         write_new_key(path, write_share(share), PUBLIC_MODE)
@@ -124,6 +124,11 @@ def backup(args: argparse.Namespace) -> int:
     return exit_codes.OK
 
 
+def _share_path(args: argparse.Namespace, officer: str) -> Path:
+    folder: Path = args.out
+    return folder / f"{officer}.share"
+
+
 async def _make_shares(args: argparse.Namespace) -> "list[Share]":
     from tccp.cli.key_files import recipient_public
     from tccp.coordinator.custody.journal import write_down
@@ -135,6 +140,9 @@ async def _make_shares(args: argparse.Namespace) -> "list[Share]":
     config, state = load(args)
     officers = [(name, recipient_public(Path(path))) for name, path in args.officer]
     check_officers(officers, args.threshold)
+    for name, _ in officers:
+        # Now: later there would be some of the new shares beside the old ones, and a backup in the log that nobody has.
+        refuse_existing(_share_path(args, name))
     sealed = read_vault(state)
     async with open_tpm(config.tpm.tcti) as tpm:
         keys = await unseal_keys(tpm, state, sealed)
