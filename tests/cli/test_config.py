@@ -18,6 +18,7 @@ from tccp.config import CoordinatorConfig, NodeConfig, load_config
 from tccp.config.files import FILES, file_called
 from tccp.config.places import lines_of
 from tccp.config.rendering import example_file
+from tests.support.certificates import DAY, NOW, Authority
 
 from .running import tccp_in_process
 
@@ -79,6 +80,19 @@ def test_warnings_alone_exit_with_0(check: Any, tmp_path: Path) -> None:
 
     assert (ended.code, ended.document["verdict"]) == (0, "warn")
     assert [each["key"] for each in ended.document["findings"]] == ["logs"]
+
+
+def test_revocations_that_their_maker_has_replaced_are_told_and_nothing_else_is_said(
+    capfdbinary: pytest.CaptureFixture[bytes], check: Any, tmp_path: Path
+) -> None:
+    old = tmp_path / "makers" / "old.crl"
+    old.parent.mkdir()
+    old.write_bytes(Authority().revoke(5, valid=(NOW - 9_999 * DAY, NOW - 9_998 * DAY)))
+
+    ended = check(f'[enrolment]\nek_authorities = "{old.parent}"\n')
+
+    assert any(each["found"].startswith(f"{old}: ") for each in ended.document["findings"])
+    assert ended.err == ""
 
 
 def test_a_file_that_is_not_there_is_told(capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path) -> None:

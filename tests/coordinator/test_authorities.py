@@ -13,7 +13,7 @@ from tests.support.soft_tpm import SoftTpm
 
 
 def test_nothing_configured_is_nobody_trusted() -> None:
-    assert len(load_authorities(EnrolmentConfig(), NOW)) == 0
+    assert len(load_authorities(EnrolmentConfig())) == 0
 
 
 def test_the_certificates_of_a_folder_are_trusted(tmp_path: Path, soft_tpm: SoftTpm) -> None:
@@ -21,7 +21,7 @@ def test_the_certificates_of_a_folder_are_trusted(tmp_path: Path, soft_tpm: Soft
         (tmp_path / f"{number}.der").write_bytes(certificate)
     (tmp_path / "README").write_text("not a certificate, and not read")
 
-    assert len(load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path)), NOW)) == 2
+    assert len(load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path)))) == 2
 
 
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path, soft_tpm: SoftTpm) -> None:
@@ -29,12 +29,12 @@ def test_a_file_that_is_no_certificate_is_named(tmp_path: Path, soft_tpm: SoftTp
     (tmp_path / "strange.pem").write_text("hello")
 
     with pytest.raises(ConfigError, match=r"strange\.pem"):
-        load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path)), NOW)
+        load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path)))
 
 
 def test_a_folder_that_is_not_there_is_named_with_its_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"enrolment\.ek_authorities: .*nowhere"):
-        load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path / "nowhere")), NOW)
+        load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path / "nowhere")))
 
 
 def test_revocations_stand_beside_the_certificates_in_either_folder(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_revocations_stand_beside_the_certificates_in_either_folder(tmp_path: Pa
     (folders[1] / "between.der").write_bytes(between.der)
     (folders[1] / "between.crl").write_bytes(between.revoke(6))
     config = EnrolmentConfig(ek_authorities=str(folders[0]), ek_intermediates=str(folders[1]))
-    authorities = load_authorities(config, NOW)
+    authorities = load_authorities(config)
 
     for certificate in (root.issue(new_key(), serial=5), between.issue(new_key(), serial=6)):
         with pytest.raises(EnrolmentError, match="certificate_revoked"):
@@ -59,7 +59,7 @@ def test_the_case_of_a_files_ending_does_not_matter(tmp_path: Path) -> None:
     root = Authority()
     (tmp_path / "ROOT.CER").write_bytes(root.der)
     (tmp_path / "ROOT.CRL").write_bytes(root.revoke(5))
-    authorities = load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path)), NOW)
+    authorities = load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path)))
 
     verify_ek_certificate(root.issue(new_key(), serial=6), (), authorities=authorities, now=NOW)
     with pytest.raises(EnrolmentError, match="certificate_revoked"):
@@ -80,4 +80,4 @@ def test_a_file_that_is_no_list_of_revocations_is_named(tmp_path: Path) -> None:
     (tmp_path / "strange.crl").write_bytes(Authority().der)
 
     with pytest.raises(ConfigError, match=r"strange\.crl"):
-        load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path)), NOW)
+        load_authorities(EnrolmentConfig(ek_authorities=str(tmp_path)))

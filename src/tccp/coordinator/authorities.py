@@ -3,36 +3,22 @@
 from datetime import datetime
 from pathlib import Path
 
-import structlog
-
 from tccp.attestation.enrolment import CERTIFICATE_SUFFIXES, REVOCATION_SUFFIXES, EkAuthorities
 from tccp.config import EnrolmentConfig
 from tccp.errors import ConfigError, EnrolmentError
 
 CERTIFICATE_BYTES_MAX = 4 << 20
+FOLDERS = ("ek_authorities", "ek_intermediates")  # keys of [enrolment]
 
-log = structlog.get_logger()
 
-
-def load_authorities(config: EnrolmentConfig, now: datetime) -> EkAuthorities:
+def load_authorities(config: EnrolmentConfig) -> EkAuthorities:
     """The configured authorities, and the revocations beside them; none when no folder is configured.
-
-    Args:
-        now: When; the log is told of revocations that have been replaced.
 
     Raises:
         ConfigError: A folder or a file in it cannot be read; the detail names it.
     """
-    folders = {
-        "enrolment.ek_authorities": config.ek_authorities,
-        "enrolment.ek_intermediates": config.ek_intermediates,
-    }
-    authorities, intermediates = (_read_folder(folder, key, CERTIFICATE_SUFFIXES) for key, folder in folders.items())
-    lists = [content for key, folder in folders.items() for content in _read_folder(folder, key, REVOCATION_SUFFIXES)]
-    found = EkAuthorities(authorities, intermediates, lists)
-    if found.has_old_lists(now):
-        log.warning("revocations_outdated", files=old_revocations(config, now))
-    return found
+    authorities, intermediates = (_read_folder(config, key, CERTIFICATE_SUFFIXES) for key in FOLDERS)
+    return EkAuthorities(authorities.values(), intermediates.values(), _read_revocations(config).values())
 
 
 def old_revocations(config: EnrolmentConfig, now: datetime) -> list[str]:
@@ -41,25 +27,26 @@ def old_revocations(config: EnrolmentConfig, now: datetime) -> list[str]:
     Raises:
         ConfigError: As of `load_authorities`.
     """
-    return [
-        str(path)
-        for folder in (config.ek_authorities, config.ek_intermediates)
-        for path in _paths(folder, REVOCATION_SUFFIXES)
-        if EkAuthorities([], [], [_read(path)]).has_old_lists(now)
-    ]
+    lists = _read_revocations(config)
+    return [str(path) for path, content in lists.items() if EkAuthorities([], [], [content]).has_old_lists(now)]
 
 
-def _paths(folder: str | None, suffixes: frozenset[str]) -> list[Path]:
-    return (
-        sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes) if folder is not None else []
-    )
+def _read_revocations(config: EnrolmentConfig) -> dict[Path, bytes]:
+    return {
+        path: content for key in FOLDERS for path, content in _read_folder(config, key, REVOCATION_SUFFIXES).items()
+    }
 
 
-def _read_folder(folder: str | None, key: str, suffixes: frozenset[str]) -> list[bytes]:
+def _read_folder(config: EnrolmentConfig, key: str, suffixes: frozenset[str]) -> dict[Path, bytes]:
+    folder = getattr(config, key)
+    if folder is None:
+        return {}
     try:
-        return [_read(path) for path in _paths(folder, suffixes)]
+        paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes)
+        return {path: _read(path) for path in paths}
     except OSError as problem:
-        raise ConfigError("authorities_unreadable", f"{key}: {problem.filename}: {problem.strerror}") from None
+        detail = f"enrolment.{key}: {problem.filename}: {problem.strerror}"
+        raise ConfigError("authorities_unreadable", detail) from None
 
 
 def _read(path: Path) -> bytes:

@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -23,7 +24,7 @@ from tccp.config import CoordinatorConfig, ListenConfig, LogServerConfig, Metric
 from tccp.control.server import ControlGroups, serve_control
 from tccp.control.sockets import control_listeners
 from tccp.coordinator.activations import Activations
-from tccp.coordinator.authorities import load_authorities
+from tccp.coordinator.authorities import load_authorities, old_revocations
 from tccp.coordinator.clock import SteadyClock
 from tccp.coordinator.control import ControlAnswers
 from tccp.coordinator.cosignatures import Cosignatures
@@ -83,7 +84,7 @@ log = structlog.get_logger()
 async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]:
     """Everything but the listeners, started in order and stopped in reverse."""
     state = Path(config.state_directory)
-    authorities = load_authorities(config.enrolment, SteadyClock().now())
+    authorities = load_authorities(config.enrolment)
     operators = load_operators(config.policies)
     async with (
         _tpm_and_keys(config) as (tpm, keys),
@@ -91,6 +92,7 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         _log(state, store, keys) as published,
     ):
         clock = SteadyClock(not_before_ms=await store.newest_time_ms())
+        _tell_of_old_revocations(config, authorities, clock.now())
         await log_what_was_done(state / KEYS, store, clock.now_ms())
         identity = make_identity(keys, now=clock.now())
         ak = await tpm.create_ak(kind=config.tpm.ak)
@@ -317,13 +319,19 @@ async def _obey_signals(services: Services, config_path: Path, scope: trio.Cance
                 return
 
 
+def _tell_of_old_revocations(config: CoordinatorConfig, authorities: EkAuthorities, now: datetime) -> None:
+    if authorities.has_old_lists(now):
+        log.warning("revocations_outdated", files=old_revocations(config.enrolment, now))
+
+
 async def _reload(services: Services, config_path: Path) -> None:
     """Take over what can change while running: leases, EK authorities, operators, IMA policies, the log server's
     certificate, log level; an error changes nothing.
     """
     try:
         config = load_config(config_path, CoordinatorConfig)
-        authorities: EkAuthorities = load_authorities(config.enrolment, services.clock.now())
+        authorities: EkAuthorities = load_authorities(config.enrolment)
+        _tell_of_old_revocations(config, authorities, services.clock.now())
         operators = load_operators(config.policies)
         context = log_context(config.log_server, services.identity.keys.ca, now=services.clock.now())
     except TccpError as problem:

@@ -281,9 +281,8 @@ class Vms:
         try:
             with vm.contained(), vm.scope:
                 async with named_images(vm.accepted.verified, paths) as images:
-                    while (
-                        vm.vm_id in self._endings.leaving
-                    ):  # what goes with its folder is not to be what comes into it
+                    # What goes with its folder is not to be what comes into it.
+                    while vm.vm_id in self._endings.leaving:
                         await self.wait_for_change(self.change_count)
                     self._set(vm, "asking")
                     if isinstance(origin, Peers):

@@ -16,6 +16,7 @@ from tccp.node.vm.opening import open_vm
 from tccp.node.vm.preamble import Preamble, encode_preamble
 from tccp.node.vm.streams import Streams, streams_of
 from tccp.node.vm.vm import Vm
+from tccp.node.vm.vtpm import Vtpm
 from tccp.node.vm.vtpm_state import VtpmDemand
 from tccp.protocol.transfer import SourceWord, TransferProgress, TransferSent
 from tccp.transport.bulk_stream import BulkStream
@@ -104,16 +105,25 @@ async def test_a_guest_moves_with_its_memory_and_its_vtpm_and_goes_on_counting(
             assert (await there.vm.shut_down()).reason == "shut_down"
 
 
+@asynccontextmanager
+async def forgotten(
+    host: TestHost, elsewhere: TestHost, images: VmImages, keys: VmSecrets
+) -> AsyncIterator[tuple[Vm, Vtpm, Vm]]:
+    """A VM that its source has let go of, the vTPM that it had there, and the VM elsewhere, which has not run yet."""
+    async with open_vm(describe(), images, keys, host=host.vms) as vm:
+        await vm.run()
+        async with moving(Guest(vm), keys, images, elsewhere) as (_, there, _):
+            await vm.forget()
+            yield vm, vm.vtpm, there.vm
+
+
 async def test_a_vm_whose_destination_is_lost_starts_again_with_the_vtpm_that_it_had(
     host: TestHost, elsewhere: TestHost, images: GuestImages
 ) -> None:
     """What was sealed to it, such as the key of a disk, would be lost with it."""
     keys = secrets()
-    async with open_vm(describe(), images.diskless, keys, host=host.vms) as vm:
-        await vm.run()
-        first = vm.vtpm
-        async with moving(Guest(vm), keys, images.diskless, elsewhere):
-            await vm.forget()
+    async with forgotten(host, elsewhere, images.diskless, keys) as (vm, first, _):
+        pass
     demand = VtpmDemand(mark=first.mark)
     async with open_vm(vm.description, images.diskless, keys, host=host.vms, vtpm=demand) as again:
         assert again.vtpm.certificates.keys == first.certificates.keys
@@ -124,13 +134,9 @@ async def test_a_vm_that_has_arrived_keeps_its_vtpm_although_it_dies_before_it_m
 ) -> None:
     """Its source has let go of it by then, and the coordinator may have made this node its owner."""
     keys = secrets()
-    async with open_vm(describe(), images.diskless, keys, host=host.vms) as vm:
-        await vm.run()
-        first = vm.vtpm
-        async with moving(Guest(vm), keys, images.diskless, elsewhere) as (_, there, _):
-            await vm.forget()
-            there.vm.qemu.send(signal.SIGKILL)
-            await there.vm.ended()
+    async with forgotten(host, elsewhere, images.diskless, keys) as (vm, first, there):
+        there.qemu.send(signal.SIGKILL)
+        await there.ended()
     demand = VtpmDemand(mark=first.mark)
     async with open_vm(vm.description, images.diskless, keys, host=elsewhere.vms, vtpm=demand) as again:
         assert again.vtpm.certificates.keys == first.certificates.keys

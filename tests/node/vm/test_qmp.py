@@ -237,16 +237,17 @@ async def test_jobs_of_another_shape_or_without_number_are_none(
             await Mirrors(client, 1, events).left()
 
 
+async def refuse(peer: Peer, error: str) -> None:
+    """Answer a command by an *error*, which is JSON."""
+    await peer.say(f'{{"error": {error}, "id": {(await peer.command())["id"]}}}\n'.encode())
+
+
 @pytest.mark.parametrize("error", [7, [], None])
 async def test_a_refusal_of_another_shape_is_none(
     talking: tuple[Qmp, Peer, list[QmpEvent]], nursery: trio.Nursery, error: object
 ) -> None:
     client, peer, _ = talking
-
-    async def refuse() -> None:
-        await peer.say({"error": error, "id": (await peer.command())["id"]})
-
-    nursery.start_soon(refuse)
+    nursery.start_soon(refuse, peer, json.dumps(error))
     with pytest.raises(HostError, match="qmp_malformed"):
         await client.execute("stop")
 
@@ -256,12 +257,8 @@ async def test_words_that_are_none_are_not_shown(
 ) -> None:
     """What is nested as deeply as a document may be is too deep to be shown from where it is shown."""
     client, peer, _ = talking
-
-    async def refuse() -> None:
-        deep = "[" * 900 + "]" * 900
-        await peer.say(f'{{"error": {{"desc": {deep}}}, "id": {(await peer.command())["id"]}}}\n'.encode())
-
-    nursery.start_soon(refuse)
+    deep = "[" * 900 + "]" * 900
+    nursery.start_soon(refuse, peer, f'{{"desc": {deep}}}')
     with pytest.raises(HostError, match="without a word"):
         await client.execute("stop")
 

@@ -53,7 +53,7 @@ def look(report: Report, config: CoordinatorConfig) -> None:
 def _look_at_authorities(report: Report, config: CoordinatorConfig) -> None:
     from tccp.coordinator.authorities import load_authorities, old_revocations
 
-    enrolment, now = config.enrolment, datetime.now(UTC)
+    enrolment = config.enrolment
     named = [
         (("enrolment", key), Path(folder))
         for key, folder in (
@@ -66,11 +66,11 @@ def _look_at_authorities(report: Report, config: CoordinatorConfig) -> None:
     if not all(readable):
         return
     try:
-        load_authorities(enrolment, now)
+        load_authorities(enrolment)
     except ConfigError as problem:
         report.fail(("enrolment",), problem.detail, "Replace it by what the maker publishes, or take it away.")
         return
-    for path in old_revocations(enrolment, now):
+    for path in old_revocations(enrolment, datetime.now(UTC)):
         found = f"{path}: its maker has published a newer list since; this one counts on"
         report.warn(("enrolment",), found, "Fetch the newer one.")
     if enrolment.ek_authorities is None:

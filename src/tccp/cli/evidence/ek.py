@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 CERTIFICATE_BYTES_MAX = 65_536
 AUTHORITY_BYTES_MAX = 4 << 20
-# As the coordinator chooses the files of its own folders.
 
 
 def add_parser(commands: Commands) -> None:
@@ -59,30 +58,22 @@ def run(args: argparse.Namespace) -> int:
 def _load(authorities: Path, intermediates: Path | None) -> "EkAuthorities":
     from tccp.attestation.enrolment import CERTIFICATE_SUFFIXES, REVOCATION_SUFFIXES, EkAuthorities
 
-    trusted = read_folder(authorities, suffixes=CERTIFICATE_SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX)
-    between = (
-        read_folder(intermediates, suffixes=CERTIFICATE_SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX)
-        if intermediates
-        else {}
-    )
-    folders = [folder for folder in (authorities, intermediates) if folder is not None]
-    lists = {
-        path: content
-        for folder in folders
-        for path, content in read_folder(folder, suffixes=REVOCATION_SUFFIXES, bytes_max=AUTHORITY_BYTES_MAX).items()
+    def read(folder: Path | None, suffixes: frozenset[str]) -> dict[Path, bytes]:
+        return read_folder(folder, suffixes=suffixes, bytes_max=AUTHORITY_BYTES_MAX) if folder is not None else {}
+
+    files = {
+        "certificates": read(authorities, CERTIFICATE_SUFFIXES),
+        "intermediates": read(intermediates, CERTIFICATE_SUFFIXES),
+        "revocations": read(authorities, REVOCATION_SUFFIXES) | read(intermediates, REVOCATION_SUFFIXES),
     }
     # One by one first, because together they do not say which one is bad.
-    for folder, make in (
-        (trusted, lambda content: ((content,), ())),
-        (between, lambda content: ((), (content,))),
-        (lists, lambda content: ((), (), (content,))),
-    ):
-        for path, content in folder.items():
+    for kind, contents in files.items():
+        for path, content in contents.items():
             try:
-                EkAuthorities(*make(content))
+                EkAuthorities(**{"certificates": (), kind: (content,)})
             except EnrolmentError as error:
                 raise ConfigError("bad_authority", f"{path}: {error}", hint="Take it out of the folder.") from error
-    return EkAuthorities(trusted.values(), between.values(), lists.values())
+    return EkAuthorities(**{kind: contents.values() for kind, contents in files.items()})
 
 
 def _describe(report: Report, certificate: "EkCertificate", at: datetime) -> None:

@@ -25,6 +25,10 @@ from tccp.node.vm.vtpm_state import VtpmState
 from tccp.protocol.transfer import SourceWord, TransferHere, TransferSent
 
 
+async def _tell_nobody(_vtpm: VtpmState) -> None:
+    """Whoever has suspended a VM is not there any more; its file is, until the VM runs."""
+
+
 @dataclass(slots=True)
 class Arrival:
     """A state on its way, made by `arrive_from_file` and `arrive_from_streams`.
@@ -39,7 +43,7 @@ class Arrival:
     descriptor: int
     introduced: Callable[[], Awaitable[Preamble]]
     disks: Sequence[BulkStream] = ()
-    taken: Callable[[VtpmState], Awaitable[None]] = field(default=lambda _vtpm: _tell_nobody())
+    taken: Callable[[VtpmState], Awaitable[None]] = _tell_nobody
     _problems: list[TccpError] = field(default_factory=list)
 
     async def preamble(self, description: VmDescription) -> Preamble:
@@ -109,10 +113,6 @@ def arrive_from_file(state: ResumedState, nursery: trio.Nursery, stack: contextl
 
     nursery.start_soon(carry)
     return arrival
-
-
-async def _tell_nobody() -> None:
-    """Whoever has suspended a VM is not there any more; its file is, until the VM runs."""
 
 
 async def _read_preamble(descriptor: int) -> Preamble:

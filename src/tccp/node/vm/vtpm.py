@@ -110,13 +110,8 @@ async def _swtpm(
     """swtpm with our end of its data channel, for our own client, or of its control channel, for QEMU."""
     ours, theirs = socket.socketpair()
     with theirs, _pipe(derive(vm_key, STATE_KEY_INFO)) as key, _pipe(derive(vm_key, MIGRATION_KEY_INFO)) as moving:
-        arguments = [
-            "swtpm",
-            "socket",
-            "--tpm2",
-            "--tpmstate",
-            "dir=/proc/self/fd/6,mode=0644",
-        ]  # in a folder for it and us
+        # Whatever their mode, nobody but it and us gets at files in this folder.
+        arguments = ["swtpm", "socket", "--tpm2", "--tpmstate", "dir=/proc/self/fd/6,mode=0644"]
         arguments += ["--seccomp", "action=kill", "--terminate"]
         arguments += ["--key", "fd=4,format=binary,mode=aes-256-cbc"]
         arguments += ["--migration-key", "fd=5,format=binary,mode=aes-256-cbc"]
