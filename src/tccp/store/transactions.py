@@ -224,7 +224,7 @@ def _forget_leases(connection: sqlite3.Connection, name: str) -> None:
         "FROM lease WHERE node = ?1 AND ended_ms IS NOT NULL"
         " AND NOT EXISTS (SELECT 1 FROM vm WHERE vm.lease_id = lease.lease_id)"
     )
-    (count,) = connection.execute(f"SELECT count(*) {forgettable}", (name,)).fetchone()  # noqa: S608 our own text
+    (count,) = connection.execute(f"SELECT count(*) {forgettable}", (name,)).fetchone()
     if count > LEASES_KEPT:
         connection.execute(
             f"DELETE FROM lease WHERE lease_id IN (SELECT lease_id {forgettable}"  # noqa: S608 our own text
