@@ -1,5 +1,7 @@
 """Command lines are read as the kernel reads them, and rules hold against every way to write around them."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,10 +109,28 @@ def test_words_are_split_and_unquoted_as_the_kernel_does(line: str, expected: tu
 
 @pytest.mark.parametrize(
     ("pattern", "text", "expected"),
-    [("a*c", "abc", True), ("a*c", "ac", True), ("a*c", "acb", False), ("a[b]", "a[b]", True), ("a?", "ab", False)],
+    [
+        ("a*c", "abc", True),
+        ("a*c", "ac", True),
+        ("a*c", "acb", False),
+        ("a[b]", "a[b]", True),
+        ("a?", "ab", False),
+        ("ab*ba", "aba", False),  # one letter is not the end of one part and the beginning of another
+        ("a*ba*bc", "abac", False),
+        ("a*abc", "bc", False),
+        ("*a*", "b\na", True),
+        ("", "", True),
+        ("*", "", True),
+    ],
 )
 def test_a_star_is_all_that_is_special(pattern: str, text: str, expected: bool) -> None:
     assert matches(pattern, text) is expected
+
+
+@given(st.text("ab*\n", max_size=8), st.text("ab\n", max_size=12))
+def test_parts_are_found_where_an_expression_finds_them(pattern: str, text: str) -> None:
+    expression = ".*".join(map(re.escape, pattern.split("*")))
+    assert matches(pattern, text) is (re.fullmatch(expression, text, re.DOTALL) is not None)
 
 
 @given(st.text(max_size=60))

@@ -12,7 +12,6 @@ Source: Linux, lib/cmdline.c (next_arg), kernel/params.c (parse_args, parameq), 
 src/basic/proc-cmdline.c and extract-word.c.
 """
 
-import fnmatch
 import functools
 import re
 from dataclasses import dataclass
@@ -71,15 +70,29 @@ def problems(text: str, rules: CommandLineRules) -> tuple[str, ...]:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether *text* is what *pattern* says: ``*`` stands for any run of characters, and nothing else is special."""
-    return _compiled(pattern).match(text) is not None
+    """Whether *text* is what *pattern* says: ``*`` stands for any run of characters, and nothing else is special.
+
+    Each part is taken where it comes first, which leaves the most to the parts behind it. A policy may have hundreds of
+    patterns, each of which meets every text of a log: looking for parts is several times as fast as an expression.
+    """
+    first, *others = _parts(pattern)
+    if not others:
+        return text == first
+    *middle, last = others
+    if not (text.startswith(first) and text.endswith(last)):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for part in middle:
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return at <= end
 
 
 @functools.lru_cache(maxsize=_PATTERNS_KEPT)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Once for all boots: a policy may have hundreds of patterns, each of which meets every text of a log."""
-    escaped = "*".join(re.sub(r"[\[\]?]", lambda special: f"[{special[0]}]", part) for part in pattern.split("*"))
-    return re.compile(fnmatch.translate(escaped))
+def _parts(pattern: str) -> tuple[str, ...]:
+    return tuple(pattern.split("*"))
 
 
 def load_options(text: str) -> tuple[bytes, ...]:
