@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
+from tccp.config import CoordinatorConfig, load_config
 from tccp.coordinator.published_log import PublishedLog
 from tccp.errors import QuoteError, StoreError
 from tccp.model import NodeName
@@ -209,11 +210,11 @@ async def test_a_node_that_is_revoked_while_it_registers_gets_no_lease(
 # ---- the operator configures another length of leases ----
 
 
-async def configure_leases(coordinator: LiveCoordinator, lease_s: int) -> None:
+async def configure_leases(coordinator: LiveCoordinator, lease_s: int, *, more: str = "") -> None:
     """Write another length of leases, and return when a reload has taken it over."""
     before = coordinator.services.config.leases.seconds
     text = coordinator.config.read_text()
-    coordinator.config.write_text(text.replace(f"seconds = {before}", f"seconds = {lease_s}"))
+    coordinator.config.write_text(text.replace(f"seconds = {before}", f"seconds = {lease_s}") + more)
     os.kill(os.getpid(), signal.SIGHUP)
     with trio.fail_after(30):
         while coordinator.services.config.leases.seconds != lease_s:
@@ -235,6 +236,15 @@ async def test_a_node_that_is_admitted_during_a_reload_is_told_the_lease_that_is
 
     lease = (await coordinator.leases())["alpha"]
     assert admitted.lease_s == (lease.expires_ms - lease.issued_ms) // 1000 < LONGER_S
+
+
+async def test_what_needs_a_restart_is_at_a_reload_as_it_was(coordinator: LiveCoordinator) -> None:
+    before = coordinator.services.config
+    await configure_leases(coordinator, LONGER_S, more='[metrics]\naddress = "127.0.0.1"\n')
+
+    after = coordinator.services.config
+    assert (after.metrics, after.tenants, after.tpm) == (before.metrics, before.tenants, before.tpm)
+    assert load_config(coordinator.config, CoordinatorConfig).metrics != after.metrics
 
 
 async def test_a_node_that_is_renewed_during_a_reload_is_told_the_lease_that_is_in_the_record(

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import structlog
 import trio
 
@@ -69,6 +70,8 @@ LAPSE_SWEEP_S = 1.0
 STORE_SILENCE_S = 10.0
 CLOCK_WARNING_S = 5.0
 READ_BYTES_PER_S = 20_000_000  # of a slow disk that has other things to do
+# Keys of the configuration that a reload leaves as they were.
+NEEDS_RESTART = ("state_directory", "listen", "tenants", "log_server", "metrics", "control", "tpm", "witness")
 
 PROGRAM = Program(
     "coordinator",
@@ -337,9 +340,10 @@ async def _reload(services: Services, config_path: Path) -> None:
     except TccpError as problem:
         log.error("reload_failed", reason=problem.reason, detail=problem.detail)
         return
-    for fixed in ("state_directory", "listen", "tenants", "log_server", "metrics", "control", "tpm", "witness"):
+    for fixed in NEEDS_RESTART:
         if getattr(config, fixed) != getattr(services.config, fixed):
             log.warning("needs_restart", key=fixed)
+    config = msgspec.structs.replace(config, **{fixed: getattr(services.config, fixed) for fixed in NEEDS_RESTART})
     services.config, services.authorities, services.log_context = config, authorities, context
     services.operators, services.examiner.ima.config = operators, config.ima
     await services.examiner.ima.prepare_all([*services.policies.all(), *services.shadows.policies()])
