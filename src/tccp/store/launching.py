@@ -268,5 +268,6 @@ def _write(connection: sqlite3.Connection, record: VmRecord) -> None:
 
 
 def _record(row: tuple[Any, ...]) -> VmRecord:
-    vm_id, tenant_key, state, epoch, node, *rest, may_roll_back = row
-    return VmRecord(vm_id, tenant_key, state, epoch, NodeName(node), *rest, bool(may_roll_back))
+    vm_id, tenant_key, state, epoch, node, *rest = row
+    rest[-1] = bool(rest[-1])  # may_roll_back
+    return VmRecord(vm_id, tenant_key, state, epoch, NodeName(node), *rest)
