@@ -4,7 +4,6 @@ A destruction is written down before anything is wiped, and the note stays until
 later run of the daemon, after a crash or a reboot of the host, wipes what is left and says so under its own boot.
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -95,11 +94,21 @@ class Endings:
                 self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
         except LaunchError:
             if is_known(vm):
-                with contextlib.suppress(HostError), vm.contained():
-                    await self._discard(vm)
+                await self.let_go(vm)
         except HostError as bug:
             vm.fail(bug)
         self.show(vm, vm.state)
+
+    async def let_go(self, vm: Vm) -> None:
+        """It has not become ours, and never will: remove what has come of it."""
+        try:
+            with vm.contained():
+                await self._discard(vm)
+        except HostError as problem:
+            log.error("not_removed", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
+            self._fail(vm, problem)
+        else:
+            self.show(vm, vm.state)
 
     async def _discard(self, vm: Vm) -> None:
         """Remove what has come of it; but not the states that its tenant lets us go back to, from an earlier stay."""

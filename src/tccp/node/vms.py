@@ -295,6 +295,8 @@ class Vms:
             said = await self._endings.wind_up(vm, orders)
         if vm.arrived is not None:
             await self._endings.find_out(vm, vm.arrived, self._is_known)
+        elif isinstance(origin, Peers) and orders and not vm.is_ours:
+            await self._endings.let_go(vm)
         elif vm.state == "recording" and said is not None:
             await self._endings.record(vm, said)
 

@@ -26,6 +26,7 @@ from tccp.node.vm.console import Console
 from tccp.node.vm.description import VmDescription
 from tccp.node.vm.disk import DiskProcess
 from tccp.node.vm.keeper import Keeper
+from tccp.node.vm.marks import current_marks, keep_marks
 from tccp.node.vm.migration import Pace
 from tccp.node.vm.preamble import Preamble
 from tccp.node.vm.qmp import Qmp, object_of
@@ -191,24 +192,12 @@ class Vm:
         return self._end
 
     async def marks(self) -> tuple[bytes, ...]:
-        """How far its vTPM and each of its disks have come, for `VtpmDemand` and `VmDisk.live_mark` after a crash.
-
-        Raises:
-            HostError: A disk's process has died.
-            DiskError: A disk cannot say, with no room to write for example; or the vTPM's state cannot be made durable.
-        """
-        await trio.to_thread.run_sync(self.vtpm.state.sync)
-        return self.vtpm.mark, *[await disk.mark() for disk in self.disks]
+        """How far its vTPM and each of its disks have come; raises as `current_marks`."""
+        return await current_marks(self.vtpm, self.disks)
 
     async def keep(self, marks: Sequence[bytes]) -> None:
-        """Have the disks remember *marks*, which are on record now; older ones may be forgotten.
-
-        Raises:
-            HostError: A disk's process has died.
-            DiskError: ``wrong_disk_mark``: a disk has not given it.
-        """
-        for disk, mark in zip(self.disks, marks[1:], strict=True):
-            await disk.kept(mark)
+        """Have the disks remember *marks*; raises as `keep_marks`."""
+        await keep_marks(self.disks, marks)
 
     async def _is_running(self) -> bool:
         return object_of(await self.qmp.execute("query-status")).get("running") is True
