@@ -15,9 +15,10 @@ from tccp.errors import HostError, LaunchError, TccpError
 from tccp.node.destruction import destroyed_here, destruction_receipt, wiped_here
 from tccp.node.hypervisor import Hypervisor, VmOutcome
 from tccp.node.identity import NodeIdentity
-from tccp.node.key_desk import KeyDesk, ReleasedKeys, not_started
+from tccp.node.key_desk import KeyDesk
 from tccp.node.launch import VmOrder
 from tccp.node.one_vm import Vm
+from tccp.node.released import ReleasedKeys, not_started
 from tccp.node.remains import RemainsFolder, Word
 from tccp.protocol.messages import MoveArrived, NodeReport, VmDestroyRecorded, VmEnded, VmSuspended
 
