@@ -9,7 +9,7 @@ import pytest
 
 from tccp.errors import DiskError
 from tccp.node.launch import VmOrder
-from tccp.node.vm.vm import VmEnd
+from tccp.node.vm.end import VmEnd
 from tccp.node.vm_folder import VmFolder, kept_name, marks_of
 
 ROOTS = (b"\x01" * 32, b"\x02" * 32)

@@ -183,7 +183,7 @@ class PaperHypervisor:
             vm.memory = open_bytes(order.state, PAPER)
         if order.incoming is not None:
             (self.folder / f"{self.issuer.node}-{vm_id.hex()}-{order.keys.epoch}.state").write_bytes(COMING)
-            vm.memory = await _receive(order.incoming)
+            vm.memory = await _receive(order.incoming, vm)
         self.vms.append(vm)
         try:
             yield vm
@@ -226,7 +226,7 @@ class PaperHypervisor:
             out.unlink()
 
 
-async def _receive(streams: Streams) -> bytes:
+async def _receive(streams: Streams, vm: PaperVm) -> bytes:
     try:
         if [await disk.receive_some(4) for disk in streams.disks] != [b"disk"]:
             raise HostError("stream_broken", "the source has gone")
@@ -239,6 +239,7 @@ async def _receive(streams: Streams) -> bytes:
             received += await streams.state.receive_some(65_536)
     except PeerGoneError:
         raise HostError("stream_broken", "the source has gone") from None
+    streams.on_here(await vm.marks())
     await streams.talk.say(TransferHere())
     return received[4:]
 

@@ -4,7 +4,6 @@ A destruction is written down before anything is wiped, and the note stays until
 later run of the daemon, after a crash or a reboot of the host, wipes what is left and says so under its own boot.
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from tccp.errors import HostError, LaunchError, TccpError
 from tccp.node.destruction import destroyed_here, destruction_receipt, wiped_here
 from tccp.node.hypervisor import Hypervisor, VmOutcome
 from tccp.node.identity import NodeIdentity
-from tccp.node.key_desk import KeyDesk, ReleasedKeys, not_started
+from tccp.node.key_desk import KeyDesk
 from tccp.node.launch import VmOrder
 from tccp.node.one_vm import Vm
+from tccp.node.released import ReleasedKeys, not_started
 from tccp.node.remains import RemainsFolder, Word
 from tccp.protocol.messages import MoveArrived, NodeReport, VmDestroyRecorded, VmEnded, VmSuspended
 
@@ -95,11 +95,21 @@ class Endings:
                 self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
         except LaunchError:
             if is_known(vm):
-                with contextlib.suppress(HostError), vm.contained():
-                    await self._discard(vm)
+                await self.let_go(vm)
         except HostError as bug:
             vm.fail(bug)
         self.show(vm, vm.state)
+
+    async def let_go(self, vm: Vm) -> None:
+        """It has not become ours, and never will: remove what has come of it."""
+        try:
+            with vm.contained():
+                await self._discard(vm)
+        except HostError as problem:
+            log.error("not_removed", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
+            self._fail(vm, problem)
+        else:
+            self.show(vm, vm.state)
 
     async def _discard(self, vm: Vm) -> None:
         """Remove what has come of it; but not the states that its tenant lets us go back to, from an earlier stay."""

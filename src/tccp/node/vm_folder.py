@@ -18,7 +18,7 @@ from tccp.node.copying import copy_file
 from tccp.node.launch import OpenableImage, VmOrder
 from tccp.node.vm.description import SealedFile, VmDisk
 from tccp.node.vm.durable import replace_file, sync_folder
-from tccp.node.vm.vm import VmEnd
+from tccp.node.vm.end import VmEnd
 from tccp.node.vm.vtpm_state import HINT, VtpmDemand, remove
 from tccp.protocol.marks import split_marks
 

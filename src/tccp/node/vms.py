@@ -89,6 +89,7 @@ class Vms:
         self.change_count = 0
         self._watchers = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
+        self._takes_none = False  # this node stops
 
     async def run(self) -> None:
         """Look after all VMs, until cancelled; then all of them are ended."""
@@ -101,7 +102,8 @@ class Vms:
 
         Raises:
             LaunchError: It is no ticket for our coordinator, or ``vm_running``: it runs here already.
-            HostError: ``not_admitted``: this node holds no lease; ``too_many_vms``; and as `Hypervisor.check`.
+            HostError: ``not_admitted``: this node holds no lease; ``node_stops``; ``too_many_vms``; and as
+                `Hypervisor.check`.
         """
         return self._begin(ticket, paths, None)
 
@@ -109,6 +111,8 @@ class Vms:
         assert self._nursery is not None
         accepted = accept_ticket(ticket, self._coordinator_id)
         self._hypervisor.check(accepted.verified.ticket)
+        if self._takes_none:
+            raise HostError("node_stops", "this node is about to stop, and ends its VMs")
         if not self._lease.allows_vms:
             hint = "`tccp node status` says why"
             raise HostError("not_admitted", "this node holds no lease, so it gets no keys", hint=hint)
@@ -233,7 +237,8 @@ class Vms:
                 vm.end(reason, detail)
 
     async def end_all(self, reason: str) -> None:
-        """End every VM, and return when all are gone and, if it listens, the coordinator knows."""
+        """End every VM, take none any more, and return when all are gone and, if it listens, the coordinator knows."""
+        self._takes_none = True  # whoever launched VMs in the meantime would keep us from ever stopping
         self.lose_all(reason)
         while not all(vm.is_gone for vm in self._by_id.values()):
             await self.wait_for_change(self.change_count)
@@ -295,6 +300,8 @@ class Vms:
             said = await self._endings.wind_up(vm, orders)
         if vm.arrived is not None:
             await self._endings.find_out(vm, vm.arrived, self._is_known)
+        elif isinstance(origin, Peers) and orders and not vm.is_ours:
+            await self._endings.let_go(vm)
         elif vm.state == "recording" and said is not None:
             await self._endings.record(vm, said)
 
