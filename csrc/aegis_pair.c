@@ -7,7 +7,9 @@
 
 #if defined(__x86_64__)
 
+#include <cpuid.h>
 #include <immintrin.h>
+#include <pthread.h>
 
 #define WITH_VAES __attribute__((target("avx2,vaes")))
 #define INLINE_VAES static inline __attribute__((always_inline)) WITH_VAES
@@ -18,9 +20,20 @@ typedef struct state {
     __m256i s[6];
 } state;
 
+static bool available;
+static pthread_once_t decided = PTHREAD_ONCE_INIT;
+
+/* Once: on a virtual machine every CPUID goes to the host. Not every compiler has a name for VAES. */
+static void decide(void)
+{
+    unsigned int eax, ebx, ecx = 0, edx;
+    available = __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
+                (ecx & bit_VAES) != 0;
+}
+
 bool aegis_pair_available(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vaes");
+    return pthread_once(&decided, decide) == 0 && available;
 }
 
 INLINE_VAES __m256i load_both(const uint8_t *first, const uint8_t *second)
