@@ -64,6 +64,11 @@ class QemuVm:
         """Of its vTPM."""
         return self._vm.vtpm.certificates.ek_certificate
 
+    @property
+    def has_run(self) -> bool:
+        """See `tccp.node.hypervisor.RunningVm.has_run`."""
+        return self._vm.has_run
+
     async def run(self) -> None:
         """Let the guest run; a state that it goes on from is of no use to anybody after that."""
         await self._vm.run()

@@ -323,8 +323,10 @@ class Vms:
         vm.receipt = launch_receipt(
             order, vm.accepted, self._identity, started_ms=vm.started_ms, ek_certificate=running.ek_certificate
         )
-        vm.has_run = True
-        await running.run()
+        try:
+            await running.run()
+        finally:
+            vm.has_run = running.has_run
         if vm.transfer is not None:
             vm.transfer.end()
         self._set(vm, "running")
