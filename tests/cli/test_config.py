@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tccp.cli.config import common, coordinator, node
 from tccp.cli.config.example import NAMES
@@ -18,7 +20,9 @@ from tccp.config import CoordinatorConfig, NodeConfig, load_config
 from tccp.config.files import FILES, file_called
 from tccp.config.places import lines_of
 from tccp.config.rendering import example_file
+from tccp.transport.certificates import KeyPair
 from tests.support.certificates import DAY, NOW, Authority
+from tests.support.strange_certificates import with_a_version_that_does_not_exist
 
 from .running import tccp_in_process
 
@@ -185,6 +189,17 @@ def test_a_certificate_and_the_key_of_another_do_not_belong_together(tmp_path: P
 
     (finding,) = [each for each in findings_of(tmp_path, text) if each.key == "log_server.certificate"]
     assert finding.status is Status.FAIL
+
+
+def test_a_certificate_of_a_version_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    certificate, key = key_pair(tmp_path)
+    pair = KeyPair(certificate=certificate.read_bytes(), key=key.read_bytes())
+    odd = with_a_version_that_does_not_exist(x509.load_pem_x509_certificate(pair.certificate), pair)
+    certificate.write_text(ssl.DER_cert_to_PEM_cert(odd))
+
+    text = f'[log_server]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+    (finding,) = [each for each in findings_of(tmp_path, text) if each.key == "log_server.certificate"]
+    assert "4 is not a valid X509 version" in finding.found
 
 
 def test_a_secret_for_everybody_is_told(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tests.support.strange_certificates import (
     PrivateKey,
     as_pair,
     certificate_behind_the_door,
+    with_a_version_that_does_not_exist,
     with_its_subject_out_of_order,
 )
 
@@ -65,11 +66,12 @@ def door_pair(coordinator: LiveCoordinator) -> KeyPair:
 # ---- certificates ----
 
 
+@pytest.mark.parametrize("made_strange", [with_its_subject_out_of_order, with_a_version_that_does_not_exist])
 async def test_a_certificate_that_only_openssl_can_read_harms_nobody(
-    coordinator: LiveCoordinator, alpha: HonestNode
+    made_strange: Callable[[x509.Certificate, KeyPair], bytes], coordinator: LiveCoordinator, alpha: HonestNode
 ) -> None:
     key, door = fresh_key(), coordinator.trust.door
-    strange = with_its_subject_out_of_order(certificate_behind_the_door(door, key), door)
+    strange = made_strange(certificate_behind_the_door(door, key), door)
     async with stranger(coordinator, as_pair(strange, key)) as tls:
         assert await is_cut_off(tls)
 

@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tccp.transport.certificates import KeyPair
+from tests.support.certificates import tlv
 
+VERSION_3, VERSION_5 = bytes.fromhex("a003020102"), bytes.fromhex("a003020104")
 ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
@@ -48,10 +50,19 @@ def with_its_subject_out_of_order(certificate: x509.Certificate, door: KeyPair) 
     subject = certificate.subject.public_bytes()
     parts = subject[4:]  # behind the headers of SEQUENCE and SET
     half = len(parts) // 2
-    swapped = body.replace(subject, subject[:4] + parts[half:] + parts[:half])
-    assert swapped != body
-    signature = door_key(door).sign(swapped, ec.ECDSA(hashes.SHA256()))
-    return _der(0x30, swapped + ECDSA_WITH_SHA256 + _der(0x03, b"\0" + signature))
+    return _signed_with(body, subject, subject[:4] + parts[half:] + parts[:half], door)
+
+
+def with_a_version_that_does_not_exist(certificate: x509.Certificate, door: KeyPair) -> bytes:
+    """The same certificate as of X.509 version 5, DER; the last one is 3."""
+    return _signed_with(certificate.tbs_certificate_bytes, VERSION_3, VERSION_5, door)
+
+
+def _signed_with(body: bytes, part: bytes, instead: bytes, door: KeyPair) -> bytes:
+    changed = body.replace(part, instead)
+    assert changed != body
+    signature = door_key(door).sign(changed, ec.ECDSA(hashes.SHA256()))
+    return tlv(0x30, changed + ECDSA_WITH_SHA256 + tlv(0x03, b"\0" + signature))
 
 
 def as_pair(certificate: bytes, key: PrivateKey) -> KeyPair:
@@ -65,9 +76,3 @@ def door_key(door: KeyPair) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(door.key, None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return key
-
-
-def _der(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    length = bytes([size]) if size < 0x80 else bytes([0x82]) + size.to_bytes(2, "big")
-    return bytes([tag]) + length + content

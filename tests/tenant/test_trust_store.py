@@ -1,15 +1,20 @@
 """What is pinned survives a crash whole, old or new; what is damaged is not believed."""
 
+import datetime as dt
 import os
+import ssl
 import threading
 from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography import x509
 
 from tccp.errors import ConfigError, HostError
 from tccp.tenant.trust_store import PinnedCoordinator, TrustStore, parse_pinned, write_pinned
+from tccp.transport.certificates import Authority
 from tests.fuzz.tenant_targets import pinned as pinned_bytes
+from tests.support.strange_certificates import with_a_version_that_does_not_exist
 
 
 @pytest.fixture
@@ -88,6 +93,15 @@ def test_a_file_that_was_altered_is_not_believed(
 
     with pytest.raises(ConfigError, match="trust_invalid"):
         TrustStore(tmp_path).load("tc")
+
+
+def test_an_authority_of_a_version_that_does_not_exist_is_not_believed(pinned: PinnedCoordinator) -> None:
+    door = Authority.create("an authority", now=dt.datetime.now(tz=dt.UTC))
+    odd = with_a_version_that_does_not_exist(x509.load_pem_x509_certificate(door.certificate), door)
+    body = write_pinned(msgspec.structs.replace(pinned, ca=ssl.DER_cert_to_PEM_cert(odd)))
+
+    with pytest.raises(ConfigError, match="trust_invalid: 4 is not a valid X509 version"):
+        parse_pinned(body)
 
 
 def test_a_file_under_another_name_is_not_believed(tmp_path: Path, pinned: PinnedCoordinator) -> None:

@@ -10,6 +10,7 @@ it proves nothing but that its holder was given the trust file; what a node is, 
 import datetime as dt
 import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -47,9 +48,8 @@ def spki_of_certificate(certificate: bytes) -> bytes:
         ProtocolError: ``tls_certificate``: TLS has accepted it, and it is malformed all the same.
     """
     try:
-        key = x509.load_der_x509_certificate(certificate).public_key()
-        return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm) as problem:
+        return _spki_of(x509.load_der_x509_certificate, certificate)
+    except ValueError as problem:
         raise ProtocolError("tls_certificate", str(problem)) from None
 
 
@@ -59,9 +59,13 @@ def spki_of_pem(certificate: bytes) -> bytes:
     Raises:
         ValueError: It is not a certificate, or not one with a key of a kind that is known.
     """
+    return _spki_of(x509.load_pem_x509_certificate, certificate)
+
+
+def _spki_of(load: Callable[[bytes], x509.Certificate], certificate: bytes) -> bytes:
     try:
-        key = x509.load_pem_x509_certificate(certificate).public_key()
-    except UnsupportedAlgorithm as problem:
+        key = load(certificate).public_key()
+    except (UnsupportedAlgorithm, x509.InvalidVersion) as problem:  # which to the library are no ValueErrors
         raise ValueError(str(problem)) from None
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 

@@ -113,7 +113,11 @@ def _look_at_log_server(report: Report, config: CoordinatorConfig) -> None:
 def _look_at_end(report: Report, certificate: Path) -> None:
     from cryptography import x509
 
-    end = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    try:
+        end = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    except (ValueError, x509.InvalidVersion) as problem:  # OpenSSL, above, reads some that others do not
+        report.fail(("log_server", "certificate"), f"{certificate}: {problem}", "Have it issued anew.")
+        return
     if end <= datetime.now(UTC):
         found = f"{certificate} has ended on {end:%Y-%m-%d}"
         report.fail(("log_server", "certificate"), found, "Renew it.")
