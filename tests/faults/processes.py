@@ -78,6 +78,7 @@ class ProcessVm:
     def __init__(self, vm_id: bytes, memory: bytes, parts: dict[str, Part], holds: Holds, state: Path) -> None:
         self.vm_id, self.memory, self.parts, self.holds, self.state = vm_id, memory, parts, holds, state
         self.outcome: VmOutcome | None = None
+        self.has_run = False
         self._asked = ""
         self._over = trio.Event()
 
@@ -87,6 +88,7 @@ class ProcessVm:
         return self.memory.decode()
 
     async def run(self) -> None:
+        self.has_run = True
         await self.holds.pass_by(self.vm_id, "going")
         await self.parts["qemu"].tell(b"r")
 
@@ -271,6 +273,8 @@ async def _receive(streams: Streams, parts: Mapping[str, Part]) -> bytes:
         streams.on_word(await streams.talk.hear(SourceWord))
         for part in parts.values():  # each has to take it
             await part.tell(b"t")
+        await parts["disk"].tell(b"m")
+        streams.on_here(paper_mark(0))
         await streams.talk.say(TransferHere())
     except BROKEN:
         raise HostError("stream_broken", "the source has gone") from None
