@@ -119,10 +119,26 @@ static tccp_status check_base(const tccp_disk *disk)
     return TCCP_OK;
 }
 
+/* Whoever demanded a moment will do so again, and others saw the disk where it stands now. */
+static tccp_status begin_session(tccp_disk *disk, const disk_mark *demanded)
+{
+    disk_mark found = disk_mark_now(disk);
+    if (demanded != NULL) {
+        disk_mark_remember(disk, demanded);
+        (void) disk_mark_keep(disk, demanded);
+    }
+    disk_mark_remember(disk, &found);
+    disk->mark_given = 1;
+
+    /* Once another record follows, nobody verifies the slots of the last one any more: so first the sync, then this. */
+    return disk_commit(disk, 1);
+}
+
 static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const tccp_disk_demand *demand)
 {
     const uint8_t *expected_root = demand == NULL ? NULL : demand->root;
-    disk_mark demanded, found;
+    disk_mark mark;
+    const disk_mark *demanded = NULL;
     int anything = 0;
     tccp_status status = read_superblock(disk, key);
     if (status == TCCP_OK)
@@ -142,8 +158,8 @@ static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const tcc
         disk->dirty_max = DISK_DIRTY_MAX;
     randombytes_buf(disk->salt, sizeof disk->salt);
     if (demand != NULL && demand->mark != NULL) {
-        disk_mark_decode(demand->mark, &demanded);
-        disk->demanded = &demanded;
+        disk_mark_decode(demand->mark, &mark);
+        disk->demanded = demanded = &mark;
     }
     disk_mark_look_back(disk);
 
@@ -169,20 +185,7 @@ static tccp_status bring_up(tccp_disk *disk, const tccp_disk_key *key, const tcc
     /* What was found may still be in the kernel's cache alone: nobody is told of it before it is durable. */
     if (status == TCCP_OK)
         status = disk_status_of(disk->io.sync(disk->io.context));
-    if (status != TCCP_OK || disk->read_only)
-        return status;
-
-    /* Whoever demanded a moment will do so again, and others saw the disk where it stands now. */
-    found = disk_mark_now(disk);
-    if (demand != NULL && demand->mark != NULL) {
-        disk_mark_remember(disk, &demanded);
-        (void) disk_mark_keep(disk, &demanded);
-    }
-    disk_mark_remember(disk, &found);
-    disk->mark_given = 1;
-
-    /* Once another record follows, nobody verifies the slots of the last one any more: so first the sync, then this. */
-    return disk_commit(disk, 1);
+    return status == TCCP_OK && !disk->read_only ? begin_session(disk, demanded) : status;
 }
 
 tccp_status disk_open_io(const disk_io *io, const tccp_disk_key *key, const tccp_disk_base *base,

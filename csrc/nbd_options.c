@@ -3,6 +3,7 @@
 
 #include "disk.h"
 #include "nbd.h"
+#include "reader.h"
 
 static const uint64_t GREETING_MAGIC = 0x4e42444d41474943, OPTION_MAGIC = 0x49484156454f5054,
                       REPLY_MAGIC = 0x0003e889045565a9;
@@ -21,31 +22,6 @@ static const uint32_t REPLY_UNSUPPORTED = 0x80000001, REPLY_INVALID = 0x80000003
 
 static const char ALLOCATION[] = "base:allocation";
 static const char CHANGED[] = "tccp:changed";  /* what is not as in the base image; it is not listed */
-
-/* The bytes of one option: a read past the end fails, and everything after it. */
-typedef struct cursor {
-    const uint8_t *at;
-    size_t left;
-    int failed;
-} cursor;
-
-static const uint8_t *take(cursor *in, size_t len)
-{
-    if (in->failed || len > in->left) {
-        in->failed = 1;
-        return NULL;
-    }
-    const uint8_t *at = in->at;
-    in->at += len;
-    in->left -= len;
-    return at;
-}
-
-static uint64_t take_uint(cursor *in, unsigned width)
-{
-    const uint8_t *at = take(in, width);
-    return at == NULL ? 0 : nbd_get(at, width);
-}
 
 static void reply(nbd_session *session, uint32_t option, uint32_t type, uint32_t len)
 {
@@ -69,13 +45,13 @@ static uint64_t export_bytes(const nbd_session *session)
 }
 
 /* NBD_OPT_INFO and NBD_OPT_GO: name, and which informations are wanted; we send the two that matter in any case. */
-static void answer_info(nbd_session *session, uint32_t option, cursor in)
+static void answer_info(nbd_session *session, uint32_t option, reader in)
 {
-    uint64_t name_len = take_uint(&in, 4);
-    (void) take(&in, name_len);
-    uint64_t wanted = take_uint(&in, 2);
-    (void) take(&in, 2 * wanted);
-    if (in.failed || in.left != 0) {
+    uint64_t name_len = read_uint_be(&in, 4);
+    (void) read_bytes(&in, name_len);
+    uint64_t wanted = read_uint_be(&in, 2);
+    (void) read_bytes(&in, 2 * wanted);
+    if (!reader_finished(&in)) {
         reply(session, option, REPLY_INVALID, 0);
         return;
     }
@@ -120,22 +96,22 @@ static int query_matches(const uint8_t *query, size_t len, int listing)
            (listing && len == prefix && memcmp(query, ALLOCATION, prefix) == 0);
 }
 
-static void answer_meta_context(nbd_session *session, uint32_t option, cursor in)
+static void answer_meta_context(nbd_session *session, uint32_t option, reader in)
 {
     int listing = option == OPTION_LIST_META_CONTEXT;
-    uint64_t name_len = take_uint(&in, 4);
-    (void) take(&in, name_len);
-    uint64_t queries = take_uint(&in, 4);
+    uint64_t name_len = read_uint_be(&in, 4);
+    (void) read_bytes(&in, name_len);
+    uint64_t queries = read_uint_be(&in, 4);
     int wanted = listing && queries == 0, changed = 0;
     for (uint64_t i = 0; i < queries && !in.failed; i++) {
-        uint64_t query_len = take_uint(&in, 4);
-        const uint8_t *query = take(&in, query_len);
+        uint64_t query_len = read_uint_be(&in, 4);
+        const uint8_t *query = read_bytes(&in, query_len);
         wanted |= query != NULL && query_matches(query, query_len, listing);
         changed |= query != NULL && !listing && query_len == strlen(CHANGED) && memcmp(query, CHANGED, query_len) == 0;
     }
     if (!listing)
         session->allocation = session->changed = 0;  /* whatever was chosen before */
-    if (in.failed || in.left != 0 || (!listing && !session->structured)) {
+    if (!reader_finished(&in) || (!listing && !session->structured)) {
         reply(session, option, REPLY_INVALID, 0);
         return;
     }
@@ -162,9 +138,9 @@ static void answer_option(nbd_session *session, uint32_t option, const uint8_t *
     switch (option) {
     case OPTION_EXPORT_NAME: answer_export_name(session, len); return;
     case OPTION_INFO:
-    case OPTION_GO: answer_info(session, option, (cursor){data, len, 0}); return;
+    case OPTION_GO: answer_info(session, option, reader_of(data, len)); return;
     case OPTION_LIST_META_CONTEXT:
-    case OPTION_SET_META_CONTEXT: answer_meta_context(session, option, (cursor){data, len, 0}); return;
+    case OPTION_SET_META_CONTEXT: answer_meta_context(session, option, reader_of(data, len)); return;
     case OPTION_ABORT:
         reply(session, option, REPLY_ACK, 0);
         session->phase = NBD_PHASE_CLOSED;

@@ -70,7 +70,7 @@ typedef struct tccp_ek_certificate {
  *   now_s          when: every certificate of the chain must be valid then
  *   ret_detail     NULL, or what was found wrong, for our own log; written on failure, "" on success
  *
- * TCCP_ERR_UNTRUSTED       no chain to an authority, or a signature in it is wrong
+ * TCCP_ERR_UNTRUSTED       no chain to an authority, or a signature in it, or in a list of revocations, is wrong
  * TCCP_ERR_EXPIRED         a certificate of the chain is not valid at now_s
  * TCCP_ERR_REVOKED         a certificate below the authority is in a list of its issuer's
  * TCCP_ERR_KEY_ATTRIBUTES  certified, but not as an EK: an authority, another extended key usage, a signing key
