@@ -106,7 +106,8 @@ tccp_authorities *tccp_authorities_new(void)
         return NULL;
     authorities->trusted = X509_STORE_new();
     authorities->intermediates = sk_X509_new_null();
-    if (authorities->trusted == NULL || authorities->intermediates == NULL) {
+    authorities->revocations = sk_X509_CRL_new_null();
+    if (authorities->trusted == NULL || authorities->intermediates == NULL || authorities->revocations == NULL) {
         tccp_authorities_free(authorities);
         return NULL;
     }
@@ -120,6 +121,7 @@ void tccp_authorities_free(tccp_authorities *authorities)
         return;
     X509_STORE_free(authorities->trusted);
     sk_X509_pop_free(authorities->intermediates, X509_free);
+    sk_X509_CRL_pop_free(authorities->revocations, X509_CRL_free);
     OPENSSL_free(authorities);
 }
 

@@ -9,7 +9,7 @@
 struct tccp_authorities {
     X509_STORE *trusted;
     STACK_OF(X509) *intermediates;
-    size_t lists; /* of revocations, in trusted */
+    STACK_OF(X509_CRL) *revocations;
 };
 
 /* Append the certificates of a DER or PEM file to certificates, which then holds max at the most.
@@ -17,8 +17,10 @@ struct tccp_authorities {
 TCCP_MUST_USE tccp_status certificates_load(const uint8_t *bytes, size_t len, size_t max,
                                             STACK_OF(X509) *certificates);
 
-/* Is this error of libcrypto's, about a list of revocations, none to us? is_authority: it is about the end of the chain. */
-int revocation_is_tolerable(int error, int is_authority);
+/* What the lists of revocations of a certificate's issuer say of it: TCCP_OK where there are none.
+ * TCCP_ERR_REVOKED, TCCP_ERR_UNTRUSTED; then *ret_why says what was found. */
+TCCP_MUST_USE tccp_status revocations_check(const tccp_authorities *authorities, const X509 *certificate, X509 *issuer,
+                                            const char **ret_why);
 
 /* How the store of authorities recognises an issuer (X509_STORE_set_check_issued). */
 int ek_is_issued_by(X509_STORE_CTX *ctx, X509 *certificate, X509 *issuer);
@@ -29,6 +31,9 @@ TCCP_MUST_USE tccp_status ek_contents_read(const X509 *certificate, tccp_ek_cert
 /* The RSA key of a certificate that writes it under the identifier of OAEP, which libcrypto does not read; NULL for
  * every other certificate. The caller frees it. */
 EVP_PKEY *ek_oaep_key(const X509 *certificate);
+
+/* Seconds since 1970-01-01 UTC; 0 when it is no time. */
+int x509_time_s(const ASN1_TIME *time, int64_t *ret_s);
 
 /* Is this the object identifier, written in dotted numbers? */
 int x509_is_oid(const ASN1_OBJECT *object, const char *oid);

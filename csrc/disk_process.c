@@ -1,24 +1,13 @@
-/* disk_process.c: what the process of a disk gives up before it holds a key, and before it serves anybody. */
+/* disk_process.c: what the process of a disk gives up before it serves anybody. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "child.h"
-
-tccp_status tccp_disk_process_harden(void)
-{
-    struct rlimit none = {0, 0};
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        setrlimit(RLIMIT_CORE, &none) != 0)
-        return TCCP_ERR_IO;
-    return TCCP_OK;
-}
 
 /* Of ioctl only what Python makes sockets wait or not wait with; others would reach the terminal that started us. */
 static const unsigned allowed_ioctls[] = {FIONBIO, FIOCLEX};

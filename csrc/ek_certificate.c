@@ -68,12 +68,8 @@ int ek_is_issued_by(X509_STORE_CTX *ctx, X509 *certificate, X509 *issuer)
 
 static int judge_chain_error(int ok, X509_STORE_CTX *ctx)
 {
-    int depth = X509_STORE_CTX_get_error_depth(ctx);
-    int last = sk_X509_num(X509_STORE_CTX_get0_chain(ctx)) - 1;
-    if (ok || revocation_is_tolerable(X509_STORE_CTX_get_error(ctx), depth == last))
-        return 1;
-    if (depth != 0)
-        return 0;
+    if (ok || X509_STORE_CTX_get_error_depth(ctx) != 0)
+        return ok;
     switch (X509_STORE_CTX_get_error(ctx)) {
     case X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION:
         return only_harmless_criticals(X509_STORE_CTX_get_current_cert(ctx));
@@ -115,7 +111,6 @@ static tccp_status status_of_chain_error(int error)
     switch (error) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
     case X509_V_ERR_CERT_NOT_YET_VALID: return TCCP_ERR_EXPIRED;
-    case X509_V_ERR_CERT_REVOKED: return TCCP_ERR_REVOKED;
     case X509_V_ERR_ERROR_IN_CERT_NOT_BEFORE_FIELD:
     case X509_V_ERR_ERROR_IN_CERT_NOT_AFTER_FIELD:
     case X509_V_ERR_INVALID_EXTENSION: return TCCP_ERR_MALFORMED;
@@ -159,7 +154,21 @@ static tccp_status check_strength(STACK_OF(X509) *chain, char *detail)
     return TCCP_OK;
 }
 
-static tccp_status check_chain(X509_STORE_CTX *ctx, int64_t now_s, tccp_ek_certificate *ek, char *detail)
+/* The authority at the end is trusted by itself: whoever stands above it could not take it back. */
+static tccp_status check_revocations(const tccp_authorities *authorities, STACK_OF(X509) *chain, char *detail)
+{
+    tccp_status status = TCCP_OK;
+    for (int i = 0; status == TCCP_OK && i + 1 < sk_X509_num(chain); i++) {
+        const char *why;
+        X509 *certificate = sk_X509_value(chain, i);
+        status = revocations_check(authorities, certificate, sk_X509_value(chain, i + 1), &why);
+        if (status != TCCP_OK)
+            explain(detail, why, i, certificate);
+    }
+    return status;
+}
+
+static tccp_status build_chain(X509_STORE_CTX *ctx, int64_t now_s, char *detail)
 {
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_depth(param, CHAIN_DEPTH_MAX);
@@ -169,19 +178,30 @@ static tccp_status check_chain(X509_STORE_CTX *ctx, int64_t now_s, tccp_ek_certi
     if (X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN) != 1)
         return TCCP_ERR_INTERNAL;
     X509_STORE_CTX_set_verify_cb(ctx, judge_chain_error);
-    if (X509_verify_cert(ctx) != 1) {
-        int error = X509_STORE_CTX_get_error(ctx);
-        explain(detail, X509_verify_cert_error_string(error), X509_STORE_CTX_get_error_depth(ctx),
-                X509_STORE_CTX_get_current_cert(ctx));
-        return status_of_chain_error(error);
-    }
+    if (X509_verify_cert(ctx) == 1)
+        return TCCP_OK;
+    int error = X509_STORE_CTX_get_error(ctx);
+    explain(detail, X509_verify_cert_error_string(error), X509_STORE_CTX_get_error_depth(ctx),
+            X509_STORE_CTX_get_current_cert(ctx));
+    return status_of_chain_error(error);
+}
+
+static tccp_status check_chain(const tccp_authorities *authorities, X509_STORE_CTX *ctx, int64_t now_s,
+                               tccp_ek_certificate *ek, char *detail)
+{
+    tccp_status status = build_chain(ctx, now_s, detail);
+    if (status != TCCP_OK)
+        return status;
     STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
     const X509 *authority = sk_X509_value(chain, sk_X509_num(chain) - 1);
     if (X509_digest(authority, EVP_sha256(), ek->authority_sha256, NULL) != 1)
         return TCCP_ERR_INTERNAL;
     const twins *pair = X509_STORE_CTX_get_app_data(ctx);
-    tccp_status status = pair->twin == NULL ? TCCP_OK : check_original(chain, pair->original, detail);
-    return status == TCCP_OK ? check_strength(chain, detail) : status;
+    if (pair->twin != NULL)
+        status = check_original(chain, pair->original, detail);
+    if (status == TCCP_OK)
+        status = check_strength(chain, detail);
+    return status == TCCP_OK ? check_revocations(authorities, chain, detail) : status;
 }
 
 /* ---- the role ----------------------------------------------------------------------------------------------- */
@@ -256,7 +276,7 @@ static tccp_status verify(const tccp_authorities *authorities, X509 *certificate
          X509_STORE_CTX_set_app_data(ctx, &pair) != 1))
         status = TCCP_ERR_NO_MEMORY;
     if (status == TCCP_OK)
-        status = check_chain(ctx, now_s, ek, detail);
+        status = check_chain(authorities, ctx, now_s, ek, detail);
     X509_STORE_CTX_free(ctx);
     X509_free(pair.twin);
     if (status == TCCP_OK)

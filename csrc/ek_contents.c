@@ -156,16 +156,15 @@ static tccp_status read_tpm_attributes(const X509 *certificate, tccp_ek_certific
     return status;
 }
 
-static tccp_status read_time(const ASN1_TIME *time, int64_t *ret_s)
+int x509_time_s(const ASN1_TIME *time, int64_t *ret_s)
 {
     int days, seconds;
     ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
     int ok = epoch != NULL && ASN1_TIME_diff(&days, &seconds, epoch, time) == 1;
     ASN1_TIME_free(epoch);
-    if (!ok)
-        return TCCP_ERR_MALFORMED;
-    *ret_s = (int64_t) days * 86400 + seconds;
-    return TCCP_OK;
+    if (ok)
+        *ret_s = (int64_t) days * 86400 + seconds;
+    return ok;
 }
 
 static tccp_status read_serial(const X509 *certificate, char ret_text[TCCP_SERIAL_BYTES])
@@ -190,10 +189,9 @@ static tccp_status read_texts(const X509 *certificate, tccp_ek_certificate *ek)
         !x509_name_text(X509_get_issuer_name(certificate), ek->issuer, sizeof(ek->issuer)))
         return TCCP_ERR_TOO_LARGE;
     tccp_status status = read_serial(certificate, ek->serial);
-    if (status == TCCP_OK)
-        status = read_time(X509_get0_notBefore(certificate), &ek->not_before_s);
-    if (status == TCCP_OK)
-        status = read_time(X509_get0_notAfter(certificate), &ek->not_after_s);
+    if (status == TCCP_OK && (!x509_time_s(X509_get0_notBefore(certificate), &ek->not_before_s) ||
+                              !x509_time_s(X509_get0_notAfter(certificate), &ek->not_after_s)))
+        status = TCCP_ERR_MALFORMED;
     if (status == TCCP_OK)
         status = read_tpm_attributes(certificate, ek);
     return status;

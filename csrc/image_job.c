@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sodium.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool image_job_fail_in_turn(image_job *job, tccp_status status, uint64_t chunk)
@@ -68,8 +69,12 @@ bool image_job_write(image_job *job, uint64_t chunk, const void *bytes, size_t l
 
 bool image_is_hole(int fd, uint64_t offset, uint64_t len)
 {
+    struct stat about;
     off_t data = lseek(fd, (off_t) offset, SEEK_DATA);
-    return data < 0 ? errno == ENXIO : (uint64_t) data >= offset + len;
+    if (data >= 0)
+        return (uint64_t) data >= offset + len;
+    /* No data up to the end of the file, which somebody may have cut since its length was asked for. */
+    return errno == ENXIO && fstat(fd, &about) == 0 && (uint64_t) about.st_size >= offset + len;
 }
 
 static void *work(void *argument)

@@ -71,7 +71,7 @@ bool image_job_fail_in_turn(image_job *job, tccp_status status, uint64_t chunk);
 /* All of len bytes into the target file at offset; false after image_job_fail, which names the chunk. */
 bool image_job_write(image_job *job, uint64_t chunk, const void *bytes, size_t len, uint64_t offset);
 
-/* Whether the next data of a file begins behind offset + len: there is a hole. */
+/* Whether these bytes are a hole: they are in the file, and its next data begins behind them. */
 bool image_is_hole(int fd, uint64_t offset, uint64_t len);
 
 #endif /* TCCP_IMAGE_JOB_H */

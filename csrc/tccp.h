@@ -26,6 +26,6 @@
 #include "tccp_disk.h"
 
 /* Processes. */
-#include "tccp_child.h"
+#include "tccp_process.h"
 
 #endif /* TCCP_H */

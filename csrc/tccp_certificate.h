@@ -37,10 +37,11 @@ TCCP_MUST_USE tccp_status tccp_authorities_add_intermediates(tccp_authorities *a
                                                              const uint8_t *certificates, size_t certificates_len,
                                                              size_t *ret_count);
 
-/* Add the lists of revoked certificates (CRLs) of a DER or PEM file, all or (after an error) none. What a list says of
+/* Add the lists of revoked certificates (CRLs) of a DER or PEM file, all or (after an error) none. What any list says of
  * a certificate counts when the certificate's issuer has signed it, whether the time of the next one has come or not.
  *   ret_next_update_s  when the first of them expects to be replaced, seconds since 1970-01-01 UTC; INT64_MAX: never
- * Source: RFC 5280, sections 5 and 6.3; whole lists only, no deltas and none by others than the issuer. */
+ * TCCP_ERR_UNSUPPORTED: changes of another list (a delta), a list by another than the issuer, or one with a critical
+ * extension that we do not know. Source: RFC 5280, sections 5 and 6.3. */
 TCCP_MUST_USE tccp_status tccp_authorities_add_revocations(tccp_authorities *authorities, const uint8_t *lists,
                                                            size_t lists_len, int64_t *ret_next_update_s);
 

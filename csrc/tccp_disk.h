@@ -127,10 +127,7 @@ void tccp_disk_free(tccp_disk *disk);
  * Every connection has been ended and its thread joined on return; nothing is flushed. Starts the disk's keeper. */
 TCCP_MUST_USE tccp_status tccp_nbd_serve(tccp_disk *disk, int listener, int stop);
 
-/* Before the process reads a key: no core dumps, no debugger of the same user, no privileges by executing. For good. */
-TCCP_MUST_USE tccp_status tccp_disk_process_harden(void);
-
-/* Before it serves: only the system calls that serving and ending need; any other is refused. For good, for all threads.
+/* Before a process serves a disk: only the system calls that serving and ending need; any other is refused. For good, for all threads.
  * TCCP_ERR_UNSUPPORTED on architectures whose calls are not listed. */
 TCCP_MUST_USE tccp_status tccp_disk_process_confine(void);
 

@@ -1,5 +1,4 @@
 /* fuzz_certificate.c: any bytes as certificates; behind the chain too, where only an authority's certificates come. */
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,22 +46,8 @@ static void verify_by_itself(const uint8_t *data, size_t size)
     tccp_authorities_free(authorities);
 }
 
-/* Any bytes as a file of revocations, and what is in it beside an authority's certificate. */
-static void load_revocations(const uint8_t *data, size_t size)
-{
-    tccp_authorities *authorities = tccp_authorities_new();
-    int64_t next_update_s;
-    if (authorities == NULL)
-        abort();
-    bool loaded = tccp_authorities_add_revocations(authorities, data, size, &next_update_s) == TCCP_OK;
-    if (loaded != (authorities->lists != 0) || tccp_authorities_count(authorities) != 0)
-        abort();
-    tccp_authorities_free(authorities);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    load_revocations(data, size);
     STACK_OF(X509) *certificates = sk_X509_new_null();
     if (certificates == NULL)
         abort();

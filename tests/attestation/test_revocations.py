@@ -1,6 +1,7 @@
 """EK certificates that their makers have taken back."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -14,9 +15,12 @@ from tests.support.certificates import (
     NOW,
     Authority,
     Extension,
+    PrivateKey,
     authority_extensions,
     key_usage,
     new_key,
+    tpm_name,
+    unknown,
 )
 
 ROOT = Authority()
@@ -69,14 +73,105 @@ def test_a_list_counts_on_after_its_time_and_before(years: int) -> None:
     assert verdict(EK, ROOT.revoke(4, valid=(begin, begin + DAY))) == ""
 
 
-def test_the_newer_of_two_lists_counts() -> None:
-    old = ROOT.revoke(4, valid=(NOW - 3 * DAY, NOW - 2 * DAY))
-    new = ROOT.revoke(4, 5, number=2)
+@pytest.mark.parametrize("age", [timedelta(0), 30 * DAY], ids=["in date", "both old"])
+def test_of_two_lists_of_one_issuer_the_one_counts_that_refuses(age: timedelta) -> None:
+    old = ROOT.revoke(4, valid=(NOW - 3 * DAY - age, NOW - 2 * DAY - age))
+    new = ROOT.revoke(4, 5, number=2, valid=(NOW - DAY - age, NOW + DAY - age))
+
     assert verdict(EK, old, new) == verdict(EK, new, old) == "certificate_revoked"
+    assert verdict(EK, old) == ""
+
+
+def test_an_older_list_that_is_in_date_does_not_hide_a_newer_one_that_is_not() -> None:
+    """libcrypto, left to choose, takes the one that is in date (RFC 5280, 6.3.3 has no two lists of one scope)."""
+    lasting = ROOT.revoke(4, valid=(NOW - 9 * DAY, NOW + 9 * DAY))
+    newer = ROOT.revoke(4, 5, number=2, valid=(NOW - 3 * DAY, NOW - DAY))
+
+    assert verdict(EK, lasting, newer) == verdict(EK, newer, lasting) == "certificate_revoked"
+    assert verdict(EK, lasting) == ""
 
 
 def test_a_list_that_its_issuer_has_not_signed_vouches_for_nobody() -> None:
     assert verdict(EK, ROOT.revoke(by=new_key())) == "untrusted"
+
+
+def key_named(key: PrivateKey) -> tuple[Extension, Extension]:
+    """By which a certificate of *key* says so, and by which a list says that *key* signed it."""
+    name = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return Extension(name), Extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(name))
+
+
+def test_a_list_by_another_key_of_the_same_name_is_no_matter_where_it_says_so() -> None:
+    """Makers roll their keys over and keep their names: each key has a list of its own."""
+    keys = old, new = new_key(), new_key()
+    of_old, of_new = (key_named(key) for key in keys)
+    maker = ROOT.below("maker", key=new, extensions=[*authority_extensions(), of_new[0]], serial=9)
+    ek = maker.issue(new_key(), serial=5)
+
+    def said(list_: bytes) -> str:
+        return verdict(ek, list_, chain=(maker.der,))
+
+    assert said(maker.revoke(5, by=old, extensions=[of_old[1]])) == ""
+    assert said(maker.revoke(5, extensions=[of_new[1]])) == "certificate_revoked"
+    assert said(maker.revoke(by=old)) == said(maker.revoke(by=old, extensions=[of_new[1]])) == "untrusted"
+
+
+UNKNOWN = unknown("1.3.6.1.4.1.4711.1", critical=True)
+HARMLESS = unknown("1.3.6.1.4.1.4711.1", critical=False)
+ELSEWHERE = [x509.UniformResourceIdentifier("http://crl.test/1")]
+
+
+def part(**what: Any) -> Extension:
+    """An issuing distribution point: what the list is about."""
+    flags = dict.fromkeys(
+        ("only_contains_user_certs", "only_contains_ca_certs", "indirect_crl", "only_contains_attribute_certs"), False
+    )
+    empty: dict[str, Any] = {"full_name": None, "relative_name": None, "only_some_reasons": None}
+    return Extension(x509.IssuingDistributionPoint(**(empty | flags | what)), critical=True)
+
+
+@pytest.mark.parametrize(
+    "list_",
+    [
+        ROOT.revoke(4, extensions=[Extension(x509.DeltaCRLIndicator(1), critical=True)]),
+        ROOT.revoke(4, extensions=[Extension(x509.DeltaCRLIndicator(1))]),
+        ROOT.revoke(4, extensions=[part(indirect_crl=True)]),
+        ROOT.revoke(4, extensions=[part(only_contains_attribute_certs=True)]),
+        ROOT.revoke(4, extensions=[UNKNOWN]),
+        ROOT.revoke(4, entry_extensions=[UNKNOWN]),
+        ROOT.revoke(4, entry_extensions=[Extension(x509.CertificateIssuer([tpm_name()]), critical=True)]),
+        ROOT.revoke(4, entry_extensions=[Extension(x509.CertificateIssuer([tpm_name()]))]),
+        ROOT.revoke(4, extensions=[unknown("2.5.29.28", critical=True)]),
+    ],
+    ids=[
+        *("delta", "delta not critical", "indirect", "of attributes", "unknown", "unknown of an entry"),
+        *("by others", "by others not critical", "no distribution point"),
+    ],
+)
+def test_a_list_that_we_do_not_understand_is_not_taken(list_: bytes) -> None:
+    for content in (list_, as_pem(ROOT.revoke(), list_)):
+        with pytest.raises(EnrolmentError) as refused:
+            EkAuthorities([ROOT.der], [], [content])
+        assert refused.value.reason == "unsupported"
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [HARMLESS, part(only_contains_user_certs=True), part(only_contains_ca_certs=True), part(full_name=ELSEWHERE)],
+    ids=["unknown", "of users", "of authorities", "of one place"],
+)
+def test_what_a_list_of_a_part_names_counts_wherever_the_certificate_points(extension: Extension) -> None:
+    assert verdict(EK, ROOT.revoke(5, extensions=[extension])) == "certificate_revoked"
+    assert verdict(EK, ROOT.revoke(4, extensions=[extension])) == ""
+
+
+@pytest.mark.parametrize("reason", list(x509.ReasonFlags))
+def test_no_reason_makes_a_certificate_less_revoked(reason: x509.ReasonFlags) -> None:
+    if reason is x509.ReasonFlags.unspecified:
+        listed = ROOT.revoke(5)
+    else:
+        listed = ROOT.revoke(5, entry_extensions=[Extension(x509.CRLReason(reason))])
+    assert verdict(EK, listed) == "certificate_revoked"
 
 
 def test_a_list_of_an_authority_that_may_sign_none_vouches_for_nobody() -> None:

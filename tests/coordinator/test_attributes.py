@@ -160,6 +160,20 @@ async def test_if_asserting_were_attesting_the_operator_would_have_the_keys_ther
     assert len(await alpha.keys(ticket(tenant, disk, attested=DELFT))) == 2
 
 
+async def test_no_key_goes_to_a_tpm_whose_firmware_is_not_the_one_that_a_ticket_demands(
+    coordinator: LiveCoordinator, alpha: AskingNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    """The older one leaks its keys by the time that it takes to sign (TPM-Fail); that it was mended anybody can say."""
+    await alpha.register()
+    leaks = (await info(coordinator)).attested["tpm.firmware"]
+    mended = f"{int(leaks, 16) + 1:016x}"
+    await coordinator.ask(c.SetNodeAttributes("alpha", {"tpm.firmware": mended}, ()), c.NodeInfo)
+
+    assert await alpha.reason(ticket(tenant, disk, attested={"tpm.firmware": mended})) == "attribute_not_attested"
+    assert await alpha.reason(ticket(tenant, disk, said={"tpm.firmware": mended})) == "attribute_not_demanded"
+    assert len(await alpha.keys(ticket(tenant, disk))) == 2  # the control: she did not ask
+
+
 async def paris_by_evidence(coordinator: LiveCoordinator, alpha: AskingNode) -> None:
     await in_force(coordinator, policy('[attributes]\nlocation = "paris"\n'))
     await alpha.register()

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+import pytest
 import trio
 import trio.testing
 
@@ -64,3 +65,15 @@ async def test_keys_that_come_in_the_moment_in_which_their_asker_gives_up_are_gi
         desk.take(KeyRelease(request.nonce, bytes(16), 7, b"", b"", 0, b"", b"", b""), bytes(16))
 
     assert line.said[1:] == [VmEnded(bytes(16), 7, b"", b"", "not_started")]
+
+
+async def test_of_vms_that_were_released_long_ago_nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tccp.node.key_desk.RELEASES_KEPT_MAX", 2)
+    desk, line = KeyDesk(RecipientSecretKey.from_seed(bytes(32))), Line()
+    desk.attach(cast("Any", line))
+
+    for number in (1, 2, 1, 3, 3):  # the second of each is another answer to the same request, and gives nothing back
+        desk.take(KeyRelease(bytes(32), bytes([number]) * 16, 7, b"", b"", 0, b"", b"", b""), bytes(16))
+
+    assert [said.vm_id[0] for said in line.said] == [1, 2, 3]
+    assert len(desk._newest) == 2

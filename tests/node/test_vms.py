@@ -10,7 +10,7 @@ from tccp.config import NodeCoordinatorConfig
 from tccp.errors import HostError, LaunchError
 from tccp.protocol import control as c
 from tccp.protocol.ticket import PolicyDemand, SignedTicket
-from tests.node.running import CONTENT, cut, last_event, record_of_vm
+from tests.node.running import CONTENT, Running, cut, last_event, record_of_vm
 from tests.support.launching import DISK, KERNEL, SealedFile, Tenant, ticket_file
 from tests.support.live_coordinator import DEADLINE_S, LiveCoordinator
 from tests.support.live_node import LiveNode
@@ -239,3 +239,18 @@ async def test_a_vm_outlives_a_broken_connection(
 
     assert record.state == "running"
     assert alpha.node.vms.get(vm.vm_id).state == "running"
+
+
+async def test_a_node_that_stops_begins_no_vm_any_more(alpha: LiveNode, running: Running, tenant: Tenant) -> None:
+    """It would wait for its end."""
+    disk = tenant.seal("another", b"another")
+    signed, _ = tenant.ticket([disk])
+
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alpha.node.vms.end_all, "node_stopped")
+            await trio.lowlevel.checkpoint()
+            with pytest.raises(HostError, match="node_stops"):
+                alpha.node.vms.launch(ticket_file(signed), [disk.path])
+
+    assert alpha.node.vms.get(running.vm.vm_id).reason == "node_stopped"

@@ -1,6 +1,7 @@
 """A suspended VM is resumed once, from its newest state, and never beside a copy; a destroyed one never again."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,83 @@ async def test_an_old_state_is_not_said_to_be_a_new_one(running: Store) -> None:
     with pytest.raises(ConflictError, match="state_old"):
         await running.suspend_vm(suspension(2, epoch=2, state=1))
     assert (await record_of(running)).state == VmState.RUNNING
+
+
+async def go_round(store: Store, epoch: int, **changes: Any) -> None:
+    """Suspended in *epoch*, and resumed."""
+    await store.suspend_vm(suspension(epoch=epoch, state=epoch))
+    await store.resume(wish(state=epoch, nonce=1 + epoch, **changes))
+
+
+def states(database: Path) -> list[int]:
+    with closing(sqlite3.connect(database)) as connection:
+        return [row[0] for row in connection.execute("SELECT generation FROM vm_state ORDER BY generation")]
+
+
+async def test_of_a_vm_that_may_not_go_back_only_the_newest_state_stays_on_record(
+    running: Store, database: Path
+) -> None:
+    """Else whoever suspends and resumes a VM again and again fills the database."""
+    for epoch in (1, 2, 3):
+        await go_round(running, epoch)
+    await running.suspend_vm(suspension(epoch=4, state=4))
+
+    assert states(database) == [4]
+    assert (await running.resume(wish(state=4, nonce=9))).generation == 4
+
+
+async def test_of_one_that_may_each_state_stays_until_it_has_run_by_a_ticket_that_does_not_allow_that(
+    running: Store, database: Path
+) -> None:
+    allowing = {"ticket": 2, "may_roll_back": True}
+    await running.end_vm(vm_end())
+    await running.release(claim(at_ms=7_000, nonce=2, **allowing))
+    for epoch in (2, 3):
+        await go_round(running, epoch, **allowing)
+    assert states(database) == [2, 3]
+    await running.end_vm(vm_end(epoch=4))
+    assert (await running.resume(wish(state=2, nonce=8, **allowing))).generation == 2
+    await running.end_vm(vm_end(epoch=5))
+
+    await running.release(claim(ticket=3, nonce=9, at_ms=7_000))
+
+    assert states(database) == [2, 3]  # it may never run
+    await running.suspend_vm(suspension(epoch=6, state=6))
+    assert states(database) == [6]
+
+
+async def test_a_resumption_that_comes_to_nothing_takes_no_older_state_along(running: Store, database: Path) -> None:
+    allowing = {"ticket": 2, "may_roll_back": True}
+    await running.end_vm(vm_end())
+    await running.release(claim(at_ms=7_000, nonce=2, **allowing))
+    await go_round(running, 2, **allowing)
+    await running.suspend_vm(suspension(epoch=3, state=3))
+    await running.resume(wish(state=3, nonce=8, ticket=2))  # as if it allowed it no more
+
+    await running.suspend_vm(suspension(epoch=4, generation=3, state=3))
+
+    assert states(database) == [2, 3]
+
+
+async def test_a_database_from_before_forgets_no_state_that_somebody_may_go_back_to(
+    database: Path,
+) -> None:
+    allowing = {"ticket": 1, "may_roll_back": True}
+    async with open_store(database) as store:
+        await prepare(store, "a", "b")
+        await store.add_tenant(TENANT)
+        await store.admit(lease("a", 1))
+        await store.release(claim(**allowing))
+        await go_round(store, 1, **allowing)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("ALTER TABLE vm DROP COLUMN may_roll_back")
+        connection.execute("PRAGMA user_version = 11")
+
+    async with open_store(database) as store:
+        await store.suspend_vm(suspension(epoch=2, state=2))
+
+        assert states(database) == [1, 2]
+        assert (await store.resume(wish(state=1, nonce=8, **allowing))).generation == 1
 
 
 async def test_a_suspended_vm_outlives_the_lease_of_its_node(running: Store) -> None:

@@ -135,17 +135,23 @@ class Authority:
         number: int = 1,
         valid: tuple[datetime, datetime] = (NOW - DAY, NOW + DAY),
         by: PrivateKey | None = None,
+        extensions: Sequence[Extension] = (),
+        entry_extensions: Sequence[Extension] = (),
     ) -> bytes:
         """A CRL of this authority with *serials* in it, DER.
 
         Args:
             valid: When it was made, and when the next one is to be.
             by: Who signs it, if not the authority.
+            entry_extensions: Of each serial.
         """
         builder = x509.CertificateRevocationListBuilder(_name(self.name), last_update=valid[0], next_update=valid[1])
-        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+        for extension in (Extension(x509.CRLNumber(number)), *extensions):
+            builder = builder.add_extension(extension.value, extension.critical)
         for serial in serials:
             entry = x509.RevokedCertificateBuilder(serial, NOW - DAY)
+            for extension in entry_extensions:
+                entry = entry.add_extension(extension.value, extension.critical)
             builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(by or self.key, hashes.SHA256()).public_bytes(Encoding.DER)
 

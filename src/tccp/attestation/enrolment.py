@@ -61,7 +61,8 @@ class EkAuthorities:
             an authority, stands in a list of its issuer's. An old list counts on; no list is no objection.
 
     Raises:
-        EnrolmentError: ``malformed``, ``too_large``, or ``key_attributes`` for one that is no authority.
+        EnrolmentError: ``malformed``, ``too_large``, ``key_attributes`` for one that is no authority, ``unsupported``
+            for a CRL that is a delta, of other issuers' certificates, or with something critical that is not known.
     """
 
     def __init__(

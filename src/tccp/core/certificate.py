@@ -45,7 +45,7 @@ class Authorities:
         That is in seconds since 1970-01-01 UTC, `NEVER` where none says so.
 
         Raises:
-            EnrolmentError: ``malformed`` or ``too_large``.
+            EnrolmentError: ``malformed``, ``too_large`` or ``unsupported`` (a delta, or of others' certificates).
         """
         next_update_s = ffi.new("int64_t *")
         status = lib.tccp_authorities_add_revocations(self._handle, lists, len(lists), next_update_s)

@@ -23,7 +23,7 @@ _STEPS = {
 
 @dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """A program to start, and what it may do; ``tccp_child`` in csrc/tccp_child.h tells what each means.
+    """A program to start, and what it may do; ``tccp_child`` in csrc/tccp_process.h tells what each means.
 
     Attributes:
         descriptors: They become `FIRST_DESCRIPTOR` and so on in the child, in this order.

@@ -10,7 +10,7 @@ MESSAGE_BYTES = 8
 
 
 def keep(control: int) -> None:
-    """Keep processes until the other end of *control* is closed; ``tccp_keeper_run`` in csrc/tccp_child.h tells how.
+    """Keep processes until the other end of *control* is closed; ``tccp_keeper_run`` in csrc/tccp_process.h tells how.
 
     Raises:
         HostError: ``no_keeper``: it could not begin.

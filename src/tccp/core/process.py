@@ -12,4 +12,4 @@ def harden() -> None:
     Raises:
         HostError: ``os_error``: the kernel refuses to.
     """
-    check(lib.tccp_disk_process_harden(), HostError, "prctl")
+    check(lib.tccp_process_harden(), HostError, "prctl")

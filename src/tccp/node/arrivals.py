@@ -1,13 +1,12 @@
 """VMs that come from another node: taken in while they run there, and run here once nothing is left there.
 
 Until all of it is here a destination may give up, and what it has is wiped; afterwards only the coordinator can say
-whose the VM is.
+whose the VM is. How far its disks have come is known before the source hears that: whoever loses the VM from then on
+starts it again from no older one.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-
-import msgspec
 
 from tccp.node import silence
 from tccp.node.hypervisor import Hypervisor, RunningVm
@@ -62,25 +61,26 @@ class Arrivals:
             self.show(vm, "arriving")
             await self.hypervisor.allow_until(self.lease.vms_end_at)
             async with waiting.accepted(move.source_spki_sha256, move.move_id, vm.stream_count) as streams:
-                arrived = MoveArrived(vm.vm_id, vm.epoch, move.move_id, b"")
-                await self._take_in(vm, order, streams, arrived, hear)
+                await self._take_in(vm, order, streams, move.move_id, hear)
 
     async def _take_in(
         self,
         vm: Vm,
         order: VmOrder,
         streams: Sequence[BulkStream],
-        arrived: MoveArrived,
+        move_id: bytes,
         hear: Callable[[SourceWord], None],
     ) -> None:
-        vm.arrived = arrived
-        coming = replace(order, incoming=streams_of(streams, hear))
+        def here(marks: bytes) -> None:
+            vm.arrived = MoveArrived(vm.vm_id, vm.epoch, move_id, marks)
+
+        coming = replace(order, incoming=streams_of(streams, hear, here))
         async with listening(streams, silence.RECEIVING_S) as watching, self.hypervisor.open(coming) as running:
             watching.cancel()
             vm.running = running
-            vm.arrived = arrived = msgspec.structs.replace(arrived, marks=await running.marks())
+            assert vm.arrived is not None
             self.show(vm, "arrived")
-            go = await self.desk.recorded(arrived)
+            go = await self.desk.recorded(vm.arrived)
             assert isinstance(go, MoveGo)
             vm.arrived, vm.is_ours = None, True
             await self.run(vm, replace(order, keys=replace(order.keys, receipt=go.receipt)), running)

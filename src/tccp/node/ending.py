@@ -6,7 +6,7 @@ later run of the daemon, after a crash or a reboot of the host, wipes what is le
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,9 +16,10 @@ from tccp.errors import HostError, LaunchError, TccpError
 from tccp.node.destruction import destroyed_here, destruction_receipt, wiped_here
 from tccp.node.hypervisor import Hypervisor, VmOutcome
 from tccp.node.identity import NodeIdentity
-from tccp.node.key_desk import KeyDesk, ReleasedKeys, not_started
+from tccp.node.key_desk import KeyDesk
 from tccp.node.launch import VmOrder
 from tccp.node.one_vm import Vm
+from tccp.node.released import ReleasedKeys, not_started
 from tccp.node.remains import RemainsFolder, Word
 from tccp.protocol.messages import MoveArrived, NodeReport, VmDestroyRecorded, VmEnded, VmSuspended
 
@@ -31,9 +32,6 @@ class Endings:
 
     Args:
         show: Puts a VM into a state.
-
-    Attributes:
-        leaving: VMs of which what is here is being removed; until then they do not come back.
     """
 
     hypervisor: Hypervisor
@@ -41,7 +39,8 @@ class Endings:
     identity: NodeIdentity
     remains: RemainsFolder
     show: Callable[[Vm, str], None]
-    leaving: set[bytes] = field(default_factory=set, init=False)
+    _leaving: set[bytes] = field(default_factory=set, init=False)  # of which what is here is being removed
+    _left: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot, init=False, repr=False)
 
     async def wind_up(self, vm: Vm, orders: Sequence[VmOrder]) -> NodeReport | None:
         """Nothing of it runs any more: wipe its keys, and begin to tell the coordinator, if it is ours to tell."""
@@ -83,7 +82,7 @@ class Endings:
             return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, outcome.marks, vm.reason)
         return not_started(vm.vm_id, keys, reason=vm.reason, left=(outcome.disk_root, outcome.marks))
 
-    async def find_out(self, vm: Vm, arrived: MoveArrived, is_known: Callable[[Vm], bool]) -> None:
+    async def find_out(self, vm: Vm, arrived: MoveArrived, is_known: Callable[[], bool]) -> None:
         """It was here, and is no more: if it has become ours, it has ended; if it never does, nothing of it stays.
 
         Args:
@@ -94,24 +93,31 @@ class Endings:
                 await self.desk.recorded(arrived)
                 self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
         except LaunchError:
-            if is_known(vm):
-                with contextlib.suppress(HostError), vm.contained():
-                    await self._discard(vm)
+            if is_known():
+                await self.let_go(vm)
         except HostError as bug:
             vm.fail(bug)
         self.show(vm, vm.state)
+
+    async def let_go(self, vm: Vm) -> None:
+        """It has not become ours, and never will: remove what has come of it."""
+        try:
+            with vm.contained():
+                await self._discard(vm)
+        except HostError as problem:
+            log.error("not_removed", vm=vm.vm_id.hex(), reason=problem.reason, detail=problem.detail)
+            self._fail(vm, problem)
+        else:
+            self.show(vm, vm.state)
 
     async def _discard(self, vm: Vm) -> None:
         """Remove what has come of it; but not the states that its tenant lets us go back to, from an earlier stay."""
         if not vm.may_roll_back:
             await self.leave(vm)
             return
-        self.leaving.add(vm.vm_id)
-        try:
+        with self._is_leaving(vm):
             if not await self.hypervisor.discard(vm.vm_id):
                 await self.remains.forget(vm)
-        finally:
-            self.leaving.discard(vm.vm_id)
 
     async def record(self, vm: Vm, said: NodeReport) -> None:
         """It is suspended, or has moved, once the coordinator has recorded that."""
@@ -135,13 +141,28 @@ class Endings:
         Raises:
             HostError: Something is left.
         """
-        self.leaving.add(vm.vm_id)
-        try:
+        with self._is_leaving(vm):
             await self._note(vm, "leaving")
             await self.hypervisor.destroy(vm.vm_id)
             await self.remains.forget(vm)
+
+    async def until_left(self, vm: Vm) -> None:
+        """Until what is here of that VM, if it was leaving, has gone; it comes back only then."""
+        while vm.vm_id in self._leaving:
+            await self._left.park()
+
+    def expect_to_leave(self, vm: Vm) -> None:
+        """`leave_now` follows for it, and `until_left` waits for that."""
+        self._leaving.add(vm.vm_id)
+
+    @contextlib.contextmanager
+    def _is_leaving(self, vm: Vm) -> Iterator[None]:
+        self._leaving.add(vm.vm_id)
+        try:
+            yield
         finally:
-            self.leaving.discard(vm.vm_id)
+            self._leaving.discard(vm.vm_id)
+            self._left.unpark_all()
 
     async def leave_now(self, vm: Vm) -> None:
         """The same, for what an earlier run of the daemon has left."""

@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from tccp.core.image import ImageKey
 from tccp.errors import LaunchError
-from tccp.image.entrusting import unwrap_keys
 from tccp.image.keys import RecipientSecretKey
-from tccp.protocol.marks import MARK_BYTES, check_marks
+from tccp.node.released import PreparedMove, ReleasedKeys, not_started, unwrap_release
 from tccp.protocol.messages import (
     KeyRefused,
     KeyRelease,
@@ -32,15 +30,13 @@ from tccp.protocol.messages import (
     ResumeRequest,
     VmAnswer,
     VmDestroyRecorded,
-    VmEnded,
     VmEndRecorded,
     VmMarksRecorded,
     VmReportRecorded,
     VmReportRefused,
-    VmSuspended,
     VmSuspendRecorded,
 )
-from tccp.protocol.ticket import VerifiedTicket, release_info
+from tccp.protocol.ticket import VerifiedTicket
 from tccp.transport.connection import Connection, fresh_nonce
 from tccp.transport.errors import PeerGoneError
 
@@ -48,6 +44,8 @@ ASK_AGAIN_S = 60.0  # the coordinator may have had trouble of its own, and says 
 AT_ONCE_MAX = 8  # the coordinator takes twice as many from a node,
 # and as many more of what it may answer only when another node has spoken.
 MOVE_REPORTS_MAX = 256
+# VMs of which it is remembered when they were released to us last: a second answer to a request comes soon, or never.
+RELEASES_KEPT_MAX = 4096
 
 HINTS = {
     "tenant_unknown": "the operator of the coordinator takes tenants in: `tccp coordinator tenant add`",
@@ -87,43 +85,6 @@ RECORDED: dict[type[VmAnswer], str] = {
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasedKeys:
-    """The keys of a VM that this node now owns, in locked memory.
-
-    Attributes:
-        images: One for each image of the ticket, in its order.
-        disk_root: That the VM's disk must have; None when it has none yet.
-        receipt: Of the release, in the coordinator's log.
-        generation: Of the suspended state from which it goes on; 0 when it starts.
-        state_root: Of that state.
-        marks: That vTPM and disks must have come by (`tccp.protocol.marks`); of a VM that moves here the vTPM's alone.
-    """
-
-    vm_key: ImageKey = field(repr=False)
-    images: tuple[ImageKey, ...] = field(repr=False)
-    epoch: int
-    disk_root: bytes | None
-    receipt: bytes
-    generation: int = 0
-    state_root: bytes = b""
-    marks: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedMove:
-    """A VM is on its way to us, and not ours yet.
-
-    Attributes:
-        keys: Of the epoch that it will have.
-        source_spki_sha256: Of the TLS key of its node.
-    """
-
-    keys: ReleasedKeys
-    move_id: bytes
-    source_spki_sha256: bytes
-
-
 @dataclass(slots=True)
 class _Waiting:
     answered: trio.Event = field(default_factory=trio.Event)
@@ -146,7 +107,7 @@ class KeyDesk:
         self._said_at: dict[Key, float] = {}  # on this connection; trio time
         self._ever_said: set[Key] = set()  # of what is open
         self._waiting: dict[Key, _Waiting] = {}
-        self._newest: dict[bytes, int] = {}  # VM -> the epoch in which it was released to us last
+        self._newest: dict[bytes, int] = {}  # VM -> the epoch in which it was released to us last, in that order
         self._settled = trio.lowlevel.ParkingLot()
 
     # ---- for those who run VMs
@@ -166,7 +127,7 @@ class KeyDesk:
             reason = waiting.answer.reason
             raise LaunchError(reason, "the coordinator refuses the move", hint=HINTS.get(reason, ""))
         assert isinstance(waiting.answer, MovePrepared)
-        keys = self._unwrap(waiting.answer, ticket, waiting.lease_id)
+        keys = unwrap_release(waiting.answer, ticket, self._boot_key, waiting.lease_id)
         return PreparedMove(keys, nonce, waiting.answer.source_spki_sha256)
 
     async def request_keys(
@@ -196,7 +157,7 @@ class KeyDesk:
             raise LaunchError(reason, "the coordinator refuses the keys", hint=HINTS.get(reason, ""))
         assert isinstance(waiting.answer, KeyRelease)
         try:
-            return self._unwrap(waiting.answer, ticket, waiting.lease_id)
+            return unwrap_release(waiting.answer, ticket, self._boot_key, waiting.lease_id)
         except LaunchError:
             self._give_back(waiting.answer)
             raise
@@ -304,50 +265,15 @@ class KeyDesk:
         """Whether it is not the second answer to a request that was said twice; the VM may be running by the first."""
         if release.epoch <= self._newest.get(release.vm_id, 0):
             return False
+        self._newest.pop(release.vm_id, None)
         self._newest[release.vm_id] = release.epoch
+        if len(self._newest) > RELEASES_KEPT_MAX:
+            del self._newest[next(iter(self._newest))]
         return True
 
     def _give_back(self, release: KeyRelease) -> None:
         """The VM is ours in this epoch, and nobody will run it."""
         self.report(not_started(release.vm_id, release))
-
-    def _unwrap(self, release: KeyRelease | MovePrepared, ticket: VerifiedTicket, lease_id: bytes) -> ReleasedKeys:
-        if release.vm_id != ticket.ticket.vm_id:
-            raise LaunchError("keys_unopened", "for another VM than the ticket's")
-        info = release_info(ticket.sha256, release.vm_id, release.epoch, lease_id, release.nonce)
-        count = 1 + len(ticket.ticket.images)
-        vm_key, *images = unwrap_keys(release.wrapped_keys, self._boot_key, info, count=count)
-        if isinstance(release, MovePrepared):
-            vtpm_mark = check_marks(release.marks)[:MARK_BYTES]
-            return ReleasedKeys(vm_key, tuple(images), release.epoch, None, release.receipt, marks=vtpm_mark)
-        return ReleasedKeys(
-            vm_key,
-            tuple(images),
-            release.epoch,
-            release.disk_root or None,
-            release.receipt,
-            release.generation,
-            release.state_root,
-            check_marks(release.marks),
-        )
-
-
-def not_started(
-    vm_id: bytes,
-    had: KeyRelease | ReleasedKeys,
-    *,
-    reason: str = "not_started",
-    left: tuple[bytes, bytes] = (b"", b""),
-) -> NodeReport:
-    """What is to be said of a VM that was released to us and has never run: it is as it was before.
-
-    Args:
-        left: Root and marks of its disks, if they were opened and closed in the meantime.
-    """
-    root, marks = left[0] or had.disk_root or b"", left[1] or had.marks
-    if had.generation:
-        return VmSuspended(vm_id, had.epoch, had.generation, had.state_root, root, marks)
-    return VmEnded(vm_id, had.epoch, root, marks, reason)
 
 
 def _key_of(said: NodeReport) -> Key:

@@ -18,7 +18,8 @@ from tccp.core.image import ImageKey, image_header_check
 from tccp.errors import HostError, LaunchError, SealedImageError
 from tccp.image.sealed import SealedImage, read_sealed_image
 from tccp.node.identity import NodeIdentity
-from tccp.node.key_desk import KeyDesk, ReleasedKeys
+from tccp.node.key_desk import KeyDesk
+from tccp.node.released import ReleasedKeys
 from tccp.node.vm.foreign import abandonable, open_foreign
 from tccp.node.vm.streams import Streams
 from tccp.protocol.encoding import encode

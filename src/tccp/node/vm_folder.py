@@ -18,7 +18,7 @@ from tccp.node.copying import copy_file
 from tccp.node.launch import OpenableImage, VmOrder
 from tccp.node.vm.description import SealedFile, VmDisk
 from tccp.node.vm.durable import replace_file, sync_folder
-from tccp.node.vm.vm import VmEnd
+from tccp.node.vm.end import VmEnd
 from tccp.node.vm.vtpm_state import HINT, VtpmDemand, remove
 from tccp.protocol.marks import split_marks
 
@@ -121,7 +121,8 @@ class VmFolder:
         roots = [root for root in end.disk_roots if root is not None]
         if len(roots) < len(end.disk_roots):
             return b""
-        if end.reason == "suspended":
+        has_not_gone_on = self._order.keys.generation > 0 and not end.has_run
+        if end.reason == "suspended" or has_not_gone_on:  # its vTPM is in its state
             if len(roots) > 1:
                 replace_file(self._file, b"".join(roots))
             return _disks_root(roots)

@@ -9,7 +9,7 @@ import sqlite3
 import msgspec.msgpack
 
 from tccp.store.errors import ConflictError
-from tccp.store.launches import VmDestruction, VmEnd, VmState, VmSuspension
+from tccp.store.launches import VmDestruction, VmEnd, VmRecord, VmState, VmSuspension
 from tccp.store.marking import take_down_disks
 from tccp.store.owners import another_node, of_this_boot, of_this_node
 from tccp.store.ownership import forget_move
@@ -33,24 +33,13 @@ def end_vm(connection: sqlite3.Connection, end: VmEnd) -> int:
 
 
 def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
-    """Take down that a VM stands in a file; 0 when that is known already.
-
-    Each state stays on record until the VM is destroyed, also where today's ticket does not allow to go back to it: a
-    later one may. Beside its two events, which stay for ever, it is small.
-    """
+    """Take down that a VM stands in a file; 0 when that is known already."""
     record = of_this_boot(connection, said)
     if record.state == VmState.SUSPENDED and record.state_root == said.state_root:
         return 0
     if record.state not in {VmState.RUNNING, VmState.LOST}:
         raise ConflictError("vm_not_running", f"{said.vm_id.hex()} is {record.state}")
-    # Either made in this epoch; or the one that was to be resumed in this epoch, in which the VM has never run.
-    if said.generation != said.epoch and (said.generation, said.state_root) != (record.generation, record.state_root):
-        raise ConflictError("state_old", f"generation {said.generation} in epoch {said.epoch}")
-    known = connection.execute(
-        "SELECT generation FROM vm_state WHERE vm_id = ? AND state_root = ?", (said.vm_id, said.state_root)
-    ).fetchone()
-    if known is not None and known[0] != said.generation:
-        raise ConflictError("state_old", f"{said.state_root.hex()} is that of generation {known[0]}")
+    _check_generation(connection, said, record)
     connection.execute(
         "UPDATE vm SET state = 'suspended', ended_ms = ?1, end_reason = 'suspended', free_ms = ?1,"
         " generation = ?2, state_root = ?3 WHERE vm_id = ?4",
@@ -58,12 +47,7 @@ def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
     )
     take_down_disks(connection, record, said.disk_root, said.marks)
     forget_move(connection, said.vm_id)
-    connection.execute(
-        "INSERT INTO vm_state (vm_id, generation, state_root, disk_root, marks)"
-        " SELECT vm_id, generation, state_root, disk_root, marks FROM vm WHERE vm_id = ?"
-        " ON CONFLICT (vm_id, generation) DO UPDATE SET disk_root = excluded.disk_root, marks = excluded.marks",
-        (said.vm_id,),
-    )
+    _keep_state(connection, said, record)
     body = {
         "vm_id": said.vm_id,
         "epoch": said.epoch,
@@ -73,6 +57,38 @@ def suspend_vm(connection: sqlite3.Connection, said: VmSuspension) -> int:
     }
     draft = EventDraft(said.at_ms, EventKind.SUSPEND, record.node, msgspec.msgpack.encode(body))
     return append_event(connection, draft)
+
+
+def _check_generation(connection: sqlite3.Connection, said: VmSuspension, record: VmRecord) -> None:
+    """Either made in this epoch; or the one that was to be resumed in this epoch, in which the VM has never run.
+
+    Raises:
+        ConflictError: ``state_old``.
+    """
+    if said.generation != said.epoch and (said.generation, said.state_root) != (record.generation, record.state_root):
+        raise ConflictError("state_old", f"generation {said.generation} in epoch {said.epoch}")
+    known = connection.execute(
+        "SELECT generation FROM vm_state WHERE vm_id = ? AND state_root = ?", (said.vm_id, said.state_root)
+    ).fetchone()
+    if known is not None and known[0] != said.generation:
+        raise ConflictError("state_old", f"{said.state_root.hex()} is that of generation {known[0]}")
+
+
+def _keep_state(connection: sqlite3.Connection, said: VmSuspension, record: VmRecord) -> None:
+    """Keep what belongs to the state, and forget those that nobody goes back to.
+
+    Those are all that are older, once the VM has run by a ticket that does not allow to go back: its node has removed
+    their files. A later ticket may allow it from then on.
+    """
+    connection.execute(
+        "INSERT INTO vm_state (vm_id, generation, state_root, disk_root, marks)"
+        " SELECT vm_id, generation, state_root, disk_root, marks FROM vm WHERE vm_id = ?"
+        " ON CONFLICT (vm_id, generation) DO UPDATE SET disk_root = excluded.disk_root, marks = excluded.marks",
+        (said.vm_id,),
+    )
+    has_run = said.generation == said.epoch
+    if has_run and not record.may_roll_back:
+        connection.execute("DELETE FROM vm_state WHERE vm_id = ? AND generation < ?", (said.vm_id, said.generation))
 
 
 def destroy_vm(connection: sqlite3.Connection, said: VmDestruction) -> int:

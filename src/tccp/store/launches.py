@@ -105,6 +105,7 @@ class VmRecord:
         destroy_seq: Place in the log of the first word of its destruction.
         marks: How far its disks had come when that was registered last (`tccp.protocol.marks`).
         marks_epoch: In which epoch that was; 0 without any.
+        may_roll_back: Whether that ticket lets its provider go back to an older state.
     """
 
     vm_id: bytes
@@ -128,6 +129,7 @@ class VmRecord:
     destroy_seq: int | None = None
     marks: bytes | None = None
     marks_epoch: int = 0
+    may_roll_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class Asker:
 
 
 _VM = """SELECT vm_id, tenant_key, state, epoch, node, boot_id, lease_id, ticket, nonce, images, seq, released_ms,
-    ended_ms, end_reason, free_ms, disk_root, generation, state_root, destroy_seq, marks, marks_epoch FROM vm """
+    ended_ms, end_reason, free_ms, disk_root, generation, state_root, destroy_seq, marks, marks_epoch, may_roll_back
+    FROM vm """
 
 
 def add_tenant(connection: sqlite3.Connection, record: TenantRecord) -> int:
@@ -143,6 +144,7 @@ def own(
         state_root=before.state_root if before is not None and kind == EventKind.RESUME else None,
         marks=None if before is None else before.marks,
         marks_epoch=0 if before is None else before.marks_epoch,
+        may_roll_back=claim.may_roll_back,
     )
     _write(connection, record)
     forget_move(connection, claim.vm_id)
@@ -236,13 +238,13 @@ def check_free(record: VmRecord, claim: KeyClaim) -> None:
 def _write(connection: sqlite3.Connection, record: VmRecord) -> None:
     connection.execute(
         "INSERT INTO vm (vm_id, tenant_key, state, epoch, node, boot_id, lease_id, ticket, nonce, images, seq,"
-        " released_ms, ended_ms, end_reason, free_ms, disk_root, generation, state_root)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?)"
+        " released_ms, ended_ms, end_reason, free_ms, disk_root, generation, state_root, may_roll_back)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?)"
         " ON CONFLICT (vm_id) DO UPDATE SET state = excluded.state, epoch = excluded.epoch, node = excluded.node,"
         " boot_id = excluded.boot_id, lease_id = excluded.lease_id, ticket = excluded.ticket, nonce = excluded.nonce,"
         " images = excluded.images, seq = excluded.seq, released_ms = excluded.released_ms, ended_ms = NULL,"
         " end_reason = NULL, free_ms = excluded.free_ms, generation = excluded.generation,"
-        " state_root = excluded.state_root",
+        " state_root = excluded.state_root, may_roll_back = excluded.may_roll_back",
         (
             record.vm_id,
             record.tenant_key,
@@ -260,10 +262,12 @@ def _write(connection: sqlite3.Connection, record: VmRecord) -> None:
             record.disk_root,
             record.generation,
             record.state_root,
+            record.may_roll_back,
         ),
     )
 
 
 def _record(row: tuple[Any, ...]) -> VmRecord:
     vm_id, tenant_key, state, epoch, node, *rest = row
+    rest[-1] = bool(rest[-1])  # may_roll_back
     return VmRecord(vm_id, tenant_key, state, epoch, NodeName(node), *rest)

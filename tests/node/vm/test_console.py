@@ -1,6 +1,7 @@
 """The console: kept, and given to everybody who may look."""
 
 import grp
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,8 @@ import trio
 
 from tccp.node.vm import console as console_module
 from tccp.node.vm.console import SCROLL_BACK_BYTES, Console, console_socket
+
+UMASK = os.umask
 
 
 @asynccontextmanager
@@ -98,3 +101,16 @@ async def test_the_socket_is_for_us_and_one_group(vm_folder: Path) -> None:
         assert (status.st_mode & 0o777, status.st_gid) == (0o660, group)
     async with a_console(path):
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_it_is_ours_alone_whatever_the_umask_which_is_left_alone_for_others_make_files_meanwhile(
+    vm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that a thread made under a umask of ours could not be entered by anybody."""
+    monkeypatch.setattr("tccp.node.vm.console.os.umask", lambda _mask: pytest.fail("not in a process of many threads"))
+    before = UMASK(0)
+    try:
+        async with console_socket(vm_folder / "c.sock", None):
+            assert (vm_folder / "c.sock").stat().st_mode & 0o777 == 0o600
+    finally:
+        UMASK(before)

@@ -8,8 +8,9 @@ import trio
 import trio.testing
 
 from tccp.errors import DiskError, HostError
+from tccp.node.vm.end import VmEnd
 from tccp.node.vm.opening import open_vm
-from tccp.node.vm.vm import Vm, VmEnd
+from tccp.node.vm.vm import Vm
 from tests.support.machines import Guest, GuestImages, TestHost, booted, describe, secrets
 
 

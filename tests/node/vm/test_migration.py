@@ -46,6 +46,7 @@ class Told:
 
     here: list[TransferProgress] = field(default_factory=list)
     there: list[SourceWord] = field(default_factory=list)
+    marks: list[bytes] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -65,7 +66,7 @@ async def moving(
             await leave.wait()
 
     async with tls_wires(len(images.disks)) as wires, trio.open_nursery() as nursery:
-        nursery.start_soon(take_in, streams_of(wires.there, told.there.append))
+        nursery.start_soon(take_in, streams_of(wires.there, told.there.append, told.marks.append))
         sent = await guest.vm.send(streams_of(wires.here), pace=pace, on_progress=told.here.append)
         await came.wait()
         yield sent, Guest(arrived[0]), told
@@ -157,8 +158,9 @@ async def test_a_guest_moves_with_its_disk_while_it_writes_to_it(
             "done) >/dev/null 2>&1 & echo"
         )
         there_images = images.with_disk(tmp_path / "there.disk")
-        async with moving(guest, keys, there_images, elsewhere) as (sent, there, _):
+        async with moving(guest, keys, there_images, elsewhere) as (sent, there, told):
             assert sent.disk_bytes > 4096
+            assert told.marks == [b"".join(await there.vm.marks())]
             assert (await guest.vm.forget()).disk_roots == (None,)
             await there.vm.run()
             assert await there.run("head -n 1 /dev/vda") == ["written here"]

@@ -14,7 +14,9 @@ import trio.lowlevel
 
 from tccp.errors import DiskError, HostError, TccpError
 from tccp.model import SecretBytes
+from tccp.node.vm.child import Child
 from tccp.node.vm.description import VmDescription, VmImages, VmSecrets
+from tccp.node.vm.migration import Pace
 from tccp.node.vm.opening import open_vm
 from tccp.node.vm.state import ResumedState, SuspendedState, state_key
 from tests.support.machines import Guest, GuestImages, TestHost, a_host, booted, describe, secrets
@@ -24,6 +26,7 @@ EXTEND = (
     r"printf '\x80\x02\x00\x00\x00\x41\x00\x00\x01\x82\x00\x00\x00\x10\x00\x00\x00\x09\x40\x00\x00\x09\x00\x00\x00\x00"
     r"\x00\x00\x00\x00\x01\x00\x0bAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA' >&3; dd bs=4096 count=1 <&3 2>/dev/null | wc -c"
 )
+DEADLINE_S = 60.0
 PCR_16 = "cat /sys/class/tpm/tpm0/pcr-sha256/16"
 
 
@@ -96,7 +99,11 @@ async def test_a_resumed_guest_is_paused_until_it_is_run(host: TestHost, images:
     description, keys = describe(), secrets()
     state, _ = await suspended(host, images.diskless, description, keys, tmp_path / "state")
     async with open_vm(description, images.diskless, keys, host=host.vms, resume=state) as vm:
+        (vm.vtpm.state.parent / "vtpm.old").write_bytes(b"in the way")
+        with pytest.raises(HostError, match="state_unwritable"):
+            await vm.run()
         assert (await vm.qmp.execute("query-status"))["running"] is False
+    assert (await vm.ended()).has_run is False
 
 
 async def test_a_guest_goes_on_from_no_other_state(
@@ -181,6 +188,37 @@ async def test_a_process_that_dies_while_its_state_is_written_leaves_no_state(
         assert isinstance(outcomes[0], HostError) or end.reason == "suspended"
         assert (tmp_path / "state").exists() == isinstance(outcomes[0], SuspendedState)
         assert not (tmp_path / "state.partial").exists()
+
+
+async def test_a_guest_whose_qemu_or_vtpm_hangs_is_not_waited_for_and_goes_on_with_it(
+    host: TestHost, images: GuestImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = state_key(SecretBytes(bytes(32)), 1)
+    async with booted(host, images.diskless) as guest:
+        for child in (guest.vm.qemu, guest.vm.vtpm.child):
+            with monkeypatch.context() as patched:
+                patched.setattr("tccp.node.vm.state.Pace", lambda: Pace(bytes_per_s=4 << 20))  # it takes a while
+                patched.setattr("tccp.node.vm.state.STALLED_S", 0.5)
+                patched.setattr("tccp.node.vm.migration.CANCEL_S", 0.1)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(hang_in_the_middle, guest, child, patched)
+                    with trio.fail_after(DEADLINE_S), pytest.raises(HostError, match="state_stalled"):
+                        await guest.vm.suspend(tmp_path / "state", key)
+                    nursery.cancel_scope.cancel()
+            assert list(tmp_path.iterdir()) == []
+
+            child.send(signal.SIGCONT)
+
+            assert await guest.run("echo still here") == ["still here"]
+        assert (await guest.vm.suspend(tmp_path / "state", key)).size_bytes > 1 << 20
+
+
+async def hang_in_the_middle(guest: Guest, child: Child, patched: pytest.MonkeyPatch) -> None:
+    with guest.vm.qmp.listening("MIGRATION") as events:
+        async for event in events:
+            if event.text("status") == "active":
+                child.send(signal.SIGSTOP)
+                patched.setattr("tccp.node.vm.qmp.ANSWER_S", 0.1)
 
 
 @contextmanager

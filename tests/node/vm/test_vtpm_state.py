@@ -12,8 +12,8 @@ import pytest
 
 from tccp.errors import DiskError, HostError
 from tccp.node.vm import vtpm_state
+from tccp.node.vm.end import VmEnd
 from tccp.node.vm.opening import open_vm
-from tccp.node.vm.vm import VmEnd
 from tccp.node.vm.vtpm_state import NONE_SHA256, NOTHING, VtpmDemand, VtpmState
 from tests.support.machines import FIRST_USER, GuestImages, TestHost, describe, secrets
 

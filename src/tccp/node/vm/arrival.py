@@ -13,7 +13,9 @@ import trio
 from tccp.core.image import CancelledError, ImageProgress
 from tccp.errors import HostError, TccpError
 from tccp.node.vm.description import VmDescription
+from tccp.node.vm.disk import DiskProcess
 from tccp.node.vm.foreign import abandonable
+from tccp.node.vm.marks import current_marks
 from tccp.node.vm.migration import take_in
 from tccp.node.vm.mirror import taking_disks
 from tccp.node.vm.preamble import LENGTH_BYTES, Preamble, decode_preamble, preamble_length
@@ -21,11 +23,11 @@ from tccp.node.vm.pump import Pump, state_sockets
 from tccp.node.vm.qmp import Qmp
 from tccp.node.vm.state import ResumedState, open_state
 from tccp.node.vm.streams import BulkStream, Streams
-from tccp.node.vm.vtpm_state import VtpmState
+from tccp.node.vm.vtpm import Vtpm
 from tccp.protocol.transfer import SourceWord, TransferHere, TransferSent
 
 
-async def _tell_nobody(_vtpm: VtpmState) -> None:
+async def _tell_nobody(_vtpm: Vtpm, _disks: Sequence[DiskProcess]) -> None:
     """Whoever has suspended a VM is not there any more; its file is, until the VM runs."""
 
 
@@ -37,13 +39,13 @@ class Arrival:
         descriptor: What QEMU reads from.
         introduced: What is said first of all.
         disks: Streams by which its disks come along.
-        taken: Called when QEMU has all of it, with the vTPM's state.
+        taken: Called when QEMU has all of it, with the vTPM and the disks that have it, too.
     """
 
     descriptor: int
     introduced: Callable[[], Awaitable[Preamble]]
     disks: Sequence[BulkStream] = ()
-    taken: Callable[[VtpmState], Awaitable[None]] = _tell_nobody
+    taken: Callable[[Vtpm, Sequence[DiskProcess]], Awaitable[None]] = _tell_nobody
     _problems: list[TccpError] = field(default_factory=list)
 
     async def preamble(self, description: VmDescription) -> Preamble:
@@ -62,12 +64,12 @@ class Arrival:
             raise HostError("state_malformed", f"the state of another VM, {preamble.vm_id.hex()[:32]}")
         return preamble
 
-    async def hand_over(self, qmp: Qmp, vtpm: VtpmState) -> None:
+    async def hand_over(self, qmp: Qmp, vtpm: Vtpm, disks: Sequence[DiskProcess]) -> None:
         """Have QEMU take the rest in.
 
         Raises:
             SealedImageError: A chunk of it is not as it was sealed; QEMU has not seen it.
-            HostError: Something failed, here, in QEMU or on the way.
+            HostError, DiskError: Something failed, here, in QEMU or on the way.
         """
         async with taking_disks(qmp, self.disks):
             try:
@@ -75,7 +77,7 @@ class Arrival:
             except HostError as problem:
                 self.raise_cause()
                 raise HostError("state_refused", f"QEMU did not take the state: {problem}") from problem
-        await self.taken(vtpm)
+        await self.taken(vtpm, disks)
 
     def failed(self, problem: TccpError) -> None:
         """What feeds us has failed; said before the stream ends."""
@@ -143,11 +145,12 @@ def arrive_from_streams(streams: Streams, nursery: trio.Nursery, stack: contextl
         nursery.start_soon(listen)
         return found
 
-    async def taken(vtpm: VtpmState) -> None:
+    async def taken(vtpm: Vtpm, disks: Sequence[DiskProcess]) -> None:
         await sent.wait()
         arrival.raise_cause()
         # Who sent it may let go of it from here on: it is here, for whatever becomes of this QEMU, of us, of the power.
-        await trio.to_thread.run_sync(vtpm.begin)
+        await trio.to_thread.run_sync(vtpm.state.begin)
+        streams.on_here(b"".join(await current_marks(vtpm, disks)))
         await streams.talk.say(TransferHere())
 
     arrival = Arrival(theirs.fileno(), preamble, streams.disks, taken)

@@ -99,11 +99,9 @@ class Console:
 async def console_socket(path: Path, group: int | None) -> AsyncGenerator[socket.socket]:
     """A listener at *path* for our own user and the members of *group*; the name goes with the block."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
+        # The name gets the mode of the socket. The umask is the whole process's, and other threads make files.
+        os.fchmod(listener.fileno(), 0o600)
+        listener.bind(str(path))
         try:
             if group is not None:
                 os.chown(path, -1, group)

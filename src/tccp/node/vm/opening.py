@@ -154,7 +154,7 @@ class _Opening:
             for descriptor in [*(boot[role] for role in boot if role == "kernel"), *secrets.values()]:
                 os.ftruncate(descriptor, 0)
             if arrival is not None:
-                await arrival.hand_over(qmp, vtpm.state)
+                await arrival.hand_over(qmp, vtpm, disks)
         console = Console(guest)
         self.nursery.start_soon(console.run)
         listener = await self.stack.enter_async_context(console_socket(console_path, self.host.console_group))

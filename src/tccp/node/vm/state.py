@@ -38,6 +38,8 @@ from tccp.node.vm.qmp import Qmp
 STATE_KEY_INFO = b"tccp/v1/vm-state-key"
 STATE_SHARE_MAX, STATE_BYTES_MORE = 2, 1 << 30  # it has each page of the memory once, and devices
 LOOK_S = 0.2
+# Without a byte of it: whoever hangs, QEMU, its vTPM or this host's disk, the guest stands still meanwhile.
+STALLED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ async def write_state(qmp: Qmp, preamble: Preamble, path: Path, key: ImageKey, *
         memory_mib: Of the guest. A QEMU that says much more than that is not QEMU any more, and would fill the disk.
 
     Raises:
-        HostError: It cannot be written; the guest is as it was before.
+        HostError: It cannot be written; the guest is as it was before. ``state_stalled``: somebody hangs.
     """
     async with _new_file(path) as file:
         info = await _seal(qmp, preamble, file, key, bytes_max=STATE_SHARE_MAX * (memory_mib << 20) + STATE_BYTES_MORE)
@@ -88,6 +90,7 @@ async def _seal(qmp: Qmp, preamble: Preamble, file: int, key: ImageKey, *, bytes
     sealed: list[ImageInfo] = []
     problems: list[HostError] = []
     progress = ImageProgress()
+    watching, sending = trio.CancelScope(), trio.CancelScope()
 
     def seal() -> None:
         try:
@@ -106,19 +109,18 @@ async def _seal(qmp: Qmp, preamble: Preamble, file: int, key: ImageKey, *, bytes
 
     async def watch() -> None:
         with watching:
-            while progress.done_bytes <= bytes_max:  # noqa: ASYNC110 - a thread in C tells nobody
-                await trio.sleep(LOOK_S)
-            problems.append(HostError("state_too_large", f"QEMU says more than {bytes_max} bytes"))
+            problems.append(await _trouble(progress, bytes_max))
             progress.cancel()
+            sending.cancel()
 
-    watching = trio.CancelScope()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(in_thread)
         nursery.start_soon(watch)
         try:
             try:
                 os.write(writer, encode_preamble(preamble))  # a pipe has room for it
-                await send_out(qmp, writer, Pace())
+                with sending:
+                    await send_out(qmp, writer, Pace())
             finally:
                 os.close(writer)
         except HostError as problem:
@@ -129,6 +131,19 @@ async def _seal(qmp: Qmp, preamble: Preamble, file: int, key: ImageKey, *, bytes
     if problems:
         raise problems[0]
     return sealed[0]
+
+
+async def _trouble(progress: ImageProgress, bytes_max: int) -> HostError:
+    """Return once there is some: why nobody waits for the rest."""
+    done, since = 0, trio.current_time()
+    while (now_done := progress.done_bytes) <= bytes_max:
+        if now_done != done:
+            done, since = now_done, trio.current_time()
+        elif trio.current_time() - since >= STALLED_S:
+            detail = f"nothing of it came in {STALLED_S:.0f} s: QEMU, its vTPM or the disk of this host hangs"
+            return HostError("state_stalled", detail, hint="`tccp vm stop --force` ends a VM that hangs")
+        await trio.sleep(LOOK_S)  # a thread in C tells nobody
+    return HostError("state_too_large", f"QEMU says more than {bytes_max} bytes")
 
 
 def _finish(path: Path, file: int, info: ImageInfo, key: ImageKey) -> None:

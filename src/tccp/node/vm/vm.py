@@ -14,7 +14,6 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import structlog
 import trio
@@ -25,7 +24,9 @@ from tccp.node.vm.child import Child
 from tccp.node.vm.console import Console
 from tccp.node.vm.description import VmDescription
 from tccp.node.vm.disk import DiskProcess
+from tccp.node.vm.end import EndReason, Processes, VmEnd
 from tccp.node.vm.keeper import Keeper
+from tccp.node.vm.marks import current_marks, keep_marks
 from tccp.node.vm.migration import Pace
 from tccp.node.vm.preamble import Preamble
 from tccp.node.vm.qmp import Qmp, object_of
@@ -37,45 +38,8 @@ from tccp.protocol.transfer import TransferSent
 
 POWER_BUTTON_S = 60.0
 QUIT_S = 10.0
-# When one of a VM's processes ends, the others may be about to end for the same good reason.
-SETTLE_S = 1.0
-
-EndReason = Literal[
-    "powered_off",
-    "shut_down",
-    "killed",
-    "suspended",
-    "forgotten",
-    "time_over",
-    "qemu_failed",
-    "out_of_memory",
-    "killed_by_host",
-    "keeper_failed",
-    "vtpm_failed",
-    "disk_failed",
-    "bug",
-]
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class VmEnd:
-    """How it ended.
-
-    Attributes:
-        disk_roots: What to demand of each disk at the next start; None where nobody could say.
-        disk_marks: How far each had come for certain; empty where nobody knows.
-        vtpm_mark: And its vTPM.
-        vtpm_sha256: What to demand of the vTPM's state; empty where it is elsewhere.
-    """
-
-    reason: EndReason
-    detail: str = ""
-    disk_roots: tuple[bytes | None, ...] = ()
-    disk_marks: tuple[bytes, ...] = ()
-    vtpm_sha256: bytes = b""
-    vtpm_mark: bytes = b""
 
 
 @dataclass(slots=True)
@@ -84,6 +48,7 @@ class Vm:
 
     Attributes:
         console_path: The socket of its console.
+        has_run: Whether the guest may have run; if not, all is as it was before.
     """
 
     description: VmDescription
@@ -94,6 +59,7 @@ class Vm:
     vtpm: Vtpm
     disks: tuple[DiskProcess, ...]
     keeper: Keeper
+    has_run: bool = False
     _asked: EndReason | None = None
     _end: VmEnd | None = None
     _over: trio.Event = field(default_factory=trio.Event)
@@ -105,6 +71,7 @@ class Vm:
             HostError: ``qmp_gone``: it has ended; ``state_unwritable``.
         """
         await trio.to_thread.run_sync(self.vtpm.state.begin)
+        self.has_run = True
         await self.qmp.execute("cont")
 
     async def shut_down(self, within_s: float = POWER_BUTTON_S) -> VmEnd:
@@ -181,34 +148,20 @@ class Vm:
         are, in case that the other node loses it."""
         self._asked = "forgotten"
         with trio.CancelScope(shield=True):
-            children = (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks))
-            for child in children:  # all at the same time: a guest stands still at the other end
+            for child in self._processes.own:  # all at the same time: a guest stands still at the other end
                 child.send(signal.SIGKILL)
-            for child in children:
-                await child.kill()
+            await self._processes.kill()
             await self.ended()
         assert self._end is not None
         return self._end
 
     async def marks(self) -> tuple[bytes, ...]:
-        """How far its vTPM and each of its disks have come, for `VtpmDemand` and `VmDisk.live_mark` after a crash.
-
-        Raises:
-            HostError: A disk's process has died.
-            DiskError: A disk cannot say, with no room to write for example; or the vTPM's state cannot be made durable.
-        """
-        await trio.to_thread.run_sync(self.vtpm.state.sync)
-        return self.vtpm.mark, *[await disk.mark() for disk in self.disks]
+        """How far its vTPM and each of its disks have come; raises as `current_marks`."""
+        return await current_marks(self.vtpm, self.disks)
 
     async def keep(self, marks: Sequence[bytes]) -> None:
-        """Have the disks remember *marks*, which are on record now; older ones may be forgotten.
-
-        Raises:
-            HostError: A disk's process has died.
-            DiskError: ``wrong_disk_mark``: a disk has not given it.
-        """
-        for disk, mark in zip(self.disks, marks[1:], strict=True):
-            await disk.kept(mark)
+        """Have the disks remember *marks*; raises as `keep_marks`."""
+        await keep_marks(self.disks, marks)
 
     async def _is_running(self) -> bool:
         return object_of(await self.qmp.execute("query-status")).get("running") is True
@@ -217,6 +170,10 @@ class Vm:
         if was_running:
             with trio.CancelScope(shield=True), contextlib.suppress(HostError):
                 await self.qmp.execute("cont")
+
+    @property
+    def _processes(self) -> Processes:
+        return Processes(self.qemu, self.vtpm.child, tuple(disk.child for disk in self.disks), self.keeper)
 
     @property
     def is_over(self) -> bool:
@@ -239,51 +196,22 @@ class Vm:
                 end = await self._supervised()
             except Exception as bug:  # who waits for the end, beyond cancellation, waits for ever otherwise
                 log.exception("vm_bug", vm=self.description.name)
-                for child in (self.qemu, self.vtpm.child, *(disk.child for disk in self.disks)):
-                    await child.kill()
+                await self._processes.kill()
                 end = VmEnd("bug", f"{type(bug).__name__}: {bug}", (None,) * len(self.disks))
         self._end = end
         self._over.set()
         log.info("vm_ended", vm=self.description.name, reason=end.reason, detail=end.detail)
 
     async def _supervised(self) -> VmEnd:
-        oom_before = _oom_kills()
-        first = await _first_to_end(
-            [self.qemu, self.vtpm.child, self.keeper.child, *(disk.child for disk in self.disks)]
-        )
-        with trio.move_on_after(SETTLE_S):
-            await self.qemu.wait()
-        reason, detail = self._why(first, oom_killed=_oom_kills() > oom_before)
+        first = await self._processes.first_end()
+        reason, detail = self._processes.why(first, self._asked)
         await self.qemu.kill()
         roots = (None,) * len(self.disks) if self._asked == "forgotten" else await self._close_disks()
-        for child in (self.vtpm.child, *(disk.child for disk in self.disks)):
-            await child.kill()
+        await self._processes.kill()
         if reason == "suspended" and None in roots:
             reason, detail = "disk_failed", "a disk was not closed, so nothing can go on from the state"
         marks = tuple(disk.last_mark for disk in self.disks)
-        return VmEnd(reason, detail, roots, marks, await self._vtpm_sha256(), self.vtpm.mark)
-
-    def _why(self, first: Child, *, oom_killed: bool) -> tuple[EndReason, str]:
-        if self._asked in ("killed", "suspended", "forgotten"):
-            return self._asked, ""
-        if self.keeper.child.status is not None:
-            return "keeper_failed", _obituary(self.keeper.child)
-        if self.qemu.status == 0:
-            return self._asked or "powered_off", ""
-        if self.keeper.is_past:
-            return "time_over", ""
-        return self._which_failed(first, oom_killed=oom_killed)
-
-    def _which_failed(self, first: Child, *, oom_killed: bool) -> tuple[EndReason, str]:
-        if self.qemu.signal == signal.SIGKILL:  # we have not done it yet; the others may have noticed before us
-            return ("out_of_memory" if oom_killed else "killed_by_host"), ""
-        # A vTPM ends well when QEMU has gone; anything else is a fault of its own.
-        if self.vtpm.child.status or (self.vtpm.child is first and self.qemu.status is None):
-            return "vtpm_failed", _obituary(self.vtpm.child)
-        for disk in self.disks:
-            if disk.child.status is not None:
-                return "disk_failed", _obituary(disk.child)
-        return "qemu_failed", _obituary(self.qemu)
+        return VmEnd(reason, detail, roots, marks, await self._vtpm_sha256(), self.vtpm.mark, self.has_run)
 
     async def _vtpm_sha256(self) -> bytes:
         if self._asked == "forgotten":
@@ -307,40 +235,3 @@ class Vm:
             for number, disk in enumerate(self.disks):
                 nursery.start_soon(close, number, disk)
         return tuple(roots)
-
-
-async def _first_to_end(children: list[Child]) -> Child:
-    ended: list[Child] = []
-
-    async def note(child: Child) -> None:
-        await child.wait()
-        ended.append(child)
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        for child in children:
-            nursery.start_soon(note, child)
-    return ended[0]
-
-
-def _oom_kills() -> int:
-    """How many processes the kernel has killed for memory so far, in our control group or on the whole machine."""
-    return sum(_counter(path) for path in (*_memory_events(), Path("/proc/vmstat")))
-
-
-def _memory_events() -> list[Path]:
-    """The file with the events of our own control group, which has our children's, too; version 2 only."""
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    return [Path(f"/sys/fs/cgroup{line[3:]}/memory.events") for line in lines if line.startswith("0::")]
-
-
-def _counter(path: Path) -> int:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:  # another kind of machine, or hidden from a service
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
-def _obituary(child: Child) -> str:
-    return f"{child.name} ended with {child.status}: {child.said[-300:]}"

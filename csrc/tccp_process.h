@@ -1,11 +1,17 @@
-/* tccp_child.h: children that can do less than we, and the keeper that ends them in time.
+/* tccp_process.h: this process, children that can do less than we, and the keeper that ends them in time.
  * A part of tccp.h, which says what holds for every function. */
-#ifndef TCCP_TCCP_CHILD_H
-#define TCCP_TCCP_CHILD_H
+#ifndef TCCP_TCCP_PROCESS_H
+#define TCCP_TCCP_PROCESS_H
 
 #include "tccp_status.h"
 
 /* [cffi */
+
+/* ---- this process (process.c) ---------------------------------------------------------------------------------- */
+
+/* Before it reads a key: no core dumps, no debugger of the same user, no privileges by executing. For good, and for
+ * what it starts but for being dumpable, which executing gives back. TCCP_ERR_IO with errno. */
+TCCP_MUST_USE tccp_status tccp_process_harden(void);
 
 /* ---- children (child.c) ---------------------------------------------------------------------------------------- */
 
@@ -72,4 +78,4 @@ TCCP_MUST_USE tccp_status tccp_keeper_run(int control);
 
 /* cffi] */
 
-#endif /* TCCP_TCCP_CHILD_H */
+#endif /* TCCP_TCCP_PROCESS_H */
