@@ -36,7 +36,7 @@ EACH_DAY = {
     ("there", "qemu", KILL),
 }
 ALL = os.environ.get("TCCP_FAULTS") == "all"
-SLOWLY = Pace(bytes_per_s=8 << 20)
+SLOWLY = Pace(bytes_per_s=32 << 20)  # a guest is on its way for three seconds
 DEADLINE_S = 180.0
 PATIENCE_S = 60.0
 LITTLE_PATIENCE_S = 5.0  # of whoever is to find a peer that stands still, instead of a node's 20 s and 60 s
