@@ -30,7 +30,7 @@ from tccp.coordinator.launch import Launches
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
-from tccp.coordinator.sessions import ANSWER_S, Lease, NodeSession
+from tccp.coordinator.sessions import ANSWER_S, Lease, NodeSession, check_in_time
 from tccp.errors import EnrolmentError, EvidenceError, PolicyError
 from tccp.model import NodeName, spki_sha256
 from tccp.protocol import binding
@@ -146,7 +146,7 @@ async def register(
     activation = challenge_ak(hello.ak_public, ek=node.ek, secret=os.urandom(32))
     own = await services.evidence.evidence_for(binding.coordinator_leaf(hello.node_nonce, channel))
     nonce = fresh_nonce()
-    asked_at = trio.current_time()
+    asked_at, asked_ms = trio.current_time(), services.clock.now_ms()
     await connection.send(
         Challenge(
             coordinator=own,
@@ -159,6 +159,7 @@ async def register(
     )
     with gone_after(ANSWER_S):
         evidence = await connection.receive(Evidence)
+    check_in_time(asked_ms, services.clock.now_ms())
     ak: BoundAk = confirm_activation(activation, evidence.credential)
     key = AkKey.from_tpm_public(ak.ak_public)
     quoted = await services.verifier.verify(
