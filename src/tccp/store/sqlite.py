@@ -18,6 +18,7 @@ from tccp.measures import Durations
 from tccp.model import NodeName
 from tccp.store import ending, launching, marking, moving, policy_versions, queries, resuming, schema, transactions
 from tccp.store.errors import ConflictError, errors_of_sqlite
+from tccp.store.holding import hold_vms
 from tccp.store.interface import PAGE_MAX, Store
 from tccp.store.launches import (
     KeyClaim,
@@ -249,6 +250,9 @@ class _SqliteStore(Store):
 
     async def release(self, claim: KeyClaim) -> VmRecord:
         return await self._writer.run(launching.release, claim)
+
+    async def hold_vms(self, known_ms: int, at_ms: int) -> None:
+        await self._writer.run(hold_vms, known_ms, at_ms)
 
     async def end_vm(self, end: VmEnd) -> int:
         return await self._writer.run(ending.end_vm, end)
