@@ -101,6 +101,17 @@ def test_another_vm_boot_node_or_nonce_is_another() -> None:
         assert caught.value.reason == reason
 
 
+def test_not_met_the_certificate_of_a_former_node_vouches_on_for_a_key_that_has_moved() -> None:
+    """The key goes along with its VM. By the newest statement, which the log has, the former node's word is nothing."""
+    there = VtpmIssuer("beta", SigningKey(b"\x02" * 32), b"the statement of another node")
+    there_signer = bytes(there.signing_key.verify_key)
+    moved = replace(EVIDENCE, ak_certificate=there.certify("ak", AK_SPKI, there.claim(VM, IMAGES), now=NOW))
+
+    assert verified(moved, statement=there.statement, signer=there_signer).quote == verified(EVIDENCE).quote
+    with pytest.raises(EnrolmentError, match="signature"):
+        verified(EVIDENCE, statement=there.statement, signer=there_signer)
+
+
 def test_a_quote_of_other_values_is_refused() -> None:
     evil = PcrValues(PCRS.selection, dict(PCRS.values) | {7: b"\xee" * 32})
 

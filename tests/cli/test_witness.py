@@ -5,6 +5,7 @@ import pwd
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,33 @@ def test_a_link_in_the_folder_of_a_witness_gives_it_no_file_of_somebody_else(tmp
     assert [path.lstat().st_uid for path in (precious, state / "file", state / "link")] == [0, nobody, nobody]
     os.chown(state / "link", nobody, -1)  # as whoever follows links does
     assert precious.stat().st_uid == nobody
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_folder_of_a_witness_that_becomes_a_link_meanwhile_gives_it_no_file_of_somebody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precious, state, nobody = tmp_path / "precious", tmp_path / "state", pwd.getpwnam("nobody").pw_uid
+    for folder in (precious, state / "logs"):
+        folder.mkdir(parents=True)
+        (folder / "shadow").write_bytes(b"")
+    os.chown(state, nobody, -1)
+    chown = os.chown
+
+    def chown_late(name: str | Path, *args: int, **kwargs: Any) -> None:
+        if Path(name).name == "shadow":  # somebody was faster
+            (state / "logs").rename(state / "former")
+            (state / "logs").symlink_to(precious)
+        chown(name, *args, **kwargs)
+
+    monkeypatch.setattr(os, "chown", chown_late)
+
+    _give_to_the_owner_of(state)
+
+    assert (precious / "shadow").stat().st_uid == 0
+    assert (state / "former" / "shadow").stat().st_uid == nobody
+    chown(state / "logs" / "shadow", nobody, -1, follow_symlinks=False)  # as whoever goes by names does
+    assert (precious / "shadow").stat().st_uid == nobody
 
 
 def test_a_witness_without_a_name_is_not_made(tmp_path: Path) -> None:

@@ -284,3 +284,26 @@ async def test_a_node_that_speaks_out_of_turn_is_cut_off_and_renews_nothing(
     with pytest.raises((PeerGoneError, ProtocolError)):
         await alpha.receive(RenewalChallenge)
     assert await coordinator.leases() == before
+
+
+@pytest.mark.parametrize("slept_ms", [29_000, 31_000], ids=["control", "too late"])
+async def test_a_challenge_that_was_held_up_while_the_coordinators_host_slept_renews_nothing(
+    coordinator: LiveCoordinator, alpha: HonestNode, slept_ms: int
+) -> None:
+    """The node would count its lease from when it has heard of it, later than a VM of its is given to others."""
+    await alpha.register()
+    before = (await coordinator.leases())["alpha"]
+    await coordinator.challenge_now("alpha")
+    challenge = await alpha.receive(RenewalChallenge)
+    coordinator.services.clock._offset_ms += slept_ms
+
+    await alpha.connection.send(await alpha.answer_renewal(challenge))
+
+    if slept_ms == 29_000:
+        await alpha.receive(Renewed)
+        expires_ms = (await coordinator.leases())["alpha"].expires_ms
+        assert expires_ms <= coordinator.services.clock.now_ms() + 60_000 - slept_ms  # it counts from the asking
+        return
+    with pytest.raises(PeerGoneError):
+        await alpha.receive(Renewed)
+    assert (await coordinator.leases())["alpha"] == before

@@ -32,6 +32,7 @@ from tests.support.strange_certificates import (
     with_its_subject_out_of_order,
 )
 
+SLEPT_MS = 31_000
 DER = serialization.Encoding.DER
 
 
@@ -276,6 +277,19 @@ async def test_a_node_that_answers_too_late_gets_no_lease(
         await alpha.receive(Admitted)  # the coordinator has lost its patience
     with contextlib.suppress(PeerGoneError):
         await alpha.connection.send(evidence)
+    assert await coordinator.leases() == {}
+
+
+async def test_a_node_that_answers_while_the_coordinators_host_has_slept_gets_no_lease(
+    coordinator: LiveCoordinator, alpha: HonestNode
+) -> None:
+    """No timer goes off in a host that sleeps, or is held up; the quote is old all the same."""
+    challenge = await alpha.get_challenge()
+    coordinator.services.clock._offset_ms += SLEPT_MS
+
+    await alpha.connection.send(await alpha.answer(challenge))
+    with pytest.raises(PeerGoneError):
+        await alpha.receive(Admitted)
     assert await coordinator.leases() == {}
 
 

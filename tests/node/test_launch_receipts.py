@@ -7,13 +7,18 @@ import msgspec
 import pytest
 
 from tccp.errors import EnrolmentError, LaunchError, LogError
+from tccp.merkle import leaf_hash
 from tccp.protocol import control as c
 from tccp.protocol import vm_control as v
 from tccp.protocol.encoding import encode
 from tccp.protocol.launch_proof import read_launch_receipt
 from tccp.tenant.launch import verify_launch
 from tccp.tenant.vm_file import VmFile, new_vm
-from tccp.transparency.note import NoteKey
+from tccp.transparency.checkpoint import Checkpoint
+from tccp.transparency.entry import make_entry
+from tccp.transparency.note import NoteKey, NoteSigner, sign_note
+from tccp.transparency.packed import Value, pack_map
+from tccp.transparency.receipt import Receipt, encode_receipt
 from tccp.transport.certificates import fresh_key, spki_of_key
 from tests.node.running import CONTENT
 from tests.support.launching import SealedFile, Tenant, ticket_file, trust_of
@@ -66,6 +71,40 @@ async def test_a_receipt_of_another_vm_ticket_coordinator_or_log_is_refused(
     head = verify_launch(content, vm=vm, trust=trust).release.checkpoint.checkpoint
     refused("fork", content, seen=replace(head, root=bytes(32)))
     verify_launch(content, vm=vm, trust=replace(trust, seen=head))
+
+
+async def test_what_the_log_says_of_a_launch_must_be_what_the_ticket_demands(
+    coordinator: LiveCoordinator, alpha: LiveNode, tenant: Tenant, disk: SealedFile
+) -> None:
+    """Even by a coordinator that its operators have made to lie: what it tells the log is what it is held to."""
+    await coordinator.ask(c.SetNodeAttributes(name="alpha", said={"site": "delft"}, taken_back=()), c.NodeInfo)
+    signed, vm = tenant.ticket([disk], attributes={"site": "delft"})
+    await alpha.launch(ticket_file(signed), disk.path)
+    content, trust = receipt_of(alpha, vm), trust_of(coordinator)
+    release = verify_launch(content, vm=vm, trust=trust).release
+
+    def found(kind: str = release.kind, **changed: Value) -> bytes:
+        told = release.details
+        assert told is not None
+        details, salt = pack_map({**told, **changed}), bytes(32)
+        entry = make_entry(kind, release.at_ms, {}, details, salt).encode()
+        signer = NoteSigner(trust.origin, coordinator.services.identity.keys.log_signing_key)
+        head = sign_note(Checkpoint(trust.origin, 1, leaf_hash(entry)).text(), signer).encode()
+        forged = encode_receipt(Receipt(entry, 0, details, salt, (), head))
+        return encode(msgspec.structs.replace(read_launch_receipt(content), log_receipt=forged))
+
+    def refused(what: str, receipt: bytes) -> None:
+        with pytest.raises(LaunchError, match=f"release_mismatch: {what}"):
+            verify_launch(receipt, vm=vm, trust=trust)
+
+    verify_launch(found(), vm=vm, trust=trust)  # the control: it signs whatever it likes
+    refused("the log's receipt is of 'probe'", found(kind="probe"))
+    refused("policy", found(policy="lax"))
+    refused("policy", found(policy_version=0))
+    refused("attributes", found(asserted='{"site":"berlin"}'))
+    refused("attributes", found(asserted="{}"))
+    for name, value in (("node", "beta"), ("epoch", 7), ("tenant_key", bytes(32)), ("identity_sha256", bytes(32))):
+        refused(name, found(**{name: value}))
 
 
 @pytest.mark.parametrize("lie", ["vm", "images", "boot"])

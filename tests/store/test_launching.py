@@ -246,6 +246,69 @@ async def test_a_lost_vm_is_free_only_when_its_node_must_have_stopped_it(ready: 
     assert (record.state, record.node, record.epoch) == (VmState.RUNNING, NodeName("b"), 2)
 
 
+@pytest.mark.parametrize("lose", ["lapse", "revoke", "reboot", "lapsed before"])
+@pytest.mark.parametrize("held", [True, False], ids=["held", "control"])
+async def test_a_clock_that_was_set_forward_while_no_coordinator_ran_frees_no_vm(
+    ready: Store, lose: str, held: bool
+) -> None:
+    """The last that the record knows is of 10 s, when 52 s of the lease were left; then it is called an hour later."""
+    start_ms = 3_600_000
+    await ready.release(claim())
+    known_ms, left_ms = 10_000, 52_000
+    if lose == "lapsed before":
+        await ready.lapse_leases(known_ms := 63_000)
+        left_ms = -1_000
+    if held:
+        await ready.hold_vms(known_ms, start_ms)
+
+    if lose == "revoke":
+        await ready.revoke_node(NodeName("a"), "sold", start_ms)
+    elif lose == "reboot":
+        await ready.admit(replace(lease("a", 3, start_ms), boot_id=b"another boot ..."))
+    else:
+        await ready.lapse_leases(start_ms)
+
+    if not held:
+        await ready.admit(lease("b", 4, start_ms))
+        assert (await ready.release(claim(4, ticket=2, at_ms=start_ms))).node == NodeName("b")  # runs at both
+        return
+    free_ms = start_ms + left_ms + STOP_GRACE_MS
+    assert await state_of(ready) == (VmState.LOST, "a", free_ms)
+    await ready.admit(lease("b", 4, free_ms - 1_000))
+    assert await refused(ready, ticket=2, lease_id=lease_id(4), at_ms=free_ms - 1) == "vm_not_free"
+    await ready.release(claim(4, ticket=2, at_ms=free_ms))
+
+
+async def test_starts_that_come_to_nothing_hold_a_vm_up_once_and_no_shorter(ready: Store) -> None:
+    """Each is an hour after the one before; the second writes an event, the others nothing."""
+    await ready.release(claim())
+    await ready.release(claim(2, ticket=2, vm=2))
+    await ready.revoke_node(NodeName("b"), "sold", 10_000)
+    known_ms = 10_000
+
+    for hour in (1, 2, 3):
+        await ready.hold_vms(known_ms, hour * 3_600_000)
+        if hour == 2:
+            await ready.remove_tenant("acme", known_ms := hour * 3_600_000)
+    await ready.lapse_leases(3 * 3_600_000)
+
+    free_ms = 3 * 3_600_000 + 52_000 + STOP_GRACE_MS
+    assert [record.free_ms for record in await ready.vms()] == [free_ms, free_ms]
+
+
+async def test_a_start_holds_up_no_vm_that_nobody_can_be_running(ready: Store) -> None:
+    await ready.release(claim())
+    await ready.end_vm(vm_end())
+    await ready.release(claim(vm=2, ticket=2))
+    await ready.revoke_node(NodeName("a"), "sold", 7_000)
+    (free_ms,) = {record.free_ms for record in await ready.vms() if record.state == VmState.LOST}
+    before = await ready.vms()
+
+    await ready.hold_vms(free_ms, free_ms + 1_000_000)
+
+    assert await ready.vms() == before
+
+
 async def test_a_vm_follows_its_node_to_a_new_lease_of_the_same_boot(ready: Store) -> None:
     await ready.release(claim())
 

@@ -27,7 +27,7 @@ from tccp.tenant.policy import parse_tenant_policy
 from tccp.tpm import open_tpm
 from tccp.transparency.checkpoint import VerifiedCheckpoint, parse_checkpoint
 from tccp.transparency.note import parse_note
-from tccp.transport.certificates import Authority
+from tccp.transport.certificates import Authority, der_of_pem
 from tests.support.coordinator_keys import make_keys
 from tests.support.event_logs import EV_IPL, event, header
 from tests.support.live_coordinator import LiveCoordinator
@@ -146,6 +146,21 @@ async def test_a_swapped_key_of_the_true_coordinator_is_found(
         said.clear()
         assert await reason_of(tenant, impostor.tenants_port) == "coordinator_keys"
     assert said.kinds == [TenantHello]
+
+
+async def test_an_authority_that_the_statement_does_not_name_is_not_pinned(
+    coordinator_tpm: SoftTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statement and quote are the true ones; what would turn others away from then on is somebody else's."""
+    other = der_of_pem(Authority.create("another", now=dt.datetime.now(tz=dt.UTC)).certificate)
+    tenant = Tenant(tmp_path, policy_for(coordinator_tpm, tmp_path))
+    async with coordinator_with_log(tmp_path, coordinator_tpm) as coordinator:
+        await shows_instead(coordinator, monkeypatch, ca_certificate=other)
+        with pytest.raises(EvidenceError, match="coordinator_keys"):
+            await tenant.add(coordinator.tenants_port)
+        assert tenant.store.names() == []
+        monkeypatch.undo()
+        await tenant.add(coordinator.tenants_port)  # the control
 
 
 async def test_another_tpm_of_the_same_maker_does_not_take_the_place_of_the_pinned_one_by_itself(

@@ -115,6 +115,7 @@ def _give_to_the_owner_of(state: Path) -> None:
     """Let the daemon read what root made in a directory that is the daemon's already."""
     owner = state.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
-        for path in state.rglob("*"):
-            # What is a link there, the daemon may have made: it would get the file of somebody else.
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        # What is a link there, or becomes one now, the daemon may have made: it would get the file of somebody else.
+        for _, folders, files, folder in os.fwalk(state):
+            for name in (*folders, *files):
+                os.chown(name, owner.st_uid, owner.st_gid, dir_fd=folder, follow_symlinks=False)

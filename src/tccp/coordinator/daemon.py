@@ -94,7 +94,9 @@ async def running_services(config: CoordinatorConfig) -> AsyncIterator[Services]
         _store(state / "coordinator.db") as store,
         _log(state, store, keys) as published,
     ):
-        clock = SteadyClock(not_before_ms=await store.newest_time_ms())
+        known_ms = await store.newest_time_ms()
+        clock = SteadyClock(not_before_ms=known_ms)
+        await store.hold_vms(known_ms, clock.now_ms())
         _tell_of_old_revocations(config, authorities, clock.now())
         await log_what_was_done(state / KEYS, store, clock.now_ms())
         identity = make_identity(keys, now=clock.now())

@@ -32,7 +32,7 @@ from tccp.coordinator.launch import Launches
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
-from tccp.coordinator.sessions import ANSWER_S, Lease, NodeSession
+from tccp.coordinator.sessions import ANSWER_S, Lease, NodeSession, check_in_time
 from tccp.errors import EnrolmentError, EvidenceError, PolicyError
 from tccp.model import NodeName, PcrSelection, spki_sha256
 from tccp.protocol import binding
@@ -215,7 +215,7 @@ async def _prove(
     activation = challenge_ak(hello.ak_public, ek=node.ek, secret=os.urandom(32))
     own = await services.evidence.evidence_for(binding.coordinator_leaf(hello.node_nonce, channel))
     nonce = fresh_nonce()
-    asked_at = trio.current_time()
+    asked_at, asked_ms = trio.current_time(), services.clock.now_ms()
     await connection.send(
         Challenge(
             coordinator=own,
@@ -228,6 +228,7 @@ async def _prove(
     )
     with gone_after(ANSWER_S):
         evidence = await connection.receive(Evidence)
+    check_in_time(asked_ms, services.clock.now_ms())
     ak = confirm_activation(activation, evidence.credential)
     key = AkKey.from_tpm_public(ak.ak_public)
     quote = await services.verifier.verify(

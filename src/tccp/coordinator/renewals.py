@@ -28,7 +28,7 @@ from tccp.coordinator.host_logs import logs_of
 from tccp.coordinator.refusals import refuse
 from tccp.coordinator.schedule import TICK_S, Schedule
 from tccp.coordinator.services import Services
-from tccp.coordinator.sessions import ANSWER_S, NodeSession, OpenChallenge
+from tccp.coordinator.sessions import ANSWER_S, NodeSession, OpenChallenge, check_in_time
 from tccp.coordinator.shadows import Shadow
 from tccp.coordinator.trials import Trial
 from tccp.coordinator.verifier import renewal_claim
@@ -94,9 +94,14 @@ class Renewals:
         self._plan_next(session, lease.policy)
 
     def answer(self, session: NodeSession, evidence: RenewalEvidence) -> None:
-        """Take what *session*'s node answered; the protocol has seen to it that it was asked."""
+        """Take what *session*'s node answered; the protocol has seen to it that it was asked.
+
+        Raises:
+            PeerGoneError: Too late.
+        """
         challenge = session.challenge
         assert challenge is not None
+        check_in_time(challenge.asked_ms, self._services.clock.now_ms())
         session.challenge, session.due = None, math.inf
         self._answers.append((session, challenge, evidence))
         self._answered.set()
@@ -183,8 +188,9 @@ class Renewals:
             shadow, selection = None, policy.selection
         else:
             shadow, selection = self._services.shadows.beside(policy)
-        lease_s = self._services.config.leases.seconds
-        session.challenge = OpenChallenge(fresh_nonce().value, now, policy, selection, lease_s, session.trial, shadow)
+        lease_s, asked_ms = self._services.config.leases.seconds, self._services.clock.now_ms()
+        nonce = fresh_nonce().value
+        session.challenge = OpenChallenge(nonce, now, asked_ms, policy, selection, lease_s, session.trial, shadow)
         session.trial = None
         self._schedule.plan(session, min(now + ANSWER_S, max(session.lease.deadline, now + TICK_S)))
         self._send(
@@ -313,8 +319,8 @@ class Renewals:
 
     def _renewal(self, session: NodeSession, challenge: OpenChallenge, platform: TrustedPlatform) -> Renewal:
         """The lease counts from the moment of asking: the quote is no older than that."""
-        ends_in_s = challenge.asked_at + challenge.lease_s - trio.current_time()
         now_ms, lease_id = self._services.clock.now_ms(), session.lease.record.lease_id
+        ends_in_s = challenge.lease_s - (now_ms - challenge.asked_ms) / 1000
         return renew_lease(platform, lease_id, now_ms=now_ms, ends_in_s=ends_in_s)
 
     def _renewed(

@@ -19,8 +19,19 @@ from tccp.protocol.messages import NodeReport, NodeRequest
 from tccp.store import LeaseRecord
 from tccp.transport.certificates import CertificateTemplate
 from tccp.transport.connection import Connection
+from tccp.transport.errors import PeerGoneError
 
 ANSWER_S = 30.0  # how long a nonce is good for
+
+
+def check_in_time(asked_ms: int, now_ms: int) -> None:
+    """A nonce is good for `ANSWER_S`, also where no timer went off: the host slept, or our loop was held up.
+
+    Raises:
+        PeerGoneError: The answer has come later.
+    """
+    if now_ms - asked_ms > 1000 * ANSWER_S:
+        raise PeerGoneError("peer_gone", f"an answer after {(now_ms - asked_ms) / 1000:.0f} s")
 
 
 @dataclass(slots=True)
@@ -43,7 +54,8 @@ class OpenChallenge:
     """What a node has been asked and has not answered yet."""
 
     nonce: bytes
-    asked_at: float  # trio time
+    asked_at: float  # trio time, which stands still while the host sleeps
+    asked_ms: int  # the same by the coordinator's clock, which does not
     policy: AnyPolicy
     selection: PcrSelection  # what was asked for: at least what the policy wants to see
     lease_s: int  # that a good answer earns, in the record and at the node, whatever is configured meanwhile

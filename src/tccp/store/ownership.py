@@ -18,7 +18,7 @@ def lose_vms(connection: sqlite3.Connection, lease_id: bytes, reason: str, at_ms
     """The lease has ended for good, and its row says until when it was granted: its VMs are lost."""
     connection.execute(
         "UPDATE vm SET state = 'lost', ended_ms = ?1, end_reason = ?2,"
-        " free_ms = max(?1, (SELECT expires_ms FROM lease WHERE lease.lease_id = vm.lease_id) + ?4),"
+        " free_ms = max(?1, (SELECT expires_ms FROM lease WHERE lease.lease_id = vm.lease_id) + ?4, free_ms),"
         " disk_root = CASE WHEN marks IS NULL THEN disk_root END"
         " WHERE lease_id = ?3 AND state = 'running'",
         (at_ms, reason, lease_id, STOP_GRACE_MS),
@@ -33,7 +33,7 @@ def follow_lease(connection: sqlite3.Connection, node: NodeName, boot_id: bytes,
     )
     connection.execute(
         "UPDATE vm SET state = 'lost', ended_ms = ?1, end_reason = 'rebooted',"
-        " free_ms = max(?1, (SELECT expires_ms FROM lease WHERE lease.lease_id = vm.lease_id) + ?4),"
+        " free_ms = max(?1, (SELECT expires_ms FROM lease WHERE lease.lease_id = vm.lease_id) + ?4, free_ms),"
         " disk_root = CASE WHEN marks IS NULL THEN disk_root END"
         " WHERE node = ?2 AND state = 'running' AND lease_id <> ?3",
         (at_ms, node.value, lease_id, STOP_GRACE_MS),

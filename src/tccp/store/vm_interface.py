@@ -57,6 +57,14 @@ class VmStore(abc.ABC):
         """
 
     @abc.abstractmethod
+    async def hold_vms(self, known_ms: int, at_ms: int) -> None:
+        """Before anything else that a start at *at_ms* does: for VMs no time has passed since *known_ms*. No event.
+
+        None of those that run, or may run yet, is free before what was left then, and the time that ending takes, has
+        passed once more.
+        """
+
+    @abc.abstractmethod
     async def end_vm(self, end: VmEnd) -> int:
         """Take down that a VM has ended on its node; it can be released again. Event ``stop``.
 

@@ -1,6 +1,8 @@
 """What a cloud manager may try with nodes: none but the one that a ticket is for, as it is now, gets keys."""
 
 import os
+import time
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,10 @@ from tccp.store import KeyClaim, VmRecord, VmState
 from tccp.transport.connection import RefusalError
 from tests.coordinator.launch.support import accept_evidence_of, framed, nothing_was_released
 from tests.support.launching import AskingNode, SealedFile, Tenant
-from tests.support.live_coordinator import LiveCoordinator
+from tests.support.live_coordinator import ZERO, LiveCoordinator, live_coordinator
+from tests.support.soft_tpm import SoftTpm
+
+HOUR_S = 3600
 
 
 async def test_a_node_that_is_not_admitted_cannot_even_ask(
@@ -105,6 +110,29 @@ async def test_a_vm_of_a_node_that_is_gone_is_free_only_when_that_node_must_have
     assert record is not None
     assert (record.state, record.end_reason) == (VmState.LOST, "revoked")
     assert record.free_ms > (await coordinator.leases())["beta"].renewed_ms + 60_000
+
+
+async def test_a_coordinator_that_starts_with_its_clock_set_forward_frees_no_vm(
+    coordinator_tpm: SoftTpm, host: NodeTpm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_coordinator(tmp_path, coordinator_tpm, lease_s=60) as before:
+        await before.add_policy({0: ZERO})
+        await before.enrol("alpha", host)
+        alpha, tenant = AskingNode(before, "alpha", host), Tenant.of(tmp_path, before)
+        await alpha.register()
+        await tenant.enrol(before)
+        signed, vm = tenant.ticket([tenant.seal("disk", b"a disk of hers" * 1000)])
+        await alpha.keys(signed)
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() + HOUR_S)
+
+    async with live_coordinator(tmp_path, coordinator_tpm, lease_s=60) as after:
+        await after.until("end")  # by this clock the lease is over; on its node it holds on, and the VM runs
+
+        record = await after.store.vm(vm.vm_id)
+        assert record is not None
+        assert record.state == VmState.LOST
+        assert record.free_ms > after.services.clock.now_ms() + 60_000  # what was left of the lease, and 35 s
 
 
 async def test_a_node_cannot_end_the_vm_of_another(
