@@ -1,7 +1,10 @@
 """Keys that are handed on open for one recipient, for one purpose, whole or not at all."""
 
+from pathlib import Path
+
 import pytest
 
+from tccp.core._lib import ffi
 from tccp.core.image import ImageKey
 from tccp.errors import LaunchError
 from tccp.image.entrusting import unwrap_keys, wrap_keys
@@ -65,3 +68,27 @@ def test_a_wiped_key_opens_nothing_any_more() -> None:
     assert key.is_wiped
     with pytest.raises(TypeError):
         wrap_keys([key], OURS.public, b"vm 1")
+
+
+def test_a_key_is_wiped_at_once_unless_c_still_works_with_it_in_another_thread() -> None:
+    """libsodium gives each key pages of its own, and takes them away, wiped, when the key is freed."""
+    key, used = ImageKey.generate(), ImageKey.generate()
+    place, place_of_used = address(key), address(used)
+    in_c = used.handle  # as the argument of a call that has not returned
+
+    key.wipe()
+    used.wipe()
+
+    assert not is_mapped(place)
+    assert is_mapped(place_of_used)
+    del in_c
+    assert not is_mapped(place_of_used)
+
+
+def address(key: ImageKey) -> int:
+    return int(ffi.cast("uintptr_t", key.handle))
+
+
+def is_mapped(place: int) -> bool:
+    ranges = (line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines())
+    return any(int(start, 16) <= place < int(end, 16) for start, end in ranges)

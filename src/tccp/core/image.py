@@ -61,14 +61,15 @@ class ImageKey:
 
     @property
     def handle(self) -> Any:
-        """For the functions of this module."""
+        """For the functions of this module, which hold on to it only while they run."""
         return self._key
 
     def wipe(self) -> None:
-        """Wipe the key now, whoever still refers to this object; it opens nothing any more."""
-        if self._key is not None:
-            ffi.release(self._key)
-            self._key = None
+        """Wipe the key now, whoever still refers to this object; it opens nothing any more.
+
+        A call into C that another thread is making with it comes to its end: that reference is the last.
+        """
+        self._key = None
 
     @property
     def is_wiped(self) -> bool:
