@@ -351,6 +351,17 @@ def test_a_variable_that_is_too_short_is_no_boot_option() -> None:
     assert replace(found, value=found.value[:8]).load_option() is not None
 
 
+def test_a_boot_option_whose_path_is_said_to_be_the_longest_is_read_to_its_end() -> None:
+    found = variables("keylime/binary_bios_measurements")["Boot0001"]
+    longest = replace(found, value=found.value[:4] + b"\xff\xff" + found.value[6:])
+    option, same = found.load_option(), longest.load_option()
+
+    assert option is not None
+    assert same is not None
+    assert option.device_path
+    assert same.device_path.startswith(option.device_path)
+
+
 def test_a_partition_is_read_field_by_field() -> None:
     kind, guid, disk = (uuid.UUID(int=number) for number in (1, 2, 3))
     entry = kind.bytes_le + guid.bytes_le + struct.pack("<QQQ", 1 << 63, (1 << 64) - 1, 7)

@@ -67,6 +67,8 @@ def test_a_host_that_has_measured_nothing_since_needs_to_show_nothing(policy: Im
 
     assert ListInParts(policy, accepted.progress, quoted(LIST)).is_all
     assert not ListInParts(policy, accepted.progress, quoted([*LIST, EVIL])).is_all
+    alone = taken(policy, AGGREGATE.binary, [AGGREGATE], [1000])
+    assert ListInParts(policy, alone.progress, quoted([AGGREGATE])).is_all
     assert not ListInParts(policy, ImaProgress.start(), quoted([])).is_all  # IMA is off, which somebody has to say
 
 
@@ -91,6 +93,17 @@ def test_a_list_without_an_end_is_given_up(policy: ImaPolicy, monkeypatch: pytes
 
     with pytest.raises(ImaError, match="too_large"):
         taken(policy, written(LIST), [EVIL], [200])
+
+
+def test_a_list_may_be_as_long_as_is_allowed_behind_what_was_accepted_before(
+    policy: ImaPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = taken(policy, written(LIST), LIST[:4], [1000]).progress
+    monkeypatch.setattr(ima_parts, "LIST_BYTES_MAX", len(written(LIST[4:6])))
+
+    assert ListInParts(policy, before, quoted(LIST)).take(written(LIST[4:6])) is None
+    with pytest.raises(ImaError, match="too_large"):
+        ListInParts(policy, before, quoted(LIST)).take(written(LIST[4:7]))
 
 
 def test_a_part_that_holds_no_whole_entry_ends_the_list(policy: ImaPolicy) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tccp.core.image import CancelledError, ImageProgress
 from tccp.errors import HostError
+from tccp.image import job as job_module
 from tccp.image.job import run_job
 
 
@@ -59,6 +60,35 @@ def test_who_is_interrupted_cancels_the_job_and_waits_for_its_end() -> None:
     with pytest.raises(KeyboardInterrupt):
         run_job(job, watch)
     assert ended.is_set()
+
+
+def test_a_job_that_does_not_end_keeps_nobody_who_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_module, "CANCEL_S", 0.01)
+    may_end, ended = threading.Event(), threading.Event()
+
+    def job(_progress: ImageProgress) -> None:
+        may_end.wait()
+        ended.set()
+
+    def watch(_progress: ImageProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, watch)
+    assert not ended.is_set()
+    may_end.set()
+    ended.wait()
+
+
+def test_progress_is_shown_again_and_again_until_a_job_ends() -> None:
+    shown = threading.Semaphore(0)
+
+    def job(_progress: ImageProgress) -> str:
+        for _ in range(2):
+            shown.acquire()
+        return "done"
+
+    assert run_job(job, lambda _progress: shown.release()) == "done"
 
 
 def test_a_job_that_was_cancelled_by_somebody_else_counts_as_interrupted() -> None:

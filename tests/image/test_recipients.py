@@ -74,6 +74,7 @@ def test_an_entry_of_another_kind_is_refused(tmp_path: Path, place: int) -> None
             ME.public.key_id,
             OTHER.public.key_id,
         ]
+        assert b"".join(entry.encode() for entry in image.recipients) == image.header[4096 : 4096 + 2 * 1216]
 
     def change(content: bytearray) -> None:
         content[4096 + 1216 + place] ^= 2
