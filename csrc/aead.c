@@ -4,6 +4,8 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "aegis_pair.h"
+
 _Static_assert(crypto_aead_aegis256_KEYBYTES == AEAD_KEY_BYTES, "AEGIS-256 key");
 _Static_assert(crypto_aead_aegis256_NPUBBYTES == AEAD_NONCE_BYTES, "AEGIS-256 nonce");
 _Static_assert(crypto_aead_aegis256_ABYTES == AEAD_TAG_BYTES, "AEGIS-256 tag");
@@ -53,6 +55,37 @@ bool aead_decrypt(uint32_t suite, uint8_t *plaintext, const uint8_t *ciphertext,
     return sodium_is_zero(tag + XCHACHA_TAG_BYTES, AEAD_TAG_BYTES - XCHACHA_TAG_BYTES) &&
            crypto_aead_xchacha20poly1305_ietf_decrypt_detached(plaintext, NULL, ciphertext, len, tag, NULL, 0,
                                                                nonce + XCHACHA_NONCE_OFFSET, key) == 0;
+}
+
+void aead_encrypt_pair(uint32_t suite, const aead_pair *messages, size_t len, const uint8_t key[AEAD_KEY_BYTES],
+                       uint8_t ret_tags[2][AEAD_TAG_BYTES])
+{
+    if (suite == AEAD_AEGIS256 && aegis_pair_available()) {
+        aegis_pair_encrypt(messages, len, key, ret_tags);
+        return;
+    }
+    for (int i = 0; i < 2; i++)
+        aead_encrypt(suite, messages->to[i], ret_tags[i], messages->from[i], len, messages->nonces[i], key);
+}
+
+int aead_decrypt_pair(uint32_t suite, const aead_pair *messages, size_t len, const uint8_t key[AEAD_KEY_BYTES],
+                      const uint8_t tags[2][AEAD_TAG_BYTES])
+{
+    int good = 0;
+    if (suite == AEAD_AEGIS256 && aegis_pair_available()) {
+        uint8_t expected[2][AEAD_TAG_BYTES];
+        aegis_pair_decrypt(messages, len, key, expected);
+        while (good < 2 && sodium_memcmp(expected[good], tags[good], AEAD_TAG_BYTES) == 0)
+            good++;
+        sodium_memzero(expected, sizeof expected); /* of a forgery, they would be the right ones */
+    } else {
+        while (good < 2 && aead_decrypt(suite, messages->to[good], messages->from[good], len, tags[good],
+                                        messages->nonces[good], key))
+            good++;
+    }
+    for (int i = 0; good < 2 && i < 2; i++)
+        memset(messages->to[i], 0, len);
+    return good;
 }
 
 void kdf_derive(uint8_t ret_subkey[AEAD_KEY_BYTES], const uint8_t key[AEAD_KEY_BYTES],

@@ -71,9 +71,9 @@ typedef struct image_keys {
 image_keys *image_keys_derive(const uint8_t key[AEAD_KEY_BYTES], const tccp_image_info *info);
 void image_keys_free(image_keys *keys);
 
-/* Encrypts a chunk (in place is allowed) and gives its tag; ciphertext is written unless the chunk is a zero one. */
-void image_chunk_seal(const tccp_image_info *info, const image_keys *keys, uint64_t chunk, uint8_t *ciphertext,
-                      const uint8_t *plaintext, uint8_t ret_tag[AEAD_TAG_BYTES]);
+/* Encrypts count chunks from number `first` on, in place, and gives their tags, one behind the other. */
+void image_chunks_seal(const tccp_image_info *info, const image_keys *keys, uint64_t first, size_t count,
+                       uint8_t *chunks, uint8_t *ret_tags);
 void image_chunk_seal_zero(const tccp_image_info *info, const image_keys *keys, uint64_t chunk,
                            uint8_t ret_tag[AEAD_TAG_BYTES]);
 
@@ -84,6 +84,11 @@ bool image_chunk_is_zero(const tccp_image_info *info, const image_keys *keys, ui
 /* Decrypts a chunk that is not a zero one; false when it is not chunk number `chunk` of this image. */
 bool image_chunk_open(const tccp_image_info *info, const image_keys *keys, uint64_t chunk, uint8_t *plaintext,
                       const uint8_t *ciphertext, const uint8_t tag[AEAD_TAG_BYTES]);
+
+/* Decrypts count of them from number `first` on, in place. Returns how many, from the first on, are what they should be; less
+ * than count, and nothing may be used of those that were to be decrypted. */
+size_t image_chunks_open(const tccp_image_info *info, const image_keys *keys, uint64_t first, size_t count,
+                         uint8_t *chunks, const uint8_t *tags);
 
 /* ---- the Merkle tree over tag pages (image_tree.c) -------------------------------------------------------------- */
 

@@ -41,14 +41,6 @@ void image_keys_free(image_keys *keys)
     sodium_free(keys); /* wipes */
 }
 
-void image_chunk_seal(const tccp_image_info *info, const image_keys *keys, uint64_t chunk, uint8_t *ciphertext,
-                      const uint8_t *plaintext, uint8_t ret_tag[AEAD_TAG_BYTES])
-{
-    uint8_t nonce[AEAD_NONCE_BYTES];
-    make_nonce(nonce, info, chunk, KIND_DATA);
-    aead_encrypt(info->suite, ciphertext, ret_tag, plaintext, IMAGE_CHUNK_BYTES, nonce, keys->data);
-}
-
 void image_chunk_seal_zero(const tccp_image_info *info, const image_keys *keys, uint64_t chunk,
                            uint8_t ret_tag[AEAD_TAG_BYTES])
 {
@@ -71,4 +63,50 @@ bool image_chunk_open(const tccp_image_info *info, const image_keys *keys, uint6
     uint8_t nonce[AEAD_NONCE_BYTES];
     make_nonce(nonce, info, chunk, KIND_DATA);
     return aead_decrypt(info->suite, plaintext, ciphertext, IMAGE_CHUNK_BYTES, tag, nonce, keys->data);
+}
+
+/* ---- many of them, two at a time --------------------------------------------------------------------------------- */
+
+/* Chunks number `chunk` and the next, in place; nonces is where their nonces go. */
+static aead_pair pair_at(const tccp_image_info *info, uint64_t chunk, uint8_t *bytes, uint8_t nonces[2][AEAD_NONCE_BYTES])
+{
+    uint8_t *second = bytes + IMAGE_CHUNK_BYTES;
+    make_nonce(nonces[0], info, chunk, KIND_DATA);
+    make_nonce(nonces[1], info, chunk + 1, KIND_DATA);
+    return (aead_pair){{bytes, second}, {bytes, second}, {nonces[0], nonces[1]}};
+}
+
+void image_chunks_seal(const tccp_image_info *info, const image_keys *keys, uint64_t first, size_t count,
+                       uint8_t *chunks, uint8_t *ret_tags)
+{
+    uint8_t nonces[2][AEAD_NONCE_BYTES];
+    uint8_t(*tags)[AEAD_TAG_BYTES] = (uint8_t(*)[AEAD_TAG_BYTES]) ret_tags;
+    size_t i = 0;
+    for (; i + 1 < count; i += 2) {
+        const aead_pair pair = pair_at(info, first + i, chunks + i * IMAGE_CHUNK_BYTES, nonces);
+        aead_encrypt_pair(info->suite, &pair, IMAGE_CHUNK_BYTES, keys->data, tags + i);
+    }
+    if (i < count) {
+        uint8_t *last = chunks + i * IMAGE_CHUNK_BYTES;
+        make_nonce(nonces[0], info, first + i, KIND_DATA);
+        aead_encrypt(info->suite, last, tags[i], last, IMAGE_CHUNK_BYTES, nonces[0], keys->data);
+    }
+}
+
+size_t image_chunks_open(const tccp_image_info *info, const image_keys *keys, uint64_t first, size_t count,
+                         uint8_t *chunks, const uint8_t *tags)
+{
+    uint8_t nonces[2][AEAD_NONCE_BYTES];
+    size_t i = 0;
+    for (; i + 1 < count; i += 2) {
+        const aead_pair pair = pair_at(info, first + i, chunks + i * IMAGE_CHUNK_BYTES, nonces);
+        int good = aead_decrypt_pair(info->suite, &pair, IMAGE_CHUNK_BYTES, keys->data,
+                                     (const uint8_t(*)[AEAD_TAG_BYTES]) (tags + i * AEAD_TAG_BYTES));
+        if (good < 2)
+            return i + (size_t) good;
+    }
+    uint8_t *last = chunks + i * IMAGE_CHUNK_BYTES;
+    if (i < count && !image_chunk_open(info, keys, first + i, last, last, tags + i * AEAD_TAG_BYTES))
+        return i;
+    return count;
 }

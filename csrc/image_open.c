@@ -50,11 +50,9 @@ static bool open_data(image_job *job, uint64_t first, size_t count, const uint8_
 {
     if (!image_read_at(job->source_fd, buffer, count * IMAGE_CHUNK_BYTES, image_chunk_offset(first)))
         return read_failed(job, first);
-    for (size_t i = 0; i < count; i++) {
-        uint8_t *chunk = buffer + i * IMAGE_CHUNK_BYTES;
-        if (!image_chunk_open(&job->info, job->keys, first + i, chunk, chunk, tags + i * AEAD_TAG_BYTES))
-            return image_job_fail(job, TCCP_ERR_CHUNK_ALTERED, first + i);
-    }
+    size_t good = image_chunks_open(&job->info, job->keys, first, count, buffer, tags);
+    if (good < count)
+        return image_job_fail(job, TCCP_ERR_CHUNK_ALTERED, first + good);
     uint64_t end = (first + count) * IMAGE_CHUNK_BYTES;
     if (end > job->info.size) {
         size_t padding = (size_t) (end - job->info.size);

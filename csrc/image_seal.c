@@ -10,24 +10,31 @@
 
 #include "image_job.h"
 
+/* How many of the chunks are of the same kind, data or zeros, as the first of them. */
+static size_t plain_run_of(const uint8_t *chunks, size_t count, bool *ret_zero)
+{
+    size_t run = 1;
+    *ret_zero = image_is_zero(chunks, IMAGE_CHUNK_BYTES);
+    while (run < count && image_is_zero(chunks + run * IMAGE_CHUNK_BYTES, IMAGE_CHUNK_BYTES) == *ret_zero)
+        run++;
+    return run;
+}
+
 /* Encrypts chunks [first, first + count) in place and writes what is not zero, neighbours in one call. */
 static bool seal_chunks(image_job *job, const tccp_image_info *info, uint64_t first, size_t count, uint8_t *chunks,
                         uint8_t *tags)
 {
-    size_t run = 0; /* chunks [run, i) are encrypted and not yet written */
-    for (size_t i = 0; i <= count; i++) {
-        bool zero = i < count && image_is_zero(chunks + i * IMAGE_CHUNK_BYTES, IMAGE_CHUNK_BYTES);
-        if (i < count && !zero) {
-            uint8_t *chunk = chunks + i * IMAGE_CHUNK_BYTES;
-            image_chunk_seal(info, job->keys, first + i, chunk, chunk, tags + i * AEAD_TAG_BYTES);
-            continue;
-        }
-        if (run < i && !image_job_write(job, first + run, chunks + run * IMAGE_CHUNK_BYTES,
-                                        (i - run) * IMAGE_CHUNK_BYTES, image_chunk_offset(first + run)))
-            return false;
-        if (zero)
+    for (size_t at = 0, run; at < count; at += run) {
+        bool zero;
+        uint8_t *data = chunks + at * IMAGE_CHUNK_BYTES;
+        run = plain_run_of(data, count - at, &zero);
+        for (size_t i = at; zero && i < at + run; i++)
             image_chunk_seal_zero(info, job->keys, first + i, tags + i * AEAD_TAG_BYTES);
-        run = i + 1;
+        if (zero)
+            continue;
+        image_chunks_seal(info, job->keys, first + at, run, data, tags + at * AEAD_TAG_BYTES);
+        if (!image_job_write(job, first + at, data, run * IMAGE_CHUNK_BYTES, image_chunk_offset(first + at)))
+            return false;
     }
     return true;
 }

@@ -1,5 +1,7 @@
 """What happens between two steps: an operator, the disk or the node itself acts while the coordinator is at work."""
 
+import os
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -7,6 +9,7 @@ import pytest
 import trio
 
 from tccp.attestation.quote import QuoteClaim, VerifiedQuote, verify_quotes
+from tccp.coordinator.published_log import PublishedLog
 from tccp.errors import QuoteError, StoreError
 from tccp.model import NodeName
 from tccp.protocol import control as c
@@ -18,6 +21,7 @@ from tccp.transport.connection import Connection, RefusalError
 from tests.coordinator.test_quote_attacks import EVIL
 from tests.support.live_coordinator import POLICY, ZERO, HonestNode, LiveCoordinator
 
+LONGER_S = 7_200
 REVOKE = c.RevokeNode(name="alpha", reason="sold")
 
 
@@ -200,6 +204,59 @@ async def test_a_node_that_is_revoked_while_it_registers_gets_no_lease(
     with pytest.raises(RefusalError, match="node_revoked"):
         await alpha.receive(Admitted)
     assert await coordinator.leases() == {}
+
+
+# ---- the operator configures another length of leases ----
+
+
+async def configure_leases(coordinator: LiveCoordinator, lease_s: int) -> None:
+    """Write another length of leases, and return when a reload has taken it over."""
+    before = coordinator.services.config.leases.seconds
+    text = coordinator.config.read_text()
+    coordinator.config.write_text(text.replace(f"seconds = {before}", f"seconds = {lease_s}"))
+    os.kill(os.getpid(), signal.SIGHUP)
+    with trio.fail_after(30):
+        while coordinator.services.config.leases.seconds != lease_s:
+            await trio.lowlevel.checkpoint()
+
+
+async def test_a_node_that_is_admitted_during_a_reload_is_told_the_lease_that_is_in_the_record(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that believes in a longer one runs its VMs on when they are somebody else's."""
+    receipt = PublishedLog.receipt
+
+    async def receipt_later(published: PublishedLog, seq: int) -> bytes:
+        await configure_leases(coordinator, LONGER_S)
+        return await receipt(published, seq)
+
+    monkeypatch.setattr(PublishedLog, "receipt", receipt_later)
+    admitted = await alpha.register()
+
+    lease = (await coordinator.leases())["alpha"]
+    assert admitted.lease_s == (lease.expires_ms - lease.issued_ms) // 1000 < LONGER_S
+
+
+async def test_a_node_that_is_renewed_during_a_reload_is_told_the_lease_that_is_in_the_record(
+    coordinator: LiveCoordinator, alpha: HonestNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admitted = await alpha.register()
+    store = type(coordinator.store)
+    renew_all = store.renew_all
+
+    async def renew_and_reload(one: Store, renewals: Sequence[Renewal]) -> list[ConflictError | None]:
+        verdicts = await renew_all(one, renewals)
+        monkeypatch.setattr(store, "renew_all", renew_all)
+        await configure_leases(coordinator, LONGER_S)
+        return verdicts
+
+    monkeypatch.setattr(store, "renew_all", renew_and_reload)
+    await coordinator.challenge_now("alpha")
+    await alpha.connection.send(await alpha.answer_renewal(await alpha.receive(RenewalChallenge)))
+
+    assert (await alpha.receive(Renewed)).lease_s == admitted.lease_s < LONGER_S
+    lease = (await coordinator.leases())["alpha"]
+    assert lease.expires_ms - lease.renewed_ms <= 1000 * admitted.lease_s
 
 
 # ---- the node itself ----

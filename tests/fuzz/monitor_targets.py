@@ -55,7 +55,7 @@ async def _mirror(qmp: Qmp) -> None:
         await _until(events, JOBS, frozenset({"ready"}))
 
 
-SCENARIOS: tuple[Callable[[Qmp], Awaitable[None]], ...] = (_query, _send_out, _take_in, _mirror)
+SCENARIOS: tuple[Callable[[Qmp], Awaitable[None]], ...] = (_query, _send_out, _send_out, _take_in, _mirror)
 
 
 def feed_monitor(data: bytes) -> bool:
@@ -133,14 +133,19 @@ def monitors() -> list[bytes]:
     scripts: tuple[list[dict[str, object]], ...] = (
         [progress],
         [
-            done,
-            done,
-            done,
-            migration("setup"),
-            migration("pre-switchover"),
-            done,
-            migration("completed"),
-            done,
+            {"return": {"enabled": True}},
+            *(done, done, done),
+            *(migration("setup"), migration("pre-switchover"), done),
+            *(migration("completed"), done),
+            progress,
+        ],
+        [
+            {"return": {"enabled": False}},
+            {"return": {"running": True}},
+            *(done, done, done, done),
+            *(migration("setup"), migration("active"), done),
+            *(migration("pre-switchover"), done),
+            *(migration("completed"), done),
             progress,
         ],
         [done, done, migration("completed"), done],

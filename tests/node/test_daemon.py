@@ -117,7 +117,7 @@ async def test_a_node_that_is_refused_after_many_renewals_does_not_hurry(
     assert pauses[2] > BACKOFF_REFUSED_S
 
 
-@pytest.mark.parametrize("reason", ["rebooted", "lease_expired", "lease_ended", "policy_changed"])
+@pytest.mark.parametrize("reason", ["rebooted", "lease_expired", "lease_ended", "lease_unknown", "policy_changed"])
 async def test_a_node_that_only_has_to_register_again_does_so_soon(
     reason: str, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

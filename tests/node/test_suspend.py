@@ -126,6 +126,21 @@ async def test_a_resumption_that_fails_before_the_guest_runs_gives_the_state_bac
     assert await running.resume(alpha, state) == ("running", "", 3)
 
 
+async def test_a_guest_that_could_not_be_run_from_its_state_stands_there_still(
+    coordinator: LiveCoordinator, alpha: LiveNode, beta: LiveNode, running: Running
+) -> None:
+    """Its vTPM's state cannot be made durable on a full disk, for example."""
+    state = await running.suspend()
+    beta.hypervisor.run_problem = HostError("state_unwritable", "No space left on device")
+
+    assert await running.resume(beta, state) == ("failed", "state_unwritable", 2)
+    with trio.fail_after(DEADLINE_S):
+        await beta.node.desk.all_recorded()
+
+    assert (await record_of(coordinator, running)).state == VmState.SUSPENDED
+    assert await running.resume(alpha, state) == ("running", "", 3)
+
+
 async def test_a_file_that_is_no_state_costs_no_resumption(alpha: LiveNode, running: Running, tmp_path: Path) -> None:
     state = await running.suspend()
     (tmp_path / "garbage").write_bytes(b"garbage")

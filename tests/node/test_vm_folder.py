@@ -1,6 +1,7 @@
 """One root for all of a VM: what stands in its folder beside it, and what is demanded of each part."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -70,6 +71,16 @@ def test_a_suspended_vm_needs_its_disks_alone(tmp_path: Path) -> None:
     assert demanded(folder(tmp_path, 2, two, generation=1))[0] == list(ROOTS)
     with pytest.raises(DiskError, match="vm_roots"):  # it is of no start
         folder(tmp_path, 2, two).demands()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_so_does_one_that_has_not_gone_on_from_its_state(tmp_path: Path, count: int) -> None:
+    left = folder(tmp_path, count).left(ended(count, reason="suspended", vtpm=b""))
+    unrun = replace(ended(count), has_run=False)
+
+    assert folder(tmp_path, count, left, generation=1).left(unrun) == left
+    assert demanded(folder(tmp_path, count, left, generation=1))[0] == list(ROOTS[:count])
+    assert folder(tmp_path, count, left).left(unrun) != left  # the control: it was to start, with its vTPM's state
 
 
 def test_marks_are_the_vtpms_and_then_each_disks(tmp_path: Path) -> None:

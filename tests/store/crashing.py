@@ -21,7 +21,7 @@ from typing import Any
 
 import trio
 
-from tccp.store import EventDraft, Store, open_store, sqlite
+from tccp.store import EventDraft, Store, open_store, sqlite_access
 from tccp.store.writer import GroupWriter
 from tests.store.support import lease, node, policy, renew, renewal_of
 
@@ -129,7 +129,7 @@ def check(database: Path, acks: list[tuple[bytes, int, int]], before: int) -> in
 
 def main(database: Path, rounds: int, seed: int, *options: str) -> None:
     if options == ("early",):
-        sqlite.GroupWriter = EarlyWriter  # type: ignore[misc]
+        sqlite_access.GroupWriter = EarlyWriter  # type: ignore[misc]
     choice = random.Random(seed)
     last = acknowledged = 0
     for round_number in range(rounds):

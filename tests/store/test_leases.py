@@ -1,5 +1,6 @@
 """Admission, renewal, and every way in which a lease ends."""
 
+import contextlib
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tccp.model import NodeName
 from tccp.store import ConflictError, Store, open_store
-from tccp.store.transactions import LAPSES_PER_TRANSACTION, LEASES_KEPT
+from tccp.store.transactions import LAPSES_PER_TRANSACTION, LEASES_FORGOTTEN_AT_ONCE, LEASES_KEPT
 from tests.store.support import POLICY, TENANT, claim, lease, lease_id, node, policy, prepare, renew, renewal_of, vm_end
 
 A = NodeName("a")
@@ -269,3 +270,42 @@ async def test_old_leases_are_forgotten_but_those_of_vms_and_the_newest(store: S
     assert kept == [0, of_vm, *range(last - LEASES_KEPT, last + 1)]
     assert [record.lease_id for record in await store.leases_of(A, 2)] == [lease_id(last - 1), lease_id(last - 2)]
     assert len([event for event in await store.events(limit=1_000) if event.kind == "admit"]) == last + 1
+
+
+async def test_a_database_that_kept_all_leases_forgets_the_oldest_bit_by_bit(database: Path) -> None:
+    async with open_store(database) as store:
+        await prepare(store, "a")
+        await store.admit(lease("a", 0, issued_ms=2_000))
+    old = 2 * LEASES_FORGOTTEN_AT_ONCE + LEASES_KEPT
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(lease)")]
+        copied = ", ".join({"lease_id": "?", "issued_ms": "?"}.get(name, name) for name in columns)
+        connection.execute(
+            "UPDATE lease SET policy = 'p', policy_version = 1, renewed_ms = 2, expires_ms = 3,"
+            " reset_count = 1, restart_count = 1, clock = x'0000000000000001', ended_ms = 4, end_reason = 'left'"
+        )
+        connection.execute("DELETE FROM open_lease")
+        connection.executemany(
+            f"INSERT INTO lease SELECT {copied} FROM lease WHERE issued_ms = 2000",  # noqa: S608 our own columns
+            [(lease_id(number), 2_000 + number) for number in range(1, old)],
+        )
+
+    async def kept_after(newest: int) -> list[int]:
+        await store.admit(lease("a", newest, issued_ms=2_000 + newest))
+        return [number for number in range(newest) if await store.lease(lease_id(number)) is not None]
+
+    async with open_store(database) as store:
+        assert await kept_after(old) == list(range(LEASES_FORGOTTEN_AT_ONCE, old))
+        assert await kept_after(old + 1) == list(range(2 * LEASES_FORGOTTEN_AT_ONCE, old + 1))
+        assert await kept_after(old + 2) == list(range(old + 2 - LEASES_KEPT, old + 2))
+
+
+async def test_a_lease_that_was_forgotten_is_as_unknown_as_one_that_never_was(store: Store) -> None:
+    await prepare(store, "a")
+    for number in range(LEASES_KEPT + 2):
+        await store.admit(lease("a", number, issued_ms=2_000 + number))
+
+    with pytest.raises(ConflictError, match="lease_unknown"):
+        await renew(store, renewal_of(lease("a", 0), 10_000))
+    with pytest.raises(ConflictError, match=r"lease_ended.*replaced"):
+        await renew(store, renewal_of(lease("a", 1), 10_000))

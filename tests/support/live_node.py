@@ -63,7 +63,8 @@ class PaperVm:
         self.disks_problem = ""  # for which no copies of its disks are kept
         self.console = ""
         self.ek_certificate = ek_certificate
-        self.is_running = False
+        self.is_running = self.has_run = False
+        self.run_problem: Exception | None = None  # before the guest has run
         self.written = 0  # how far its disk has come
         self.kept: list[bytes] = []
         self.wishes: list[str] = []
@@ -72,7 +73,9 @@ class PaperVm:
 
     async def run(self) -> None:
         """The guest begins."""
-        self.is_running = True
+        if self.run_problem is not None:
+            raise self.run_problem
+        self.is_running = self.has_run = True
 
     async def shut_down(self) -> None:
         """The guest obeys."""
@@ -155,6 +158,7 @@ class PaperHypervisor:
         self.issuer = VtpmIssuer(identity.name, identity.signing_key, identity.statement)
         self.vms: list[PaperVm] = []
         self.problem: Exception | None = None
+        self.run_problem: Exception | None = None
         self.may_open: trio.Event | None = None
         self.deadline = 0.0
 
@@ -184,6 +188,7 @@ class PaperHypervisor:
         if order.incoming is not None:
             (self.folder / f"{self.issuer.node}-{vm_id.hex()}-{order.keys.epoch}.state").write_bytes(COMING)
             vm.memory = await _receive(order.incoming, vm)
+        vm.run_problem = self.run_problem
         self.vms.append(vm)
         try:
             yield vm

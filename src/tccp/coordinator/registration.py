@@ -7,15 +7,17 @@ enrolled), `BoundAk` (its AK lives in the TPM of that EK), `VerifiedQuote`, `Tru
 import functools
 import os
 import ssl
+from dataclasses import dataclass
 
 import structlog
 import trio
 
 from tccp.attestation.attributes import attributes_of_tpm
+from tccp.attestation.boot_policy import AnyPolicy
 from tccp.attestation.ek_id import ek_id_of
 from tccp.attestation.enrolment import BoundAk, challenge_ak, confirm_activation
-from tccp.attestation.policy import PcrPolicy
-from tccp.attestation.quote import AkKey, QuoteClaim
+from tccp.attestation.policy import PcrPolicy, TrustedPlatform
+from tccp.attestation.quote import AkKey, QuoteClaim, VerifiedQuote
 from tccp.coordinator.admission import (
     Grant,
     KnownNode,
@@ -32,7 +34,7 @@ from tccp.coordinator.renewals import Renewals
 from tccp.coordinator.services import Services, event_body
 from tccp.coordinator.sessions import ANSWER_S, Lease, NodeSession, check_in_time
 from tccp.errors import EnrolmentError, EvidenceError, PolicyError
-from tccp.model import NodeName, spki_sha256
+from tccp.model import NodeName, PcrSelection, spki_sha256
 from tccp.protocol import binding
 from tccp.protocol import fields as f
 from tccp.protocol.binding import Channel
@@ -143,6 +145,73 @@ async def register(
     """
     policy = services.policies.get(node.record.policy)
     shadow, selection = services.shadows.beside(policy)
+    proved = await _prove(services, connection, channel, hello, node, selection=selection)
+    boot, event_log = KnownBoot(), proved.evidence.event_log
+
+    async def judge_beside() -> KnownBoot:
+        if shadow is None:
+            return KnownBoot()
+        now_ms, name = services.clock.now_ms(), node.record.name
+        return await services.shadows.at_registration(
+            shadow, name, proved.quote, event_log, in_force=boot, at_ms=now_ms
+        )
+
+    try:
+        platform = await _judge(services, connection, node, proved, policy=policy, boot=boot)
+    except EvidenceError:
+        await judge_beside()
+        raise
+    # Once: the record and the node must be told the same, and a reload may come in between.
+    lease_s = services.config.leases.seconds
+    grant = grant_lease(
+        platform,
+        proved.identity,
+        proved.evidence.identity,
+        ak_name=proved.ak.ak_name,
+        node=node.record,
+        own=services.identity,
+        now_ms=services.clock.now_ms(),
+        lease_s=lease_s,
+        tls_spki_sha256=connection.peer_spki_sha256,
+    )
+    deadline = trio.current_time() + lease_s
+    await _admit(services, connection, grant, proved.identity, boot, lease_s=lease_s)
+    lease = Lease(
+        grant.record,
+        proved.key,
+        grant.certificates,
+        deadline,
+        proved.asked_at,
+        ek_id=node.record.ek_id,
+        tpm=attributes_of_tpm(node.ek, platform.quote),
+        boot=boot,
+    )
+    lease.boot_in_shadow = await judge_beside()
+    return lease
+
+
+@dataclass(frozen=True, slots=True)
+class _Proved:
+    """What a node's answer to its challenge has proved: a quote by a key of its TPM, over this connection and boot."""
+
+    evidence: Evidence
+    ak: BoundAk
+    key: AkKey
+    quote: VerifiedQuote  # of all that was asked for
+    identity: IdentityStatement
+    asked_at: float  # trio time
+
+
+async def _prove(
+    services: Services,
+    connection: Connection,
+    channel: Channel,
+    hello: Hello,
+    node: KnownNode,
+    *,
+    selection: PcrSelection,
+) -> _Proved:
+    """Challenge a node, and check everything in its answer but the platform."""
     activation = challenge_ak(hello.ak_public, ek=node.ek, secret=os.urandom(32))
     own = await services.evidence.evidence_for(binding.coordinator_leaf(hello.node_nonce, channel))
     nonce = fresh_nonce()
@@ -160,9 +229,9 @@ async def register(
     with gone_after(ANSWER_S):
         evidence = await connection.receive(Evidence)
     check_in_time(asked_ms, services.clock.now_ms())
-    ak: BoundAk = confirm_activation(activation, evidence.credential)
+    ak = confirm_activation(activation, evidence.credential)
     key = AkKey.from_tpm_public(ak.ak_public)
-    quoted = await services.verifier.verify(
+    quote = await services.verifier.verify(
         QuoteClaim(
             evidence.attest,
             evidence.signature,
@@ -172,60 +241,37 @@ async def register(
         )
     )
     identity = check_identity(evidence.identity, node=node, tls_spki=connection.peer_spki)
-    boot, quote = KnownBoot(), quoted.of(policy.selection)
+    return _Proved(evidence, ak, key, quote, identity, asked_at)
+
+
+async def _judge(
+    services: Services, connection: Connection, node: KnownNode, proved: _Proved, *, policy: AnyPolicy, boot: KnownBoot
+) -> TrustedPlatform:
+    """The platform that *policy* trusts, with the logs of the host that this takes; *boot* remembers them."""
+    event_log, quote = proved.evidence.event_log, proved.quote.of(policy.selection)
 
     async def fetch(name: f.HostLog, offset: int) -> bytes:
         await connection.send(HostLogRequest(log=name, offset=offset))
         with gone_after(ANSWER_S):
             return (await connection.receive(HostLogPart)).content
 
-    async def judge_beside() -> KnownBoot:
-        if shadow is None:
-            return KnownBoot()
-        now_ms, name = services.clock.now_ms(), node.record.name
-        return await services.shadows.at_registration(
-            shadow, name, quoted, evidence.event_log, in_force=boot, at_ms=now_ms
+    with gone_after(PATIENCE_S):
+        platform = await services.examiner.examine(
+            policy, quote, boot, fetch, event_log=event_log, node=node.record.name
         )
-
-    try:
-        with gone_after(PATIENCE_S):
-            platform = await services.examiner.examine(
-                policy, quote, boot, fetch, event_log=evidence.event_log, node=node.record.name
-            )
-        if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
-            explain_event_log(evidence.event_log, quote)
-    except EvidenceError:
-        await judge_beside()
-        raise
-    grant = grant_lease(
-        platform,
-        identity,
-        evidence.identity,
-        ak_name=ak.ak_name,
-        node=node.record,
-        own=services.identity,
-        now_ms=services.clock.now_ms(),
-        lease_s=services.config.leases.seconds,
-        tls_spki_sha256=connection.peer_spki_sha256,
-    )
-    deadline = trio.current_time() + services.config.leases.seconds
-    await _admit(services, connection, grant, identity, boot)
-    lease = Lease(
-        grant.record,
-        key,
-        grant.certificates,
-        deadline,
-        asked_at,
-        ek_id=node.record.ek_id,
-        tpm=attributes_of_tpm(node.ek, quote),
-        boot=boot,
-    )
-    lease.boot_in_shadow = await judge_beside()
-    return lease
+    if isinstance(policy, PcrPolicy):  # a measured-boot policy has explained more of it
+        explain_event_log(event_log, quote)
+    return platform
 
 
 async def _admit(
-    services: Services, connection: Connection, grant: Grant, identity: IdentityStatement, boot: KnownBoot
+    services: Services,
+    connection: Connection,
+    grant: Grant,
+    identity: IdentityStatement,
+    boot: KnownBoot,
+    *,
+    lease_s: int,
 ) -> None:
     record = grant.record
     body = event_body(
@@ -246,7 +292,7 @@ async def _admit(
     await connection.send(
         Admitted(
             lease_id=record.lease_id,
-            lease_s=services.config.leases.seconds,
+            lease_s=lease_s,
             certificate=grant.certificates.issue(not_before_ms=record.issued_ms, not_after_ms=record.expires_ms),
             receipt=receipt,
         )

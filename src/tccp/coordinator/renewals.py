@@ -188,8 +188,9 @@ class Renewals:
             shadow, selection = None, policy.selection
         else:
             shadow, selection = self._services.shadows.beside(policy)
+        lease_s = self._services.config.leases.seconds
         asked_ms, nonce = self._services.clock.now_ms(), fresh_nonce().value
-        session.challenge = OpenChallenge(nonce, now, asked_ms, policy, selection, session.trial, shadow)
+        session.challenge = OpenChallenge(nonce, now, asked_ms, policy, selection, lease_s, session.trial, shadow)
         session.trial = None
         self._schedule.plan(session, min(now + ANSWER_S, max(session.lease.deadline, now + TICK_S)))
         self._send(
@@ -303,24 +304,23 @@ class Renewals:
             await self._store([(session, challenge, quote, self._renewal(session, challenge, platform))])
 
     async def _examine_beside(
-        self, session: NodeSession, shadow: Shadow, quote: VerifiedQuote, renewal: Renewal
+        self, session: NodeSession, challenge: OpenChallenge, shadow: Shadow, quote: VerifiedQuote, renewal: Renewal
     ) -> None:
         """Have a version in the shadow see the logs that it needs. The lease is renewed in the record already."""
         if session.ended:
             return
         with logs_of(session, self._send) as fetch:
             known, at_ms = session.lease.boot_in_shadow, renewal.at_ms
-            lease_s = self._services.config.leases.seconds
             await self._services.shadows.examine(
-                shadow, session.node, quote, fetch, known=known, at_ms=at_ms, lease_s=lease_s
+                shadow, session.node, quote, fetch, known=known, at_ms=at_ms, lease_s=challenge.lease_s
             )
         if not session.ended:
-            self._grant(session, renewal)
+            self._grant(session, challenge, renewal)
 
     def _renewal(self, session: NodeSession, challenge: OpenChallenge, platform: TrustedPlatform) -> Renewal:
         """The lease counts from the moment of asking: the quote is no older than that."""
         now_ms, lease_id = self._services.clock.now_ms(), session.lease.record.lease_id
-        ends_in_s = self._services.config.leases.seconds - (now_ms - challenge.asked_ms) / 1000
+        ends_in_s = challenge.lease_s - (now_ms - challenge.asked_ms) / 1000
         return renew_lease(platform, lease_id, now_ms=now_ms, ends_in_s=ends_in_s)
 
     def _renewed(
@@ -339,7 +339,7 @@ class Renewals:
             else:
                 self._start_failing(session, refusal)
             return
-        session.lease.deadline = challenge.asked_at + self._services.config.leases.seconds
+        session.lease.deadline = challenge.asked_at + challenge.lease_s
         session.lease.asked_at = challenge.asked_at
         session.judged_by, session.policy_version = renewal.policy, renewal.policy_version
         session.tell_renewed()
@@ -353,14 +353,13 @@ class Renewals:
             in_force=session.lease.boot,
             at_ms=renewal.at_ms,
         ):
-            self._grant(session, renewal)
+            self._grant(session, challenge, renewal)
         else:
-            self._start(lambda: self._examine_beside(session, shadow, quote, renewal), session.contained())
+            self._start(lambda: self._examine_beside(session, challenge, shadow, quote, renewal), session.contained())
 
-    def _grant(self, session: NodeSession, renewal: Renewal) -> None:
-        lease_s = self._services.config.leases.seconds
+    def _grant(self, session: NodeSession, challenge: OpenChallenge, renewal: Renewal) -> None:
         certificate = session.lease.certificates.issue(not_before_ms=renewal.at_ms, not_after_ms=renewal.expires_ms)
-        self._send(session, Renewed(lease_id=renewal.lease_id, lease_s=lease_s, certificate=certificate))
+        self._send(session, Renewed(lease_id=renewal.lease_id, lease_s=challenge.lease_s, certificate=certificate))
         self._plan_next(session, renewal.policy)
 
     # ---- the end

@@ -58,6 +58,7 @@ class OpenChallenge:
     asked_ms: int  # the same by the coordinator's clock, which does not
     policy: AnyPolicy
     selection: PcrSelection  # what was asked for: at least what the policy wants to see
+    lease_s: int  # that a good answer earns, in the record and at the node, whatever is configured meanwhile
     trial: Trial | None = None  # the policy is only tried
     shadow: Shadow | None = None  # judges beside the policy
 

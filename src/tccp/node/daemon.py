@@ -47,7 +47,7 @@ BACKOFF_MAX_S = 60.0
 # What a refused node can change is changed by a person, so it asks less often.
 BACKOFF_REFUSED_S = 10.0
 # But these say only that something came in between: registering again is all that it takes.
-AGAIN_SOON = frozenset({"rebooted", "lease_expired", "lease_ended", "policy_changed"})
+AGAIN_SOON = frozenset({"rebooted", "lease_expired", "lease_ended", "lease_unknown", "policy_changed"})
 
 HINTS = {
     "not_enrolled": "enrol this node's EK at the coordinator: `tccp coordinator enrol`",

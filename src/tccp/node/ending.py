@@ -4,8 +4,9 @@ A destruction is written down before anything is wiped, and the note stays until
 later run of the daemon, after a crash or a reboot of the host, wipes what is left and says so under its own boot.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -31,9 +32,6 @@ class Endings:
 
     Args:
         show: Puts a VM into a state.
-
-    Attributes:
-        leaving: VMs of which what is here is being removed; until then they do not come back.
     """
 
     hypervisor: Hypervisor
@@ -41,7 +39,8 @@ class Endings:
     identity: NodeIdentity
     remains: RemainsFolder
     show: Callable[[Vm, str], None]
-    leaving: set[bytes] = field(default_factory=set, init=False)
+    _leaving: set[bytes] = field(default_factory=set, init=False)  # of which what is here is being removed
+    _left: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot, init=False, repr=False)
 
     async def wind_up(self, vm: Vm, orders: Sequence[VmOrder]) -> NodeReport | None:
         """Nothing of it runs any more: wipe its keys, and begin to tell the coordinator, if it is ours to tell."""
@@ -83,7 +82,7 @@ class Endings:
             return VmEnded(vm.vm_id, vm.epoch, outcome.disk_root, outcome.marks, vm.reason)
         return not_started(vm.vm_id, keys, reason=vm.reason, left=(outcome.disk_root, outcome.marks))
 
-    async def find_out(self, vm: Vm, arrived: MoveArrived, is_known: Callable[[Vm], bool]) -> None:
+    async def find_out(self, vm: Vm, arrived: MoveArrived, is_known: Callable[[], bool]) -> None:
         """It was here, and is no more: if it has become ours, it has ended; if it never does, nothing of it stays.
 
         Args:
@@ -94,7 +93,7 @@ class Endings:
                 await self.desk.recorded(arrived)
                 self.desk.report(VmEnded(vm.vm_id, arrived.epoch, b"", arrived.marks, vm.reason))
         except LaunchError:
-            if is_known(vm):
+            if is_known():
                 await self.let_go(vm)
         except HostError as bug:
             vm.fail(bug)
@@ -116,12 +115,9 @@ class Endings:
         if not vm.may_roll_back:
             await self.leave(vm)
             return
-        self.leaving.add(vm.vm_id)
-        try:
+        with self._is_leaving(vm):
             if not await self.hypervisor.discard(vm.vm_id):
                 await self.remains.forget(vm)
-        finally:
-            self.leaving.discard(vm.vm_id)
 
     async def record(self, vm: Vm, said: NodeReport) -> None:
         """It is suspended, or has moved, once the coordinator has recorded that."""
@@ -145,13 +141,28 @@ class Endings:
         Raises:
             HostError: Something is left.
         """
-        self.leaving.add(vm.vm_id)
-        try:
+        with self._is_leaving(vm):
             await self._note(vm, "leaving")
             await self.hypervisor.destroy(vm.vm_id)
             await self.remains.forget(vm)
+
+    async def until_left(self, vm: Vm) -> None:
+        """Until what is here of that VM, if it was leaving, has gone; it comes back only then."""
+        while vm.vm_id in self._leaving:
+            await self._left.park()
+
+    def expect_to_leave(self, vm: Vm) -> None:
+        """`leave_now` follows for it, and `until_left` waits for that."""
+        self._leaving.add(vm.vm_id)
+
+    @contextlib.contextmanager
+    def _is_leaving(self, vm: Vm) -> Iterator[None]:
+        self._leaving.add(vm.vm_id)
+        try:
+            yield
         finally:
-            self.leaving.discard(vm.vm_id)
+            self._leaving.discard(vm.vm_id)
+            self._left.unpark_all()
 
     async def leave_now(self, vm: Vm) -> None:
         """The same, for what an earlier run of the daemon has left."""

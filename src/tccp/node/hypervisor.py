@@ -60,8 +60,16 @@ class RunningVm(Protocol):
     def outcome(self) -> VmOutcome | None:
         """How it ended; None before that."""
 
+    @property
+    def has_run(self) -> bool:
+        """Whether the guest may have run; if not, all is as it was before."""
+
     async def run(self) -> None:
-        """Let the guest run."""
+        """Let the guest run.
+
+        Raises:
+            HostError: It cannot; `has_run` says whether it may have, all the same.
+        """
 
     async def shut_down(self) -> None:
         """Ask the guest to shut down, and wait; at last pull the plug."""

@@ -41,7 +41,6 @@ async def open_qemu_hypervisor(config: VmsConfig, identity: NodeIdentity) -> Asy
     users = None if config.first_user is None else UserRange(config.first_user, config.users)
     settings = HostSettings(Path(config.run), Path(config.state), users, config.console_group)
     issuer = VtpmIssuer(identity.name, identity.signing_key, identity.statement)
-    _clear_partial(settings.state)
     async with open_host(settings, issuer) as host:
         yield QemuHypervisor(host)
 
@@ -63,6 +62,11 @@ class QemuVm:
     def ek_certificate(self) -> bytes:
         """Of its vTPM."""
         return self._vm.vtpm.certificates.ek_certificate
+
+    @property
+    def has_run(self) -> bool:
+        """See `tccp.node.hypervisor.RunningVm.has_run`."""
+        return self._vm.has_run
 
     async def run(self) -> None:
         """Let the guest run; a state that it goes on from is of no use to anybody after that."""
@@ -180,12 +184,6 @@ class QemuHypervisor:
     async def discard(self, vm_id: bytes) -> bool:
         """See `tccp.node.hypervisor.Hypervisor.discard`."""
         return await trio.to_thread.run_sync(remove_live, self._host.settings.state / vm_id.hex())
-
-
-def _clear_partial(state: Path) -> None:
-    """States and copies of disks that a killed daemon has left unfinished: nothing can go on from them."""
-    for path in state.glob("*/*.partial"):
-        path.unlink()
 
 
 def _resumed(order: VmOrder) -> ResumedState | None:

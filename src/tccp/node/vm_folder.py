@@ -121,7 +121,8 @@ class VmFolder:
         roots = [root for root in end.disk_roots if root is not None]
         if len(roots) < len(end.disk_roots):
             return b""
-        if end.reason == "suspended":
+        has_not_gone_on = self._order.keys.generation > 0 and not end.has_run
+        if end.reason == "suspended" or has_not_gone_on:  # its vTPM is in its state
             if len(roots) > 1:
                 replace_file(self._file, b"".join(roots))
             return _disks_root(roots)

@@ -18,22 +18,13 @@ import structlog
 import trio
 
 from tccp.errors import HostError, LaunchError, TccpError
-from tccp.node.arrivals import Arrivals
 from tccp.node.departures import Departures
 from tccp.node.ending import Endings, unix_ms
 from tccp.node.hypervisor import Hypervisor, RunningVm
 from tccp.node.identity import NodeIdentity
 from tccp.node.key_desk import KeyDesk
-from tccp.node.launch import (
-    NamedImage,
-    VmOrder,
-    accept_ticket,
-    check_headers,
-    launch_receipt,
-    named_images,
-    order_vm,
-)
-from tccp.node.marking import marking
+from tccp.node.launch import accept_ticket
+from tccp.node.lives import Lives, Origin
 from tccp.node.one_vm import OVER, Vm
 from tccp.node.peers import Peers
 from tccp.node.registration import HeldLease
@@ -48,8 +39,6 @@ ENDED_KEPT_MAX = 64
 LEASE_LOOK_S = 0.5
 BEFORE_IT_RUNS = frozenset({"checking", "asking", "starting", "arriving"})
 ENDS_RECORDED_S = 5.0
-
-Origin = Path | Peers | None  # a suspended state, another node, or nothing: it starts
 
 log = structlog.get_logger()
 
@@ -77,13 +66,15 @@ class Vms:
         remains: RemainsFolder,
         mark_every_s: float,
     ) -> None:
-        self._mark_every_s, self._remains = mark_every_s, remains
+        self._remains = remains
         self._endings = Endings(hypervisor, desk, identity, remains, self._set)
         self._peers, self._departures = peers, Departures(desk, peers, self._set, self._changed)
-        self._arrivals = Arrivals(desk, hypervisor, lease, remains, self._set, self._changed, self._run)
+        self._lives = Lives(
+            hypervisor, desk, lease, identity, remains, self._endings, self._set, self._changed, mark_every_s
+        )
         desk.on_order = self._begin_move
         self._hypervisor, self._desk, self._lease = hypervisor, desk, lease
-        self._identity, self._coordinator_id = identity, coordinator_id
+        self._coordinator_id = coordinator_id
         self._recalled = remains.recall(coordinator_id)
         self._by_id = {vm.vm_id: vm for vm, _ in self._recalled}
         self.change_count = 0
@@ -127,7 +118,7 @@ class Vms:
         self._by_id.pop(vm.vm_id, None)
         self._by_id[vm.vm_id] = vm
         self._forget_old()
-        self._nursery.start_soon(self._live, vm, tuple(paths), origin)
+        self._nursery.start_soon(self._lives.live, vm, origin, lambda: self._by_id.get(vm.vm_id) is vm)
         return vm
 
     def resume(self, ticket: bytes, state: Path, paths: Sequence[Path]) -> Vm:
@@ -267,7 +258,7 @@ class Vms:
                 self.destroy(vm)
             elif word == "leaving":
                 assert self._nursery is not None
-                self._endings.leaving.add(vm.vm_id)
+                self._endings.expect_to_leave(vm)
                 self._nursery.start_soon(self._endings.leave_now, vm)
 
     async def _look_after_lease(self) -> None:
@@ -279,57 +270,6 @@ class Vms:
             else:
                 self.lose_all("lease_lapsed", "this node could not renew it: see `tccp node status`")
                 await trio.sleep(LEASE_LOOK_S)
-
-    async def _live(self, vm: Vm, paths: tuple[Path, ...], origin: Origin) -> None:
-        """The whole life of a VM. Nothing that happens to it ends the daemon."""
-        orders: list[VmOrder] = []
-        try:
-            with vm.contained(), vm.scope:
-                async with named_images(vm.accepted.verified, paths) as images:
-                    # What goes with its folder is not to be what comes into it.
-                    while vm.vm_id in self._endings.leaving:
-                        await self.wait_for_change(self.change_count)
-                    self._set(vm, "asking")
-                    if isinstance(origin, Peers):
-                        await self._arrivals.take_over(vm, images, origin, orders)
-                    else:
-                        await self._start(vm, images, origin, orders)
-        except TccpError as problem:
-            vm.fail(problem)
-        finally:
-            said = await self._endings.wind_up(vm, orders)
-        if vm.arrived is not None:
-            await self._endings.find_out(vm, vm.arrived, self._is_known)
-        elif isinstance(origin, Peers) and orders and not vm.is_ours:
-            await self._endings.let_go(vm)
-        elif vm.state == "recording" and said is not None:
-            await self._endings.record(vm, said)
-
-    async def _start(self, vm: Vm, images: tuple[NamedImage, ...], state: Path | None, orders: list[VmOrder]) -> None:
-        order = await order_vm(self._desk, vm.accepted, images, state)
-        orders.append(order)
-        vm.epoch, vm.is_ours = order.keys.epoch, True
-        await self._remains.write(vm, "here")
-        check_headers(order)
-        self._set(vm, "starting")
-        await self._hypervisor.allow_until(self._lease.vms_end_at)
-        async with self._hypervisor.open(order) as running:
-            await self._run(vm, order, running)
-
-    async def _run(self, vm: Vm, order: VmOrder, running: RunningVm) -> None:
-        """From its first instruction here to its last."""
-        vm.running = running
-        vm.started_ms = unix_ms()
-        vm.receipt = launch_receipt(
-            order, vm.accepted, self._identity, started_ms=vm.started_ms, ek_certificate=running.ek_certificate
-        )
-        vm.has_run = True
-        await running.run()
-        if vm.transfer is not None:
-            vm.transfer.end()
-        self._set(vm, "running")
-        async with marking(vm, running, self._desk, every_s=self._mark_every_s):
-            await running.ended()
 
     def _begin_move(self, order: MoveOrder) -> None:
         assert self._nursery is not None
@@ -370,10 +310,6 @@ class Vms:
     def _changed(self) -> None:
         self.change_count += 1
         self._watchers.unpark_all()
-
-    def _is_known(self, vm: Vm) -> bool:
-        """Whether it is still what is known here of its id."""
-        return self._by_id.get(vm.vm_id) is vm
 
     def _forget_old(self) -> None:
         gone = [vm for vm in self._by_id.values() if vm.is_over and not vm.left_something]

@@ -1,37 +1,18 @@
-"""The store on one SQLite file: a writer thread, a reader for look-ups, and a reader in worker threads for the rest.
-
-A look-up by key takes microseconds, less than handing it to a thread, so the loop does it itself. In write-ahead
-logging readers and the writer never wait for each other, and a reader sees all that was acknowledged before it asked.
-"""
+"""The store on one SQLite file: opened, and what it does but for VMs (`tccp.store.sqlite_vms`)."""
 
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 import trio
 
-from tccp.errors import StoreError
 from tccp.measures import Durations
 from tccp.model import NodeName
-from tccp.store import ending, launching, marking, moving, policy_versions, queries, resuming, schema, transactions
+from tccp.store import policy_versions, queries, schema, transactions
 from tccp.store.errors import ConflictError, errors_of_sqlite
-from tccp.store.holding import hold_vms
 from tccp.store.interface import PAGE_MAX, Store
-from tccp.store.launches import (
-    KeyClaim,
-    MoveArrival,
-    MoveRecord,
-    MoveWord,
-    TenantRecord,
-    VmDestruction,
-    VmEnd,
-    VmMarks,
-    VmRecord,
-    VmSuspension,
-)
 from tccp.store.records import (
     EVENT_BODY_BYTES_MAX,
     META_BYTES_MAX,
@@ -46,13 +27,10 @@ from tccp.store.records import (
     check_time,
 )
 from tccp.store.renewal import Renewal, renew_leases
+from tccp.store.sqlite_vms import SqliteVms
 from tccp.store.vm_interface import PAGE
-from tccp.store.writer import GroupWriter
 
 WATCH_PAGE = 256
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
@@ -85,109 +63,90 @@ async def open_store(path: Path) -> AsyncIterator[Store]:
             await store.aclose()
 
 
-class _SqliteStore(Store):
-    def __init__(
-        self, writing: sqlite3.Connection, epoch: int, keyed: sqlite3.Connection, paged: sqlite3.Connection
-    ) -> None:
-        self._keyed = keyed
-        self._paged = paged
-        self._paged_lock = trio.Lock()
-        self.changes = 0
-        self._watchers = trio.lowlevel.ParkingLot()
-        self._closed = False
-        self._writer = GroupWriter(writing, epoch, self._on_change)
-
-    async def aclose(self) -> None:
-        with trio.CancelScope(shield=True):
-            await self._writer.aclose()
-            self._closed = True
-            self._on_change()
-            async with self._paged_lock:  # a page that is being read in a thread
-                pass
-
+class _SqliteStore(SqliteVms, Store):
     @property
     def epoch(self) -> int:
-        return self._writer.epoch
+        return self.writer.epoch
 
     @property
     def commits(self) -> Durations:
-        return self._writer.commits
+        return self.writer.commits
 
     # ---- nodes ----
 
     async def enrol_node(self, record: NodeRecord, body: bytes = b"") -> int:
         _check_event(record.enrolled_ms, body)
-        return await self._writer.run(transactions.enrol_node, record, body)
+        return await self.writer.run(transactions.enrol_node, record, body)
 
     async def import_nodes(self, entries: Sequence[tuple[NodeRecord, bytes]]) -> list[NodeName]:
         for record, body in entries:
             _check_event(record.enrolled_ms, body)
-        return await self._writer.run(transactions.import_nodes, entries)
+        return await self.writer.run(transactions.import_nodes, entries)
 
     async def set_node_policy(self, name: NodeName, policy: str, at_ms: int, body: bytes = b"") -> int:
         check_text("policy", policy)
         _check_event(at_ms, body)
-        return await self._writer.run(transactions.set_node_policy, name, policy, at_ms, body)
+        return await self.writer.run(transactions.set_node_policy, name, policy, at_ms, body)
 
     async def set_attributes(
         self, name: NodeName, said: Mapping[str, str], taken_back: Collection[str], at_ms: int
     ) -> int:
         check_time("at_ms", at_ms)
-        return await self._writer.run(transactions.set_attributes, name, said, taken_back, at_ms)
+        return await self.writer.run(transactions.set_attributes, name, said, taken_back, at_ms)
 
     async def revoke_node(self, name: NodeName, reason: str, at_ms: int, body: bytes = b"") -> int:
         check_text("reason", reason)
         _check_event(at_ms, body)
-        return await self._writer.run(transactions.revoke_node, name, reason, at_ms, body)
+        return await self.writer.run(transactions.revoke_node, name, reason, at_ms, body)
 
     async def reinstate_node(self, name: NodeName, at_ms: int, body: bytes = b"") -> int:
         _check_event(at_ms, body)
-        return await self._writer.run(transactions.reinstate_node, name, at_ms, body)
+        return await self.writer.run(transactions.reinstate_node, name, at_ms, body)
 
     async def remove_node(self, name: NodeName, at_ms: int, body: bytes = b"") -> int:
         _check_event(at_ms, body)
-        return await self._writer.run(transactions.remove_node, name, at_ms, body)
+        return await self.writer.run(transactions.remove_node, name, at_ms, body)
 
     async def node_by_name(self, name: NodeName) -> NodeRecord | None:
-        return await self._look_up(queries.node_by_name, name)
+        return await self.look_up(queries.node_by_name, name)
 
     async def node_by_ek(self, ek_id: bytes) -> NodeRecord | None:
-        return await self._look_up(queries.node_by_ek, ek_id)
+        return await self.look_up(queries.node_by_ek, ek_id)
 
     async def nodes_by_policy(self) -> dict[str, int]:
-        return await self._read_page(queries.nodes_by_policy)
+        return await self.read_page(queries.nodes_by_policy)
 
     async def list_nodes(self, after: NodeName | None = None, limit: int = PAGE) -> list[NodeRecord]:
-        return await self._read_page(queries.nodes, after, min(limit, PAGE_MAX))
+        return await self.read_page(queries.nodes, after, min(limit, PAGE_MAX))
 
     # ---- policies ----
 
     async def add_policy(self, record: PolicyRecord, body: bytes = b"") -> int:
         _check_event(record.added_ms, body)
-        return await self._writer.run(policy_versions.add_policy, record, body)
+        return await self.writer.run(policy_versions.add_policy, record, body)
 
     async def policies(self) -> list[PolicyRecord]:
-        return await self._read_page(queries.policies)
+        return await self.read_page(queries.policies)
 
     async def policy(self, name: str, version: int | None = None) -> PolicyRecord | None:
-        return await self._look_up(queries.policy, name, version)
+        return await self.look_up(queries.policy, name, version)
 
     async def policy_versions(self, name: str) -> list[PolicyRecord]:
-        return await self._read_page(queries.policy_versions, name)
+        return await self.read_page(queries.policy_versions, name)
 
     async def set_shadow(self, record: PolicyRecord) -> int:
-        return await self._writer.run(policy_versions.set_shadow, record)
+        return await self.writer.run(policy_versions.set_shadow, record)
 
     async def promote_shadow(self, name: str, sha256: bytes, at_ms: int) -> int:
         check_time("at_ms", at_ms)
-        return await self._writer.run(policy_versions.promote_shadow, name, sha256, at_ms)
+        return await self.writer.run(policy_versions.promote_shadow, name, sha256, at_ms)
 
     async def drop_shadow(self, name: str, at_ms: int) -> int:
         check_time("at_ms", at_ms)
-        return await self._writer.run(policy_versions.drop_shadow, name, at_ms)
+        return await self.writer.run(policy_versions.drop_shadow, name, at_ms)
 
     async def shadows(self) -> list[PolicyRecord]:
-        return await self._read_page(policy_versions.shadows)
+        return await self.read_page(policy_versions.shadows)
 
     # ---- leases ----
 
@@ -195,115 +154,57 @@ class _SqliteStore(Store):
         if lease.ended_ms is not None:
             raise ValueError("an ended lease admits nobody")
         _check_event(lease.issued_ms, body)
-        return await self._writer.run(transactions.admit, lease, body)
+        return await self.writer.run(transactions.admit, lease, body)
 
     async def renew_all(self, renewals: Sequence[Renewal]) -> list[ConflictError | None]:
-        return await self._writer.run(renew_leases, renewals)
+        return await self.writer.run(renew_leases, renewals)
 
     async def end_lease(self, lease_id: bytes, reason: str, at_ms: int) -> int:
         check_text("reason", reason)
         check_time("at_ms", at_ms)
-        return await self._writer.run(transactions.end_lease, lease_id, reason, at_ms)
+        return await self.writer.run(transactions.end_lease, lease_id, reason, at_ms)
 
     async def lapse_leases(self, now_ms: int) -> list[tuple[bytes, NodeName]]:
         check_time("now_ms", now_ms)
         lapsed: list[tuple[bytes, NodeName]] = []
         while True:
-            some = await self._writer.run(transactions.lapse_leases, now_ms)
+            some = await self.writer.run(transactions.lapse_leases, now_ms)
             lapsed += some
             if len(some) < transactions.LAPSES_PER_TRANSACTION:
                 return lapsed
 
     async def lease(self, lease_id: bytes) -> LeaseRecord | None:
-        return await self._look_up(queries.lease, lease_id)
+        return await self.look_up(queries.lease, lease_id)
 
     async def open_lease(self, name: NodeName) -> LeaseRecord | None:
-        return await self._look_up(queries.open_lease, name)
+        return await self.look_up(queries.open_lease, name)
 
     async def open_leases(self, after: NodeName | None = None, limit: int = PAGE) -> list[LeaseRecord]:
-        return await self._read_page(queries.open_leases, after, min(limit, PAGE_MAX))
+        return await self.read_page(queries.open_leases, after, min(limit, PAGE_MAX))
 
     async def leases_of(self, name: NodeName, limit: int = 20) -> list[LeaseRecord]:
-        return await self._read_page(queries.leases_of, name, min(limit, PAGE_MAX))
+        return await self.read_page(queries.leases_of, name, min(limit, PAGE_MAX))
 
     # ---- what nodes have measured ----
 
     async def keep_measured(self, entries: Sequence[tuple[NodeName, bytes]]) -> None:
         for _, content in entries:
             check_bytes("content", content, 0, META_BYTES_MAX)
-        await self._writer.run(transactions.keep_measured, entries)
+        await self.writer.run(transactions.keep_measured, entries)
 
     async def measured(self, name: NodeName) -> bytes | None:
-        return await self._look_up(queries.measured, name)
-
-    # ---- tenants and their VMs ----
-
-    async def add_tenant(self, record: TenantRecord) -> int:
-        return await self._writer.run(launching.add_tenant, record)
-
-    async def remove_tenant(self, name: str, at_ms: int) -> int:
-        check_time("at_ms", at_ms)
-        return await self._writer.run(launching.remove_tenant, name, at_ms)
-
-    async def tenants(self) -> list[TenantRecord]:
-        return await self._read_page(launching.tenants)
-
-    async def release(self, claim: KeyClaim) -> VmRecord:
-        return await self._writer.run(launching.release, claim)
-
-    async def hold_vms(self, known_ms: int, at_ms: int) -> None:
-        await self._writer.run(hold_vms, known_ms, at_ms)
-
-    async def end_vm(self, end: VmEnd) -> int:
-        return await self._writer.run(ending.end_vm, end)
-
-    async def register_marks(self, marks: VmMarks) -> None:
-        await self._writer.run(marking.register_marks, marks)
-
-    async def resume(self, claim: KeyClaim) -> VmRecord:
-        return await self._writer.run(resuming.resume, claim)
-
-    async def suspend_vm(self, suspension: VmSuspension) -> int:
-        return await self._writer.run(ending.suspend_vm, suspension)
-
-    async def destroy_vm(self, destruction: VmDestruction) -> int:
-        return await self._writer.run(ending.destroy_vm, destruction)
-
-    async def prepare_move(self, claim: KeyClaim, address: str) -> MoveRecord:
-        check_text("address", address)
-        return await self._writer.run(moving.prepare_move, claim, address)
-
-    async def arrive(self, arrival: MoveArrival) -> None:
-        await self._writer.run(moving.arrive, arrival)
-
-    async def commit_move(self, word: MoveWord) -> VmRecord:
-        return await self._writer.run(moving.commit_move, word)
-
-    async def abort_move(self, word: MoveWord) -> int:
-        return await self._writer.run(moving.abort_move, word)
-
-    async def move(self, vm_id: bytes, at_ms: int) -> MoveRecord | None:
-        return await self._look_up(moving.move, vm_id, at_ms)
-
-    async def moves_from(self, name: NodeName, at_ms: int) -> list[MoveRecord]:
-        return await self._look_up(moving.moves_from, name, at_ms)
-
-    async def vm(self, vm_id: bytes) -> VmRecord | None:
-        return await self._look_up(launching.vm, vm_id)
-
-    async def vms(self, after: bytes = b"", limit: int = PAGE) -> list[VmRecord]:
-        return await self._read_page(launching.vms, after, min(limit, PAGE_MAX))
+        return await self.look_up(queries.measured, name)
 
     # ---- the log ----
 
     async def append_event(self, event: EventDraft) -> int:
-        return await self._writer.run(transactions.append_event, event)
+        return await self.writer.run(transactions.append_event, event)
 
     async def events(self, since_seq: int = 0, limit: int = PAGE) -> list[EventRecord]:
-        return await self._read_page(queries.events, since_seq, min(limit, PAGE_MAX))
+        return await self.read_page(queries.events, since_seq, min(limit, PAGE_MAX))
 
     async def events_at(self, seqs: Sequence[int]) -> list[EventRecord]:
-        return await self._read_page(queries.events_at, seqs)
+        return await self.read_page(queries.events_at, seqs)
 
     async def wait_for_events(self, since_seq: int) -> None:
         while True:
@@ -314,63 +215,29 @@ class _SqliteStore(Store):
             await self.wait_for_change(changes)
 
     async def last_seq(self) -> int:
-        return await self._look_up(queries.last_seq)
+        return await self.look_up(queries.last_seq)
 
     async def newest_time_ms(self) -> int:
-        return await self._read_page(queries.newest_time_ms)
+        return await self.read_page(queries.newest_time_ms)
 
     def watch(self, since_seq: int) -> AsyncIterator[EventRecord]:
         return _Watch(self, since_seq)
 
-    async def wait_for_change(self, seen: int) -> None:
-        """Return once `changes` is no longer *seen*."""
-        if self.changes == seen:
-            await self._watchers.park()
-
     # ---- the rest ----
 
     async def check_fence(self) -> None:
-        await self._writer.run(transactions.nothing)
+        await self.writer.run(transactions.nothing)
 
     async def meta(self, key: str) -> bytes | None:
-        return await self._look_up(queries.meta, key)
+        return await self.look_up(queries.meta, key)
 
     async def set_meta(self, key: str, value: bytes) -> None:
         check_text("key", key)
         check_bytes("value", value, 0, META_BYTES_MAX)
-        await self._writer.run(transactions.set_meta, key, value)
+        await self.writer.run(transactions.set_meta, key, value)
 
     async def counts(self) -> StoreCounts:
-        return await self._read_page(queries.counts)
-
-    # ---- how ----
-
-    def _on_change(self) -> None:
-        self.changes += 1
-        self._watchers.unpark_all()
-
-    async def _look_up(
-        self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_open()
-        with errors_of_sqlite():
-            return query(self._keyed, *args, **kwargs)
-
-    async def _read_page(
-        self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        async with self._paged_lock:
-            self._check_open()
-            with errors_of_sqlite():
-                return await trio.to_thread.run_sync(lambda: query(self._paged, *args, **kwargs))
-
-    def check(self) -> None:
-        self._writer.check()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError("closed")
+        return await self.read_page(queries.counts)
 
 
 class _Watch(AsyncIterator[EventRecord]):

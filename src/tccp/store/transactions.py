@@ -19,7 +19,7 @@ from tccp.store.records import EndReason, EventDraft, EventKind, LeaseRecord, No
 
 LAPSES_PER_TRANSACTION = 256
 LEASES_KEPT = 20  # of a node, beside the open one; what they were is in the log for ever
-_FORGOTTEN_PER_ADMISSION = 64  # more than come in: a database that kept all of them gets smaller, bit by bit
+LEASES_FORGOTTEN_AT_ONCE = 64  # at an admission, which adds one: a database that kept all gets smaller, bit by bit
 
 
 def append_event(connection: sqlite3.Connection, event: EventDraft) -> int:
@@ -216,13 +216,21 @@ def no_open_lease(connection: sqlite3.Connection, lease_id: bytes) -> ConflictEr
 
 
 def _forget_leases(connection: sqlite3.Connection, name: str) -> None:
-    """Forget leases of the node beyond its newest, some at a time, but none under which a VM runs, or ran last."""
-    connection.execute(
-        "DELETE FROM lease WHERE lease_id IN (SELECT lease_id FROM lease WHERE node = ?1 AND ended_ms IS NOT NULL"
+    """Forget the oldest leases of the node beyond its newest, but none under which a VM runs, or ran last.
+
+    Some at a time, so that no admission waits for a database that has kept hundreds.
+    """
+    forgettable = (
+        "FROM lease WHERE node = ?1 AND ended_ms IS NOT NULL"
         " AND NOT EXISTS (SELECT 1 FROM vm WHERE vm.lease_id = lease.lease_id)"
-        " ORDER BY issued_ms DESC, rowid DESC LIMIT ?2 OFFSET ?3)",
-        (name, _FORGOTTEN_PER_ADMISSION, LEASES_KEPT),
     )
+    (count,) = connection.execute(f"SELECT count(*) {forgettable}", (name,)).fetchone()
+    if count > LEASES_KEPT:
+        connection.execute(
+            f"DELETE FROM lease WHERE lease_id IN (SELECT lease_id {forgettable}"  # noqa: S608 our own text
+            " ORDER BY issued_ms, rowid LIMIT ?2)",
+            (name, min(count - LEASES_KEPT, LEASES_FORGOTTEN_AT_ONCE)),
+        )
 
 
 def policy_changed(name: str, judged_by: tuple[str, int], in_force: tuple[str, int]) -> ConflictError:

@@ -55,8 +55,21 @@ async def test_a_killed_daemon_takes_all_of_its_vms_along(vm_folder: Path) -> No
         os.close(child)
 
     assert len(list((folder / "run").iterdir())) == 1
+    (vm,) = (folder / "state").iterdir()
+    unfinished = [vm / "suspended-1.sealed.partial", vm.with_name(f"{vm.name}.vm.partial")]
+    for path in unfinished:
+        path.touch()
     async with a_host(folder):
         assert list((folder / "run").iterdir()) == []
+        assert [path for path in unfinished if path.exists()] == []
+
+
+async def test_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+
+    with pytest.raises(ConfigError, match=f"vm_folders: {tmp_path}/state: File exists"):
+        async with a_host(tmp_path):
+            pass
 
 
 @contextlib.contextmanager

@@ -99,7 +99,11 @@ async def test_a_resumed_guest_is_paused_until_it_is_run(host: TestHost, images:
     description, keys = describe(), secrets()
     state, _ = await suspended(host, images.diskless, description, keys, tmp_path / "state")
     async with open_vm(description, images.diskless, keys, host=host.vms, resume=state) as vm:
+        (vm.vtpm.state.parent / "vtpm.old").write_bytes(b"in the way")
+        with pytest.raises(HostError, match="state_unwritable"):
+            await vm.run()
         assert (await vm.qmp.execute("query-status"))["running"] is False
+    assert (await vm.ended()).has_run is False
 
 
 async def test_a_guest_goes_on_from_no_other_state(

@@ -39,6 +39,7 @@ class VmEnd:
         disk_marks: How far each had come for certain; empty where nobody knows.
         vtpm_mark: And its vTPM.
         vtpm_sha256: What to demand of the vTPM's state; empty where it is elsewhere.
+        has_run: Whether the guest may have run.
     """
 
     reason: EndReason
@@ -47,6 +48,7 @@ class VmEnd:
     disk_marks: tuple[bytes, ...] = ()
     vtpm_sha256: bytes = b""
     vtpm_mark: bytes = b""
+    has_run: bool = True
 
 
 @dataclass(frozen=True, slots=True)

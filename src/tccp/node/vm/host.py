@@ -26,6 +26,7 @@ QEMU = "/usr/bin/qemu-system-x86_64"
 SWTPM = "/usr/bin/swtpm"
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 VM_FOLDER = re.compile(r"[0-9a-f]{32}")
+UNFINISHED = ("*.partial", "*/*.partial")  # notes; states, and copies of disks
 
 log = structlog.get_logger()
 
@@ -121,8 +122,7 @@ async def open_host(settings: HostSettings, issuer: VtpmIssuer) -> AsyncGenerato
         ConfigError: Something is missing that an operator must provide.
         HostError: A program cannot be read or started.
     """
-    for folder in (settings.run, settings.state):
-        folder.mkdir(mode=0o711 if folder == settings.run else 0o700, parents=True, exist_ok=True)
+    _make_folders(settings)
     if settings.users is None and os.geteuid() == 0:
         raise ConfigError("no_vm_users", "root runs VMs as users of their own only", hint="Set [vms] first_user.")
     if settings.users is not None and not _may_become_others():
@@ -130,7 +130,6 @@ async def open_host(settings: HostSettings, issuer: VtpmIssuer) -> AsyncGenerato
         raise ConfigError("no_privileges", "this process cannot start VMs as users of their own", hint=hint)
     if settings.users is None:
         log.warning("vms_share_our_user", detail="VMs are not protected from each other, nor from this user")
-    _clear_leftovers(settings.run)
     async with trio.open_nursery() as nursery, contextlib.AsyncExitStack() as stack:
         programs = []
         for path in (QEMU, SWTPM):
@@ -154,11 +153,24 @@ async def open_host(settings: HostSettings, issuer: VtpmIssuer) -> AsyncGenerato
         )
 
 
-def _clear_leftovers(run: Path) -> None:
-    """What a killed daemon left. Its VMs are gone: they die with it."""
-    for folder in run.iterdir():
-        if VM_FOLDER.fullmatch(folder.name):
-            shutil.rmtree(folder)
+def _make_folders(settings: HostSettings) -> None:
+    """There, and without what a killed daemon has left: its VMs died with it, and nothing can go on from half a file.
+
+    Raises:
+        ConfigError: ``vm_folders``.
+    """
+    try:
+        settings.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+        settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in settings.run.iterdir():
+            if VM_FOLDER.fullmatch(folder.name):
+                shutil.rmtree(folder)
+        for pattern in UNFINISHED:
+            for path in settings.state.glob(pattern):
+                path.unlink()
+    except OSError as problem:
+        hint = "[vms] run and state in node.toml are folders that the daemon may write"
+        raise ConfigError("vm_folders", f"{problem.filename}: {problem.strerror}", hint=hint) from None
 
 
 def _may_become_others() -> bool:

@@ -3,10 +3,15 @@
 The stream has the guest's memory, its devices, and the state of its vTPM (encrypted once more, under a key that is
 derived from the VM's). Where it goes is for others to say: `tccp.node.vm.state` a sealed file, `tccp.node.vm.sending`
 another node.
+
+A QEMU that translates (TCG) may lose what a guest writes when QEMU looks which pages were written meanwhile: it forgets
+that a page was, and does not catch the next write to it (docs/decisions/0068). So there it looks only while the guest
+stands still: the guest is stopped for a moment at the start, its memory goes once while it runs, and what it has
+written by then goes when it stands still again.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -18,9 +23,11 @@ DESCRIPTOR_NAME = "state"
 NO_LIMIT = 1 << 40  # bytes in a second; QEMU's own default is 128 MiB
 DOWNTIME_MS = 30
 GONE = "gone"
+ACTIVE = "active"
 PRE_SWITCHOVER = "pre-switchover"
 CANCEL_S = 10.0
 _OVER = frozenset({"completed", "failed", "cancelled"})
+_NOTHING: Mapping[str, Callable[[], Awaitable[None]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,8 @@ class Pace:
 
     Attributes:
         bytes_per_s: At most.
-        downtime_ms: The guest is stopped once the rest takes no longer than this, by QEMU's reckoning.
+        downtime_ms: The guest is stopped once the rest takes no longer than this, by QEMU's reckoning; one that QEMU
+            translates is stopped when its memory has gone once.
         slows_guest: Take processor time from a guest that writes to its memory faster than it is sent (auto-converge).
         repeats_differences: Send what changed in a page that was sent before (XBZRLE): fewer bytes, more work.
     """
@@ -68,7 +76,7 @@ async def send_out(
 ) -> Sent:
     """Write the state to *descriptor*, of which QEMU gets a copy, to the end; the guest stands still afterwards.
 
-    When it fails or is cancelled, the guest is as it was before.
+    When it fails or is cancelled, the guest is as it was before, or can go on by ``cont``.
 
     Args:
         standing_still: Called when the guest has been stopped, before the last of its state is written; None: the
@@ -77,19 +85,27 @@ async def send_out(
     Raises:
         HostError: ``migration_failed``: it could not be written; or as for `Qmp.execute`.
     """
-    await _prepare(qmp, pace, pauses=standing_still is not None)
+    in_one_pass = await _runs_translated(qmp)
+
+    async def switch_over() -> None:
+        if standing_still is not None:
+            await standing_still()
+        await qmp.execute("migrate-continue", {"state": PRE_SWITCHOVER})
+
+    steps = {PRE_SWITCHOVER: switch_over}
+    if in_one_pass:
+        steps[ACTIVE] = lambda: _go_on(qmp)
+    # QEMU lets no guest go on that has come to this pause: so `_go_on` cannot come too late, after the end of it all.
+    pauses = in_one_pass or standing_still is not None
+    await _prepare(qmp, pace, pauses=pauses, downtime_ms=0 if in_one_pass else pace.downtime_ms)
     with qmp.listening("MIGRATION") as events:
         await qmp.execute("getfd", {"fdname": DESCRIPTOR_NAME}, descriptor=descriptor)
+        if in_one_pass:
+            await qmp.execute("stop")
         await qmp.execute("migrate", {"uri": f"fd:{DESCRIPTOR_NAME}"})
         status = ""
         try:
-            status = await _end(events, PRE_SWITCHOVER)
-            if status == PRE_SWITCHOVER:
-                status = ""
-                assert standing_still is not None
-                await standing_still()
-                await qmp.execute("migrate-continue", {"state": PRE_SWITCHOVER})
-                status = await _end(events)
+            status = await _end(events, steps)
         finally:
             if not status:
                 await _cancel(qmp, events)
@@ -136,11 +152,25 @@ async def query(qmp: Qmp) -> Sent:
     )
 
 
-async def _prepare(qmp: Qmp, pace: Pace, *, pauses: bool) -> None:
+async def _runs_translated(qmp: Qmp) -> bool:
+    accelerated = object_of(await qmp.execute("query-kvm")).get("enabled") is True
+    return not accelerated and object_of(await qmp.execute("query-status")).get("running") is True
+
+
+async def _go_on(qmp: Qmp) -> None:
+    """QEMU has noted all pages as written and begins to send them: from here on it catches each first write."""
+    try:
+        await qmp.execute("cont")
+    except HostError as problem:
+        if problem.reason != "qmp_refused":  # it has stopped for good already, so little is its memory
+            raise
+
+
+async def _prepare(qmp: Qmp, pace: Pace, *, pauses: bool, downtime_ms: int) -> None:
     wanted = {"events": True, "auto-converge": pace.slows_guest, "pause-before-switchover": pauses}
     capabilities = _capabilities(**wanted, xbzrle=pace.repeats_differences)
     await qmp.execute("migrate-set-capabilities", {"capabilities": capabilities})
-    parameters = {"max-bandwidth": pace.bytes_per_s, "downtime-limit": pace.downtime_ms}
+    parameters = {"max-bandwidth": pace.bytes_per_s, "downtime-limit": downtime_ms}
     await qmp.execute("migrate-set-parameters", parameters)
 
 
@@ -153,9 +183,15 @@ def _check_gone(status: str) -> None:
         raise HostError("qmp_gone", "QEMU has ended in the middle of a migration")
 
 
-async def _end(events: "trio.MemoryReceiveChannel[QmpEvent]", *also: str) -> str:
+async def _end(
+    events: "trio.MemoryReceiveChannel[QmpEvent]", steps: Mapping[str, Callable[[], Awaitable[None]]] = _NOTHING
+) -> str:
+    """How it ends; on the way there each of *steps* is taken once, when QEMU says the word for it."""
+    left = dict(steps)
     async for event in events:
         status = event.text("status")
-        if status in _OVER or status in also:
+        if status in _OVER:
             return status
+        if status in left:
+            await left.pop(status)()
     return GONE

@@ -101,7 +101,7 @@ class Qmp:
         self._on_event = on_event
         self._buffer = bytearray()
         self._calls: dict[int, _Call] = {}
-        self._listeners: dict[trio.MemorySendChannel[QmpEvent], str] = {}
+        self._listeners: dict[trio.MemorySendChannel[QmpEvent], tuple[str, ...]] = {}
         self._count = 0
         self._sending = trio.Lock()
         self._gone: HostError | None = None
@@ -168,10 +168,10 @@ class Qmp:
         return call.answer.get("return")
 
     @contextmanager
-    def listening(self, name: str) -> Iterator["trio.MemoryReceiveChannel[QmpEvent]"]:
-        """The events called *name*, from now on; no more come when QEMU has gone."""
+    def listening(self, *names: str) -> Iterator["trio.MemoryReceiveChannel[QmpEvent]"]:
+        """The events called one of *names*, from now on; no more come when QEMU has gone."""
         sender, receiver = trio.open_memory_channel[QmpEvent](EVENTS_WAITING_MAX)
-        self._listeners[sender] = name
+        self._listeners[sender] = names
         if self._gone is not None:
             sender.close()
         try:
@@ -227,8 +227,8 @@ class Qmp:
 
     def _tell(self, event: QmpEvent) -> None:
         self._on_event(event)
-        for listener, name in self._listeners.items():
-            if name == event.name:
+        for listener, names in self._listeners.items():
+            if event.name in names:
                 try:
                     listener.send_nowait(event)
                 except (trio.WouldBlock, trio.ClosedResourceError):

@@ -1,6 +1,7 @@
 """Sending a running guest to another node: disks and memory while it runs; it stands still for the last of it only."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ async def send_vm(
             with alone():
                 async with trio.open_nursery() as beside:
                     beside.start_soon(sending.report)
-                    beside.start_soon(sending.note_stop)
+                    beside.start_soon(sending.note_stops)
                     sent = await sending.send(begin)
                     beside.cancel_scope.cancel()
             await sending.here.wait()
@@ -97,12 +98,14 @@ class _Sending:
         await self.streams.talk.hear(DestinationWord)
         self.here.set()
 
-    async def note_stop(self) -> None:
-        """Of the guest, by QEMU. A peer that takes the rest of it a byte at a time is never silent."""
-        with self.qmp.listening("STOP") as stops:
-            async for _stop in stops:
-                self.stopped_at = time.monotonic()
-                self.patience.deadline = trio.current_time() + STILL_S
+    async def note_stops(self) -> None:
+        """Of the guest, by QEMU, of which the last counts. A peer that takes the rest of it a byte at a time is never
+        silent."""
+        with self.qmp.listening("STOP", "RESUME") as changes:
+            async for change in changes:
+                stands = change.name == "STOP"
+                self.stopped_at = time.monotonic() if stands else None
+                self.patience.deadline = trio.current_time() + STILL_S if stands else math.inf
 
     async def report(self) -> None:
         """Tell how far it is."""

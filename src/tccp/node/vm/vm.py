@@ -48,6 +48,7 @@ class Vm:
 
     Attributes:
         console_path: The socket of its console.
+        has_run: Whether the guest may have run; if not, all is as it was before.
     """
 
     description: VmDescription
@@ -58,6 +59,7 @@ class Vm:
     vtpm: Vtpm
     disks: tuple[DiskProcess, ...]
     keeper: Keeper
+    has_run: bool = False
     _asked: EndReason | None = None
     _end: VmEnd | None = None
     _over: trio.Event = field(default_factory=trio.Event)
@@ -69,6 +71,7 @@ class Vm:
             HostError: ``qmp_gone``: it has ended; ``state_unwritable``.
         """
         await trio.to_thread.run_sync(self.vtpm.state.begin)
+        self.has_run = True
         await self.qmp.execute("cont")
 
     async def shut_down(self, within_s: float = POWER_BUTTON_S) -> VmEnd:
@@ -208,7 +211,7 @@ class Vm:
         if reason == "suspended" and None in roots:
             reason, detail = "disk_failed", "a disk was not closed, so nothing can go on from the state"
         marks = tuple(disk.last_mark for disk in self.disks)
-        return VmEnd(reason, detail, roots, marks, await self._vtpm_sha256(), self.vtpm.mark)
+        return VmEnd(reason, detail, roots, marks, await self._vtpm_sha256(), self.vtpm.mark, self.has_run)
 
     async def _vtpm_sha256(self) -> bytes:
         if self._asked == "forgotten":
