@@ -189,6 +189,19 @@ async def test_a_destination_that_was_rebooted_in_the_meantime_gets_nothing(runn
     assert (await running.commit_move(word())).state == VmState.ENDED
 
 
+@pytest.mark.parametrize(
+    ("at_ms", "state", "owner"), [(61_999, VmState.RUNNING, "b"), (62_000, VmState.ENDED, "a")], ids=["control", "over"]
+)
+async def test_a_destination_whose_lease_is_over_gets_nothing_before_anybody_has_noticed(
+    running: Store, at_ms: int, state: VmState, owner: str
+) -> None:
+    await prepared(running)
+
+    record = await running.commit_move(word(at_ms=at_ms))
+
+    assert (record.state, record.node) == (state, NodeName(owner))
+
+
 async def test_a_destination_with_a_new_lease_of_the_same_boot_gets_it(running: Store) -> None:
     await prepared(running)
     await running.admit(lease("b", 4, 7_500))

@@ -188,8 +188,8 @@ class Renewals:
             shadow, selection = None, policy.selection
         else:
             shadow, selection = self._services.shadows.beside(policy)
-        lease_s, asked_ms = self._services.config.leases.seconds, self._services.clock.now_ms()
-        nonce = fresh_nonce().value
+        lease_s = self._services.config.leases.seconds
+        asked_ms, nonce = self._services.clock.now_ms(), fresh_nonce().value
         session.challenge = OpenChallenge(nonce, now, asked_ms, policy, selection, lease_s, session.trial, shadow)
         session.trial = None
         self._schedule.plan(session, min(now + ANSWER_S, max(session.lease.deadline, now + TICK_S)))

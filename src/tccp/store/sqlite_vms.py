@@ -1,8 +1,7 @@
 """Tenants and their VMs in the store on SQLite: `VmStore`."""
 
 from tccp.model import NodeName
-from tccp.store import ending, launching, marking, moving, resuming
-from tccp.store.holding import hold_vms
+from tccp.store import ending, holding, launching, marking, moving, resuming
 from tccp.store.interface import PAGE_MAX
 from tccp.store.launches import (
     KeyClaim,
@@ -38,7 +37,7 @@ class SqliteVms(SqliteAccess, VmStore):
         return await self.writer.run(launching.release, claim)
 
     async def hold_vms(self, known_ms: int, at_ms: int) -> None:
-        await self.writer.run(hold_vms, known_ms, at_ms)
+        await self.writer.run(holding.hold_vms, known_ms, at_ms)
 
     async def end_vm(self, end: VmEnd) -> int:
         return await self.writer.run(ending.end_vm, end)
