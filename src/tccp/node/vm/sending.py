@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -71,13 +72,12 @@ class _Sending:
         async with mirroring(self.qmp, self.streams.disks, begin) as self.mirrors:
             finish = self.mirrors.finish if self.streams.disks else None
             ours, theirs = state_sockets()
-            with ours:
-                with theirs:  # QEMU gets a copy, and is to have the only one
-                    self.state = Pump(self.streams.state, ours)
-                    carried = trio.Event()
-                    begin(self._carry, carried)
-                    await send_out(self.qmp, theirs.fileno(), self.pace, standing_still=finish)
-                await carried.wait()
+            with theirs:  # QEMU gets a copy, and is to have the only one
+                self.state = Pump(self.streams.state, ours)
+                carried = trio.Event()
+                begin(self._carry, ours, carried)
+                await send_out(self.qmp, theirs.fileno(), self.pace, standing_still=finish)
+            await carried.wait()
             now = time.monotonic()
             sent = TransferSent(
                 state_bytes=self.state.sent_bytes,
@@ -88,9 +88,10 @@ class _Sending:
             await self.streams.talk.say(sent)
         return sent
 
-    async def _carry(self, carried: trio.Event) -> None:
+    async def _carry(self, ours: socket.socket, carried: trio.Event) -> None:
         assert self.state is not None
-        await self.state.run()
+        with ours:  # closed by nobody else: a thread works with it until the pump has ended
+            await self.state.run()
         carried.set()
 
     async def listen(self) -> None:
