@@ -28,12 +28,10 @@ from tccp.attestation.command_line import CommandLineRules
 from tccp.attestation.event_data import EventType
 from tccp.attestation.policy import POLICY_BYTES_MAX, POLICY_NAME, PcrPolicy, parse_policy
 from tccp.errors import ConfigError
-from tccp.model import PcrBank, PcrSelection
+from tccp.model import EXIT_BOOT_SERVICES_PCR, IMA_PCR, PcrBank, PcrSelection
 from tccp.toml import parse_toml
 
 KIND = "measured-boot"
-EXIT_BOOT_SERVICES_PCR = 5
-IMA_PCR = 10
 VARIABLES = ("SecureBoot", "PK", "KEK", "db", "dbx")
 _HINT = "docs/POLICIES.md shows a complete policy; `tccp policy learn` writes one"
 
