@@ -14,6 +14,8 @@ NONCE_BYTES = 32
 PCR_COUNT = 24
 # PCR 16 (debug) and PCR 23 (application) can be reset by software at any time: they prove nothing.
 RESETTABLE_PCRS = frozenset({16, 23})
+EXIT_BOOT_SERVICES_PCR = 5  # the last that firmware measures, if it does at all
+IMA_PCR = 10
 _LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 # It becomes part of a name in certificates; with an empty label in it, TLS would take none of them.
 NODE_NAME = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}(?:\.{_LABEL})*")

@@ -28,7 +28,7 @@ from tccp.protocol.messages import (
 from tccp.protocol.statements import log_origin
 from tccp.protocol.ticket import PolicyDemand, Role, SignedTicket, VmShape, release_info, verify_ticket
 from tccp.protocol.vm_control import AddTenant, TenantInfo
-from tccp.tenant.pinned_log import CoordinatorTrust
+from tccp.tenant.pinned_log import PinnedLog
 from tccp.tenant.vm_file import TicketTerms, UnlockedImage, VmFile, new_vm, write_ticket
 from tccp.transparency.note import NoteKey
 from tests.image.images import seal_bytes, sealed
@@ -99,11 +99,11 @@ class Tenant:
         return write_ticket(vm or new_vm(), unlocked, replace(self.terms, **changes), self.key)
 
 
-def trust_of(coordinator: LiveCoordinator) -> CoordinatorTrust:
+def trust_of(coordinator: LiveCoordinator) -> PinnedLog:
     """What a tenant has pinned."""
     keys = coordinator.services.identity.keys
     origin = log_origin(keys.coordinator_id)
-    return CoordinatorTrust(keys.coordinator_id, origin, NoteKey(origin, keys.log_key))
+    return PinnedLog(keys.coordinator_id, origin, NoteKey(origin, keys.log_key))
 
 
 class AskingNode(HonestNode):

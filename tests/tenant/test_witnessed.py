@@ -83,7 +83,7 @@ async def test_a_head_that_nobody_witnessed_is_not_enough(
     fetched = await trio.to_thread.run_sync(source.read_checkpoint)
     source.close()
     for note in (heads.newest, fetched or b""):
-        seen = verify_checkpoint(note, origin=key.name, log_key=key, witnesses=[witness.key], witnesses_needed=1)
+        seen = verify_checkpoint(note, origin=key.name, log_key=key, witnesses=[witness.key], witnesses_required=1)
         assert seen.checkpoint.size == 5
 
 

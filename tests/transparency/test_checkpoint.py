@@ -122,7 +122,7 @@ def test_a_checkpoint_tells_which_witnesses_saw_it_when() -> None:
         origin=ORIGIN,
         log_key=LOG.key,
         witnesses=[one.key, two.key],
-        witnesses_needed=2,
+        witnesses_required=2,
     )
 
     assert verified.witnessed_s == {one.key: 7, two.key: 8}
@@ -136,7 +136,7 @@ def test_too_few_witnesses_are_refused() -> None:
         cosigned(("x.example", 1), ("y.example", 2)),
     ):
         with pytest.raises(LogError, match="witnesses"):
-            verify_checkpoint(note, origin=ORIGIN, log_key=LOG.key, witnesses=keys, witnesses_needed=2)
+            verify_checkpoint(note, origin=ORIGIN, log_key=LOG.key, witnesses=keys, witnesses_required=2)
 
 
 def test_no_bit_of_a_cosignature_can_be_changed() -> None:
@@ -178,7 +178,7 @@ def test_one_key_is_not_two_witnesses() -> None:
     twin = type(one)("two.example", one.public_key, one.type)
 
     with pytest.raises(ConfigError, match="ambiguous_keys"):
-        verify_checkpoint(cosigned(), origin=ORIGIN, log_key=LOG.key, witnesses=[one, twin], witnesses_needed=2)
+        verify_checkpoint(cosigned(), origin=ORIGIN, log_key=LOG.key, witnesses=[one, twin], witnesses_required=2)
 
 
 def test_a_key_that_signs_notes_is_no_witness() -> None:

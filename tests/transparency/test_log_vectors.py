@@ -66,7 +66,7 @@ def test_the_log_is_a_log() -> None:
     log = TileDirectory(VECTORS / "log")
     note = log.read_checkpoint()
     assert note is not None
-    verified = verify_checkpoint(note, origin=KEYS["origin"], log_key=LOG, witnesses=[WITNESS], witnesses_needed=1)
+    verified = verify_checkpoint(note, origin=KEYS["origin"], log_key=LOG, witnesses=[WITNESS], witnesses_required=1)
     head = verified.checkpoint
 
     assert TileHashes(log.read_tile, head.size).range_hash(0, head.size) == head.root

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from tccp.errors import LogError
 from tccp.transparency.tile import (
-    BUNDLE_BYTES_MAX,
     ENTRIES,
     ENTRY_BYTES_MAX,
     SIZE_MAX,
+    WIDTH_MAX,
     Tile,
     decode_entries,
     decode_hashes,
@@ -127,7 +127,7 @@ def test_the_longest_entries_fit_and_longer_ones_do_not() -> None:
     longest = [bytes(ENTRY_BYTES_MAX)] * 256
     bundle = encode_entries(longest)
 
-    assert len(bundle) == BUNDLE_BYTES_MAX
+    assert len(bundle) == WIDTH_MAX * (2 + ENTRY_BYTES_MAX)
     assert decode_entries(Tile(ENTRIES, 0), bundle) == longest
     with pytest.raises(LogError, match="bundle_malformed"):
         decode_entries(Tile(ENTRIES, 0), bundle + b"\0")

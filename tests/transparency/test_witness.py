@@ -42,7 +42,7 @@ def test_a_log_that_grows_is_cosigned_at_every_step() -> None:
 
         assert latest == head(size)
         seen = verify_checkpoint(
-            note.encode(), origin=ORIGIN, log_key=signer().key, witnesses=[WITNESS.key], witnesses_needed=1
+            note.encode(), origin=ORIGIN, log_key=signer().key, witnesses=[WITNESS.key], witnesses_required=1
         )
         assert seen.witnessed_s == {WITNESS.key: 1_000 + size}
 

@@ -54,7 +54,7 @@ async def test_a_log_that_grows_is_cosigned_at_every_step(witness: LiveWitness) 
         answer = await witness.add(old, proof(old, size) if old else [], note(size))
         assert answer.status == 200
         seen = verify_checkpoint(
-            note(size) + answer.body, origin=ORIGIN, log_key=signer().key, witnesses=[witness.key], witnesses_needed=1
+            note(size) + answer.body, origin=ORIGIN, log_key=signer().key, witnesses=[witness.key], witnesses_required=1
         )
         assert seen.checkpoint.size == size
         old = size

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from tccp.attestation.boot_finding import WHAT_TO_DO, Finding, describe_event, listed_digests, listed_lines, shown_text
-from tccp.attestation.boot_policy import IMA_PCR, BootPolicy, Digests, Mode
+from tccp.attestation.boot_policy import BootPolicy, Digests, Mode
 from tccp.attestation.command_line import load_options, matches, problems
 from tccp.attestation.event_data import EventType, decode_event_data, event_type_name
 from tccp.attestation.event_log import ExplainedEvent, ExplainedEventLog, explain, replay_event_log
@@ -19,7 +19,7 @@ from tccp.attestation.ima import AcceptedMeasurements
 from tccp.attestation.policy import TrustedPlatform, judged_platform
 from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import PolicyError
-from tccp.model import PcrValues
+from tccp.model import IMA_PCR, PcrValues
 
 _T = EventType
 SEPARATORS = (bytes(4), b"\xff" * 4)

@@ -26,14 +26,12 @@ import msgspec
 from tccp.attestation.attributes import PolicyAttributes, parse_policy_attributes
 from tccp.attestation.command_line import CommandLineRules
 from tccp.attestation.event_data import EventType
-from tccp.attestation.policy import POLICY_BYTES_MAX, POLICY_NAME, PcrPolicy, parse_policy
+from tccp.attestation.policy import POLICY_BYTES_MAX, POLICY_NAME, PcrPolicy, parse_policy, policy_table
 from tccp.errors import ConfigError
-from tccp.model import PcrBank, PcrSelection
+from tccp.model import EXIT_BOOT_SERVICES_PCR, IMA_PCR, PcrBank, PcrSelection
 from tccp.toml import parse_toml
 
 KIND = "measured-boot"
-EXIT_BOOT_SERVICES_PCR = 5
-IMA_PCR = 10
 VARIABLES = ("SecureBoot", "PK", "KEK", "db", "dbx")
 _HINT = "docs/POLICIES.md shows a complete policy; `tccp policy learn` writes one"
 
@@ -253,13 +251,7 @@ def parse_boot_policy(body: bytes) -> BootPolicy:
     Raises:
         ConfigError: ``bad_policy``; the detail names the key and what is wrong with it.
     """
-    if len(body) > POLICY_BYTES_MAX:
-        raise _bad(f"{len(body)} bytes, {POLICY_BYTES_MAX} are allowed")
-    try:
-        table = parse_toml(body)
-    except ValueError as problem:
-        raise _bad(f"not TOML: {problem}") from None
-    return boot_policy_in(table, body)
+    return boot_policy_in(policy_table(body, bytes_max=POLICY_BYTES_MAX, hint=_HINT), body)
 
 
 def boot_policy_in(table: Mapping[str, Any], body: bytes) -> BootPolicy:

@@ -8,11 +8,11 @@ import hashlib
 from dataclasses import dataclass, field
 
 from tccp.attestation.boot_judge import check_measurements
-from tccp.attestation.boot_policy import IMA_PCR, BootPolicy
+from tccp.attestation.boot_policy import BootPolicy
 from tccp.attestation.ima import AcceptedMeasurements
 from tccp.attestation.policy import TrustedPlatform, judged_platform
 from tccp.attestation.quote import VerifiedQuote
-from tccp.model import PcrValues
+from tccp.model import IMA_PCR, PcrValues
 
 WARNINGS_MAX = 8
 WARNING_CHARS_MAX = 256

@@ -19,9 +19,8 @@ from types import MappingProxyType
 from tccp.attestation.event_data import EventData, decode_event_data
 from tccp.core.event_log import BANKS, ParsedEventLog, event_log_parse
 from tccp.errors import EventLogError
-from tccp.model import PCR_COUNT, RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues
+from tccp.model import EXIT_BOOT_SERVICES_PCR, PCR_COUNT, RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues
 
-EXIT_BOOT_SERVICES_PCR = 5
 ALL_BANKS = tuple(PcrBank(algorithm) for algorithm in BANKS)
 _BANK_NUMBER = {bank: number for number, bank in enumerate(ALL_BANKS)}
 _DIGEST_BYTES = tuple(bank.digest_bytes for bank in ALL_BANKS)

@@ -20,18 +20,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from tccp.attestation.ima_rules import BANK_NUMBERS
 from tccp.core.ima import AGGREGATE_BYTES, Bytes, CompiledPolicy, ReplayedList, ima_from_text, ima_judge, ima_replay
 from tccp.errors import ImaError, PolicyError
-from tccp.model import PcrBank, PcrValues
+from tccp.model import IMA_PCR, PcrBank, PcrValues
 
-IMA_PCR = 10
 BANKS = (PcrBank.SHA256, PcrBank.SHA1)
 # In which bytes the template digest of an entry is given: by /sys/kernel/security/ima/binary_runtime_measurements 20.
 COLUMN_BYTES = 20
 SHOWN_REFUSALS = 5
 SHOWN_PATH_BYTES = 512
-_BANK_NUMBERS = {PcrBank.SHA1: 1, PcrBank.SHA256: 2, PcrBank.SHA384: 3, PcrBank.SHA512: 4}
-_BANK_NAMES = {number: bank.hash_name for bank, number in _BANK_NUMBERS.items()}
+_BANK_NAMES = {number: bank.hash_name for bank, number in BANK_NUMBERS.items()}
 _MADE = object()
 
 
@@ -306,7 +305,7 @@ class ImaPolicy:
         """
         if bank is PcrBank.SHA1 or len(digest) != bank.digest_bytes:
             raise ValueError(f"no {bank.hash_name} digest that could be listed")
-        return self._compiled.find(_BANK_NUMBERS[bank], digest, path)
+        return self._compiled.find(BANK_NUMBERS[bank], digest, path)
 
     def verdicts(self, measurements: Measurements, aggregates: bytes = b"") -> bytes:
         """The `Verdict` of each entry, as a byte each; of entries that nothing proved, it proves nothing."""
@@ -366,7 +365,7 @@ def boot_aggregates(pcrs: PcrValues) -> tuple[bytes, ...]:
     for last in (9, 7):
         value = b"".join(pcrs.values[index] for index in range(last + 1))
         digest = hashlib.new(bank.hash_name, value).digest()
-        made.append((bytes([_BANK_NUMBERS[bank]]) + digest).ljust(AGGREGATE_BYTES, b"\0"))
+        made.append((bytes([BANK_NUMBERS[bank]]) + digest).ljust(AGGREGATE_BYTES, b"\0"))
     return tuple(made)
 
 

@@ -5,7 +5,6 @@ is all that is held of it.
 """
 
 from tccp.attestation.ima import (
-    IMA_PCR,
     AcceptedMeasurements,
     ImaPolicy,
     ImaProgress,
@@ -14,7 +13,7 @@ from tccp.attestation.ima import (
     prove_part,
 )
 from tccp.errors import ImaError
-from tccp.model import PcrValues
+from tccp.model import IMA_PCR, PcrValues
 
 LIST_BYTES_MAX = 256 << 20
 _AGGREGATED = frozenset(range(10))

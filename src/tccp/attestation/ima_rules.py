@@ -24,7 +24,9 @@ PATTERN_BYTES_MAX = 1024
 RULES_MAX = 4096
 KEYS_MAX = 64
 _EXCLUDE, _SIGNED, _KEY, _BUFFER, _VIOLATIONS = 1, 2, 3, 4, 5
-_BANK_NUMBERS = {PcrBank.SHA256: 2, PcrBank.SHA384: 3, PcrBank.SHA512: 4}
+# As ``tccp_ima_judge`` counts them, in rules and in boot aggregates.
+BANK_NUMBERS = {PcrBank.SHA1: 1, PcrBank.SHA256: 2, PcrBank.SHA384: 3, PcrBank.SHA512: 4}
+_LISTED_BANKS = (PcrBank.SHA256, PcrBank.SHA384, PcrBank.SHA512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,10 @@ def path_tag(path: bytes | None) -> bytes:
 
 
 def _record(listed: ListedDigest) -> bytes:
-    bank = next((bank for bank in _BANK_NUMBERS if bank.digest_bytes == len(listed.digest)), None)
+    bank = next((bank for bank in _LISTED_BANKS if bank.digest_bytes == len(listed.digest)), None)
     if bank is None:
         raise _bad(f"{listed.digest.hex()} is not a SHA-256, SHA-384 or SHA-512 digest")
-    return listed.digest[:KEY_BYTES] + struct.pack("<I", _BANK_NUMBERS[bank]) + path_tag(listed.path)
+    return listed.digest[:KEY_BYTES] + struct.pack("<I", BANK_NUMBERS[bank]) + path_tag(listed.path)
 
 
 def _index(records: list[bytes], bits: int) -> bytes:

@@ -101,18 +101,27 @@ def judged_platform(
     return TrustedPlatform(quote, policy_name, policy_version, _JUDGED, warnings)
 
 
+def policy_table(body: bytes, *, bytes_max: int, hint: str) -> dict[str, Any]:
+    """What TOML makes of *body*, a policy of any kind.
+
+    Raises:
+        ConfigError: ``bad_policy``: it is too long, or no TOML.
+    """
+    if len(body) > bytes_max:
+        raise ConfigError("bad_policy", f"{len(body)} bytes, {bytes_max} are allowed", hint=hint)
+    try:
+        return parse_toml(body)
+    except ValueError as problem:
+        raise ConfigError("bad_policy", f"not TOML: {problem}", hint=hint) from None
+
+
 def parse_policy(body: bytes) -> PcrPolicy:
     """The policy written in *body*.
 
     Raises:
         ConfigError: ``bad_policy``; the detail names the key and what is wrong with it.
     """
-    if len(body) > POLICY_BYTES_MAX:
-        raise _bad(f"{len(body)} bytes, {POLICY_BYTES_MAX} are allowed")
-    try:
-        table = parse_toml(body)
-    except ValueError as problem:
-        raise _bad(f"not TOML: {problem}") from None
+    table = policy_table(body, bytes_max=POLICY_BYTES_MAX, hint=_HINT)
     unknown = sorted(set(table) - {"name", "version", "description", "bank", "pcrs", "attributes", "hosts"})
     if unknown:
         raise _bad(f"{unknown[0]}: unknown key")

@@ -7,6 +7,7 @@ from tccp.errors import ConfigError, EvidenceError, HostError
 
 STDIN = Path("-")
 SECRET_MODE, PUBLIC_MODE = 0o600, 0o644
+EVENT_LOG_BYTES_MAX = 5 << 20  # the core refuses event logs over 4 MiB by itself, and says so
 
 
 def read_file(path: Path, *, bytes_max: int) -> bytes:

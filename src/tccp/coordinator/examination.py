@@ -15,14 +15,14 @@ import trio
 from tccp.attestation.boot_judge import judge_boot
 from tccp.attestation.boot_policy import AnyPolicy, BootPolicy
 from tccp.attestation.boot_verdict import JudgedBoot, judge_again, remember_boot
-from tccp.attestation.ima import IMA_PCR, AcceptedMeasurements, ImaProgress
+from tccp.attestation.ima import AcceptedMeasurements, ImaProgress
 from tccp.attestation.ima_parts import ListInParts
 from tccp.attestation.policy import PcrPolicy, TrustedPlatform
 from tccp.attestation.quote import VerifiedQuote
 from tccp.coordinator.ima_policies import ImaPolicies
 from tccp.coordinator.measured_before import MeasuredBefore
 from tccp.errors import ImaError, PolicyError
-from tccp.model import NodeName
+from tccp.model import IMA_PCR, NodeName
 from tccp.protocol import fields as f
 from tccp.protocol.messages import FIRMWARE_LOG, IMA_LIST
 

@@ -37,7 +37,7 @@ class DestructionReceipt(Message, frozen=True, tag="destruction_receipt"):
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedDestruction:
+class SignedDestruction:
     """A destruction that the boot which it names has signed. Only `verify_destruction_statement` makes one."""
 
     destruction: Destruction
@@ -50,7 +50,7 @@ def sign_destruction(destruction: Destruction, key: SigningKey) -> tuple[bytes, 
     return sign_statement(destruction, key)
 
 
-def verify_destruction_statement(statement: bytes, signature: bytes, *, identity: bytes) -> VerifiedDestruction:
+def verify_destruction_statement(statement: bytes, signature: bytes, *, identity: bytes) -> SignedDestruction:
     """The statement, if the boot of *identity* has signed it and speaks of itself.
 
     Args:
@@ -65,7 +65,7 @@ def verify_destruction_statement(statement: bytes, signature: bytes, *, identity
         raise LaunchError("destruction_malformed", f"of the domain {destruction.domain!r}")
     if (destruction.node, destruction.boot_id) != (boot.node, boot.boot_id):
         raise LaunchError("destruction_of_another", f"{boot.node} speaks of {destruction.node}")
-    return VerifiedDestruction(destruction, hashlib.sha256(statement).digest())
+    return SignedDestruction(destruction, hashlib.sha256(statement).digest())
 
 
 def read_destruction_receipt(content: bytes) -> DestructionReceipt:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tccp.errors import LaunchError
 from tccp.protocol.destruction import Destruction, read_destruction_receipt, verify_destruction_statement
-from tccp.tenant.pinned_log import CoordinatorTrust
+from tccp.tenant.pinned_log import PinnedLog
 from tccp.transparency.packed import Value
 from tccp.transparency.receipt import VerifiedReceipt
 
@@ -25,12 +25,12 @@ class VerifiedDestruction:
     node: str
 
 
-def verify_destruction(content: bytes, *, vm_id: bytes, trust: CoordinatorTrust) -> VerifiedDestruction:
+def verify_destruction(content: bytes, *, vm_id: bytes, trust: PinnedLog) -> VerifiedDestruction:
     """Check a destruction receipt with nothing but the VM's id and what was pinned.
 
     Raises:
         LaunchError: ``destruction_entry``: the log's entry is of something else; as `verify_destruction_statement`.
-        LogError: The log's receipt does not hold; as `CoordinatorTrust.verify`.
+        LogError: The log's receipt does not hold; as `PinnedLog.verify`.
     """
     receipt = read_destruction_receipt(content)
     signed = verify_destruction_statement(receipt.statement, receipt.signature, identity=receipt.identity)

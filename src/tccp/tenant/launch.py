@@ -15,7 +15,7 @@ from tccp.attestation.vtpm_certificate import VtpmClaim, VtpmKey, verify_vtpm_ce
 from tccp.errors import LaunchError
 from tccp.protocol.launch_proof import VerifiedProof, read_launch_receipt, verify_proof
 from tccp.protocol.ticket import Ticket, check_addressee, verify_ticket
-from tccp.tenant.pinned_log import CoordinatorTrust
+from tccp.tenant.pinned_log import PinnedLog
 from tccp.tenant.vm_file import VmFile
 from tccp.transparency.packed import Value
 from tccp.transparency.receipt import VerifiedReceipt
@@ -47,13 +47,13 @@ class VerifiedLaunch:
     attributes: NodeAttributes
 
 
-def verify_launch(content: bytes, *, vm: VmFile, trust: CoordinatorTrust) -> VerifiedLaunch:
+def verify_launch(content: bytes, *, vm: VmFile, trust: PinnedLog) -> VerifiedLaunch:
     """Check a launch receipt with nothing but the VM's file and what was pinned.
 
     Raises:
         LaunchError: ``another_ticket``: none that we signed for this VM; ``release_mismatch``: the log's entry is of
             something else; ``vtpm_mismatch``; as `verify_proof`, `verify_ticket` and `check_addressee`.
-        LogError: The log's receipt does not hold; as `CoordinatorTrust.verify`.
+        LogError: The log's receipt does not hold; as `PinnedLog.verify`.
         EnrolmentError: The certificate of the vTPM does not hold; as `verify_vtpm_certificate`.
     """
     receipt = read_launch_receipt(content)

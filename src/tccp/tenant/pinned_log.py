@@ -11,7 +11,7 @@ from tccp.transparency.receipt import VerifiedReceipt, verify_receipt
 
 
 @dataclass(frozen=True, slots=True)
-class CoordinatorTrust:
+class PinnedLog:
     """What was pinned of a coordinator when it was verified.
 
     Attributes:
@@ -53,10 +53,10 @@ def refuse_fork(head: Checkpoint, seen: Checkpoint | None) -> None:
         raise LogError("fork", f"of {head.size} entries you have seen another log", hint=hint)
 
 
-def trust_in(pinned: PinnedCoordinator) -> CoordinatorTrust:
+def pinned_log_of(pinned: PinnedCoordinator) -> PinnedLog:
     """What was pinned, with the witnesses that were demanded and the head that was seen."""
     demands = pinned.demands
-    return CoordinatorTrust(
+    return PinnedLog(
         pinned.coordinator_id,
         pinned.origin,
         pinned.note_key,

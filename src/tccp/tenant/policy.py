@@ -30,11 +30,10 @@ from typing import Any
 
 from tccp.attestation.boot_judge import judge_boot
 from tccp.attestation.boot_policy import KIND, BootPolicy, boot_policy_in
-from tccp.attestation.policy import parse_allowed_pcrs
+from tccp.attestation.policy import parse_allowed_pcrs, policy_table
 from tccp.attestation.quote import VerifiedQuote
 from tccp.errors import ConfigError, PolicyError
 from tccp.model import PcrSelection, PcrValues
-from tccp.toml import parse_toml
 from tccp.transparency.note import NoteKey, SignatureType, parse_note_key
 
 POLICY_BYTES_MAX = 64 * 1024
@@ -134,12 +133,7 @@ def parse_tenant_policy(body: bytes, *, folder: Path = Path()) -> TenantPolicy:
     Raises:
         ConfigError: ``bad_policy``; the detail names the key and what is wrong with it.
     """
-    if len(body) > POLICY_BYTES_MAX:
-        raise _bad(f"{len(body)} bytes, {POLICY_BYTES_MAX} are allowed")
-    try:
-        table = parse_toml(body)
-    except ValueError as problem:
-        raise _bad(f"not TOML: {problem}") from None
+    table = policy_table(body, bytes_max=POLICY_BYTES_MAX, hint=HINT)
     if unknown := sorted(set(table) - KEYS):
         raise _bad(f"{unknown[0]}: unknown key")
     if len([key for key in TPM_KEYS if key in table]) != 1:

@@ -58,7 +58,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 
 def verify_checkpoint(
-    data: bytes, *, origin: str, log_key: NoteKey, witnesses: Sequence[NoteKey] = (), witnesses_needed: int = 0
+    data: bytes, *, origin: str, log_key: NoteKey, witnesses: Sequence[NoteKey] = (), witnesses_required: int = 0
 ) -> VerifiedCheckpoint:
     """Check that the log signed this checkpoint, and enough witnesses.
 
@@ -66,7 +66,7 @@ def verify_checkpoint(
         data: The whole note.
         origin: The log that we mean.
         witnesses: Whose cosignatures count.
-        witnesses_needed: How many of them must have signed.
+        witnesses_required: How many of them must have signed.
 
     Raises:
         LogError: as `open_note`; ``unsigned`` by the log itself; ``checkpoint_malformed``; ``origin``: it is of another
@@ -81,8 +81,8 @@ def verify_checkpoint(
     if checkpoint.origin != origin:
         raise LogError("origin", f"{checkpoint.origin!r} for {origin!r}")
     witnessed_s = {key: at_s for key, at_s in opened.signers.items() if at_s is not None}
-    if len(witnessed_s) < witnesses_needed:
-        raise LogError("witnesses", f"{len(witnessed_s)} of {witnesses_needed}")
+    if len(witnessed_s) < witnesses_required:
+        raise LogError("witnesses", f"{len(witnessed_s)} of {witnesses_required}")
     return VerifiedCheckpoint(checkpoint, opened.note, witnessed_s)
 
 

@@ -113,7 +113,7 @@ def verify_receipt(
     """
     receipt = decode_receipt(data)
     seen = verify_checkpoint(
-        receipt.checkpoint, origin=origin, log_key=log_key, witnesses=witnesses, witnesses_needed=witnesses_required
+        receipt.checkpoint, origin=origin, log_key=log_key, witnesses=witnesses, witnesses_required=witnesses_required
     )
     head = seen.checkpoint
     verify_inclusion(receipt.entry, receipt.index, size=head.size, root=head.root, path=receipt.path)

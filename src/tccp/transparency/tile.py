@@ -15,7 +15,6 @@ WIDTH_MAX = 256
 LEVEL_MAX = 7  # 256**8 leaves would be more than 2**63
 ENTRIES = -1  # the "level" of a bundle of entries
 ENTRY_BYTES_MAX = 65_535
-BUNDLE_BYTES_MAX = WIDTH_MAX * (2 + ENTRY_BYTES_MAX)
 SIZE_MAX = (1 << 63) - 1
 
 _PATH = re.compile(r"tile/(entries|[0-7])/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII)

@@ -1,5 +1,6 @@
 """The state of a vTPM is taken as it was left, or as it went on since, and in no older one."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -14,8 +15,10 @@ from tccp.errors import DiskError, HostError
 from tccp.node.vm import vtpm_state
 from tccp.node.vm.end import VmEnd
 from tccp.node.vm.opening import open_vm
-from tccp.node.vm.vtpm_state import NONE_SHA256, NOTHING, VtpmDemand, VtpmState
+from tccp.node.vm.vtpm_state import DOMAIN, NOTHING, VtpmDemand, VtpmState
 from tests.support.machines import FIRST_USER, GuestImages, TestHost, describe, secrets
+
+NEVER_STARTED = hashlib.sha256(DOMAIN).digest()
 
 
 class Machine:
@@ -101,8 +104,8 @@ async def test_a_vtpm_that_is_made_anew_is_another(machine: Machine) -> None:
 
 async def test_a_start_that_comes_to_nothing_leaves_the_state_as_it_was(machine: Machine) -> None:
     end = await machine.run(begin=False)
-    assert end.vtpm_sha256 == NONE_SHA256
-    end = await machine.run(VtpmDemand(NONE_SHA256))
+    assert end.vtpm_sha256 == NEVER_STARTED
+    end = await machine.run(VtpmDemand(NEVER_STARTED))
     demand = VtpmDemand(end.vtpm_sha256)
 
     assert (await machine.run(demand, begin=False)).vtpm_sha256 == end.vtpm_sha256

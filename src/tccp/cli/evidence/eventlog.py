@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tccp.cli.arguments import Commands, add_command, add_file
 from tccp.cli.evidence.verdict import Report
-from tccp.cli.files import read_file
+from tccp.cli.files import EVENT_LOG_BYTES_MAX, read_file
 from tccp.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -13,12 +13,9 @@ if TYPE_CHECKING:
     from tccp.cli.output import Screen
     from tccp.model import PcrBank, PcrValues
 
-# The core refuses logs over 4 MiB by itself, and says so.
-EVENT_LOG_BYTES_MAX = 5 << 20
 BANKS = ("sha1", "sha256", "sha384", "sha512")
 # Without --bank, the first of these that the log has.
 BANKS_BY_CHOICE = ("sha256", "sha384", "sha512", "sha1")
-EXIT_BOOT_SERVICES_PCR = 5
 DIGEST_CHARACTERS = 12
 # What the operating system extends long after the firmware's log has ended: IMA 10, systemd 11 to 15.
 OPERATING_SYSTEM_PCRS = frozenset(range(10, 16))
@@ -98,6 +95,7 @@ def _judge(report: Report, content: bytes, bank: "PcrBank", args: argparse.Names
 def _explain(report: Report, log: "EventLog", bank: "PcrBank", args: argparse.Namespace) -> None:
     from tccp.attestation.event_log import explain, explain_incomplete
     from tccp.cli.evidence.pcr_file import PCR_FILE_BYTES_MAX, parse_pcr_file
+    from tccp.model import EXIT_BOOT_SERVICES_PCR
 
     pcrs = parse_pcr_file(read_file(args.pcrs, bytes_max=PCR_FILE_BYTES_MAX)).whole_bank(bank)
     comparison = _compare(log, bank, pcrs)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tccp.cli.files import read_file
+from tccp.cli.files import EVENT_LOG_BYTES_MAX, read_file
 from tccp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from tccp.model import PcrBank
 
 SIGNED_POLICY_BYTES_MAX = (256 << 10) + 512
-EVENT_LOG_BYTES_MAX = 5 << 20
 
 
 def read_policy(path: Path) -> "PcrPolicy | BootPolicy":

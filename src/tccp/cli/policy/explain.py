@@ -32,7 +32,8 @@ def add_parser(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge and report."""
     from tccp.attestation.boot_judge import findings
-    from tccp.attestation.boot_policy import IMA_PCR, Mode
+    from tccp.attestation.boot_policy import Mode
+    from tccp.model import IMA_PCR
 
     policy = read_boot_policy(args.policy)
     report = Report(f"{args.log} by {policy}")

@@ -70,14 +70,14 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, and report."""
-    from tccp.tenant.pinned_log import trust_in
+    from tccp.tenant.pinned_log import pinned_log_of
     from tccp.transparency.receipt import RECEIPT_BYTES_MAX
 
     data = read_file(args.file, bytes_max=RECEIPT_BYTES_MAX)
     report = Report(str(args.file))
     try:
         pinned = _whose(data, store_of(args))
-        receipt = trust_in(pinned).verify(data)
+        receipt = pinned_log_of(pinned).verify(data)
     except EvidenceError as refusal:
         hint = refusal.hint or HINTS.get(refusal.reason, "")
         return report.end(type(refusal)(refusal.reason, refusal.detail, hint=hint), as_json=args.json)

@@ -65,10 +65,10 @@ def run_verify(args: argparse.Namespace) -> int:
     """Verify, and tell."""
     from tccp.protocol.launch_proof import RECEIPT_BYTES_MAX
     from tccp.tenant.destruction import verify_destruction
-    from tccp.tenant.pinned_log import trust_in
+    from tccp.tenant.pinned_log import pinned_log_of
     from tccp.tenant.vm_file import read_vm_file
 
-    trust = trust_in(pinned_coordinator(args))
+    trust = pinned_log_of(pinned_coordinator(args))
     content = read_file(args.receipt, bytes_max=RECEIPT_BYTES_MAX)
     found = verify_destruction(content, vm_id=read_vm_file(args.vm).vm_id, trust=trust)
     said, head = found.destruction, found.entry.checkpoint.checkpoint

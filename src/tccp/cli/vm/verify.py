@@ -54,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
     """Verify, and tell."""
     from tccp.protocol.launch_proof import RECEIPT_BYTES_MAX
     from tccp.tenant.launch import verify_launch
-    from tccp.tenant.pinned_log import trust_in
+    from tccp.tenant.pinned_log import pinned_log_of
     from tccp.tenant.vm_file import read_vm_file
 
-    trust = trust_in(pinned_coordinator(args))
+    trust = pinned_log_of(pinned_coordinator(args))
     content = read_file(args.receipt, bytes_max=RECEIPT_BYTES_MAX)
     launch = verify_launch(content, vm=read_vm_file(args.vm), trust=trust)
     guest = _guest(args, launch)

@@ -24,7 +24,6 @@ from tccp.node.vm.durable import sync_folder
 
 DOMAIN = b"tccp/v1/vtpm-state-files\0"
 FILES_MAX = 16  # swtpm has three
-NONE_SHA256 = hashlib.sha256(DOMAIN).digest()  # of a vTPM that was never started
 HINT = (
     "Put the newest copy of the VM's folder in its place; or its tenant takes it as it is, by a ticket with"
     " --any-disk-state."
