@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import lzma
 import subprocess
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Literal
 
@@ -86,6 +88,22 @@ def test_names_of_names_of_names_are_damage() -> None:
     endless = 2_000 * (name.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(512, b"\0"))
     with pytest.raises(ConfigError, match="damaged"):
         digests(b"!<arch>\n" + _member("data.tar", endless))
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_what_stands_before_a_file_is_not_read_into_memory_however_long_it_is(kind: bytes) -> None:
+    head = tarfile.TarInfo("long")
+    head.type, head.size = kind, 64 << 20
+    archive = lzma.compress(head.tobuf() + bytes(head.size) + tarfile.TarInfo("x").tobuf(), preset=0)
+    package = b"!<arch>\n" + _member("data.tar.xz", archive)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=r"bad_package.*a name of 67108864 bytes"):
+            digests(package)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_package_of_endless_files_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

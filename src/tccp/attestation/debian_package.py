@@ -11,7 +11,7 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, BinaryIO, cast
+from typing import IO, BinaryIO, Self, cast
 
 from tccp.errors import ConfigError
 
@@ -20,6 +20,10 @@ HEADER_BYTES = 60
 BLOCK_BYTES = 1 << 20
 MEMBERS_MAX = 16
 FILES_MAX = 1_000_000
+NAME_BYTES_MAX = 1 << 20  # of what stands before a file about it: no path is longer than 4096 bytes
+_ABOUT_A_FILE = frozenset(
+    {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
+)
 _MERGED = ("bin/", "sbin/", "lib/", "lib32/", "lib64/", "libx32/")
 
 
@@ -48,7 +52,7 @@ def package_digests(package: BinaryIO, name: str) -> Iterator[tuple[bytes, bytes
 
 def _files(archive: "_Member", name: str) -> Iterator[tuple[bytes, bytes]]:
     digests: dict[str, bytes] = {}
-    with tarfile.open(fileobj=cast(BinaryIO, archive), mode="r|*") as tar:
+    with tarfile.open(fileobj=cast(BinaryIO, archive), mode="r|*", tarinfo=_BoundedHeader) as tar:
         for count, member in enumerate(tar):
             if count == FILES_MAX:
                 raise ConfigError("bad_package", f"{name}: more than {FILES_MAX} files")
@@ -67,6 +71,18 @@ def _files(archive: "_Member", name: str) -> Iterator[tuple[bytes, bytes]]:
             digests[path] = digest
             for known in _paths(path):
                 yield known.encode("utf-8", "surrogateescape"), digest
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """The head of a file; tarfile would read whatever stands before it about the file into memory whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """As tarfile's, and ReadError where that is too long."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _ABOUT_A_FILE and header.size > NAME_BYTES_MAX:
+            raise tarfile.ReadError(f"a name of {header.size} bytes")
+        return header
 
 
 class _Member(io.RawIOBase):
