@@ -32,7 +32,7 @@ from tccp.attestation.event_data import (
     event_type_name,
 )
 from tccp.attestation.event_log import Event, replay_event_log
-from tccp.attestation.firmware_variable import FirmwareVariable
+from tccp.attestation.firmware_variable import FirmwareVariable, Signature, decode_firmware_variable
 from tccp.model import PcrBank
 from tccp.printable import escape
 from tests.support.event_logs import VECTORS
@@ -291,6 +291,46 @@ def test_signature_lists_whose_sizes_do_not_fit_have_no_entries(sizes: tuple[int
     value = bytes(16) + struct.pack("<III", *sizes) + bytes(48)
 
     assert FirmwareVariable(EFI_GLOBAL, "db", value).signatures() is None
+
+
+def test_each_signature_list_has_its_own_kind_header_and_size_of_entries() -> None:
+    one, two = uuid.UUID(int=1), uuid.UUID(int=2)
+    certificates = b"HEAD" + one.bytes_le + b"a certificate"
+    hashes = one.bytes_le + b"\xaa" * 32 + two.bytes_le + b"\xbb" * 32
+    value = b"".join(
+        [
+            CERTIFICATE.bytes_le + struct.pack("<III", 28 + len(certificates), 4, 29) + certificates,
+            IMAGE_SHA256.bytes_le + struct.pack("<III", 28 + len(hashes), 0, 48) + hashes,
+            IMAGE_SHA256.bytes_le + struct.pack("<III", 28 + 7, 7, 16) + b"no more",  # a header, and no entries
+        ]
+    )
+
+    assert FirmwareVariable(EFI_GLOBAL, "db", value).signatures() == (
+        Signature(CERTIFICATE, one, b"a certificate"),
+        Signature(IMAGE_SHA256, one, b"\xaa" * 32),
+        Signature(IMAGE_SHA256, two, b"\xbb" * 32),
+    )
+    for end in (len(value) - 1, len(value) - 8, len(value) - 34, 27):
+        assert FirmwareVariable(EFI_GLOBAL, "db", value[:end]).signatures() is None
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("db\0", "db"),
+        ("db\0\0", "db"),
+        ("d\0b", "d\0b"),
+        ("größe内核", "größe内核"),
+        (b"\x00\xd8", "\ufffd"),
+    ],
+)
+def test_the_name_of_a_variable_ends_with_its_length_and_not_with_the_zero_that_some_firmware_counts(
+    written: str | bytes, name: str
+) -> None:
+    units = written if isinstance(written, bytes) else written.encode("utf-16-le")
+    data = EFI_GLOBAL.bytes_le + struct.pack("<QQ", len(units) // 2, 5) + units + b"value" + b"padding"
+
+    assert decode_firmware_variable(data) == FirmwareVariable(EFI_GLOBAL, name, b"value")
 
 
 def test_there_are_at_most_16384_signatures() -> None:
