@@ -249,7 +249,8 @@ async def test_a_node_that_stops_begins_no_vm_any_more(alpha: LiveNode, running:
     with trio.fail_after(DEADLINE_S):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(alpha.node.vms.end_all, "node_stopped")
-            await trio.lowlevel.checkpoint()
+            while not alpha.node.vms.get(running.vm.vm_id).reason:
+                await trio.lowlevel.checkpoint()
             with pytest.raises(HostError, match="node_stops"):
                 alpha.node.vms.launch(ticket_file(signed), [disk.path])
 
