@@ -48,7 +48,7 @@ def spki_of_certificate(certificate: bytes) -> bytes:
         ProtocolError: ``tls_certificate``: TLS has accepted it, and it is malformed all the same.
     """
     try:
-        return _spki_of(x509.load_der_x509_certificate, certificate)
+        return _spki_of(_read(x509.load_der_x509_certificate, certificate))
     except ValueError as problem:
         raise ProtocolError("tls_certificate", str(problem)) from None
 
@@ -59,13 +59,29 @@ def spki_of_pem(certificate: bytes) -> bytes:
     Raises:
         ValueError: It is not a certificate, or not one with a key of a kind that is known.
     """
-    return _spki_of(x509.load_pem_x509_certificate, certificate)
+    return _spki_of(certificate_of_pem(certificate))
 
 
-def _spki_of(load: Callable[[bytes], x509.Certificate], certificate: bytes) -> bytes:
+def certificate_of_pem(certificate: bytes) -> x509.Certificate:
+    """A PEM certificate of our own files.
+
+    Raises:
+        ValueError: It is not a certificate.
+    """
+    return _read(x509.load_pem_x509_certificate, certificate)
+
+
+def _read(load: Callable[[bytes], x509.Certificate], certificate: bytes) -> x509.Certificate:
     try:
-        key = load(certificate).public_key()
-    except (UnsupportedAlgorithm, x509.InvalidVersion) as problem:  # which to the library are no ValueErrors
+        return load(certificate)
+    except x509.InvalidVersion as problem:  # to the library no ValueError; and OpenSSL takes it
+        raise ValueError(str(problem)) from None
+
+
+def _spki_of(certificate: x509.Certificate) -> bytes:
+    try:
+        key = certificate.public_key()
+    except UnsupportedAlgorithm as problem:
         raise ValueError(str(problem)) from None
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -100,7 +116,7 @@ class Authority:
     def __init__(self, pair: KeyPair) -> None:
         self._key = load_key(pair.key)
         self.certificate_pem = pair.certificate
-        self._certificate = x509.load_pem_x509_certificate(pair.certificate)
+        self._certificate = certificate_of_pem(pair.certificate)
         self._key_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
     @property

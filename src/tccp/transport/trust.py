@@ -18,14 +18,13 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from tccp.errors import ConfigError
 from tccp.model import RESETTABLE_PCRS, PcrBank, PcrSelection, PcrValues
 from tccp.protocol.statements import coordinator_id
 from tccp.toml import parse_toml
-from tccp.transport.certificates import Authority, KeyPair
+from tccp.transport.certificates import Authority, KeyPair, certificate_of_pem
 
 TRUST_BYTES_MAX = 64 * 1024
 KEYS = frozenset({"identity", "ca", "ak", "door_certificate", "door_key", "bank", "pcrs"})
@@ -106,7 +105,7 @@ def parse_trust(body: bytes) -> CoordinatorTrust:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what a library only warns of in a certificate, no authority writes
             Authority(door)
-            x509.load_pem_x509_certificate(table["ca"].encode())
+            certificate_of_pem(table["ca"].encode())
         identity_key = bytes.fromhex(table["identity"])
         if len(identity_key) != 32:
             raise ConfigError("trust_invalid", "identity: not 32 bytes")
@@ -125,6 +124,5 @@ def parse_trust(body: bytes) -> CoordinatorTrust:
         AttributeError,
         UnsupportedAlgorithm,
         Warning,
-        x509.InvalidVersion,
     ) as problem:
         raise ConfigError("trust_invalid", str(problem)) from None

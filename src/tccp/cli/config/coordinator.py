@@ -51,17 +51,10 @@ def look(report: Report, config: CoordinatorConfig) -> None:
 
 
 def _look_at_authorities(report: Report, config: CoordinatorConfig) -> None:
-    from tccp.coordinator.authorities import load_authorities, old_revocations
+    from tccp.coordinator.authorities import FOLDERS, load_authorities, old_revocations
 
     enrolment = config.enrolment
-    named = [
-        (("enrolment", key), Path(folder))
-        for key, folder in (
-            ("ek_authorities", enrolment.ek_authorities),
-            ("ek_intermediates", enrolment.ek_intermediates),
-        )
-        if folder is not None
-    ]
+    named = [(("enrolment", key), Path(folder)) for key in FOLDERS if (folder := getattr(enrolment, key)) is not None]
     readable = [look_at_folder(report, place, folder, user=USER) for place, folder in named]
     if not all(readable):
         return
@@ -111,11 +104,11 @@ def _look_at_log_server(report: Report, config: CoordinatorConfig) -> None:
 
 
 def _look_at_end(report: Report, certificate: Path) -> None:
-    from cryptography import x509
+    from tccp.transport.certificates import certificate_of_pem
 
     try:
-        end = x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-    except (ValueError, x509.InvalidVersion) as problem:  # OpenSSL, above, reads some that others do not
+        end = certificate_of_pem(certificate.read_bytes()).not_valid_after_utc
+    except ValueError as problem:  # OpenSSL, above, reads some that others do not
         report.fail(("log_server", "certificate"), f"{certificate}: {problem}", "Have it issued anew.")
         return
     if end <= datetime.now(UTC):
